@@ -1,0 +1,111 @@
+"""A Run: one execution, all that went in and all that came out."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from bis.digest import Digest
+from bis.nouns.part import Finding, Part, PartKind
+
+Status = Literal["running", "finished", "failed", "interrupted", "lost"]
+RUN_SCHEMA = "bis.run/1"
+
+
+class Coverage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How much of the run could be seen, so that a verdict never promises more."""
+
+    mechanism: str
+    complete: bool
+    limits: tuple[str, ...] = ()
+
+
+class Chance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What bis did about randomness, and what it saw of it."""
+
+    seed: int | None = None
+    """The seed given to everything that nobody seeded; None with `--no-seed`."""
+    given: bool = False
+    """True when a person chose it (`--seed`)."""
+    hash_seed: int | None = None
+    deterministic: bool = False
+    streams: dict[str, int] = {}
+    """What was seeded by bis and how often: `random`, `numpy`, `numpy.default_rng`, `torch`, …"""
+    own: tuple[str, ...] = ()
+    """What the script seeded itself."""
+    entropy: tuple[str, ...] = ()
+    """Where the operating system's randomness was read: `uuid.uuid4 (train.py:12)`."""
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Resources used by the command and all it started."""
+
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    peak_bytes: int = 0
+    """Largest resident set of the process tree, sampled."""
+    read_bytes: int = 0
+    written_bytes: int = 0
+    samples: Digest = Digest("")
+    """Blob with the time series as CSV."""
+
+
+class Output(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One thing that the run made."""
+
+    path: str
+    """Spelled; relative to the project when inside it, else absolute. `stdout` and `stderr` are `<stdout>`, `<stderr>`."""
+    digest: Digest
+    size: int
+    mode: int = 0o644
+    kept: bool = True
+    """False: hashed, not copied into the store (too large, or a rule)."""
+    target: str = ""
+    """For a symbolic link."""
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag=RUN_SCHEMA, tag_field="schema"):
+    """The record. Once sealed it never changes; what comes later lies beside it."""
+
+    id: str
+    """12 hexadecimal digits, drawn at random."""
+    name: str
+    command: tuple[str, ...]
+    """As typed, spelled, secrets replaced by `{secret:NAME}`."""
+    folder: str = "."
+    """Where it ran, relative to the project (spelled)."""
+    project: str = ""
+    """The project's folder at the time, absolute (spelled)."""
+    user: str = ""
+    host: str = ""
+    version: str = ""
+    """Of bis."""
+    started: str
+    """RFC 3339, UTC, with microseconds."""
+    ended: str = ""
+    status: Status
+    exit: int | None = None
+    """Exit status of the command; None when a signal ended it or it was lost."""
+    signal: int | None = None
+    parts: dict[PartKind, Part] = {}
+    outputs: tuple[Output, ...] = ()
+    metrics: dict[str, float] = {}
+    """Last value of each metric found in metric files."""
+    chance: Chance = Chance()
+    usage: Usage = Usage()
+    coverage: Coverage = Coverage(mechanism="none", complete=False)
+    conditions: dict[str, str] = {}
+    """What a repeat forces again: `umask`, `TZ`, `LANG`, threads per pool, …"""
+    findings: tuple[Finding, ...] = ()
+    repeats: str = ""
+    """The id of the run that this one repeats."""
+    taken: dict[str, str] = {}
+    """For a repeat with parts of other runs: kind -> where it was taken from."""
+    parent: str = ""
+    """The run that was under way around this one (nested `bis run`)."""
+    note: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return self.status == "finished" and self.exit == 0

@@ -1,0 +1,63 @@
+"""What a command touched while it ran."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Mechanism = Literal["notify", "audit", "strace", "none"]
+
+
+class Stat(msgspec.Struct, frozen=True, array_like=True):
+    """What tells an unchanged file from a changed one without reading it."""
+
+    size: int
+    mtime_ns: int
+    inode: int
+    ctime_ns: int = 0
+
+
+class Access(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """All that a run did to one path."""
+
+    path: str
+    """Absolute, as the process saw it, spelled (`digest.spell`), `.` and `..` and links of folders resolved."""
+    how: str
+    """The letters of what was done, in the order of first occurrence: r read, w written, c created,
+    t truncated, l listed, x executed, d deleted, m moved away, n moved to here, a looked for and absent."""
+    before: Stat | None = None
+    """The file at its first opening; None when it was not there."""
+    preimage: str = ""
+    """Where the bytes were kept that the file had before the run first wrote to it (a path in the scratch folder)."""
+
+    @property
+    def was_read(self) -> bool:
+        """Read with content that came from before the run."""
+        return self.before is not None and "r" in self.how
+
+    @property
+    def was_written(self) -> bool:
+        return any(letter in self.how for letter in "wctn")
+
+
+class Process(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One program that the command executed. A fork without exec is not listed."""
+
+    pid: int
+    parent: int = 0
+    executable: str = ""
+    argv: tuple[str, ...] = ()
+
+
+class Trace(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Everything seen, and how much could be seen."""
+
+    mechanism: Mechanism
+    complete: bool
+    """True: every opening of a file by every process was seen. False: `limits` says what was not."""
+    limits: tuple[str, ...] = ()
+    accesses: tuple[Access, ...] = ()
+    processes: tuple[Process, ...] = ()
+    connections: tuple[str, ...] = ()
+    """Addresses that were connected to: `tcp:127.0.0.1:8080`, `udp:10.0.0.2:53`, `unix:/run/x.sock`."""

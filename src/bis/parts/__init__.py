@@ -1,0 +1,86 @@
+"""The kinds of Part, and what they share: one protocol of three functions.
+
+`capture`, `restore` and `compare` of each kind are all that `run`, `repeat`, `diff`, `status` and `why` need:
+they are loops over `parts.kinds.KINDS`. A new ingredient is one new module here and one line there.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from bis.nouns.part import Change, Part, PartKind
+from bis.nouns.trace import Trace
+from bis.settings import Settings
+from bis.store import Store
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one Python interpreter of the run said of itself, from the inside."""
+
+    pid: int
+    executable: str = ""
+    prefix: str = ""
+    base_prefix: str = ""
+    version: str = ""
+    """`3.11.7`."""
+    path: tuple[str, ...] = ()
+    """`sys.path`."""
+    argv: tuple[str, ...] = ()
+    facts: dict[str, Any] = {}
+    """Everything else, by the hook that saw it: `pools` (thread pools), `simd`, `modules`, `entropy`, …"""
+
+
+class Scene(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a capture may look at: handed in, never read from a global."""
+
+    project: Path
+    """The project's folder, absolute, real path."""
+    folder: Path
+    """Where the command runs."""
+    command: tuple[str, ...]
+    """argv as the operating system takes it (not spelled)."""
+    variables: dict[str, str]
+    """The command's environment variables."""
+    settings: Settings
+    home: Path
+    trace: Trace | None = None
+    """None before the command ran."""
+    reports: tuple[Report, ...] = ()
+    known_outputs: frozenset[str] = frozenset()
+    """Paths (spelled, relative to the project) that earlier runs wrote, with no sign that a person changed them since."""
+    remembered: tuple[str, ...] = ()
+    """Inputs (spelled, relative or absolute) of the last run of the same command."""
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a run is put back."""
+
+    project: Path
+    """The folder that stands for the project's."""
+    outside: Path | None = None
+    """Folder below which files of absolute paths outside the project are put (`outside/home/ana/x.csv`); None: they are not restored."""
+    environment: Path | None = None
+    """Where the rebuilt environment is to be, None when none is to be rebuilt."""
+
+
+class Kind(Protocol):
+    """What a module of `parts` is."""
+
+    KIND: PartKind
+
+    def capture(self, scene: Scene, store: Store, earlier: Part | None = None) -> Part:
+        """The ingredient as it is now. Called before the command starts, and again with the first answer as
+        `earlier` when it has ended and `scene.trace` and `scene.reports` are there. Never raises for what it
+        cannot find out: that becomes a Finding."""
+        ...
+
+    def restore(self, part: Part, place: Place, store: Store) -> None:
+        """Put the ingredient back. Raises CannotRepeat, naming what is missing."""
+        ...
+
+    def compare(self, before: Part, after: Part, store: Store) -> list[Change]:
+        """The differences; empty when the digests are equal."""
+        ...

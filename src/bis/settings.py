@@ -1,0 +1,149 @@
+"""Settings: defaults, then the user's file, then the project's, then environment variables.
+
+The user's file is `$XDG_CONFIG_HOME/bis/config.toml` (`~/.config/bis/config.toml`), the project's `bis.toml`,
+or `[tool.bis]` in its `pyproject.toml`. Each key below is one setting, documented in `docs/settings.md`.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+from bis.errors import UsageError
+
+FILE = "bis.toml"
+FOLDER = ".bis"
+GIB = 1 << 30
+
+Bytes = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Above these, a file is hashed but not copied into the store."""
+
+    input_file: Bytes = GIB
+    input_run: Bytes = 10 * GIB
+    output_file: Bytes = GIB
+    output_run: Bytes = 10 * GIB
+    untracked_file: Bytes = 10 << 20
+    """Untracked files of the project above this are not code."""
+    preimage_file: Bytes = 256 << 20
+    """Largest file whose content from before the run is kept when the run overwrites it."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    store: str = ""
+    """Folder of the store; empty: `.bis/store` of the project. One store may be shared by projects and people."""
+    ledger: str = ""
+    """File of the ledger; empty: `.bis/ledger.db` of the project."""
+    limits: Limits = Limits()
+    copy_data: bool = False
+    """Copy every input into the store, whatever its size."""
+    data: tuple[str, ...] = ()
+    """Declared inputs: files, folders or globs, relative to the project."""
+    by_reference: tuple[str, ...] = ()
+    """Globs of inputs that are never copied."""
+    ignore: tuple[str, ...] = ()
+    """Globs of files that are not outputs."""
+    metrics: tuple[str, ...] = (
+        "metrics.json",
+        "metrics.yaml",
+        "metrics.yml",
+        "metrics.csv",
+        "*/metrics.json",
+        "eval/*.json",
+        "dvclive/metrics.json",
+    )
+    """Globs of files that a run writes its metrics into."""
+    tolerance: dict[str, float] = {}
+    """Metric (or glob) -> relative tolerance within which two values are called equivalent."""
+    variables: tuple[str, ...] = ()
+    """Further environment variables (globs) whose values are recorded and given again."""
+    secrets: tuple[str, ...] = ()
+    """Further files (globs) whose content is never kept."""
+    trace: str = "auto"
+    """`auto`, `notify`, `audit`, `full` or `off`."""
+    seed: bool = True
+    environments: str = ""
+    """Where rebuilt environments are cached; empty: `~/.cache/bis/environments`."""
+    lost_after: float = 60.0
+    """Seconds without a heartbeat after which a run whose supervisor is gone is called lost."""
+
+
+def find_project(start: Path) -> Path:
+    """The nearest folder, upward from `start`, that holds `.bis/`, `bis.toml`, `[tool.bis]` or a version control root;
+    else `start` itself. A home folder is never a project because it holds `.bis/` of another use."""
+    start = start.resolve()
+    for folder in (start, *start.parents):
+        if (
+            (folder / FOLDER / "store").exists()
+            or (folder / FOLDER / "ledger.db").exists()
+            or (folder / FILE).is_file()
+        ):
+            return folder
+        if any((folder / root).exists() for root in (".git", ".hg", ".svn")) or _tool_table(folder) is not None:
+            return folder
+    return start
+
+
+def load_settings(project: Path, variables: Mapping[str, str]) -> Settings:
+    """Raises UsageError, naming the file and the key, for a setting that makes no sense."""
+    merged: dict[str, Any] = {}
+    home = Path(variables.get("XDG_CONFIG_HOME") or Path(variables.get("HOME", "/nonexistent")) / ".config")
+    for path, table in (
+        (home / "bis" / "config.toml", None),
+        (project / "pyproject.toml", "tool.bis"),
+        (project / FILE, None),
+    ):
+        _merge(merged, _read(path, table))
+    for key in ("store", "ledger", "trace", "environments"):
+        if value := variables.get(f"BIS_{key.upper()}"):
+            merged[key] = value
+    try:
+        return msgspec.convert(merged, Settings)
+    except msgspec.ValidationError as error:
+        known = ", ".join(Settings.__struct_fields__)
+        raise UsageError(
+            f"a setting makes no sense: {error}",
+            because=f"Read from {project / FILE}, [tool.bis] of {project / 'pyproject.toml'} and {home / 'bis' / 'config.toml'}.",
+            hint=f"one of these keys: {known}",
+        ) from None
+
+
+def _merge(into: dict[str, Any], table: Mapping[str, Any]) -> None:
+    for key, value in table.items():
+        key = key.replace("-", "_")
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            into[key] = {**into[key], **value}
+        else:
+            into[key] = value
+
+
+def _read(path: Path, table: str | None) -> dict[str, Any]:
+    try:
+        content = tomllib.loads(path.read_text("utf-8"))
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        if table:
+            return {}
+        raise UsageError(f"{path} is not valid TOML: {error}", hint=f"mend {path}") from None
+    for key in table.split(".") if table else ():
+        content = content.get(key, {})
+        if not isinstance(content, dict):
+            return {}
+    return content
+
+
+def _tool_table(folder: Path) -> dict[str, Any] | None:
+    file = folder / "pyproject.toml"
+    try:
+        if "[tool.bis" not in file.read_text("utf-8"):
+            return None
+    except (OSError, UnicodeDecodeError):
+        return None
+    return _read(file, "tool.bis")
