@@ -57,7 +57,7 @@ system-packages:  ## Install the system tools that tests use, where this may be 
 
 .venv/ready: requirements/dev.txt pyproject.toml scripts/environment
 	@scripts/environment "$(PYTHON)" .venv requirements/dev.txt
-	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 .venv-training/ready: requirements/training.txt scripts/environment
