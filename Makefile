@@ -16,7 +16,7 @@ help:  ## Say what can be typed
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 20
 
 demo: .venv/ready  ## See it work: record a training, repeat it from nothing, change it, compare
-	@demo/show $(BIN)/bis .demo
+	@PYTHON="$(PYTHON)" demo/show $(BIN)/bis .demo
 
 test: .venv/ready .venv-training/ready system-packages  ## Quick tests (some minutes)
 	$(PYTEST) -n $(WORKERS) -m "not slow"
