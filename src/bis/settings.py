@@ -26,9 +26,13 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Above these, a file is hashed but not copied into the store."""
 
     input_file: Bytes = GIB
+    """One input file."""
     input_run: Bytes = 10 * GIB
+    """All input files of a run together."""
     output_file: Bytes = GIB
+    """One output file."""
     output_run: Bytes = 10 * GIB
+    """All output files of a run together."""
     untracked_file: Bytes = 10 << 20
     """Untracked files of the project above this are not code."""
     preimage_file: Bytes = 256 << 20
@@ -68,6 +72,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     trace: str = "auto"
     """`auto`, `notify`, `audit`, `full` or `off`."""
     seed: bool = True
+    """Give a fresh seed to whatever nobody seeded; `--no-seed` turns it off for one run."""
     environments: str = ""
     """Where rebuilt environments are cached; empty: `~/.cache/bis/environments`."""
     lost_after: float = 60.0
