@@ -1,0 +1,148 @@
+"""`pylock.toml` (PEP 751): the one form in which a set of installed distributions is kept.
+
+What the standard has no word for stands in `[packages.tool.bis]`: the digest of the installed files, who installed
+them, and whether the hash of the artifact is `proved` (the installed files are known to come out of it), left to the
+`index`, or `unknown`. A package whose artifact nobody recorded has none here either; a lock with such a package is
+not yet valid by the standard (`problems` says so), as it would have to claim a hash that was never seen.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from bis.digest import Digest
+from bis.parts.installed import Installed
+from bis.parts.interpreter import Interpreter
+
+LOCK_VERSION = "1.0"
+BARE = re.compile(r"^[A-Za-z0-9_-]+$")
+KEPT_FIELDS = (
+    *("record", "proof", "origin", "installer", "requested", "info", "tags", "source", "tree"),
+    *("url", "commit", "subdirectory", "sha256", "archive"),
+)
+
+
+class Lock(msgspec.Struct, frozen=True, kw_only=True):
+    """A lock, read back."""
+
+    version: str
+    """Of the interpreter."""
+    implementation: str
+    abi: str
+    packages: tuple[Installed, ...]
+
+
+def write(python: Interpreter, packages: Iterable[Installed]) -> str:
+    """The text of the lock. The same set gives the same text, wherever it is installed."""
+    lines = [f"lock-version = {_value(LOCK_VERSION)}"]
+    if python.version:
+        lines.append(f"requires-python = {_value('==' + python.version)}")
+    lines += ['created-by = "bis"', ""]
+    for package in sorted(packages, key=lambda item: item.name):
+        lines += _package(package)
+    told = {"version": python.version, "implementation": python.implementation, "abi": python.abi}
+    return "\n".join([*lines, "[tool.bis]", *_pairs(told), ""])
+
+
+def read(text: str) -> Lock:
+    """Raises ValueError for what is not such a lock."""
+    table = tomllib.loads(text)
+    told = table.get("tool", {}).get("bis", {})
+    return Lock(
+        version=str(told.get("version", "")),
+        implementation=str(told.get("implementation", "")),
+        abi=str(told.get("abi", "")),
+        packages=tuple(_installed(package) for package in table.get("packages", [])),
+    )
+
+
+def problems(text: str) -> str:
+    """What the standard's own validator says against the lock; empty when it is valid."""
+    from packaging.pylock import Pylock, PylockValidationError
+
+    try:
+        Pylock.from_dict(tomllib.loads(text))
+    except (PylockValidationError, ValueError) as error:
+        return str(error)
+    return ""
+
+
+def wheel_name(package: Installed) -> str:
+    """The file name that a wheel with this name, version and tags has; empty when its tags are not known."""
+    if not package.tags:
+        return ""
+    parts = [tag.split("-") for tag in package.tags]
+    if any(len(part) != 3 for part in parts):
+        return ""
+    folded = [".".join(dict.fromkeys(part[place] for part in parts)) for place in range(3)]
+    stem = package.info.removesuffix(".dist-info") if package.info.endswith(".dist-info") else ""
+    return "-".join([stem or f"{package.name.replace('-', '_')}-{package.version}", *folded]) + ".whl"
+
+
+def _package(package: Installed) -> list[str]:
+    lines = ["[[packages]]", f"name = {_value(package.name)}", *_pairs({"version": package.version})]
+    if package.origin == "vcs":
+        vcs, _, url = package.url.rpartition("+")
+        told: dict[str, Any] = {"type": vcs or "git", "url": url or package.url, "commit-id": package.commit}
+        lines.append(f"vcs = {_value({**told, **_some(subdirectory=package.subdirectory)})}")
+    elif package.origin in ("editable", "folder", "project") and package.source:
+        editable = {"editable": True} if package.origin != "folder" else {}
+        told = {"path": package.source, **_some(subdirectory=package.subdirectory)}
+        lines.append(f"directory = {_value({**told, **editable})}")
+    elif package.origin == "archive" and package.sha256:
+        told = {"url": package.url, "hashes": {"sha256": package.sha256}}
+        lines.append(f"archive = {_value({**told, **_some(subdirectory=package.subdirectory)})}")
+    elif package.sha256 and package.url and package.archive.endswith(".whl"):
+        told = {"name": package.archive, "url": package.url, "hashes": {"sha256": package.sha256}}
+        lines.append(f"wheels = [{_value(told)}]")
+    lines += ["[packages.tool.bis]", *_pairs({"artifact": artifact_of(package), **_fields(package)})]
+    return [*lines, ""]
+
+
+def artifact_of(package: Installed) -> str:
+    """How well it is known which artifact a package was installed from."""
+    if package.sha256:
+        return "proved"
+    return "index" if package.origin == "index" and package.proof == "record" else "unknown"
+
+
+def _fields(package: Installed) -> dict[str, Any]:
+    values = {name: getattr(package, name) for name in KEPT_FIELDS}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items() if value}
+
+
+def _installed(package: Mapping[str, Any]) -> Installed:
+    told = {key: value for key, value in package.get("tool", {}).get("bis", {}).items() if key in KEPT_FIELDS}
+    fields = {"record": Digest(""), **told, "name": package["name"], "version": package.get("version", "")}
+    return msgspec.convert(fields, Installed)
+
+
+def _some(**values: str) -> dict[str, str]:
+    return {key: value for key, value in values.items() if value}
+
+
+def _pairs(values: Mapping[str, Any]) -> list[str]:
+    return [f"{_key(key)} = {_value(value)}" for key, value in values.items() if value not in ("", None)]
+
+
+def _key(key: str) -> str:
+    return key if BARE.match(key) else _value(key)
+
+
+def _value(value: Any) -> str:
+    """One value as TOML; a table inline."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{_key(key)} = {_value(item)}" for key, item in value.items()) + " }"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    return str(value)
