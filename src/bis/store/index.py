@@ -1,0 +1,243 @@
+"""Which pack holds which object. A cache: everything in it can be read again from the packs.
+
+It is written without waiting for the disk. What it says of a place is checked whenever an object is read, what it
+does not know is looked for in the packs, and a broken one is made anew: it can cost time, never an object.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from bis.digest import digest_bytes, short
+from bis.store.packs import SUFFIX, Item, list_items, scan
+from bis.store.volume import cache_folder, network_file_system
+
+VERSION: Final = 1
+PATIENCE: Final = 10.0
+"""Seconds to wait for another writer before the index is given up for this process."""
+SETTLED: Final = 2_000_000_000
+"""A folder changed less than so many nanoseconds ago may change again without a new time stamp."""
+
+SCHEMA: Final = """
+CREATE TABLE packs (
+    id      INTEGER PRIMARY KEY,
+    name    TEXT NOT NULL UNIQUE,
+    size    INTEGER NOT NULL         -- bytes of the file
+);
+CREATE TABLE objects (
+    digest  BLOB NOT NULL,           -- 32 bytes
+    kind    INTEGER NOT NULL,        -- 1 blob, 2 tree, 3 record
+    pack    INTEGER NOT NULL,        -- an object may lie in several packs: any copy serves
+    method  INTEGER NOT NULL,
+    raw     INTEGER NOT NULL,
+    stored  INTEGER NOT NULL,
+    offset  INTEGER NOT NULL,        -- of the head
+    PRIMARY KEY (digest, kind, pack)
+) WITHOUT ROWID;
+CREATE TABLE folder (
+    mtime   INTEGER NOT NULL         -- of packs/ when it was last listed: an unchanged folder is not listed again
+);
+INSERT INTO folder VALUES (0);
+"""
+
+
+class Place(NamedTuple):
+    """Where a copy of an object lies."""
+
+    pack: str
+    item: Item
+
+
+class Index:
+    """The index of one store, shared by processes. Calls must not overlap (the store has the lock)."""
+
+    def __init__(self, store: Path) -> None:
+        self.packs = store / "packs"
+        self.path = index_path(store)
+        self._trusted: set[str] = set()
+        self._connection = self._open()
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def find(self, digest: bytes) -> list[Place]:
+        rows = self._ask(
+            "SELECT name, size, digest, kind, method, raw, stored, offset FROM objects JOIN packs ON id = pack"
+            " WHERE digest = ? ORDER BY pack",
+            (digest,),
+        )
+        return [Place(name, Item(*rest)) for name, size, *rest in rows if self._there(name, size)]
+
+    def of_kind(self, kind: int) -> Iterator[bytes]:
+        self.catch_up(sure=True)
+        for (digest,) in self._ask("SELECT DISTINCT digest FROM objects WHERE kind = ? ORDER BY digest", (kind,)):
+            yield digest
+
+    def add(self, name: str, items: Iterable[Item]) -> None:
+        """Note a finished pack."""
+        self._write(lambda: self._insert(name, items))
+        self._trusted.add(name)
+
+    def catch_up(self, *, sure: bool = False) -> None:
+        """Take in packs that are new and take out those that are gone. Unless `sure`, the folder's time stamp is
+        believed when it says that nothing changed."""
+        changed = self.packs.stat().st_mtime_ns
+        if not sure and self._ask("SELECT mtime FROM folder") == [(changed,)]:
+            return
+        there = {entry.name for entry in os.scandir(self.packs) if entry.name.endswith(SUFFIX)}
+        known = {name for (name,) in self._ask("SELECT name FROM packs")}
+        settled = time.time_ns() - changed > SETTLED
+        if there != known or settled:
+            self._write(lambda: self._compare(there - known, known - there, changed if settled else 0))
+
+    def read_again(self, name: str) -> None:
+        """Take in one pack anew: what the index said of it turned out wrong."""
+        self._write(lambda: self._compare({name}, {name}, 0))
+
+    def rebuild(self) -> None:
+        """Forget everything and read all packs."""
+        names = {entry.name for entry in os.scandir(self.packs) if entry.name.endswith(SUFFIX)}
+        self._trusted.clear()
+
+        def work() -> None:
+            self._connection.execute("DELETE FROM objects")
+            self._connection.execute("DELETE FROM packs")
+            self._compare(names, set(), 0)
+
+        self._write(work)
+
+    def _compare(self, fresh: set[str], gone: set[str], changed: int) -> None:
+        for name in gone:
+            self._drop(name)
+        for name in sorted(fresh):
+            self._take_in(name)
+        self._connection.execute("UPDATE folder SET mtime = ?", (changed,))
+
+    def _take_in(self, name: str) -> None:
+        try:
+            fd = os.open(self.packs / name, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return
+        try:
+            listed = list_items(fd)
+            self._insert(name, listed[0] if listed else list(scan(fd)))
+        finally:
+            os.close(fd)
+
+    def _insert(self, name: str, items: Iterable[Item]) -> None:
+        size = (self.packs / name).stat().st_size
+        self._connection.execute("INSERT OR IGNORE INTO packs (name, size) VALUES (?, ?)", (name, size))
+        ((pack,),) = self._connection.execute("SELECT id FROM packs WHERE name = ?", (name,))
+        self._connection.executemany(
+            "INSERT OR REPLACE INTO objects (digest, kind, pack, method, raw, stored, offset)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            ((item.digest, item.kind, pack, item.method, item.raw, item.stored, item.offset) for item in items),
+        )
+
+    def _drop(self, name: str) -> None:
+        self._connection.execute("DELETE FROM objects WHERE pack IN (SELECT id FROM packs WHERE name = ?)", (name,))
+        self._connection.execute("DELETE FROM packs WHERE name = ?", (name,))
+        self._trusted.discard(name)
+
+    def _there(self, name: str, size: int) -> bool:
+        """A pack that somebody deleted or cut short is not trusted. Looked at once by each process."""
+        if name not in self._trusted:
+            with contextlib.suppress(OSError):
+                if (self.packs / name).stat().st_size == size:
+                    self._trusted.add(name)
+        return name in self._trusted
+
+    def _ask(self, statement: str, values: tuple[object, ...] = ()) -> list[Any]:
+        try:
+            return self._connection.execute(statement, values).fetchall()
+        except sqlite3.DatabaseError:
+            self._start_anew()
+            return self._connection.execute(statement, values).fetchall()
+
+    def _write(self, work: Any) -> None:
+        """Do `work` in a transaction; where the file cannot be written, in memory, for this process alone."""
+        try:
+            self._transact(work)
+        except sqlite3.DatabaseError:
+            self._start_anew()
+            self._transact(work)
+
+    def _transact(self, work: Any) -> None:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            work()
+            self._connection.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
+            raise
+
+    def _start_anew(self) -> None:
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.close()
+        self._connection = _in_memory()
+        self.rebuild()
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            return _connect(self.path)
+        except sqlite3.OperationalError:
+            return _in_memory()
+        except sqlite3.DatabaseError:
+            _remove(self.path)
+        try:
+            return _connect(self.path)
+        except sqlite3.DatabaseError:
+            return _in_memory()
+
+
+def index_path(store: Path) -> Path:
+    """Beside the packs; on a network file system in the user's cache folder, as locks cannot be relied upon there."""
+    if not network_file_system(store):
+        return store / "index.db"
+    name = short(digest_bytes(os.fsencode(store.resolve())), 32)
+    return cache_folder() / "indexes" / f"{name}.db"
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA synchronous = OFF")
+        if connection.execute("PRAGMA user_version").fetchone() != (VERSION,):
+            _make(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _make(connection: sqlite3.Connection) -> None:
+    """Several processes may come here at once: the first one makes the tables."""
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("BEGIN IMMEDIATE")
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version != VERSION:
+        for (table,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall():
+            connection.execute(f"DROP TABLE {table}")
+        for statement in SCHEMA.split(";\n"):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {VERSION}")
+    connection.execute("COMMIT")
+
+
+def _in_memory() -> sqlite3.Connection:
+    connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    _make(connection)
+    return connection
+
+
+def _remove(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        with contextlib.suppress(OSError):
+            path.with_name(path.name + suffix).unlink()

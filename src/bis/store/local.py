@@ -1,0 +1,418 @@
+"""A store in a folder: `format`, `packs/`, and `index.db`, which can be made again from the packs."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import os
+import secrets
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, Final, TypeVar
+
+from blake3 import blake3
+
+from bis.digest import PREFIX, READ_SIZE, Digest, digest_bytes, digest_file, short
+from bis.errors import Damaged, KeepingError, NotFound
+from bis.store import ObjectKind, packs
+from bis.store.index import Index, Place
+from bis.store.packs import NUMBER_OF_KIND, Item, PackWriter, Unsynced
+from bis.store.trouble import CHANGED, IN_THE_WAY, NEWER, NOT_A_STORE, shown, trouble, unreadable
+
+T = TypeVar("T")
+
+FORMAT: Final = "bis store"
+VERSION: Final = 1
+SMALL: Final = 4 << 20
+"""Up to this size an object is held in memory whole."""
+PACK_SIZE: Final = 64 << 20
+"""A pack that has grown to this size is finished, and another begun."""
+
+
+def open_store(path: Path, create: bool = True) -> LocalStore:
+    """The store in the folder `path`. Raises NotFound when there is none and none is to be made, KeepingError when it
+    was written by a newer bis (nothing is touched) or cannot be made."""
+    path = path.absolute()
+    try:
+        text = (path / "format").read_text("utf-8", "replace")
+    except (FileNotFoundError, NotADirectoryError):
+        if not create:
+            raise NotFound(
+                f"there is no store in {shown(path)}", hint="bis run -- COMMAND records a first run"
+            ) from None
+        _make(path)
+    except OSError as error:
+        raise trouble(error, "read the store", path) from error
+    else:
+        _check(text, path)
+    return LocalStore(path)
+
+
+def _make(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        foreign = sorted(there for there in path.iterdir() if there.name != "packs" and there.name[:6] != "format")
+        if foreign:
+            raise KeepingError(
+                f"{shown(path)} is not a store: it holds {shown(foreign[0].name)} and no file `format`",
+                hint="name an empty folder: BIS_STORE=/some/folder",
+                code=NOT_A_STORE,
+            )
+        (path / "packs").mkdir(exist_ok=True)
+        fresh = path / f"format.{secrets.token_hex(4)}"
+        with fresh.open("x", encoding="utf-8") as file:
+            file.write(f"{FORMAT} {VERSION}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path / "format")
+        packs.sync_folder(path)
+    except OSError as error:
+        raise trouble(error, "make a store in", path) from error
+
+
+def _check(text: str, path: Path) -> None:
+    name, _, version = text.strip().rpartition(" ")
+    if name != FORMAT or not version.isdecimal():
+        raise KeepingError(
+            f"{shown(path / 'format')} does not describe a store: {text[:40]!r}",
+            because=f"Expected: {FORMAT} {VERSION}",
+            hint=f"restore the file: echo '{FORMAT} {VERSION}' > {shown(path / 'format')}",
+            code=NOT_A_STORE,
+        )
+    if int(version) > VERSION:
+        raise KeepingError(
+            f"the store in {shown(path)} has format {version}; this bis reads up to {VERSION}",
+            because="It was written by a newer bis. Nothing in it was touched.",
+            hint="uv tool upgrade bis",
+            code=NEWER,
+        )
+
+
+class LocalStore:
+    """The Store protocol over a folder. May be used by several threads; each process writes packs of its own."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.packs = path / "packs"
+        self._lock = threading.RLock()
+        self._lazy_index: Index | None = None
+        self._writer: PackWriter | None = None
+        self._pending: dict[bytes, list[Item]] = {}
+        self._caught_up = self._rebuilt = False
+        self._broken: KeepingError | None = None
+
+    def __enter__(self) -> LocalStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of everything. What was put and not flushed is dropped."""
+        with self._lock:
+            if self._writer:
+                self._writer.discard()
+            self._writer = None
+            self._pending.clear()
+            if self._lazy_index:
+                self._lazy_index.close()
+            self._lazy_index = None
+
+    @property
+    def index(self) -> Index:
+        if self._lazy_index is None:
+            self._lazy_index = Index(self.path)
+        return self._lazy_index
+
+    # putting
+
+    def has(self, digest: Digest) -> bool:
+        raw = _raw(digest)
+        with self._lock:
+            return raw is not None and self._holds(raw, None)
+
+    def put_bytes(self, data: bytes, kind: ObjectKind = "blob") -> Digest:
+        raw = blake3(data).digest()
+        with self._lock:
+            if self._holds(raw, kind):
+                return _named(raw)
+        method, payload = packs.squeeze(data)
+        with self._lock, self._writing():
+            if not self._holds(raw, kind):
+                self._keep(self._pack().add(kind, raw, len(data), method, payload))
+        return _named(raw)
+
+    def put_file(self, path: Path, *, expected: Digest | None = None) -> Digest:
+        try:
+            if expected is not None and self.has(expected):
+                return _demand(path, digest_file(path), expected)
+            with open(path, "rb", buffering=0) as file:
+                start = _read_fully(file, SMALL + 1)
+                if len(start) > SMALL:
+                    return self._put_stream(_Source(path, start, file), path, expected)
+        except OSError as error:
+            raise unreadable(error, path) from error
+        _demand(path, digest_bytes(start), expected)
+        return self.put_bytes(start)
+
+    def _put_stream(self, source: _Source, path: Path, expected: Digest | None) -> Digest:
+        def wanted(digest: bytes, _: int) -> bool:
+            _demand(path, _named(digest), expected)
+            return not self._holds(digest, "blob")
+
+        with self._lock, self._writing():
+            digest, _, item = self._pack().add_stream(source, wanted)
+            if item:
+                self._keep(item)
+        return _named(digest)
+
+    def flush(self) -> None:
+        with self._lock, self._writing():
+            self._finish()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """What the operating system says while the store is written to, as a KeepingError."""
+        if self._broken:
+            raise self._broken
+        try:
+            yield
+        except Unsynced as unsynced:
+            self._broken = trouble(unsynced.error, "write to the store", self.path)
+            raise self._broken from unsynced
+        except OSError as error:
+            raise trouble(error, "write to the store", self.path) from error
+
+    def _pack(self) -> PackWriter:
+        if self._writer and self._writer.size >= PACK_SIZE:
+            self._finish()
+        if not self._writer:
+            packs.remove_unfinished(self.packs)
+            self._writer = PackWriter(self.packs)
+        return self._writer
+
+    def _keep(self, item: Item) -> None:
+        self._pending.setdefault(item.digest, []).append(item)
+
+    def _finish(self) -> None:
+        if self._writer and self._writer.items:
+            name, items = self._writer.finish()
+            self.index.add(name, items)
+        elif self._writer:
+            self._writer.discard()
+        self._pending.clear()
+        self._writer = None
+
+    def _holds(self, digest: bytes, kind: ObjectKind | None) -> bool:
+        """A blob is served by any object with its bytes; a tree or record must be listed as one."""
+        numbers = {NUMBER_OF_KIND[kind]} if kind in ("tree", "record") else set(NUMBER_OF_KIND.values())
+        if any(item.kind in numbers for item in self._pending.get(digest, ())):
+            return True
+        if not self._caught_up:
+            self._caught_up = True
+            self.index.catch_up()
+        return any(place.item.kind in numbers for place in self.index.find(digest))
+
+    # getting
+
+    def get_bytes(self, digest: Digest) -> bytes:
+        return self._from_any_copy(digest, packs.read_object)
+
+    def open(self, digest: Digest) -> BinaryIO:
+        if self.size(digest) <= SMALL:
+            return io.BytesIO(self.get_bytes(digest))
+        return io.BufferedReader(self._from_any_copy(digest, functools.partial(_Stream, digest)), READ_SIZE)
+
+    def get_file(self, digest: Digest, path: Path, mode: int = 0o644) -> None:
+        fresh = path.parent / f".bis-{secrets.token_hex(8)}"
+        try:
+            self._from_any_copy(digest, lambda fd, item: _copy_out(fd, item, fresh, mode))
+            _appear(fresh, path)
+        finally:
+            with contextlib.suppress(OSError):
+                fresh.unlink()
+
+    def size(self, digest: Digest) -> int:
+        return self._places(digest)[0].item.raw
+
+    def list(self, kind: ObjectKind) -> Iterator[Digest]:
+        number = NUMBER_OF_KIND[kind]
+        with self._lock:
+            found = list(self.index.of_kind(number))
+            found += [raw for raw, items in self._pending.items() if any(item.kind == number for item in items)]
+        for raw in dict.fromkeys(found):
+            yield _named(raw)
+
+    def _places(self, digest: Digest) -> Sequence[Place]:
+        """Where the copies of an object lie, the packs themselves asked before it is called missing."""
+        raw = _raw(digest)
+        with self._lock:
+            if raw and raw in self._pending:
+                return [Place("", item) for item in self._pending[raw]]
+            if raw and (places := self.index.find(raw)):
+                return places
+            self.index.catch_up(sure=True)
+            if raw and not self._rebuilt and not self.index.find(raw):
+                self._rebuilt = True
+                self.index.rebuild()
+            if raw and (places := self.index.find(raw)):
+                return places
+        raise NotFound(
+            f"{short(digest)} is not in the store {shown(self.path)}",
+            because=f"Looked for {digest} in all packs.",
+            hint="bis verify names every missing object",
+        )
+
+    def _from_any_copy(self, digest: Digest, read: Callable[[int, Item], T]) -> T:
+        """What `read` makes of the first copy that is whole. What the index says is doubted before a pack is."""
+        broken: dict[str, None] = {}
+        for _ in range(2):
+            for place in self._places(digest):
+                try:
+                    return self._from_copy(place, read)
+                except Damaged:
+                    broken[place.pack] = None
+            with self._lock:
+                for name in filter(None, broken):
+                    self.index.read_again(name)
+        raise Damaged(
+            f"{short(digest)} is damaged in pack {', '.join(name[:12] for name in broken)}",
+            because=f"Its bytes do not match {digest} any more. They are not handed out.",
+            hint="bis verify",
+        )
+
+    def _from_copy(self, place: Place, read: Callable[[int, Item], T]) -> T:
+        path = self.packs / place.pack
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC) if place.pack else self._open_writer(place.item)
+        except FileNotFoundError:
+            raise Damaged(f"the pack {shown(path)} is gone") from None
+        except OSError as error:
+            raise trouble(error, "read", path) from error
+        try:
+            packs.check_head(fd, place.item)
+            return read(fd, place.item)
+        except OSError as error:
+            raise trouble(error, "read", path) from error
+        finally:
+            os.close(fd)
+
+    def _open_writer(self, item: Item) -> int:
+        """The pack under way; when another thread finished it meanwhile, the finished one."""
+        with self._lock:
+            if self._writer and item in self._pending.get(item.digest, ()):
+                return self._writer.reader()
+            place = self._places(_named(item.digest))[0]
+            return os.open(self.packs / place.pack, os.O_RDONLY | os.O_CLOEXEC)
+
+
+class _Source:
+    """A large file being put: what was read of it already, then the rest."""
+
+    def __init__(self, path: Path, start: bytes, rest: io.FileIO) -> None:
+        self.path, self.start, self.rest = path, start, rest
+
+    def read(self, size: int) -> bytes:
+        if self.start:
+            block, self.start = self.start[:size], self.start[size:]
+            return block
+        try:
+            return _read_fully(self.rest, size)
+        except OSError as error:
+            raise unreadable(error, self.path) from error
+
+
+class _Stream(io.RawIOBase):
+    """The bytes of a large object. Raises Damaged at the end unless they matched."""
+
+    def __init__(self, digest: Digest, fd: int, item: Item) -> None:
+        self._digest = digest
+        self._fd = os.dup(fd)
+        self._blocks = packs.raw_blocks(self._fd, item)
+        self._left = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, into: Any) -> int:
+        try:
+            while not self._left and (block := next(self._blocks, b"")):
+                self._left = memoryview(block)
+        except Damaged as error:
+            raise Damaged(f"{short(self._digest)} is damaged: {error.what}", hint="bis verify") from None
+        size = min(len(into), len(self._left))
+        into[:size] = self._left[:size]
+        self._left = self._left[size:]
+        return size
+
+    def close(self) -> None:
+        if not self.closed:
+            os.close(self._fd)
+        super().close()
+
+
+def _copy_out(fd: int, item: Item, fresh: Path, mode: int) -> None:
+    """Write an object to a new file. A second try, from another copy, begins again."""
+    try:
+        with open(fresh, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+            for block in packs.raw_blocks(fd, item):
+                file.write(block)
+            os.fchmod(file.fileno(), mode)
+    except OSError as error:
+        raise trouble(error, "write", fresh.parent) from error
+
+
+def _appear(fresh: Path, path: Path) -> None:
+    """Give a finished file its name, unless the name is taken."""
+    try:
+        try:
+            os.link(fresh, path)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without hard links
+            if os.path.lexists(path):
+                raise FileExistsError from None
+            fresh.rename(path)
+    except FileExistsError:
+        raise KeepingError(
+            f"{shown(path)} is there already and is not overwritten",
+            hint=f"mv {shown(path)} {shown(path)}.old",
+            code=IN_THE_WAY,
+        ) from None
+    except OSError as error:
+        raise trouble(error, "write", path) from error
+
+
+def _read_fully(file: io.FileIO, size: int) -> bytes:
+    """`size` bytes, or all there are: reads of devices and pipes come in pieces."""
+    pieces = []
+    while size > 0 and (piece := file.read(size)):
+        pieces.append(piece)
+        size -= len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _demand(path: Path, digest: Digest, expected: Digest | None) -> Digest:
+    if expected not in (None, digest):
+        raise KeepingError(
+            f"{shown(path)} is not what it was: its digest is {short(digest)}, expected {short(expected or '')}",
+            because="It changed since it was looked at, or it is another file.",
+            hint="repeat the command when nothing writes to the file",
+            code=CHANGED,
+        )
+    return digest
+
+
+def _raw(digest: str) -> bytes | None:
+    """The 32 bytes; None for what is no digest."""
+    try:
+        raw = bytes.fromhex(digest.removeprefix(PREFIX))
+    except ValueError:
+        return None
+    return raw if digest.startswith(PREFIX) and len(raw) == 32 else None
+
+
+def _named(raw: bytes) -> Digest:
+    return Digest(PREFIX + raw.hex())

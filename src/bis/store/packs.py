@@ -1,0 +1,423 @@
+"""Packs: files that hold many objects and describe themselves. `docs/format.md` is the specification.
+
+    pack     magic | head payload | head payload | … | all heads again | end
+    head     64 bytes, see `HEAD`; its seal covers the head and the stored payload
+    name     BLAKE3 of all heads in order: the name vouches for the heads, each head for its payload
+
+A pack can be read from its end (the list of heads) or, when its writer was killed, from its start.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Protocol
+
+from blake3 import blake3
+
+from bis.errors import Damaged
+from bis.store import ObjectKind
+
+MAGIC: Final = b"bispack\x01"
+HEAD: Final = struct.Struct("<4sBBHQQ32s8s")
+"""mark, kind, method, zero, raw size, stored size, digest of the raw bytes, seal."""
+MARK: Final = b"OBJ\n"
+END: Final = struct.Struct("<8sQ")
+END_MARK: Final = b"bisend\x01\n"
+SUFFIX: Final = ".pack"
+UNFINISHED: Final = "tmp-"
+
+KINDS: Final[tuple[ObjectKind, ...]] = ("blob", "tree", "record")
+NUMBER_OF_KIND: Final[dict[ObjectKind, int]] = {"blob": 1, "tree": 2, "record": 3}
+RAW, ZSTD = 0, 1
+
+BLOCK: Final = 1 << 20
+SAMPLE: Final = 64 << 10
+WORTH_TRYING: Final = 96
+"""Smaller payloads are stored as they are."""
+PAYS: Final = 0.93
+"""Compressed to less than this share of its size, a payload is stored compressed."""
+
+
+class Item(NamedTuple):
+    """One object of a pack."""
+
+    digest: bytes
+    kind: int
+    method: int
+    raw: int
+    stored: int
+    offset: int
+    """Of the head; the payload follows it."""
+
+    @property
+    def payload(self) -> int:
+        return self.offset + HEAD.size
+
+    @property
+    def after(self) -> int:
+        return self.offset + HEAD.size + self.stored
+
+
+def _zstd() -> Any:
+    try:
+        from compression import zstd  # type: ignore[import-not-found,unused-ignore]
+    except ImportError:
+        from backports import zstd
+    return zstd
+
+
+def squeeze(data: bytes | memoryview) -> tuple[int, bytes | memoryview]:
+    """The method and the payload for an object held in memory."""
+    if len(data) < WORTH_TRYING or (len(data) > 4 * SAMPLE and not pays(data)):
+        return RAW, data
+    small = _zstd().compress(data, 1)
+    return (ZSTD, small) if len(small) < PAYS * len(data) else (RAW, data)
+
+
+def pays(data: bytes | memoryview) -> bool:
+    """Whether compression is worth its time, judged by the start, the middle and the end."""
+    middle = len(data) // 2
+    sample = b"".join((data[:SAMPLE], data[middle : middle + SAMPLE], data[-SAMPLE:]))
+    return len(_zstd().compress(sample, 1)) < PAYS * len(sample)
+
+
+def expand(payload: bytes, item: Item) -> bytes:
+    """The raw bytes; raises Damaged when the payload is no stream of that size. Never more memory than `raw`."""
+    if item.method == RAW:
+        return payload
+    zstd = _zstd()
+    reader = zstd.ZstdDecompressor()
+    try:
+        data: bytes = reader.decompress(payload, max_length=item.raw + 1)
+    except zstd.ZstdError as error:
+        raise Damaged(f"a compressed object cannot be read: {error}") from None
+    if len(data) != item.raw:
+        raise Damaged(f"a compressed object holds {len(data)} bytes or more instead of {item.raw}")
+    return data
+
+
+def seal_of(kind: int, method: int, raw: int, stored: int, digest: bytes, payload_digest: bytes) -> bytes:
+    """What a head says of itself and its payload: any flipped bit of either changes it."""
+    plain = HEAD.pack(MARK, kind, method, 0, raw, stored, digest, bytes(8))[:-8]
+    return blake3(plain + payload_digest).digest(8)
+
+
+def head_of(kind: int, method: int, raw: int, stored: int, digest: bytes, payload_digest: bytes) -> bytes:
+    seal = seal_of(kind, method, raw, stored, digest, payload_digest)
+    return HEAD.pack(MARK, kind, method, 0, raw, stored, digest, seal)
+
+
+def read_head(head: bytes, offset: int) -> Item | None:
+    """None when the bytes are no head."""
+    if len(head) < HEAD.size:
+        return None
+    mark, kind, method, zero, raw, stored, digest, _ = HEAD.unpack(head)
+    if mark != MARK or zero or method not in (RAW, ZSTD) or not 1 <= kind <= len(KINDS):
+        return None
+    return Item(digest, kind, method, raw, stored, offset)
+
+
+class Unsynced(Exception):
+    """The disk refused to make a pack durable: what the operating system still holds of it cannot be known."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+class PackWriter:
+    """Appends objects to `tmp-…`; `finish` makes it a pack. A failed write leaves what was added before intact.
+
+    The file is locked while its writer lives, so that what a killed writer left behind can be told and removed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.items: list[Item] = []
+        self._heads: list[bytes] = []
+        self._buffer = bytearray()
+        self._written = 0
+        self.path, self._fd = _create(folder)
+        self._buffer += MAGIC
+
+    @property
+    def size(self) -> int:
+        return self._written + len(self._buffer)
+
+    def add(self, kind: ObjectKind, digest: bytes, raw: int, method: int, payload: bytes | memoryview) -> Item:
+        payload_digest = digest if method == RAW else blake3(payload).digest()
+        number = NUMBER_OF_KIND[kind]
+        head = head_of(number, method, raw, len(payload), digest, payload_digest)
+        if len(self._buffer) + len(payload) > BLOCK:
+            self.drain()
+        item = Item(digest, number, method, raw, len(payload), self.size)
+        self._buffer += head
+        self._buffer += payload
+        self._note(item, head)
+        return item
+
+    def add_stream(self, file: Readable, wanted: Callable[[bytes, int], bool]) -> tuple[bytes, int, Item | None]:
+        """Copy a stream of any size, in bounded memory: its head is reserved, and written when all is known.
+
+        Returns digest, size and item; the item is None, and nothing is kept, when `wanted(digest, size)` says no.
+        """
+        self.drain()
+        start = self._written
+        try:
+            return self._stream(file, wanted, start)
+        except BaseException:
+            self._cut(start)
+            raise
+
+    def _stream(
+        self, file: Readable, wanted: Callable[[bytes, int], bool], start: int
+    ) -> tuple[bytes, int, Item | None]:
+        block = file.read(BLOCK)
+        method = ZSTD if len(block) >= WORTH_TRYING and pays(block) else RAW
+        packer = _zstd().ZstdCompressor(level=1) if method == ZSTD else None
+        raw_hash, stored_hash = blake3(), blake3()
+        raw = stored = 0
+        self._buffer += bytes(HEAD.size)
+        while block:
+            raw_hash.update(block)
+            raw += len(block)
+            small = packer.compress(block) if packer else block
+            block = file.read(BLOCK)
+            if packer and not block:
+                small += packer.flush()
+            if packer:
+                stored_hash.update(small)
+            stored += len(small)
+            self._buffer += small
+            self.drain()
+        digest = raw_hash.digest()
+        if not wanted(digest, raw):
+            self._cut(start)
+            return digest, raw, None
+        head = head_of(1, method, raw, stored, digest, stored_hash.digest() if packer else digest)
+        self.drain()
+        os.pwrite(self._fd, head, start)
+        item = Item(digest, 1, method, raw, stored, start)
+        self._note(item, head)
+        return digest, raw, item
+
+    def _note(self, item: Item, head: bytes) -> None:
+        self.items.append(item)
+        self._heads.append(head)
+
+    def drain(self) -> None:
+        """Hand the buffer to the operating system. After an error what was not written is still in the buffer."""
+        while self._buffer:
+            done = os.pwrite(self._fd, self._buffer, self._written)
+            self._written += done
+            del self._buffer[:done]
+
+    def _cut(self, at: int) -> None:
+        self._buffer.clear()
+        os.ftruncate(self._fd, at)
+        self._written = at
+
+    def reader(self) -> int:
+        """A descriptor of one's own for reading what was added so far."""
+        self.drain()
+        return os.dup(self._fd)
+
+    def finish(self) -> tuple[str, list[Item]]:
+        """Write, fsync, rename, fsync the folder. Returns the pack's name. May be tried again after an error."""
+        self.drain()
+        end = self._written
+        name = pack_name(self._heads)
+        try:
+            self._buffer += b"".join(self._heads) + END.pack(END_MARK, len(self._heads))
+            self.drain()
+        except BaseException:
+            self._cut(end)
+            raise
+        try:
+            os.fsync(self._fd)
+        except OSError as error:
+            raise Unsynced(error) from error
+        os.fchmod(self._fd, os.fstat(self._fd).st_mode & 0o444)
+        self.path.rename(self.folder / name)
+        try:
+            sync_folder(self.folder)
+        except OSError as error:
+            raise Unsynced(error) from error
+        self.close()
+        return name, self.items
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def discard(self) -> None:
+        if self._fd >= 0:
+            with contextlib.suppress(OSError):
+                self.path.unlink()
+            self.close()
+
+
+def pack_name(heads: list[bytes]) -> str:
+    return blake3(b"".join(heads)).hexdigest() + SUFFIX
+
+
+def _create(folder: Path) -> tuple[Path, int]:
+    while True:
+        path = folder / f"{UNFINISHED}{secrets.token_hex(8)}"
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        lock(fd)
+        if os.fstat(fd).st_nlink:
+            return path, fd
+        os.close(fd)  # a sweep took it between creation and lock
+
+
+def lock(fd: int) -> bool:
+    """Take the lock that says this writer lives; False when another holds it or the file system has no locks."""
+    try:
+        import fcntl
+
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (ImportError, OSError):
+        return False
+    return True
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what writers left behind that no longer live. A living writer holds the lock of its file."""
+    for path in folder.iterdir():
+        if not path.name.startswith(UNFINISHED):
+            continue
+        with contextlib.suppress(OSError):
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                if lock(fd):
+                    path.unlink()
+            finally:
+                os.close(fd)
+
+
+def sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def list_items(fd: int) -> tuple[list[Item], list[bytes]] | None:
+    """The objects of a finished pack and their heads, read from its end; None when the end does not hold."""
+    size = os.fstat(fd).st_size
+    if size < len(MAGIC) + END.size or os.pread(fd, len(MAGIC), 0) != MAGIC:
+        return None
+    mark, count = END.unpack(os.pread(fd, END.size, size - END.size))
+    start = size - END.size - count * HEAD.size
+    if mark != END_MARK or start < len(MAGIC):
+        return None
+    table = _pread(fd, count * HEAD.size, start)
+    heads = [table[at : at + HEAD.size] for at in range(0, len(table), HEAD.size)]
+    items, offset = [], len(MAGIC)
+    for head in heads:
+        item = read_head(head, offset)
+        if item is None:
+            return None
+        items.append(item)
+        offset = item.after
+    return (items, heads) if offset == start else None
+
+
+def scan(fd: int) -> Iterator[Item]:
+    """The objects of a pack read from its start, each one proved by its seal; ends at the first that does not hold."""
+    if os.pread(fd, len(MAGIC), 0) != MAGIC:
+        return
+    offset = len(MAGIC)
+    while (item := read_head(os.pread(fd, HEAD.size, offset), offset)) and seal_holds(fd, item):
+        yield item
+        offset = item.after
+
+
+def seal_holds(fd: int, item: Item) -> bool:
+    if item.after > os.fstat(fd).st_size:
+        return False
+    head = os.pread(fd, HEAD.size, item.offset)
+    hasher = blake3()
+    for block in blocks(fd, item):
+        hasher.update(block)
+    return head == head_of(item.kind, item.method, item.raw, item.stored, item.digest, hasher.digest())
+
+
+def check_head(fd: int, item: Item) -> None:
+    """Raises Damaged unless the object of which `item` speaks begins where it says."""
+    if read_head(os.pread(fd, HEAD.size, item.offset), item.offset) != item:
+        raise Damaged("there is no such object at this place of the pack")
+
+
+def read_object(fd: int, item: Item) -> bytes:
+    """All raw bytes, verified."""
+    data = expand(_pread(fd, item.stored, item.payload), item)
+    if blake3(data).digest() != item.digest:
+        raise Damaged("an object does not match its digest")
+    return data
+
+
+def blocks(fd: int, item: Item) -> Iterator[bytes]:
+    """The stored payload, in pieces."""
+    offset = item.payload
+    while offset < item.after:
+        block = os.pread(fd, min(BLOCK, item.after - offset), offset)
+        if not block:
+            raise Damaged("a pack ends in the middle of an object")
+        offset += len(block)
+        yield block
+
+
+def raw_blocks(fd: int, item: Item) -> Iterator[bytes]:
+    """The raw bytes, in pieces of bounded size. Raises Damaged, at the latest at the end, unless they match."""
+    hasher = blake3()
+    size = 0
+    for block in _expanded(fd, item):
+        hasher.update(block)
+        size += len(block)
+        if size > item.raw:
+            break
+        yield block
+    if size != item.raw or hasher.digest() != item.digest:
+        raise Damaged("an object does not match its digest")
+
+
+def _expanded(fd: int, item: Item) -> Iterator[bytes]:
+    if item.method == RAW:
+        yield from blocks(fd, item)
+        return
+    zstd = _zstd()
+    reader = zstd.ZstdDecompressor()
+    try:
+        for block in blocks(fd, item):
+            piece = reader.decompress(block, max_length=BLOCK)
+            while True:
+                if piece:
+                    yield piece
+                if reader.needs_input or reader.eof:
+                    break
+                piece = reader.decompress(b"", max_length=BLOCK)
+    except zstd.ZstdError as error:
+        raise Damaged(f"a compressed object cannot be read: {error}") from None
+
+
+def _pread(fd: int, size: int, offset: int) -> bytes:
+    """`os.pread` that does not stop at 2 GiB or at a signal."""
+    pieces = []
+    while size > 0 and (piece := os.pread(fd, min(size, 1 << 30), offset)):
+        pieces.append(piece)
+        size -= len(piece)
+        offset += len(piece)
+    return b"".join(pieces)

@@ -1,0 +1,172 @@
+"""A memory of digests by file status, so that a file that did not change is not read again.
+
+A remembered digest is believed when size, times, inode and device are what they were, and when the file had already
+been left alone for a while when it was looked at (Git's racy rule): a file written in the same tick of the clock
+as it was read could be written once more without its times changing. `ctime` catches times that were set back.
+What it cannot see: a program that still has the file mapped for writing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import stat
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from blake3 import blake3
+
+from bis.digest import PREFIX, Digest
+from bis.store.volume import network_file_system
+
+VERSION: Final = 1
+TICK_NS: Final = 50_000_000
+"""The kernel stamps files with a clock that ticks every 1 to 10 ms; some slack on top."""
+COARSE_NS: Final = 2_100_000_000
+"""File systems with whole (or two) seconds."""
+REMOTE_NS: Final = 600_000_000_000
+"""Where another machine's clock stamps the files, it may be wrong by minutes."""
+PATIENCE: Final = 0.5
+AT_ONCE: Final = 500
+
+Row = tuple[bytes, bytes, bytes, bytes]
+"""path, status, digest, checksum of the row"""
+
+
+class StatCache:
+    """Digests of files by path and status. A cache: whatever goes wrong with its file costs time only."""
+
+    def __init__(self, connection: sqlite3.Connection | None, path: Path | None, clock: Callable[[], int]) -> None:
+        self._connection = connection
+        self._path = path
+        self._clock = clock
+        self._fresh: dict[bytes, Row] = {}
+        self._devices: dict[int, int] = {}
+
+    def __enter__(self) -> StatCache:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def now(self) -> int:
+        """The time to hand to `remember`: taken before the file is opened."""
+        return self._clock()
+
+    def recall(self, files: Sequence[tuple[str, os.stat_result]]) -> list[Digest | None]:
+        """For each absolute path and its status, the digest of its bytes, or None when it has to be read."""
+        keys = [os.fsencode(path) for path, _ in files]
+        known = self._read(keys)
+        return [
+            _believed(key, known[key], status) if key in known else None
+            for key, (_, status) in zip(keys, files, strict=True)
+        ]
+
+    def remember(self, path: str, status: os.stat_result, digest: Digest, looked: int) -> None:
+        """Note what was read of a file whose status was `status` before and after, and which was opened after
+        `looked`. Not noted when it had been changed too shortly before."""
+        if looked - max(status.st_mtime_ns, status.st_ctime_ns) > self._doubt(path, status):
+            key, raw = os.fsencode(path), bytes.fromhex(digest.removeprefix(PREFIX))
+            self._fresh[key] = (key, _status(status), raw, _check(key, _status(status), raw))
+
+    def close(self) -> None:
+        """Write what is new. Where another process writes just now it is forgotten, which costs time only."""
+        with self._attempt():
+            if self._connection and self._fresh:
+                self._connection.execute("BEGIN IMMEDIATE")
+                self._connection.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", self._fresh.values())
+                self._connection.execute("COMMIT")
+        with contextlib.suppress(sqlite3.Error):
+            if self._connection:
+                self._connection.close()
+        self._connection = None
+        self._fresh.clear()
+
+    @contextlib.contextmanager
+    def _attempt(self) -> Iterator[None]:
+        """Use the file as long as it can be used; one that is broken is removed."""
+        try:
+            yield
+        except sqlite3.OperationalError:
+            pass
+        except sqlite3.DatabaseError:
+            if self._path:
+                self._path.unlink(missing_ok=True)
+
+    def _doubt(self, path: str, status: os.stat_result) -> int:
+        """How long a file must have been left alone, by what stamps its times."""
+        if status.st_dev not in self._devices:
+            self._devices[status.st_dev] = REMOTE_NS if network_file_system(Path(path)) else 0
+        fine = status.st_mtime_ns % 10_000_000 or status.st_ctime_ns % 10_000_000
+        return self._devices[status.st_dev] or (TICK_NS if fine else COARSE_NS)
+
+    def _read(self, keys: Sequence[bytes]) -> dict[bytes, Row]:
+        found = {key: self._fresh[key] for key in keys if key in self._fresh}
+        wanted = [key for key in keys if key not in found]
+        with self._attempt():
+            for start in range(0, len(wanted) if self._connection else 0, AT_ONCE):
+                some = wanted[start : start + AT_ONCE]
+                assert self._connection
+                rows = self._connection.execute(
+                    f"SELECT path, status, digest, sum FROM files WHERE path IN ({','.join('?' * len(some))})", some
+                )
+                found.update((row[0], row) for row in rows)
+        return found
+
+
+def open_cache(path: Path | None, clock: Callable[[], int] = time.time_ns) -> StatCache:
+    """The cache in the file `path`, made when it is not there; None: in memory only. A broken file is begun anew, and
+    where none can be made, the cache forgets when it is closed."""
+    for _ in range(2 if path else 0):
+        assert path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return StatCache(_connect(path), path, clock)
+        except (sqlite3.OperationalError, OSError):
+            break
+        except sqlite3.DatabaseError:
+            path.unlink(missing_ok=True)
+    return StatCache(None, None, clock)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA synchronous = OFF")
+        if connection.execute("PRAGMA user_version").fetchone() != (VERSION,):
+            _make(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _make(connection: sqlite3.Connection) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    if connection.execute("PRAGMA user_version").fetchone() != (VERSION,):
+        connection.execute("DROP TABLE IF EXISTS files")
+        connection.execute(
+            "CREATE TABLE files (path BLOB PRIMARY KEY, status BLOB, digest BLOB, sum BLOB) WITHOUT ROWID"
+        )
+        connection.execute(f"PRAGMA user_version = {VERSION}")
+    connection.execute("COMMIT")
+
+
+def _believed(key: bytes, row: Row, status: os.stat_result) -> Digest | None:
+    _, then, raw, check = row
+    if then == _status(status) and check == _check(key, then, raw) and stat.S_ISREG(status.st_mode):
+        return Digest(PREFIX + raw.hex())
+    return None
+
+
+def _status(status: os.stat_result) -> bytes:
+    numbers = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev)
+    return b"%d %d %d %d %d" % numbers
+
+
+def _check(key: bytes, status: bytes, raw: bytes) -> bytes:
+    """A row that a crash of the machine mixed up does not pass for a digest."""
+    return blake3(b"\0".join((key, status, raw))).digest(8)
