@@ -9,7 +9,7 @@ WORKERS ?= auto
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format bench docs clean lock system-packages .venv .venv-training
+.PHONY: help demo test test-all test-everywhere lint format bench docs clean lock system-packages .venv .venv-training
 
 help:  ## Say what can be typed
 	@echo "make TARGET, where TARGET is one of"
@@ -23,6 +23,9 @@ test: .venv/ready .venv-training/ready system-packages  ## Quick tests (some min
 
 test-all: .venv/ready .venv-training/ready system-packages  ## Every test
 	$(PYTEST) -n $(WORKERS)
+
+test-everywhere: .venv/ready .venv-training/ready system-packages  ## Quick tests as an ordinary user, without namespaces, with a weaker trace
+	scripts/test-everywhere
 
 lint: .venv/ready  ## Types, style, format
 	$(BIN)/ruff check .
