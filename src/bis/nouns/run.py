@@ -94,6 +94,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag=RUN
     """Last value of each metric found in metric files."""
     chance: Chance = Chance()
     usage: Usage = Usage()
+    lines: Digest = Digest("")
+    """Blob: when each piece of the output came (`docs/format.md`, time index)."""
     coverage: Coverage = Coverage(mechanism="none", complete=False)
     conditions: dict[str, str] = {}
     """What a repeat forces again: `umask`, `TZ`, `LANG`, threads per pool, …"""

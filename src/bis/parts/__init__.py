@@ -6,15 +6,18 @@ they are loops over `parts.kinds.KINDS`. A new ingredient is one new module here
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
 
+from bis.digest import spell, unspell
 from bis.nouns.part import Change, Part, PartKind
 from bis.nouns.trace import Trace
 from bis.settings import Settings
 from bis.store import Store
+from bis.store.statcache import StatCache
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -37,7 +40,7 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
     """All that a capture may look at: handed in, never read from a global."""
 
     project: Path
-    """The project's folder, absolute, real path."""
+    """The project's folder as the command sees it: absolute, links resolved."""
     folder: Path
     """Where the command runs."""
     command: tuple[str, ...]
@@ -46,6 +49,14 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
     """The command's environment variables."""
     settings: Settings
     home: Path
+    key: bytes = b""
+    """Secret of this store: credentials are recorded only as digests made with it."""
+    locate: Callable[[Path], Path] | None = None
+    """For a command in a room of its own: where a path that it sees really is."""
+    restored: tuple[str, ...] = ()
+    """For a repeat: folders and files (spelled, as the command sees them) that were put there from the record."""
+    cache: StatCache | None = None
+    """Digests of unchanged files, so that they are not read again."""
     trace: Trace | None = None
     """None before the command ran."""
     reports: tuple[Report, ...] = ()
@@ -53,6 +64,16 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
     """Paths (spelled, relative to the project) that earlier runs wrote, with no sign that a person changed them since."""
     remembered: tuple[str, ...] = ()
     """Inputs (spelled, relative or absolute) of the last run of the same command."""
+
+    def real(self, path: str) -> Path:
+        """Where a file that the command named by an absolute, spelled path is to be read from now."""
+        here = Path(unspell(path))
+        return self.locate(here) if self.locate else here
+
+    def named(self, path: str) -> str:
+        """An absolute, spelled path as records name it: relative to the project when inside it."""
+        project = spell(str(self.project))
+        return path[len(project) + 1 :] if path.startswith(f"{project}/") else path
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,1 @@
+"""Steps: the pieces that acts are made of."""

@@ -1,0 +1,73 @@
+"""`bis diff` and `bis status`: what is different between two runs, or between a run and now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from bis.digest import unspell
+from bis.nouns.part import Change, PartKind
+from bis.nouns.run import Run
+from bis.nouns.verdict import Judged
+from bis.parts import Scene
+from bis.steps.capture import capture, remembered_inputs
+from bis.steps.compare import compare_parts, context_of, judge_metrics, judge_outputs, judge_parts
+from bis.steps.home import Home
+from bis.steps.perform import now
+from bis.store.volatile import Forgetful
+
+
+class Difference(msgspec.Struct, frozen=True, kw_only=True):
+    before: Run
+    after: Run
+    parts: list[Judged]
+    changes: dict[PartKind, list[Change]]
+    outputs: list[Judged] = []
+    metrics: list[Judged] = []
+
+    @property
+    def same(self) -> bool:
+        judged = [*self.parts, *self.outputs, *self.metrics]
+        return all(one.sameness in ("identical", "equivalent") for one in judged)
+
+
+def difference(before: Run, after: Run, home: Home) -> Difference:
+    """Two recorded runs, part by part, output by output, metric by metric."""
+    changes = compare_parts(before, after, home.store)
+    return Difference(
+        before=before,
+        after=after,
+        parts=judge_parts(before, after, changes),
+        changes=changes,
+        outputs=judge_outputs(before, after, home.store, context_of(before, after)),
+        metrics=judge_metrics(before, after, home.settings.tolerance),
+    )
+
+
+def status(against: Run, home: Home, *, folder: Path, variables: Mapping[str, str]) -> Difference:
+    """What would be different if the command of `against` ran now. Executes nothing and records nothing.
+
+    Parts that only an execution shows (which packages it used, which BLAS kernel it chose) are compared as far as
+    they are known before one.
+    """
+    scene = Scene(
+        project=home.project,
+        folder=home.project / unspell(against.folder),
+        command=tuple(unspell(word) for word in against.command),
+        variables=dict(variables),
+        settings=home.settings,
+        home=Path(variables.get("HOME") or "~").expanduser(),
+        key=home.key,
+        cache=home.cache,
+        known_outputs=frozenset(output.path for output in against.outputs),
+        remembered=remembered_inputs(against),
+    )
+    store = Forgetful(home.store)
+    parts = capture(scene, store).wait()
+    after = msgspec.structs.replace(
+        against, id="", name="now", started=now(), ended="", status="running", exit=None, parts=parts, outputs=(), metrics={}
+    )
+    changes = compare_parts(against, after, store)
+    return Difference(before=against, after=after, parts=judge_parts(against, after, changes), changes=changes)

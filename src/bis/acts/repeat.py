@@ -1,0 +1,264 @@
+"""`bis repeat`: do a run again from its record alone, and say whether it came out the same."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from bis.digest import canonical, digest_bytes, spell, unspell
+from bis.errors import CannotRepeat
+from bis.nouns.part import Finding, Part, PartKind
+from bis.nouns.run import Run
+from bis.nouns.verdict import Verdict
+from bis.parts import Place, Scene, machine
+from bis.parts.kinds import KINDS
+from bis.parts.params import variables_to_give
+from bis.parts.secret import has_secret
+from bis.steps import rooms
+from bis.steps.compare import compare_parts, context_of, judge_metrics, judge_outputs, judge_parts
+from bis.steps.exchange import exchange
+from bis.steps.home import Home
+from bis.steps.judge import judge
+from bis.steps.notebook import SCRIPT, notebook_command
+from bis.steps.perform import Performed, Plan, new_run, now, perform
+from bis.steps.rebuild import Rebuilt, rebuild
+from bis.steps.repeating import (
+    Ground,
+    bring_secrets,
+    differing_inputs,
+    environments_folder,
+    leaks,
+    mounts,
+    restored,
+    substitute,
+)
+
+
+class RepeatOptions(msgspec.Struct, frozen=True, kw_only=True):
+    times: int = 1
+    here: bool = False
+    """In the current environment and conditions: shows drift."""
+    taken: dict[str, str] = {}
+    """Kind of part -> the run or path that it is taken from instead."""
+    into: Path | None = None
+    """An empty folder to repeat in, which is then kept."""
+    keep: bool = False
+    python: str = ""
+    tolerance: dict[str, float] = {}
+    offline: bool = False
+    quiet: bool = True
+
+
+def repeat(
+    run: Run,
+    home: Home,
+    *,
+    variables: Mapping[str, str],
+    options: RepeatOptions = RepeatOptions(),  # noqa: B008 - a frozen value
+    progress: Callable[[str], None] = lambda text: None,
+) -> list[Verdict]:
+    """Repeat a recorded run in fresh folders, `options.times` times; one verdict each, kept in store and ledger.
+
+    Raises CannotRepeat, naming what is missing, when an ingredient cannot be had again.
+    """
+    if run.status == "running":
+        raise CannotRepeat(f"{run.name} is still under way", hint=f"bis show {run.id[:8]}")
+    if has_secret(run.command):
+        raise CannotRepeat(
+            f"the command of {run.name} held a credential, which is never stored",
+            because=" ".join(run.command),
+            hint="hand credentials over in a file or an environment variable; those can be given again",
+        )
+    verdicts = []
+    for number in range(options.times):
+        if options.times > 1:
+            progress(f"repeat {number + 1} of {options.times}")
+        verdicts.append(_repeat_once(run, home, variables, options, progress))
+    return verdicts
+
+
+def _repeat_once(
+    run: Run, home: Home, variables: Mapping[str, str], options: RepeatOptions, progress: Callable[[str], None]
+) -> Verdict:
+    top = options.into or Path(tempfile.mkdtemp(prefix=f"bis-repeat-{run.id[:6]}-"))
+    ground = Ground(top=top.resolve())
+    try:
+        progress("restoring code and data")
+        parts = exchange(run, options.taken, home, variables)
+        again = _again(run, parts, home, ground, variables, options, progress)
+        progress("comparing")
+        return _verdict(run, parts, again, home, options)
+    finally:
+        if not (options.keep or options.into):
+            shutil.rmtree(ground.top, ignore_errors=True)
+
+
+def _again(
+    run: Run,
+    parts: Mapping[PartKind, Part],
+    home: Home,
+    ground: Ground,
+    variables: Mapping[str, str],
+    options: RepeatOptions,
+    progress: Callable[[str], None],
+) -> Performed:
+    """The run, executed once more on its own ground."""
+    for folder in (ground.project, ground.scratch, ground.tools):
+        folder.mkdir(parents=True)
+    place = Place(project=ground.project, outside=ground.outside)
+    for kind in KINDS:
+        kind.restore(parts[kind.KIND], place, home.store)
+    bring_secrets(run, ground, home.key)
+    shutil.copy(SCRIPT, ground.tools)
+    user = Path(variables.get("HOME") or "~").expanduser()
+    rebuilt = None if options.here else _rebuild(parts, home, ground, variables, user, options, progress)
+    plan = _plan(run, parts, home, ground, rebuilt, variables, user, options)
+    progress("executing")
+    return perform(plan, home)
+
+
+def _rebuild(
+    parts: Mapping[PartKind, Part],
+    home: Home,
+    ground: Ground,
+    variables: Mapping[str, str],
+    user: Path,
+    options: RepeatOptions,
+    progress: Callable[[str], None],
+) -> Rebuilt | None:
+    if parts["environment"].facts.get("python") is None:
+        return None
+    progress("rebuilding the environment")
+    return rebuild(
+        parts["environment"],
+        home.store,
+        environments_folder(home.settings, variables),
+        python=options.python or None,
+        project=ground.project,
+        variables=variables,
+        home=user,
+        progress=progress,
+    )
+
+
+def _plan(
+    run: Run,
+    parts: Mapping[PartKind, Part],
+    home: Home,
+    ground: Ground,
+    rebuilt: Rebuilt | None,
+    variables: Mapping[str, str],
+    user: Path,
+    options: RepeatOptions,
+) -> Plan:
+    reason = "asked for with --here" if options.here else rooms.usable()
+    private = not reason
+    project = Path(unspell(run.project)) if private else ground.project
+    shown = mounts(run, ground, rebuilt, user) if private else ()
+    given, findings = _conditions(parts, home, rebuilt, private, variables, options)
+    folder = project / unspell(run.folder)
+    python = _python(rebuilt, private)
+    command = substitute([unspell(word) for word in run.command], parts["environment"], python)
+    scene = Scene(
+        project=project,
+        folder=folder,
+        command=command,
+        variables=given,
+        settings=home.settings,
+        home=user,
+        key=home.key,
+        cache=home.cache,
+        locate=(lambda path: rooms.outside(path, shown, ground.scratch)) if private else None,
+        restored=restored(shown) if private else (spell(str(ground.top)),),
+    )
+    if not private and not options.here:
+        findings = (*findings, rooms.finding())
+    # A notebook's kernel is looked for where the environment lies now; the command will see it at its old path.
+    lookup = {**given, "PATH": f"{rebuilt.prefix}/bin:{given.get('PATH', '')}"} if rebuilt else given
+    return Plan(
+        run=_record(run, project, scene, options, findings),
+        scene=scene,
+        command=notebook_command(command, scene.real(spell(str(folder))), lookup, ground.tools / SCRIPT.name),
+        scratch=ground.scratch,
+        chance=run.chance,
+        tracing=home.settings.trace,
+        given={kind: part for kind, part in parts.items() if kind == "code"},
+        wrapper=rooms.prefix(shown, folder, ground.scratch) if private else (),
+        hook=ground.tools / "hook",
+        quiet=options.quiet,
+    )
+
+
+def _conditions(
+    parts: Mapping[PartKind, Part],
+    home: Home,
+    rebuilt: Rebuilt | None,
+    private: bool,
+    here: Mapping[str, str],
+    options: RepeatOptions,
+) -> tuple[dict[str, str], tuple[Finding, ...]]:
+    """The environment variables of the command, and what could not be given again."""
+    if options.here:
+        return dict(here), ()
+    given, findings = variables_to_give(parts["params"], here, home.key)
+    forced, more = machine.conditions(parts["machine"])
+    given = {**given, **{name: value for name, value in forced.items() if name not in given}}
+    if rebuilt is not None and rebuilt.how in ("built", "cached"):
+        prefix = unspell(rebuilt.at) if private and rebuilt.at else str(rebuilt.prefix)
+        given["PATH"] = f"{prefix}/bin:{given.get('PATH', '')}"
+        given["VIRTUAL_ENV"] = prefix
+    return given, (*findings, *more, *(rebuilt.findings if rebuilt else ()))
+
+
+def _python(rebuilt: Rebuilt | None, private: bool) -> Path | None:
+    if rebuilt is None or rebuilt.how not in ("built", "cached"):
+        return None
+    if private and rebuilt.at:
+        # At its old path the recorded command finds it itself.
+        return None
+    return rebuilt.python
+
+
+def _record(run: Run, project: Path, scene: Scene, options: RepeatOptions, findings: tuple[Finding, ...]) -> Run:
+    record = new_run(
+        secrets.token_hex(6),
+        f"{run.name}-repeat",
+        run.command,
+        run.folder,
+        project,
+        conditions=run.conditions,
+        chance=run.chance,
+        repeats=run.id,
+        taken=options.taken,
+    )
+    return msgspec.structs.replace(record, findings=findings)
+
+
+def _verdict(
+    run: Run, parts: Mapping[PartKind, Part], performed: Performed, home: Home, options: RepeatOptions
+) -> Verdict:
+    again = performed.run
+    changes = compare_parts(run, again, home.store)
+    tolerance = {**home.settings.tolerance, **options.tolerance}
+    verdict = judge(
+        run,
+        again,
+        made=now(),
+        parts=judge_parts(run, again, changes),
+        outputs=judge_outputs(run, again, home.store, context_of(run, again), tolerance, home.settings.metrics),
+        metrics=judge_metrics(run, again, tolerance),
+        changes=[change for of_kind in changes.values() for change in of_kind],
+        leaks=leaks(performed.scene, parts["data"]),
+        findings=(*again.findings, *differing_inputs(parts["data"], again.parts["data"])),
+        tolerance=tolerance,
+        taken=options.taken,
+    )
+    home.store.put_bytes(canonical(verdict), "record")
+    home.store.flush()
+    home.ledger.add_verdict(verdict, digest_bytes(canonical(verdict)))
+    return verdict

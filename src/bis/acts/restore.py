@@ -1,0 +1,115 @@
+"""`bis restore`: go back to how a run was, in a folder of its own."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from bis.digest import readable, unspell
+from bis.errors import CannotRepeat, UsageError
+from bis.nouns.run import Output, Run
+from bis.parts import Place
+from bis.parts import code as code_part
+from bis.parts import data as data_part
+from bis.steps.home import Home
+from bis.steps.rebuild import rebuild
+from bis.steps.repeating import environments_folder
+from bis.store import Store
+
+
+class Restored(msgspec.Struct, frozen=True, kw_only=True):
+    into: Path
+    files: int
+    environment: str = ""
+    """Folder of the rebuilt environment."""
+    missing: tuple[str, ...] = ()
+    """What was recorded and could not be put back, with the reason."""
+    notes: tuple[str, ...] = ()
+
+
+def restore(
+    run: Run,
+    home: Home,
+    into: Path,
+    *,
+    variables: Mapping[str, str] | None = None,
+    outputs: bool = False,
+    environment: bool = False,
+    only: Sequence[str] = (),
+    progress: Callable[[str], None] = lambda text: None,
+) -> Restored:
+    """Put code and data (and, if asked, outputs and environment) of a run into a new or empty folder.
+
+    Inputs from outside the project land below `into/outside`. Raises UsageError for a folder that holds anything.
+    """
+    into = into.absolute()
+    if into.exists() and any(into.iterdir()):
+        raise UsageError(
+            f"{into} is not empty",
+            because="bis restore never writes over what is there, so that no uncommitted work is lost.",
+            hint=f"bis restore {run.name} {into}-{run.id[:4]}",
+        )
+    into.mkdir(parents=True, exist_ok=True)
+    place = Place(project=into, outside=into / "outside" if "outside" in run.parts["data"].trees else None)
+    missing = []
+    code_part.restore(run.parts["code"], place, home.store)
+    try:
+        data_part.restore(run.parts["data"], place, home.store)
+    except CannotRepeat as error:
+        missing.append(error.what)
+    missing += [f"{name}: {why}" for name, why in run.parts["code"].facts.get("left out", {}).items() if why == "secret"]
+    if outputs:
+        missing += _restore_outputs(run.outputs, into, home.store)
+    if only:
+        _keep_only(into, only)
+    built = ""
+    if environment:
+        built = str(
+            rebuild(
+                run.parts["environment"],
+                home.store,
+                environments_folder(home.settings, variables or {}),
+                project=into,
+                variables=variables or {},
+                home=Path((variables or {}).get("HOME") or "~").expanduser(),
+                progress=progress,
+            ).prefix
+        )
+    return Restored(
+        into=into,
+        files=sum(1 for path in into.rglob("*") if path.is_file() or path.is_symlink()),
+        environment=built,
+        missing=tuple(missing),
+    )
+
+
+def _restore_outputs(outputs: Iterable[Output], into: Path, store: Store) -> list[str]:
+    """Write the outputs; those that stand at absolute paths below `into/outside`. Returns what is missing."""
+    missing = []
+    for output in outputs:
+        if output.path.startswith("<"):
+            continue
+        path = into / "outside" / unspell(output.path[1:]) if output.path.startswith("/") else into / unspell(output.path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if output.target:
+            path.unlink(missing_ok=True)
+            path.symlink_to(unspell(output.target))
+        elif output.kept:
+            path.unlink(missing_ok=True)
+            store.get_file(output.digest, path, output.mode)
+        else:
+            missing.append(f"{readable(output.path)}: its content was not kept")
+    return missing
+
+
+def _keep_only(into: Path, globs: Sequence[str]) -> None:
+    for path in sorted(into.rglob("*"), reverse=True):
+        name = str(path.relative_to(into))
+        if path.is_dir() and not path.is_symlink():
+            if not any(path.iterdir()):
+                path.rmdir()
+        elif not any(fnmatch.fnmatch(name, glob) or name.startswith(f"{glob.rstrip('/')}/") for glob in globs):
+            path.unlink()

@@ -1,0 +1,376 @@
+"""Data: what the run read that is neither code nor environment. Declared, remembered, or discovered by the trace.
+
+Trees: `project`, the inputs inside the project; `outside`, those of absolute paths (without the leading slash).
+Facts: `inputs`, one row each: `path` (relative to the project, or absolute), `size`, `digest`, `how` (`declared`,
+`remembered`, `discovered`, `listed`), `read`, `kept` (False: recorded by reference); `secrets`, files that were read
+and whose content is never kept: `path`, keyed digest; `network`, addresses that data may have come from.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import shutil
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bis.digest import Digest, digest_file, digest_value, keyed_digest, readable, short, spell, unspell
+from bis.errors import CannotRepeat
+from bis.nouns.part import Change, Finding, Part, PartKind
+from bis.nouns.trace import Access, Stat
+from bis.nouns.tree import Leaf
+from bis.parts import Place, Scene
+from bis.parts.code import DIFF_SIZE, unified
+from bis.parts.origin import is_data, sorter
+from bis.parts.secret import is_secret_file
+from bis.store import Store
+from bis.store.snapshot import plant, put_leaves, walk
+from bis.store.snapshot import restore as restore_tree
+
+KIND: PartKind = "data"
+
+LISTED = 10_000
+"""So many files of a listed folder are recorded though they were not opened; in larger folders only what was read."""
+
+
+class Input(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that is to be recorded: how records name it, and where its bytes of that time are now."""
+
+    name: str
+    place: Path | None
+    """None: the run overwrote it; its bytes of that time are those recorded before the run."""
+    how: str
+    read: bool = True
+
+
+def capture(scene: Scene, store: Store, earlier: Part | None = None) -> Part:
+    findings: list[Finding] = []
+    inputs = {one.name: one for one in _expected(scene)}
+    secrets: list[dict[str, str]] = []
+    network: list[str] = []
+    before = dict(_leaves(earlier, store)) if earlier else {}
+    if scene.trace is not None:
+        if scene.trace.complete:
+            inputs = {name: one for name, one in inputs.items() if one.how == "declared"}
+        inputs |= {one.name: one for one in _discovered(scene, inputs, before, findings)}
+        secrets = list(_secrets(scene))
+        network = sorted({address for address in scene.trace.connections if _is_far(address)})
+    leaves = _put(inputs.values(), scene, store, findings)
+    leaves |= {name: before[name] for name, one in inputs.items() if one.place is None}
+    rows = [_row(inputs[name], leaf) for name, leaf in sorted(leaves.items()) if name in inputs]
+    if network:
+        findings.append(_network_finding(network))
+    facts = {"project": spell(str(scene.project)), "secrets": secrets, "network": network}
+    return _part(rows, leaves, facts, store, findings)
+
+
+def restore(part: Part, place: Place, store: Store) -> None:
+    """Put every input back: project files into the project, others below `place.outside` when there is one."""
+    gone: list[str] = []
+    for role, into in (("project", place.project), ("outside", place.outside)):
+        if into is None or role not in part.trees:
+            continue
+        for leaf in restore_tree(store, part.trees[role], into, overwrite=True):
+            name = leaf.path if role == "project" else f"/{leaf.path}"
+            if not _bring(name, leaf, into / unspell(leaf.path), part):
+                gone.append(name)
+    if gone:
+        raise CannotRepeat(
+            f"{len(gone)} inputs were recorded by reference and are not there any more as they were: {gone[0]}",
+            because=f"Looked below {part.facts.get('project', '')} and at absolute paths, for the recorded digest.",
+            hint="put the file back, or record it with its content: bis run --copy-data …",
+        )
+
+
+def compare(before: Part, after: Part, store: Store) -> list[Change]:
+    if before.digest == after.digest:
+        return []
+    old, new = _by_path(before), _by_path(after)
+    changes = []
+    for path in sorted({*old, *new}):
+        was, now = old.get(path), new.get(path)
+        if was is None or now is None or was["digest"] != now["digest"]:
+            changes.append(_change(path, was, now, store))
+    return changes
+
+
+# Which files -------------------------------------------------------------------------------------------------------
+
+
+def _expected(scene: Scene) -> Iterator[Input]:
+    """Inputs that are known before the run: declared in the settings, and read by the last run of the same command."""
+    for name in scene.remembered:
+        place = scene.real(name if name.startswith("/") else spell(str(scene.project / unspell(name))))
+        if place.is_file():
+            yield Input(name=name, place=place, how="remembered", read=False)
+    top = scene.real(spell(str(scene.project)))
+    for glob in scene.settings.data:
+        found = sorted(top.glob(glob)) if not glob.startswith("/") else sorted(Path("/").glob(glob[1:]))
+        for path in found:
+            for file in _files(path):
+                name = spell(str(file.relative_to(top))) if file.is_relative_to(top) else spell(str(file))
+                yield Input(name=name, place=file, how="declared", read=False)
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if path.is_file():
+        yield path
+    elif path.is_dir():
+        for folder, _, names in os.walk(path):
+            yield from (Path(folder, name) for name in sorted(names))
+
+
+def _discovered(
+    scene: Scene, expected: Mapping[str, Input], before: Mapping[str, Leaf], findings: list[Finding]
+) -> Iterator[Input]:
+    """What the trace saw being read, each with the bytes that it had when it was first opened."""
+    assert scene.trace is not None
+    chosen = _chooser(scene)
+    written = {access.path for access in scene.trace.accesses if access.was_written}
+    for access in scene.trace.accesses:
+        name = scene.named(access.path)
+        if not access.was_read or not chosen(access):
+            continue
+        how = expected[name].how if name in expected else "discovered"
+        if access.preimage:
+            yield Input(name=name, place=Path(unspell(access.preimage)), how=how)
+        elif access.was_written or any(letter in access.how for letter in "dm"):
+            if name in before:
+                yield Input(name=name, place=None, how=how)
+            else:
+                findings.append(_overwritten(name))
+        else:
+            place = scene.real(access.path)
+            findings += _trouble(access, name, place)
+            yield Input(name=name, place=place, how=how)
+    for name, place in _beside(scene, written):
+        if name not in expected:
+            yield Input(name=name, place=place, how="listed", read=False)
+
+
+def _chooser(scene: Scene) -> Callable[[Access], bool]:
+    origin = sorter(scene)
+    top = spell(str(scene.project))
+
+    def chosen(access: Access) -> bool:
+        where = origin(access.path)
+        if where not in ("project", "outside", "temporary") or is_secret_file(access.path, scene.settings.secrets):
+            return False
+        size = access.before.size if access.before else 0
+        return where != "project" or is_data(access.path[len(top) + 1 :], size)
+
+    return chosen
+
+
+def _overwritten(name: str) -> Finding:
+    return Finding(
+        code="input-overwritten",
+        text=f"{readable(name)} was read, then overwritten or removed by the run; its content from before was not kept",
+        hint=f'declare it, so that it is recorded before each run: data = ["{readable(name)}"] in bis.toml',
+        blocks=True,
+    )
+
+
+def _trouble(access: Access, name: str, place: Path) -> Iterator[Finding]:
+    """What is wrong with a file whose bytes of the time must now be taken from where it lies."""
+    try:
+        status = place.stat()
+    except OSError as error:
+        text = f"{readable(name)} was read and cannot be read any more ({error.strerror})"
+        yield Finding(code="input-vanished", text=text, blocks=True)
+        return
+    if access.before and not _unchanged(access.before, status):
+        text = f"{readable(name)} changed while the run read it; the record holds it as it is now"
+        yield Finding(code="input-changed", text=text, hint="run again when nothing else writes to it", blocks=True)
+
+
+def _unchanged(before: Stat, status: os.stat_result) -> bool:
+    return (before.size, before.mtime_ns) == (status.st_size, status.st_mtime_ns)
+
+
+def _beside(scene: Scene, written: set[str]) -> Iterator[tuple[str, Path]]:
+    """Data files that lie in a folder whose listing the run read: which names there are can steer a run, too."""
+    assert scene.trace is not None
+    origin = sorter(scene)
+    top = spell(str(scene.project))
+    for access in scene.trace.accesses:
+        if "l" not in access.how or access.path == top or origin(access.path) != "project":
+            continue
+        try:
+            with os.scandir(scene.real(access.path)) as entries:
+                files = [entry for entry in entries if entry.is_file()]
+        except OSError:
+            continue
+        for entry in files if len(files) <= LISTED else ():
+            path = f"{access.path}/{spell(entry.name)}"
+            name = scene.named(path)
+            if path in written or name in scene.known_outputs or is_secret_file(name, scene.settings.secrets):
+                continue
+            if is_data(name, entry.stat().st_size):
+                yield name, Path(entry.path)
+
+
+def _secrets(scene: Scene) -> Iterator[dict[str, str]]:
+    assert scene.trace is not None
+    origin = sorter(scene)
+    for access in scene.trace.accesses:
+        if access.was_read and is_secret_file(access.path, scene.settings.secrets):
+            if origin(access.path) not in ("project", "outside"):
+                continue
+            try:
+                content = scene.real(access.path).read_bytes()
+            except OSError:
+                continue
+            yield {"path": scene.named(access.path), "digest": keyed_digest(scene.key, content.hex())}
+
+
+def _is_far(address: str) -> bool:
+    return address.startswith(("tcp:", "udp:")) and not address.removeprefix("tcp:").removeprefix("udp:").startswith(
+        ("127.", "[::1]", "::1", "localhost", "0.0.0.0")
+    )
+
+
+def _network_finding(addresses: list[str]) -> Finding:
+    return Finding(
+        code="network-input",
+        text=f"connected to {', '.join(addresses[:3])}{' and others' if len(addresses) > 3 else ''}: what came from there has no version",
+        hint="save what you download to a file, and read that",
+    )
+
+
+# Keeping -----------------------------------------------------------------------------------------------------------
+
+
+def _put(inputs: Iterable[Input], scene: Scene, store: Store, findings: list[Finding]) -> dict[str, Leaf]:
+    keep = _keeper(scene)
+    found: dict[str, Leaf] = {}
+    present = []
+    for one in inputs:
+        try:
+            if one.place and stat.S_ISREG(one.place.stat().st_mode):
+                # What the run opened is a file's bytes, also where the name is a link: the link is resolved.
+                present.append((one.name, one.place.resolve()))
+        except OSError:
+            continue
+    for leaf in put_leaves(sorted(present), store, scene.cache, keep=keep, notes=findings):
+        found[leaf.path] = leaf
+    away = [leaf for leaf in found.values() if not leaf.entry.kept]
+    if away:
+        total = sum(leaf.entry.size for leaf in away)
+        findings.append(
+            Finding(
+                code="by-reference",
+                text=f"{len(away)} inputs ({total} bytes) are recorded by reference, hashed and not copied: {readable(away[0].path)}",
+                hint="bis run --copy-data, or limits.input_file in bis.toml",
+            )
+        )
+    return found
+
+
+def _keeper(scene: Scene) -> Callable[[str, os.stat_result], bool]:
+    settings = scene.settings
+    room = settings.limits.input_run
+
+    def keep(name: str, status: os.stat_result) -> bool:
+        nonlocal room
+        if any(fnmatch.fnmatch(name, glob) for glob in settings.by_reference):
+            return False
+        if not settings.copy_data and status.st_size > min(settings.limits.input_file, room):
+            return False
+        room -= status.st_size
+        return True
+
+    return keep
+
+
+def _leaves(part: Part, store: Store) -> Iterator[tuple[str, Leaf]]:
+    for role, start in (("project", ""), ("outside", "/")):
+        if role in part.trees:
+            for leaf in walk(store, part.trees[role]):
+                name = start + leaf.path
+                yield name, msgspec.structs.replace(leaf, path=name)
+
+
+def _row(one: Input, leaf: Leaf) -> dict[str, Any]:
+    entry = leaf.entry
+    row = {"path": one.name, "size": entry.size, "digest": entry.digest, "how": one.how, "read": one.read}
+    return row if entry.kept else {**row, "kept": False}
+
+
+def _part(
+    rows: list[dict[str, Any]], leaves: Mapping[str, Leaf], facts: dict[str, Any], store: Store, findings: list[Finding]
+) -> Part:
+    inside = [leaf for name, leaf in sorted(leaves.items()) if not name.startswith("/")]
+    outside = [
+        msgspec.structs.replace(leaf, path=name[1:]) for name, leaf in sorted(leaves.items()) if name.startswith("/")
+    ]
+    trees = {"project": plant(inside, store)} if inside else {}
+    if outside:
+        trees["outside"] = plant(outside, store)
+    counted = [row for row in rows if row["read"] or row["how"] == "declared"]
+    return Part(
+        kind=KIND,
+        digest=digest_value([(row["path"], row["digest"]) for row in counted]),
+        summary=_summary(counted),
+        trees=trees,
+        facts={"inputs": rows, **facts},
+        findings=tuple(findings),
+    )
+
+
+def _summary(rows: list[dict[str, Any]]) -> str:
+    if not rows:
+        return "none"
+    if len(rows) == 1:
+        return f"{readable(rows[0]['path'])}, {_size(rows[0]['size'])}"
+    return f"{len(rows)} files, {_size(sum(row['size'] for row in rows))}"
+
+
+def _size(count: int) -> str:
+    value = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024:
+            return f"{value:.0f} {unit}" if unit == "B" or value >= 10 else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} TiB"
+
+
+# Giving back and comparing -----------------------------------------------------------------------------------------
+
+
+def _bring(name: str, leaf: Leaf, into: Path, part: Part) -> bool:
+    """Copy an input that was recorded by reference from where it lay, if it is still what it was."""
+    source = Path(unspell(name)) if name.startswith("/") else Path(unspell(part.facts.get("project", "/nowhere"))) / unspell(name)
+    try:
+        if source.stat().st_size != leaf.entry.size or digest_file(source) != leaf.entry.digest:
+            return False
+        into.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, into)
+    except OSError:
+        return False
+    return True
+
+
+def _by_path(part: Part) -> dict[str, dict[str, Any]]:
+    return {row["path"]: row for row in part.facts["inputs"] if row["read"] or row["how"] == "declared"}
+
+
+def _change(path: str, was: dict[str, Any] | None, now: dict[str, Any] | None, store: Store) -> Change:
+    return Change(
+        kind=KIND,
+        name=path,
+        before=was and f"{short(was['digest'])} ({_size(was['size'])})",
+        after=now and f"{short(now['digest'])} ({_size(now['size'])})",
+        detail=unified(path, _text(was, store), _text(now, store)) if was and now else "",
+    )
+
+
+def _text(row: dict[str, Any] | None, store: Store) -> bytes | None:
+    if row is None or row["size"] > DIFF_SIZE or not row.get("kept", True):
+        return None
+    digest = Digest(row["digest"])
+    return store.get_bytes(digest) if store.has(digest) else None

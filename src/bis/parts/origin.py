@@ -1,0 +1,115 @@
+"""Where a file belongs: which part of the run a path is an ingredient of."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Iterable
+from pathlib import PurePosixPath
+from typing import Literal
+
+from bis.parts import Report, Scene
+
+Origin = Literal["project", "environment", "system", "own", "cache", "temporary", "outside"]
+
+SYSTEM = (
+    *("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/etc", "/proc", "/sys", "/dev", "/run", "/boot"),
+    *("/var/lib", "/var/cache", "/var/run", "/nix/store", "/gnu/store", "/snap", "/System", "/Library"),
+)
+TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")
+CACHES = (
+    *(".cache", ".config/matplotlib", ".matplotlib", ".local/share/jupyter/runtime", ".ipython", ".jupyter", ".nv"),
+    *(".keras/keras.json", ".local/share/jupyter", ".python_history", ".dvc", ".config/dvc", ".local/state"),
+)
+KEPT_CACHES = (".cache/huggingface", ".cache/torch", ".cache/kagglehub", ".keras/datasets", "scikit_learn_data")
+"""Folders that are called caches and hold data sets and weights: a result depends on them."""
+
+SOURCE = frozenset(
+    """.py .pyi .pyx .pxd .ipynb .r .rmd .qmd .jl .sh .bash .zsh .fish .sql .c .cc .cpp .cxx .cu .cuh .h .hpp .rs .go
+    .java .scala .js .mjs .ts .tsx .jsx .css .toml .cfg .ini .conf .yaml .yml .md .rst .lock .tf .tfvars .hcl .proto
+    .jinja .j2 .html .stan .nix .mk .cmake .env.example .gitignore .gitattributes .dvc .m .pl .rb .lua .swift""".split()
+)
+SOURCE_NAMES = frozenset(
+    """Makefile Dockerfile Containerfile Pipfile Procfile Jenkinsfile Vagrantfile Snakefile LICENSE NOTICE AUTHORS
+    README CHANGELOG VERSION requirements.txt constraints.txt""".split()
+)
+DATA = frozenset(
+    """.csv .tsv .parquet .feather .arrow .orc .avro .npy .npz .h5 .hdf5 .nc .zarr .mat .pkl .pickle .joblib .pt .pth
+    .ckpt .safetensors .onnx .bin .dat .data .libsvm .svmlight .train .test .tfrecord .tfrecords .rec .lmdb .mdb .db
+    .sqlite .sqlite3 .duckdb .xls .xlsx .ods .jsonl .ndjson .gz .bz2 .xz .zst .zip .tar .tgz .7z .jpg .jpeg .png .gif
+    .bmp .tif .tiff .webp .svg .wav .mp3 .flac .ogg .mp4 .avi .mov .mkv .pdf .ubj .txt .fasta .fastq .bam .vcf .nii
+    .dcm .las .laz .geojson .shp .gpkg .msgpack .bz .lz4 .query .group .weight .init""".split()
+)
+SMALL = 1 << 20
+
+
+def is_data(path: str, size: int) -> bool:
+    """Whether a file of a project counts as data rather than code, by its name and, for JSON, XML and text, its size."""
+    name = PurePosixPath(path).name
+    if name in SOURCE_NAMES or fnmatch.fnmatch(name, "requirements*.txt") or fnmatch.fnmatch(name, "README*"):
+        return False
+    suffix = PurePosixPath(name).suffix.lower()
+    if suffix in SOURCE:
+        return False
+    if suffix in DATA:
+        return True
+    return size > SMALL
+
+
+def sorter(scene: Scene) -> Callable[[str], Origin]:
+    """A function that tells the origin of an absolute, spelled path; made once for a scene, called for each file."""
+    project = str(scene.project)
+    environment = tuple(f"{folder}/" for folder in environment_folders(scene.reports) if folder != project)
+    # Homes of some services are below /var or /run: the project wins over the system.
+    home = str(scene.home)
+    caches = tuple(f"{home}/{name}" for name in CACHES)
+    kept = tuple(f"{home}/{name}" for name in KEPT_CACHES)
+    own = (f"{project}/.bis/", *(f"{path}/" for path in _own_folders(scene)))
+
+    def origin(path: str) -> Origin:
+        if path.startswith(own):
+            return "own"
+        if path.startswith(environment) or "/site-packages/" in path or "/dist-packages/" in path:
+            return "environment"
+        if "/__pycache__/" in path or path.endswith(".pyc"):
+            return "cache"
+        if _below(path, project):
+            return "cache" if _bookkeeping(path, project) else "project"
+        if path.startswith(kept):
+            return "outside"
+        if path.startswith(caches):
+            return "cache"
+        if any(_below(path, folder) for folder in TEMPORARY):
+            return "temporary"
+        if any(_below(path, folder) for folder in SYSTEM):
+            return "system"
+        return "outside"
+
+    return origin
+
+
+def environment_folders(reports: Iterable[Report]) -> tuple[str, ...]:
+    """Folders that belong to the interpreters of a run: prefixes, and site folders elsewhere on their path."""
+    folders: dict[str, None] = {}
+    for report in reports:
+        for prefix in (report.prefix, report.base_prefix):
+            if prefix and prefix not in ("/", "/usr", "/usr/local"):
+                folders[prefix.rstrip("/")] = None
+        for entry in report.path:
+            if "site-packages" in entry or "dist-packages" in entry:
+                folders[entry.rstrip("/")] = None
+    return tuple(folders)
+
+
+def _own_folders(scene: Scene) -> tuple[str, ...]:
+    inside = scene.variables.get("BIS_INSIDE", "")
+    hook = str(PurePosixPath(__file__).parent.parent / "inside")
+    return tuple(filter(None, (inside, hook)))
+
+
+def _bookkeeping(path: str, project: str) -> bool:
+    inside = path[len(project) + 1 :]
+    return inside.startswith((".git/", ".hg/", ".svn/")) or inside in (".git", ".hg", ".svn") or "/.git/" in inside
+
+
+def _below(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(f"{folder}/")

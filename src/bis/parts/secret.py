@@ -1,0 +1,83 @@
+"""What must never be stored: which files, variables, options and values are credentials."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import PurePosixPath
+
+from bis.digest import keyed_digest
+
+FILES = (
+    *(".env", ".env.*", "*.env", "credentials", "credentials.*", "*.pem", "*.key", "*.p12", "*.pfx", "*.jks", "id_rsa*"),
+    *("id_ed25519*", "id_ecdsa*", ".netrc", "_netrc", ".pgpass", ".pypirc", ".npmrc", ".git-credentials", "kubeconfig"),
+    *("service-account*.json", "*_credentials.json", "client_secret*.json", "secrets.*", ".secrets", "*.secret", "*.kdbx"),
+    *(".htpasswd", "token", "*.token", "kaggle.json", ".boto", ".s3cfg", ".databrickscfg", "application_default_credentials.json"),
+)
+EXCEPT = ("*.example", "*.sample", "*.template", "*.dist", ".env.example", "*.py", "*.pub")
+FOLDERS = (".ssh", ".aws", ".gnupg", ".azure", ".kube")
+
+NAME = re.compile(
+    r"(?:^|[-_.])(?:api[-_]?key|access[-_]?key|secret|token|password|passwd|pwd|passphrase|credentials?|private[-_]?key|auth)"
+    r"(?:$|[-_.])",
+    re.IGNORECASE,
+)
+VALUE = re.compile(
+    r"(?:sk-[A-Za-z0-9_-]{16,}|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|xox[abprs]-[\w-]{10,}"
+    r"|AKIA[0-9A-Z]{16}|hf_[A-Za-z0-9]{20,}|AIza[\w-]{30,}|eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]*"
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----)"
+)
+IN_URL = re.compile(r"([a-z][a-z0-9+.-]*://[^/\s:@]*:)([^/\s@]+)(@)", re.IGNORECASE)
+NOT_SECRET = re.compile(
+    r"(?:max|num|n|min|pad|eos|bos|unk|sep|cls|mask|special|new|total|vocab|per|max_new)[-_]?tokens?"
+    r"|tokeni[sz]er|token(?:s|ize|izer)?[-_](?:len|length|count|size|dim|type|ids?)|author",
+    re.IGNORECASE,
+)
+"""Names of language models' parameters that only sound like credentials."""
+
+
+def is_secret_file(path: str, more: Sequence[str] = ()) -> bool:
+    """Whether the content of a file with this path must never be kept."""
+    pure = PurePosixPath(path)
+    if any(fnmatch.fnmatch(path, glob) or fnmatch.fnmatch(pure.name, glob) for glob in more):
+        return True
+    if any(fnmatch.fnmatch(pure.name, glob) for glob in EXCEPT):
+        return False
+    return any(fnmatch.fnmatch(pure.name, glob) for glob in FILES) or any(part in FOLDERS for part in pure.parts[:-1])
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether an option, key or variable with this name holds a credential."""
+    return bool(NAME.search(name)) and not NOT_SECRET.search(name)
+
+
+def hide(text: str, key: bytes, name: str = "") -> str:
+    """`text` with what looks like a credential replaced by `{secret:…}` and a keyed digest; all of it when `name` says so."""
+    if name and is_secret_name(name) and text:
+        return f"{{secret:{keyed_digest(key, text)}}}"
+    text = IN_URL.sub(lambda match: f"{match[1]}{{secret:{keyed_digest(key, match[2])}}}{match[3]}", text)
+    return VALUE.sub(lambda match: f"{{secret:{keyed_digest(key, match[0])}}}", text)
+
+
+def hide_argv(argv: Iterable[str], key: bytes) -> tuple[str, ...]:
+    """A command with the values of secret-like options, and secret-like values anywhere, hidden."""
+    hidden: list[str] = []
+    pending = ""
+    for word in argv:
+        option, equals, value = word.partition("=")
+        if pending:
+            hidden.append(hide(word, key, pending))
+            pending = ""
+        elif equals and is_secret_name(option.lstrip("-+")):
+            hidden.append(f"{option}={hide(value, key, option.lstrip('-+'))}")
+        else:
+            hidden.append(hide(word, key))
+            if word.startswith("-") and not equals and is_secret_name(word.lstrip("-")):
+                pending = word.lstrip("-")
+    return tuple(hidden)
+
+
+def has_secret(words: Iterable[str]) -> bool:
+    """Whether a stored command still needs a person to give a credential again."""
+    return any("{secret:" in word for word in words)

@@ -1,0 +1,229 @@
+"""Two runs side by side: part by part, output by output, metric by metric."""
+
+from __future__ import annotations
+
+import fnmatch
+import math
+import tempfile
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from types import MappingProxyType
+
+import msgspec
+
+from bis.digest import readable, short, unspell
+from bis.errors import Damaged, NotFound
+from bis.formats import Context, Side
+from bis.formats.registry import compare as compare_files
+from bis.nouns.part import Change, PartKind
+from bis.nouns.run import Output, Run
+from bis.nouns.verdict import Judged, Masked
+from bis.parts.kinds import KINDS
+from bis.steps.metrics import is_metric_file
+from bis.steps.pairing import pair, stable
+from bis.store import Store
+
+LOGS = ("<stdout>", "<stderr>")
+
+
+def compare_parts(before: Run, after: Run, store: Store) -> dict[PartKind, list[Change]]:
+    """The changes of each kind, kinds without any included. A kind that one side lacks is one change."""
+    changes: dict[PartKind, list[Change]] = {}
+    for kind in KINDS:
+        old, new = before.parts.get(kind.KIND), after.parts.get(kind.KIND)
+        if old is None or new is None:
+            missing = Change(kind=kind.KIND, name=kind.KIND, before=old and old.summary, after=new and new.summary)
+            changes[kind.KIND] = [] if old is new else [missing]
+        else:
+            changes[kind.KIND] = kind.compare(old, new, store)
+    changes.setdefault("params", []).extend(_chance(before, after))
+    return changes
+
+
+def judge_parts(before: Run, after: Run, changes: Mapping[PartKind, Sequence[Change]]) -> list[Judged]:
+    """The word on each part. `different` when a change that matters is in it."""
+    judged = []
+    for kind in KINDS:
+        old, new = before.parts.get(kind.KIND), after.parts.get(kind.KIND)
+        if old is None or new is None:
+            why = "not recorded in both runs"
+            judged.append(Judged(name=kind.KIND, sameness="not compared", why=why))
+            continue
+        matter = [change for change in changes[kind.KIND] if change.weight == "matters"]
+        sameness = "different" if matter else "identical" if old.digest == new.digest else "equivalent"
+        judged.append(
+            Judged(
+                name=kind.KIND,
+                sameness=sameness,  # type: ignore[arg-type]
+                before=short(old.digest),
+                after=short(new.digest),
+                why=_first_words(matter or list(changes[kind.KIND])) if sameness != "identical" else new.summary,
+            )
+        )
+    return judged
+
+
+def judge_outputs(
+    before: Run,
+    after: Run,
+    store: Store,
+    context: Context,
+    tolerance: Mapping[str, float] = MappingProxyType({}),
+    metric_files: Sequence[str] = (),
+) -> list[Judged]:
+    """The word on each output. In metric files numbers may differ as far as the widest declared tolerance goes;
+    each metric is then judged with its own."""
+    tolerant = msgspec.structs.replace(context, tolerance=max(tolerance.values(), default=0.0))
+    judged = []
+    with tempfile.TemporaryDirectory(prefix="bis-compare-") as folder:
+        for old, new in pair(before.outputs, after.outputs):
+            name = old.path if old else new.path if new else ""
+            used = tolerant if is_metric_file(name, metric_files) else context
+            judged.append(_judge_output(name, old, new, store, used, Path(folder)))
+    return [one for one in judged if one.sameness != "not compared" or one.name not in LOGS]
+
+
+def context_of(before: Run, after: Run) -> Context:
+    """What a comparison of two runs' outputs may know of them."""
+    # Lists of the two sides pair by position: a folder counts only where both runs have one.
+    pairs = [two for two in zip(_roots(before), _roots(after), strict=True) if all(two)]
+    roots = [tuple(two[side] for two in pairs) for side in (0, 1)]
+    return Context(before=_side(before, roots[0]), after=_side(after, roots[1]))
+
+
+def _roots(run: Run) -> tuple[str, ...]:
+    python = run.parts["environment"].facts.get("python") or {} if "environment" in run.parts else {}
+    return unspell(run.project), unspell(python.get("prefix", ""))
+
+
+def _side(run: Run, roots: tuple[str, ...]) -> Side:
+    started, ended = _seconds(run.started), _seconds(run.ended or run.started)
+    return Side(roots=roots, names=(run.id, run.host), started=started, ended=ended)
+
+
+def _seconds(moment: str) -> float:
+    return datetime.fromisoformat(moment).timestamp()
+
+
+def _judge_output(
+    name: str, old: Output | None, new: Output | None, store: Store, context: Context, folder: Path
+) -> Judged:
+    shown = readable(name)
+    if old is None or new is None:
+        why = "made only by the second run" if old is None else "not made by the second run"
+        return Judged(name=shown, sameness="different", why=why, before=_word(old), after=_word(new))
+    sides = {"before": short(old.digest), "after": short(new.digest)}
+    if old.digest == new.digest and old.target == new.target:
+        if name in LOGS and old.size == 0:
+            return Judged(name=shown, sameness="not compared", why="empty")
+        sameness = "identical" if old.path == new.path else "equivalent"
+        return Judged(name=shown, sameness=sameness, why=_renamed(old, new), masked=_masked_name(old, new), **sides)  # type: ignore[arg-type]
+    if old.target or new.target:
+        why = f"link to {readable(old.target)}, then to {readable(new.target)}"
+        return Judged(name=shown, sameness="different", why=why, **sides)
+    if not (old.kept and new.kept):
+        why = "other bytes; the content was not kept, so its meaning could not be compared"
+        return Judged(name=shown, sameness="different", why=why, **sides)
+    return _judge_content(shown, old, new, store, context, folder, sides)
+
+
+def _judge_content(
+    name: str, old: Output, new: Output, store: Store, context: Context, folder: Path, sides: dict[str, str]
+) -> Judged:
+    files = folder / "before", folder / "after"
+    try:
+        for output, file in zip((old, new), files, strict=True):
+            file.unlink(missing_ok=True)
+            store.get_file(output.digest, file)
+    except (NotFound, Damaged) as error:
+        return Judged(name=name, sameness="not compared", why=error.what, **sides)
+    found = compare_files(old.path, files[0], files[1], context)
+    same = "not compared" if found.same is None else "equivalent" if found.same else "different"
+    return Judged(
+        name=name,
+        sameness=same,  # type: ignore[arg-type]
+        why=found.why,
+        detail=found.detail,
+        masked=(*found.masked, *_masked_name(old, new)),
+        causes=found.causes,
+        **sides,
+    )
+
+
+def judge_metrics(before: Run, after: Run, tolerance: Mapping[str, float]) -> list[Judged]:
+    """The word on each metric: equal, within its declared relative tolerance, or different."""
+    judged = []
+    for name in sorted({*before.metrics, *after.metrics}):
+        old, new = before.metrics.get(name), after.metrics.get(name)
+        sides = {"before": number(old), "after": number(new)}
+        if old is None or new is None:
+            judged.append(Judged(name=name, sameness="different", why="only in one of the runs", **sides))
+        elif old == new or (math.isnan(old) and math.isnan(new)):
+            judged.append(Judged(name=name, sameness="identical", **sides))
+        else:
+            judged.append(_judge_metric(name, old, new, _tolerance(name, tolerance), sides))
+    return judged
+
+
+def _judge_metric(name: str, old: float, new: float, allowed: float | None, sides: dict[str, str]) -> Judged:
+    relative = abs(new - old) / abs(old) if old and math.isfinite(old) and math.isfinite(new) else math.inf
+    if allowed is not None and relative <= allowed:
+        why = f"differs by {relative:.2g}, within the declared tolerance of {allowed:g}"
+        return Judged(name=name, sameness="equivalent", why=why, **sides)
+    why = f"{new - old:+.6g}" + (f", tolerance {allowed:g}" if allowed is not None else ", no tolerance declared")
+    return Judged(name=name, sameness="different", why=why, **sides)
+
+
+def _tolerance(name: str, tolerance: Mapping[str, float]) -> float | None:
+    if name in tolerance:
+        return tolerance[name]
+    return next((value for glob, value in tolerance.items() if fnmatch.fnmatchcase(name, glob)), None)
+
+
+def number(value: float | None) -> str:
+    """A metric for a person, exact: the shortest text that reads back as the same number."""
+    if value is None:
+        return ""
+    return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value) if math.isfinite(value) else str(value)
+
+
+def _chance(before: Run, after: Run) -> list[Change]:
+    changes = []
+    for name in ("seed", "hash_seed", "deterministic"):
+        old, new = getattr(before.chance, name), getattr(after.chance, name)
+        if old != new:
+            # A fresh seed that nothing used cannot have changed a result.
+            used = name != "seed" or any(run.chance.streams for run in (before, after))
+            changes.append(
+                Change(
+                    kind="params",
+                    name=name.replace("_", " "),
+                    before=None if old is None else str(old),
+                    after=None if new is None else str(new),
+                    weight="matters" if used else "minor",
+                )
+            )
+    return changes
+
+
+def _first_words(changes: Sequence[Change]) -> str:
+    if not changes:
+        return ""
+    first = changes[0]
+    told = f"{readable(first.name)}: {first.before or 'absent'} -> {first.after or 'absent'}"
+    return told if len(changes) == 1 else f"{told}, and {len(changes) - 1} more"
+
+
+def _word(output: Output | None) -> str:
+    return short(output.digest) if output else ""
+
+
+def _renamed(old: Output, new: Output) -> str:
+    return "" if old.path == new.path else f"as {readable(new.path)}"
+
+
+def _masked_name(old: Output, new: Output) -> tuple[Masked, ...]:
+    if old.path == new.path or stable(old.path) != stable(new.path):
+        return ()
+    return (Masked(rule="name", count=1, example=f"{readable(old.path)} -> {readable(new.path)}"),)

@@ -1,0 +1,90 @@
+"""What belongs to a project: its store, ledger, cache and the runs under way, below `.bis/`."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+import msgspec
+
+from bis.errors import KeepingError, NotFound
+from bis.ledger import Ledger
+from bis.ledger.runs import open_ledger
+from bis.settings import FOLDER, Settings
+from bis.store.local import LocalStore, open_store
+from bis.store.statcache import StatCache, open_cache
+
+IGNORE = "# Made by bis: recorded runs, not part of the project's code.\n*\n"
+
+
+class Home(msgspec.Struct, frozen=True, kw_only=True):
+    project: Path
+    settings: Settings
+    folder: Path
+    """`.bis`."""
+    store: LocalStore
+    ledger: Ledger
+    cache: StatCache
+    key: bytes
+    """Secret of this home, with which credentials are digested."""
+
+    @property
+    def live(self) -> Path:
+        """Folder of the runs under way: one folder each, named by id."""
+        return self.folder / "live"
+
+
+def open_home(project: Path, settings: Settings, *, create: bool = True) -> Home:
+    """Open the project's `.bis/`. With `create=False` nothing is made: NotFound where nothing was recorded yet."""
+    folder = project / FOLDER
+    if create:
+        _make(folder)
+    elif not folder.is_dir():
+        raise NotFound(f"no runs are recorded in {project}", hint="bis run -- python train.py")
+    store = Path(settings.store).expanduser() if settings.store else folder / "store"
+    ledger = Path(settings.ledger).expanduser() if settings.ledger else folder / "ledger.db"
+    return Home(
+        project=project,
+        settings=settings,
+        folder=folder,
+        store=open_store(project / store, create=create),
+        ledger=open_ledger(project / ledger, create=create),
+        cache=open_cache(folder / "cache.db"),
+        key=_key(folder, create),
+    )
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(exist_ok=True)
+        (folder / "live").mkdir(exist_ok=True)
+        if not (folder / ".gitignore").exists():
+            (folder / ".gitignore").write_text(IGNORE)
+    except OSError as error:
+        raise KeepingError(
+            f"{folder} cannot be written: {error.strerror}",
+            because="Runs are recorded there unless a setting says else.",
+            hint="BIS_STORE=/a/folder/you/may/write BIS_LEDGER=/the/same/ledger.db bis …, or give yourself access",
+            code="B051",
+        ) from None
+
+
+def _key(folder: Path, create: bool) -> bytes:
+    file = folder / "key"
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        if not create:
+            return b""
+    # Two first runs at once: the key appears whole, and the one that comes second takes the key of the first.
+    draft = folder / f"key.{os.getpid()}"
+    with os.fdopen(os.open(draft, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "wb") as out:
+        out.write(secrets.token_bytes(32))
+    try:
+        os.link(draft, file)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()
+    return file.read_bytes()

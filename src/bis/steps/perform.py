@@ -1,0 +1,216 @@
+"""One execution, from capture to seal: what `bis run` does, and `bis repeat` in another place."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from bis import __version__
+from bis.digest import spell
+from bis.nouns.part import Finding, Part, PartKind
+from bis.nouns.run import Chance, Coverage, Run, Status, Usage
+from bis.nouns.trace import Trace
+from bis.parts import Scene
+from bis.steps import chance as chances
+from bis.steps.capture import capture
+from bis.steps.execute import Execution, execute
+from bis.steps.home import Home
+from bis.steps.seal import collect, log_output, seal
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """All that is decided before a command starts."""
+
+    run: Run
+    """Status `running`: id, name, command and the rest as far as they are known."""
+    scene: Scene
+    """Of the command: its `variables` without what bis adds."""
+    command: tuple[str, ...]
+    """What is executed: the scene's command, a notebook replaced by the program that executes it."""
+    scratch: Path
+    """Folder in which the run gets a folder of its own while it is under way."""
+    chance: Chance
+    tracing: str = "auto"
+    given: Mapping[PartKind, Part] = {}
+    """Parts that were restored from a record and need no capture."""
+    wrapper: tuple[str, ...] = ()
+    """Command prefix that enters the place where the command is to run."""
+    hook: Path | None = None
+    """Where to put a copy of the hook for interpreters, when the command cannot see that of bis."""
+    quiet: bool = False
+    """Do not pass the command's output through."""
+
+
+class Performed(msgspec.Struct, frozen=True, kw_only=True):
+    run: Run
+    """Sealed."""
+    scene: Scene
+    """With what was seen of the execution."""
+
+
+def perform(plan: Plan, home: Home, *, started: Callable[[Run], None] = lambda run: None) -> Performed:
+    """Execute the plan and seal the run. Whatever happens to the command, a truthful record is left;
+    what bis itself cannot do raises before the command starts."""
+    scratch = plan.scratch / plan.run.id
+    inside = scratch / "inside"
+    inside.mkdir(parents=True)
+    home.ledger.begin(plan.run)
+    captures = capture(plan.scene, home.store, plan.given)
+    _note(scratch, plan.run, captures.first, home)
+    started(msgspec.structs.replace(plan.run, parts=captures.first))
+    since_ns = time.time_ns()
+    execution = _execute(plan, scratch, inside)
+    reports = chances.observe(inside)
+    scene = msgspec.structs.replace(plan.scene, trace=execution.trace, reports=reports)
+    run = record_of(plan.run, execution, scene, captures.finish(scene, home.store), home, since_ns)
+    seal(run, home.store, home.ledger)
+    shutil.rmtree(scratch, ignore_errors=True)
+    return Performed(run=run, scene=scene)
+
+
+def _note(scratch: Path, run: Run, parts: dict[PartKind, Part], home: Home) -> None:
+    """Write down what is known before the start, durably, for whoever finds the run without its supervisor."""
+    home.store.flush()
+    (scratch / "parts.json").write_bytes(msgspec.json.encode(parts))
+    (scratch / "run.json").write_bytes(msgspec.json.encode(run))
+
+
+def _execute(plan: Plan, scratch: Path, inside: Path) -> Execution:
+    scene = plan.scene
+    hook = chances.copy_hook(plan.hook) if plan.hook else chances.HOOK
+    added = chances.variables(plan.chance, inside, scene.variables, events=True, hook=hook)
+    with _umask(plan.run.conditions.get("umask", "")):
+        return execute(
+            plan.command,
+            folder=scene.folder if plan.wrapper else scene.real(spell(str(scene.folder))),
+            variables={**scene.variables, **added, "BIS_RUN": plan.run.id},
+            scratch=scratch,
+            tracing=plan.tracing,
+            roots=(scene.project,),
+            preimage_limit=scene.settings.limits.preimage_file,
+            heartbeat=scratch / "heartbeat",
+            wrapper=plan.wrapper,
+            quiet=plan.quiet,
+        )
+
+
+@contextmanager
+def _umask(recorded: str) -> Iterator[None]:
+    if not recorded:
+        yield
+        return
+    before = os.umask(int(recorded, 8))
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def record_of(
+    run: Run, execution: Execution, scene: Scene, parts: dict[PartKind, Part], home: Home, since_ns: int
+) -> Run:
+    """The whole record of a run that has ended, its outputs put into the store."""
+    outputs, metrics, findings = collect(scene, home.store, since_ns)
+    logs = [
+        log_output(name, path, home.store)
+        for name, path in (("<stdout>", execution.stdout), ("<stderr>", execution.stderr))
+    ]
+    chance, seen = chances.seen(run.chance, scene.reports, execution.trace)
+    return msgspec.structs.replace(
+        run,
+        ended=execution.ended,
+        status=status_of(execution),
+        exit=execution.exit,
+        signal=execution.signal,
+        parts=parts,
+        outputs=tuple([*logs, *outputs]),
+        metrics=metrics,
+        chance=chance,
+        usage=_usage(execution, home),
+        lines=home.store.put_file(execution.lines) if execution.lines.exists() else run.lines,
+        coverage=_coverage(execution.trace),
+        findings=(*run.findings, *findings, *seen, *_execution_findings(execution)),
+    )
+
+
+def status_of(execution: Execution) -> Status:
+    if execution.interrupted:
+        return "interrupted"
+    return "finished" if execution.exit == 0 else "failed"
+
+
+def _usage(execution: Execution, home: Home) -> Usage:
+    if execution.samples_csv is None or not execution.samples_csv.exists():
+        return execution.usage
+    return msgspec.structs.replace(execution.usage, samples=home.store.put_file(execution.samples_csv))
+
+
+def _coverage(trace: Trace) -> Coverage:
+    return Coverage(mechanism=trace.mechanism, complete=trace.complete, limits=trace.limits)
+
+
+def _execution_findings(execution: Execution) -> list[Finding]:
+    return [Finding(code="execution", text=execution.failure)] if execution.failure else []
+
+
+def new_run(
+    id: str,
+    name: str,
+    command: Sequence[str],
+    folder: str,
+    project: Path,
+    *,
+    conditions: Mapping[str, str],
+    chance: Chance,
+    parent: str = "",
+    note: str = "",
+    repeats: str = "",
+    taken: Mapping[str, str] | None = None,
+) -> Run:
+    """The record of a run that is about to start."""
+    return Run(
+        id=id,
+        name=name,
+        command=tuple(command),
+        folder=folder,
+        project=spell(str(project)),
+        user=_user(),
+        host=socket.gethostname(),
+        version=__version__,
+        started=now(),
+        status="running",
+        conditions=dict(conditions),
+        chance=chance,
+        parent=parent,
+        note=note,
+        repeats=repeats,
+        taken=dict(taken or {}),
+    )
+
+
+def conditions_here(variables: Mapping[str, str]) -> dict[str, str]:
+    """What the operating system gives every process, and a repeat gives again."""
+    mask = os.umask(0)
+    os.umask(mask)
+    given = {name: variables[name] for name in ("TZ", "LANG", "LC_ALL", "LC_CTYPE") if name in variables}
+    return {"umask": f"{mask:04o}", **given}
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())

@@ -1,0 +1,94 @@
+"""Runs whose supervisor went away: seen, and sealed with what they had."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from bis.digest import unspell
+from bis.nouns.part import Finding, Part, PartKind
+from bis.nouns.run import Run
+from bis.parts import Scene
+from bis.steps import chance as chances
+from bis.steps.capture import capture
+from bis.steps.execute import Execution, alive, recover
+from bis.steps.home import Home
+from bis.steps.perform import now, record_of
+from bis.steps.seal import seal
+
+
+def recover_lost(home: Home, variables: Mapping[str, str]) -> list[Run]:
+    """Seal every run under way whose supervisor is gone; the runs that were found lost. Cheap when there are none."""
+    found = []
+    for scratch in sorted(home.live.iterdir()) if home.live.is_dir() else ():
+        run = _read(scratch)
+        if run is None:
+            # Made and not begun: a supervisor is just starting, or was killed in its first milliseconds.
+            if time.time() - scratch.stat().st_mtime > home.settings.lost_after:
+                shutil.rmtree(scratch, ignore_errors=True)
+        elif not alive(scratch):
+            found.append(_seal(run, scratch, home, variables))
+    return found
+
+
+def _read(scratch: Path) -> Run | None:
+    try:
+        return msgspec.json.decode((scratch / "run.json").read_bytes(), type=Run)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def _seal(run: Run, scratch: Path, home: Home, variables: Mapping[str, str]) -> Run:
+    execution = recover(scratch)
+    lost = Finding(
+        code="supervisor-lost",
+        text="bis was killed while the command ran; the record holds what was seen until then"
+        if execution is None or execution.exit is None
+        else "bis was killed while the command ran; the command ended by itself",
+        hint=f"bis repeat {run.id[:8]}",
+        blocks=True,
+    )
+    if execution is None:
+        sealed = msgspec.structs.replace(run, status="lost", ended=now(), findings=(*run.findings, lost))
+    else:
+        sealed = _sealed(run, execution, scratch, home, variables, lost)
+    seal(sealed, home.store, home.ledger)
+    shutil.rmtree(scratch, ignore_errors=True)
+    return sealed
+
+
+def _sealed(
+    run: Run, execution: Execution, scratch: Path, home: Home, variables: Mapping[str, str], lost: Finding
+) -> Run:
+    scene = Scene(
+        project=home.project,
+        folder=home.project / unspell(run.folder),
+        command=tuple(unspell(word) for word in run.command),
+        variables=dict(variables),
+        settings=home.settings,
+        home=Path(variables.get("HOME") or "~").expanduser(),
+        key=home.key,
+        cache=home.cache,
+        trace=execution.trace,
+        reports=chances.observe(scratch / "inside"),
+    )
+    # Parts captured before the start are as they were; the others are captured now, and the finding says so.
+    parts = capture(scene, home.store, _first_parts(scratch)).finish(scene, home.store)
+    sealed = record_of(run, execution, scene, parts, home, _started_ns(scratch))
+    status = "lost" if execution.exit is None and execution.signal is None else sealed.status
+    return msgspec.structs.replace(sealed, status=status, findings=(*sealed.findings, lost))
+
+
+def _first_parts(scratch: Path) -> dict[PartKind, Part]:
+    try:
+        return msgspec.json.decode((scratch / "parts.json").read_bytes(), type=dict[PartKind, Part])
+    except (OSError, msgspec.DecodeError):
+        return {}
+
+
+def _started_ns(scratch: Path) -> int:
+    return (scratch / "run.json").stat().st_mtime_ns

@@ -1,0 +1,155 @@
+"""The place where a run is repeated: what is put there, what the command sees of it, and what leaked in."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from bis.digest import keyed_digest, readable, spell, unspell
+from bis.errors import CannotRepeat
+from bis.nouns.part import Finding, Part
+from bis.nouns.run import Run
+from bis.parts import Scene
+from bis.parts.origin import KEPT_CACHES, sorter
+from bis.settings import Settings
+from bis.steps.rebuild import Rebuilt
+from bis.steps.rooms import Mount
+
+MANY = 20
+"""From so many inputs in one folder outside the project, the folder is shown to the command, not each file."""
+
+
+class Ground(msgspec.Struct, frozen=True, kw_only=True):
+    """The folders of one repeat."""
+
+    top: Path
+
+    @property
+    def project(self) -> Path:
+        return self.top / "project"
+
+    @property
+    def outside(self) -> Path:
+        return self.top / "outside"
+
+    @property
+    def scratch(self) -> Path:
+        return self.top / "scratch"
+
+    @property
+    def tools(self) -> Path:
+        """Copies of what bis runs inside the command's interpreters, where the command can see them."""
+        return self.top / "tools"
+
+
+def environments_folder(settings: Settings, variables: Mapping[str, str]) -> Path:
+    """Where rebuilt environments are cached, one for each lock."""
+    if settings.environments:
+        return Path(settings.environments).expanduser()
+    cache = variables.get("XDG_CACHE_HOME") or str(Path(variables.get("HOME") or "~").expanduser() / ".cache")
+    return Path(cache) / "bis" / "environments"
+
+
+def bring_secrets(run: Run, ground: Ground, key: bytes) -> None:
+    """Copy the credential files that the run read from where they are now, if they are still the same.
+
+    Raises CannotRepeat, naming the first that is not.
+    """
+    project = Path(unspell(run.project))
+    for secret in run.parts["data"].facts.get("secrets", ()):
+        name = unspell(secret["path"])
+        source = Path(name) if name.startswith("/") else project / name
+        into = ground.outside / name[1:] if name.startswith("/") else ground.project / name
+        try:
+            same = keyed_digest(key, source.read_bytes().hex()) == secret["digest"]
+        except OSError:
+            same = False
+        if not same:
+            raise CannotRepeat(
+                f"the run read {readable(secret['path'])}, whose content is never stored, and {source} does not hold it now",
+                because="Credentials are recorded only as a digest; a repeat takes them from where they lie.",
+                hint=f"put the file back at {source}, then: bis repeat {run.id[:8]}",
+            )
+        into.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, into)
+
+
+def mounts(run: Run, ground: Ground, rebuilt: Rebuilt | None, home: Path) -> tuple[Mount, ...]:
+    """What the command shall see: caches hidden, the restored project, inputs and environment at their old paths."""
+    project = Path(unspell(run.project))
+    shown = [Mount(at=home / ".cache")] if (home / ".cache").is_dir() else []
+    shown += [Mount(at=home / name, source=home / name, write=False) for name in KEPT_CACHES if (home / name).is_dir()]
+    shown.append(Mount(at=project, source=ground.project))
+    shown += [Mount(at=Path("/") / path, source=ground.outside / path) for path in _shown_inputs(ground)]
+    if rebuilt is not None and rebuilt.how in ("built", "cached"):
+        at = Path(unspell(rebuilt.at)) if rebuilt.at else rebuilt.prefix
+        shown.append(Mount(at=at, source=rebuilt.prefix, write=False))
+        shown += [
+            Mount(at=Path(unspell(old)), source=Path(unspell(new)))
+            for old, new in rebuilt.sources.items()
+            if not Path(unspell(old)).is_relative_to(project)
+        ]
+    # The ground itself must stay in sight where the project or a hidden folder lies above it.
+    shown.append(Mount(at=ground.top, source=ground.top))
+    return tuple(shown)
+
+
+def _shown_inputs(ground: Ground) -> list[Path]:
+    """Inputs from outside the project, relative to the root: files, or their folder where there are many of them."""
+    folders: dict[Path, list[Path]] = {}
+    if ground.outside.is_dir():
+        for path in ground.outside.rglob("*"):
+            if path.is_file():
+                folders.setdefault(path.parent, []).append(path)
+    found = []
+    for folder, files in sorted(folders.items()):
+        found += [folder] if len(files) >= MANY else sorted(files)
+    return [path.relative_to(ground.outside) for path in found]
+
+
+def restored(shown: Sequence[Mount]) -> tuple[str, ...]:
+    """Paths, as the command sees them, at which there is nothing but what was put there from the record."""
+    return tuple(spell(str(mount.at)) for mount in shown)
+
+
+def substitute(command: Sequence[str], part: Part, python: Path | None) -> tuple[str, ...]:
+    """The command with an absolute path to the recorded interpreter replaced by the rebuilt one."""
+    facts = part.facts.get("python") or {}
+    recorded = {unspell(facts[name]) for name in ("executable", "real") if facts.get(name)}
+    if python is not None and command[0] in recorded:
+        return (str(python), *command[1:])
+    return tuple(command)
+
+
+def leaks(scene: Scene, recorded: Part) -> list[str]:
+    """Files that the command read and that neither the record nor environment or system account for (spelled).
+
+    A file outside the project that holds, byte for byte, what the record says of that path is no leak.
+    """
+    origin = sorter(scene)
+    known = {row["path"] for row in recorded.facts["inputs"]} | {row["path"] for row in recorded.facts["secrets"]}
+    made = {access.path for access in scene.trace.accesses if "c" in access.how} if scene.trace else set()
+    restored = tuple(f"{path}/" for path in scene.restored)
+    found = []
+    for access in scene.trace.accesses if scene.trace else ():
+        if not access.was_read or access.path in made or origin(access.path) not in ("outside", "temporary"):
+            continue
+        if access.path not in known and not f"{access.path}/".startswith(restored):
+            found.append(access.path)
+    return sorted(found)
+
+
+def differing_inputs(recorded: Part, again: Part) -> Iterator[Finding]:
+    """Inputs that the repeat read with other content than recorded."""
+    digests = {row["path"]: row["digest"] for row in recorded.facts["inputs"]}
+    for row in again.facts["inputs"]:
+        if row["read"] and digests.get(row["path"], row["digest"]) != row["digest"]:
+            yield Finding(
+                code="input-differs",
+                text=f"{readable(row['path'])} was not restored as recorded",
+                hint="bis verify",
+                blocks=True,
+            )
