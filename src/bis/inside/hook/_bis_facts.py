@@ -1,0 +1,160 @@
+"""The numerical identity of this process, seen in modules that are loaded already: nothing is imported."""
+
+import os
+import sys
+
+import _bis_core as core
+
+
+def facts():
+    """The newest state, as JSON."""
+    found = {"streams": dict(core.STREAMS), "modules": modules()}
+    if any(name in sys.modules for name in ("numpy", "torch", "tensorflow", "xgboost", "lightgbm")):
+        for name, look in (("pools", pools), ("simd", simd), ("torch", torch), ("tensorflow", tensorflow)):
+            try:
+                found[name] = look()
+            except Exception:
+                core.trouble()
+    return {name: value for name, value in found.items() if value}
+
+
+def modules():
+    """Top-level modules, not of the standard library, and their versions. Looks past a module's own `__getattr__`,
+    which may import."""
+    versions = {}
+    for name, module in list(sys.modules.items()):
+        if "." not in name and not name.startswith("_"):
+            try:
+                inner = object.__getattribute__(module, "__dict__")
+            except AttributeError:
+                continue
+            version = inner.get("__version__")
+            if type(version) is str and not _standard(inner.get("__file__")):
+                versions[name] = version
+    return versions
+
+
+STANDARD = os.path.dirname(os.__file__) + os.sep
+
+
+def _standard(file):
+    return type(file) is not str or (file.startswith(STANDARD) and "-packages" + os.sep not in file)
+
+
+OPENBLAS = ("openblas_%s", "openblas_%s64_", "openblas_%s_64", "scipy_openblas_%s", "scipy_openblas_%s64_")
+
+
+def pools():
+    """Thread pools by library, with the BLAS build and the kernel that it chose for this CPU."""
+    found = []
+    for path in sorted(_mapped()):
+        name = path.rsplit("/", 1)[-1].lower()
+        for part, look in (("openblas", _openblas), ("mkl_rt", _mkl), ("blis", _blis), ("omp", _openmp)):
+            if part in name and ".so" in name:
+                pool = look(path)
+                if pool:
+                    found.append({"file": path.rsplit("/", 1)[-1], **pool})
+                break
+    return found
+
+
+def _mapped():
+    paths = set()
+    with open("/proc/self/maps", "rb") as file:
+        for line in file:
+            at = line.find(b"/")
+            if at >= 0 and (b"blas" in line or b"omp" in line or b"mkl" in line or b"blis" in line):
+                paths.add(line[at:].rstrip(b"\n").decode("utf-8", "surrogateescape"))
+    return paths
+
+
+def _library(path):
+    import ctypes
+
+    return ctypes.CDLL(path, mode=os.RTLD_NOLOAD | os.RTLD_LAZY)
+
+
+def _call(library, name, kind=None):
+    import ctypes
+
+    function = getattr(library, name, None)
+    if function is None:
+        return None
+    function.argtypes = ()
+    function.restype = kind or ctypes.c_int
+    value = function()
+    return value.decode("utf-8", "replace").strip() if isinstance(value, bytes) else value
+
+
+def _openblas(path):
+    import ctypes
+
+    library = _library(path)
+    for pattern in OPENBLAS:
+        threads = _call(library, pattern % "get_num_threads")
+        if threads is not None:
+            config = _call(library, pattern % "get_config", ctypes.c_char_p)
+            kernel = _call(library, pattern % "get_corename", ctypes.c_char_p)
+            return {"api": "openblas", "threads": threads, "version": config, "kernel": kernel}
+    return None
+
+
+def _mkl(path):
+    library = _library(path)
+    threads = _call(library, "MKL_Get_Max_Threads")
+    return {"api": "mkl", "threads": threads} if threads is not None else None
+
+
+def _blis(path):
+    threads = _call(_library(path), "bli_thread_get_num_threads")
+    return {"api": "blis", "threads": threads} if threads is not None else None
+
+
+def _openmp(path):
+    threads = _call(_library(path), "omp_get_max_threads")
+    return {"api": "openmp", "threads": threads} if threads is not None else None
+
+
+def simd():
+    """What NumPy was built for, what it can choose, and what it uses on this CPU."""
+    core_module = sys.modules.get("numpy._core._multiarray_umath") or sys.modules.get("numpy.core._multiarray_umath")
+    if core_module is None:
+        return None
+    features = getattr(core_module, "__cpu_features__", {})
+    return {
+        "baseline": list(getattr(core_module, "__cpu_baseline__", ())),
+        "dispatch": list(getattr(core_module, "__cpu_dispatch__", ())),
+        "enabled": [name for name, on in features.items() if on],
+    }
+
+
+def torch():
+    module = sys.modules.get("torch")
+    if module is None or not hasattr(module, "get_num_threads"):
+        return None
+    found = {"threads": module.get_num_threads(), "interop": module.get_num_interop_threads()}
+    try:
+        found["capability"] = module.backends.cpu.get_cpu_capability()
+    except Exception:
+        core.trouble()
+    try:
+        found["mkldnn"] = bool(module.backends.mkldnn.is_available())
+    except Exception:
+        core.trouble()
+    found["cuda"] = module.version.cuda
+    cuda = sys.modules.get("torch.cuda")
+    if cuda is not None and module.version.cuda and cuda.is_initialized():
+        found["gpus"] = [cuda.get_device_name(i) for i in range(cuda.device_count())]
+        found["cudnn"] = module.backends.cudnn.version()
+    return found
+
+
+def tensorflow():
+    module = sys.modules.get("tensorflow")
+    if module is None:
+        return None
+    threading = module.config.threading
+    return {
+        "intra": threading.get_intra_op_parallelism_threads(),
+        "inter": threading.get_inter_op_parallelism_threads(),
+    }

@@ -1,0 +1,105 @@
+"""Where in the program something was asked for: `train.py:12`."""
+
+import os
+import sys
+
+import _bis_core as core
+
+STANDARD = os.path.dirname(os.__file__) + os.sep
+FOLDER = os.getcwd() + os.sep
+PLUMBING = ("IPython", "ipykernel", "jupyter_client", "jupyter_core", "nbclient", "tornado", "traitlets", "zmq", "comm")
+"""What runs a notebook reads randomness for its messages; no result is made of it."""
+LIMIT = 64
+
+KINDS = {}
+CALLS = 0
+FOUND = set()
+
+
+def kind(frame):
+    """Whose code a frame runs: `user`, `library`, `standard` or `bis`."""
+    file = frame.f_code.co_filename
+    found = KINDS.get(file)
+    if found is None:
+        if file.startswith(core.HOOK):
+            found = "bis"
+        elif "-packages" + os.sep in file:
+            found = "library"
+        elif file.startswith((STANDARD, "<frozen ")):
+            found = "standard"
+        else:
+            found = "user"
+        KINDS[file] = found
+    return found
+
+
+def show(frame):
+    """`file:line`: below the working folder relative to it, in a library relative to that, a notebook's cell as such
+    (its file has the process id in its name)."""
+    file = frame.f_code.co_filename
+    if "ipykernel_" in file or file.startswith("<ipython-input"):
+        file = "<cell>"
+    elif "-packages" + os.sep in file:
+        file = file.rsplit("-packages" + os.sep, 1)[1]
+    elif file.startswith(FOLDER):
+        file = file[len(FOLDER) :]
+    return "%s:%d" % (file, frame.f_lineno)
+
+
+def user(frame):
+    """The nearest frame of the user's code, else of a library's; None when a DataLoader worker seeds by itself."""
+    library = None
+    while frame is not None:
+        of = kind(frame)
+        if of == "user":
+            return frame
+        if of == "library":
+            if frame.f_code.co_filename.endswith("torch/utils/data/_utils/worker.py"):
+                return None
+            library = library or frame
+        frame = frame.f_back
+    return library
+
+
+def seeded(label, frame):
+    """Note that the program itself seeded something. False when it was no doing of the program."""
+    here = (label, frame.f_code, frame.f_lineno)
+    if here in FOUND:
+        return True
+    asked, frame = here, user(frame)
+    if frame is None:
+        return False
+    line = "%s (%s)" % (label, show(frame))
+    if len(FOUND) < 4 * LIMIT:
+        core.once({"e": "own", "w": line})
+        FOUND.add(asked)
+    return True
+
+
+def entropy(frame):
+    """Note who reads the randomness of the operating system: the first that is neither standard library nor bis."""
+    global CALLS
+    CALLS += 1
+    if CALLS > 10000 or len(FOUND) > 4 * LIMIT:
+        return
+    label = "os.urandom"
+    while frame is not None and kind(frame) == "standard":
+        module = frame.f_globals.get("__name__")
+        if module not in ("uuid", "secrets", "random") or frame.f_code.co_name == "<module>":
+            return
+        of = "random.SystemRandom" if module == "random" else module
+        label = "%s.%s" % (of, frame.f_code.co_name)
+        frame = frame.f_back
+    if frame is None or kind(frame) == "bis":
+        return
+    place = show(frame)
+    if kind(frame) == "library" and place.split(os.sep)[0] in PLUMBING:
+        return
+    line = "%s (%s)" % (label, place)
+    core.once({"e": "entropy", "w": line})
+    FOUND.add(line)
+
+
+def caller(depth=2):
+    """The name of the module that called, for counters that one module's calls cannot shift for another."""
+    return sys._getframe(depth).f_globals.get("__name__") or ""

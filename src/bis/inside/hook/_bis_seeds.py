@@ -1,0 +1,235 @@
+"""Seed what nobody seeded, right after it is imported. What the program seeds itself comes later, wins, and is noted."""
+
+import os
+import sys
+
+import _bis_core as core
+
+places = core.load("_bis_places")
+
+OWN = set()
+"""Global generators that the program has seeded itself: a fork inherits those as it would without bis."""
+
+
+def after(name, module):
+    """Called when a module of `core.WANTED` has just been imported (or imported again)."""
+    call = AFTER.get(name)
+    if call is not None:
+        call(module)
+
+
+def noticing(module, name, label, generator):
+    """Wrap a seeding function: with a seed it is the program's own doing; without, a derived seed is given."""
+    inner = getattr(module, name, None)
+    if inner is None:
+        return
+
+    def wrapper(*args, **options):
+        try:
+            if any(value is not None for value in (*args[:1], *options.values())):
+                if places.seeded(label, sys._getframe(1)):
+                    OWN.add(generator)
+            else:
+                OWN.discard(generator)
+        except Exception:
+            core.trouble()
+        return inner(*args, **options)
+
+    setattr(module, name, core.alike(wrapper, inner))
+
+
+def _in_forks(call):
+    if call not in core.AFTER_FORK:
+        core.AFTER_FORK.append(call)
+
+
+# ------------------------------------------------------------------ Python
+
+
+def _random(module):
+    Random, SystemRandom = module.Random, module.SystemRandom
+    inner = Random.seed
+    module._urandom = os.urandom  # as it was perhaps imported before it was wrapped
+
+    def seed(self, a=None, *args, **options):
+        if not isinstance(self, SystemRandom):
+            shared = self is getattr(module, "_inst", None)
+            if a is None and core.SEED:
+                caller = places.caller(3 if sys._getframe(1).f_globals is vars(module) else 2)
+                a = core.derive("random" if shared else "random.Random", "" if shared else caller)
+            elif a is not None:
+                _own_random(shared)
+        return inner(self, a, *args, **options)
+
+    if not hasattr(inner, "__wrapped__"):
+        Random.seed = core.alike(seed, inner)
+    module.seed = module._inst.seed
+    if core.SEED:
+        module.seed()
+        os.register_at_fork(after_in_child=_random_in_child)
+
+
+def _own_random(shared):
+    frame = sys._getframe(2)
+    if shared:
+        if places.seeded("random.seed", frame):
+            OWN.add("random")
+    else:
+        if frame.f_globals.get("__name__") == "random":
+            frame = frame.f_back
+        if frame is not None and places.kind(frame) == "user":
+            places.seeded("random.Random", frame)
+
+
+def _random_in_child():
+    """Runs after the module's own hook, which seeds a fork from the operating system, whatever the program had set."""
+    module = sys.modules.get("random")
+    if module is not None and core.SEED:
+        try:
+            module._inst.seed()
+        except Exception:
+            core.trouble()
+
+
+# ------------------------------------------------------------------ NumPy
+
+
+def _numpy_bits(module):
+    """All generators without a seed, the global one included, ask this one function for their entropy."""
+    inner = module.randbits
+    if not core.SEED or hasattr(inner, "__wrapped__"):
+        return
+
+    def randbits(bits):
+        if "numpy.random.mtrand" not in sys.modules or not READY:
+            READY.add("numpy")
+            return core.derive("numpy", "", bits)
+        return core.derive("numpy.generator", places.caller(), bits)
+
+    module.randbits = core.alike(randbits, inner)
+
+
+READY = set()
+
+
+def _numpy_global(module):
+    if core.SEED:
+        if "numpy" not in READY:
+            _numpy_again()
+            READY.add("numpy")
+        _in_forks(_numpy_again)
+    noticing(module, "seed", "numpy.random.seed", "numpy")
+    noticing(module, "set_state", "numpy.random.set_state", "numpy")
+
+
+def _numpy_again():
+    """Give the global generator a stream of this process, unless the program seeded it."""
+    if "numpy" in OWN or not core.SEED:
+        return
+    number = core.derive("numpy", "")
+    try:
+        sys.modules["numpy.random.mtrand"]._rand.seed([number >> shift & 0xFFFFFFFF for shift in (0, 32, 64, 96)])
+    except Exception:
+        core.trouble()
+
+
+def _numpy_generators(module):
+    inner = module.default_rng
+
+    def default_rng(seed=None):
+        if type(seed) is int:
+            frame = sys._getframe(1)
+            if places.kind(frame) == "user":
+                places.seeded("numpy.random.default_rng", frame)
+        return inner(seed)
+
+    module.default_rng = core.alike(default_rng, inner)
+
+
+# ------------------------------------------------------------------ frameworks
+
+
+def _torch_seeding(module):
+    noticing(module, "manual_seed", "torch.manual_seed", "torch")
+    noticing(module, "set_rng_state", "torch.set_rng_state", "torch")
+    inner = getattr(module, "seed", None)
+    if inner is not None and core.SEED:
+
+        def seed():
+            number = core.derive("torch", "", 64) >> 1
+            module.manual_seed.__wrapped__(number)
+            OWN.discard("torch")
+            return number
+
+        module.seed = core.alike(seed, inner)
+
+
+def _torch(module):
+    if core.SEED and "torch" not in OWN:
+        module.random.manual_seed.__wrapped__(core.derive("torch", "", 64) >> 1)
+        _in_forks(_torch_again)
+    if core.DETERMINISTIC:
+        module.use_deterministic_algorithms(True, warn_only=True)
+        module.backends.cudnn.benchmark = False
+        module.backends.cudnn.deterministic = True
+    core.finish()
+
+
+def _torch_again():
+    if "torch" not in OWN:
+        sys.modules["torch"].default_generator.manual_seed(core.derive("torch", "", 64) >> 1)
+
+
+def _tensorflow(module):
+    noticing(module.random, "set_seed", "tensorflow.random.set_seed", "tensorflow")
+    if core.SEED:
+        module.random.set_seed.__wrapped__(core.derive("tensorflow", "", 32) >> 1)
+    if core.DETERMINISTIC:
+        module.config.experimental.enable_op_determinism()
+    core.finish()
+
+
+def _polars(module):
+    noticing(module, "set_random_seed", "polars.set_random_seed", "polars")
+    if core.SEED:
+        module.set_random_seed.__wrapped__(core.derive("polars", "", 64) >> 1)
+
+
+def _jax(module):
+    """JAX draws only from keys that the program makes: nothing to seed, its keys are noted."""
+    noticing(module, "key", "jax.random.key", "jax")
+    noticing(module, "PRNGKey", "jax.random.PRNGKey", "jax")
+
+
+# ------------------------------------------------------------------ processes
+
+
+def _processes(module):
+    module.fork_exec = core.spawning(module.fork_exec)
+    subprocess = sys.modules.get("subprocess")
+    if hasattr(subprocess, "_fork_exec"):
+        subprocess._fork_exec = module.fork_exec
+
+
+def _facts(module):
+    core.finish()
+
+
+AFTER = {
+    "random": _random,
+    "numpy.random.bit_generator": _numpy_bits,
+    "numpy.random._bit_generator": _numpy_bits,
+    "numpy.random.mtrand": _numpy_global,
+    "numpy.random._generator": _numpy_generators,
+    "numpy": _facts,
+    "scipy.linalg": _facts,
+    "sklearn": _facts,
+    "xgboost": _facts,
+    "lightgbm": _facts,
+    "torch.random": _torch_seeding,
+    "torch": _torch,
+    "tensorflow": _tensorflow,
+    "polars": _polars,
+    "jax.random": _jax,
+    "_posixsubprocess": _processes,
+}
