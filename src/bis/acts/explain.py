@@ -67,7 +67,16 @@ def status(against: Run, home: Home, *, folder: Path, variables: Mapping[str, st
     store = Forgetful(home.store)
     parts = capture(scene, store).wait()
     after = msgspec.structs.replace(
-        against, id="", name="now", started=now(), ended="", status="running", exit=None, parts=parts, outputs=(), metrics={}
+        against,
+        id="",
+        name="now",
+        started=now(),
+        ended="",
+        status="running",
+        exit=None,
+        parts=parts,
+        outputs=(),
+        metrics={},
     )
     changes = compare_parts(against, after, store)
     return Difference(before=against, after=after, parts=judge_parts(against, after, changes), changes=changes)

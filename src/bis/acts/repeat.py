@@ -19,6 +19,7 @@ from bis.parts import Place, Scene, machine
 from bis.parts.kinds import KINDS
 from bis.parts.params import variables_to_give
 from bis.parts.secret import has_secret
+from bis.steps import chance as chances
 from bis.steps import rooms
 from bis.steps.compare import compare_parts, context_of, judge_metrics, judge_outputs, judge_parts
 from bis.steps.exchange import exchange
@@ -34,6 +35,7 @@ from bis.steps.repeating import (
     environments_folder,
     leaks,
     mounts,
+    outside,
     restored,
     substitute,
 )
@@ -173,7 +175,7 @@ def _plan(
         home=user,
         key=home.key,
         cache=home.cache,
-        locate=(lambda path: rooms.outside(path, shown, ground.scratch)) if private else None,
+        locate=(lambda path: outside(path, shown, ground.scratch)) if private else None,
         restored=restored(shown) if private else (spell(str(ground.top)),),
     )
     if not private and not options.here:
@@ -185,7 +187,7 @@ def _plan(
         scene=scene,
         command=notebook_command(command, scene.real(spell(str(folder))), lookup, ground.tools / SCRIPT.name),
         scratch=ground.scratch,
-        chance=run.chance,
+        chance=chances.again(run.chance),
         tracing=home.settings.trace,
         given={kind: part for kind, part in parts.items() if kind == "code"},
         wrapper=rooms.prefix(shown, folder, ground.scratch) if private else (),
@@ -232,7 +234,7 @@ def _record(run: Run, project: Path, scene: Scene, options: RepeatOptions, findi
         run.folder,
         project,
         conditions=run.conditions,
-        chance=run.chance,
+        chance=chances.again(run.chance),
         repeats=run.id,
         taken=options.taken,
     )

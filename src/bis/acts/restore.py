@@ -60,7 +60,9 @@ def restore(
         data_part.restore(run.parts["data"], place, home.store)
     except CannotRepeat as error:
         missing.append(error.what)
-    missing += [f"{name}: {why}" for name, why in run.parts["code"].facts.get("left out", {}).items() if why == "secret"]
+    missing += [
+        f"{name}: {why}" for name, why in run.parts["code"].facts.get("left out", {}).items() if why == "secret"
+    ]
     if outputs:
         missing += _restore_outputs(run.outputs, into, home.store)
     if only:
@@ -92,7 +94,9 @@ def _restore_outputs(outputs: Iterable[Output], into: Path, store: Store) -> lis
     for output in outputs:
         if output.path.startswith("<"):
             continue
-        path = into / "outside" / unspell(output.path[1:]) if output.path.startswith("/") else into / unspell(output.path)
+        path = (
+            into / "outside" / unspell(output.path[1:]) if output.path.startswith("/") else into / unspell(output.path)
+        )
         path.parent.mkdir(parents=True, exist_ok=True)
         if output.target:
             path.unlink(missing_ok=True)

@@ -61,7 +61,8 @@ def run(
     home = open_home(project, settings)
     recover_lost(home, variables)
     executed = notebook_command(command, folder, variables)
-    chance = chances.draw(seed=options.seed, seeded=options.seeded and settings.seed, deterministic=options.deterministic)
+    enabled = options.seeded and settings.seed
+    chance = chances.draw(variables, seed=options.seed, enabled=enabled, deterministic=options.deterministic)
     scene = _scene(command, folder, home, variables)
     plan = Plan(
         run=_record(command, scene, home, options, chance),

@@ -61,7 +61,7 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
     """None before the command ran."""
     reports: tuple[Report, ...] = ()
     known_outputs: frozenset[str] = frozenset()
-    """Paths (spelled, relative to the project) that earlier runs wrote, with no sign that a person changed them since."""
+    """Paths (spelled, relative to the project) that earlier runs wrote and nobody has changed since."""
     remembered: tuple[str, ...] = ()
     """Inputs (spelled, relative or absolute) of the last run of the same command."""
 
@@ -82,9 +82,9 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     project: Path
     """The folder that stands for the project's."""
     outside: Path | None = None
-    """Folder below which files of absolute paths outside the project are put (`outside/home/ana/x.csv`); None: they are not restored."""
+    """Below it files of absolute paths outside the project are put (`outside/home/ana/x.csv`); None: they are left."""
     environment: Path | None = None
-    """Where the rebuilt environment is to be, None when none is to be rebuilt."""
+    """Where the rebuilt environment is to be; None when none is to be rebuilt."""
 
 
 class Kind(Protocol):

@@ -237,9 +237,14 @@ def _is_far(address: str) -> bool:
 def _network_finding(addresses: list[str]) -> Finding:
     return Finding(
         code="network-input",
-        text=f"connected to {', '.join(addresses[:3])}{' and others' if len(addresses) > 3 else ''}: what came from there has no version",
+        text=f"connected to {_some(addresses)}: what came from there has no version",
         hint="save what you download to a file, and read that",
     )
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(readable(name) for name in names[:3])
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} others"
 
 
 # Keeping -----------------------------------------------------------------------------------------------------------
@@ -264,7 +269,7 @@ def _put(inputs: Iterable[Input], scene: Scene, store: Store, findings: list[Fin
         findings.append(
             Finding(
                 code="by-reference",
-                text=f"{len(away)} inputs ({total} bytes) are recorded by reference, hashed and not copied: {readable(away[0].path)}",
+                text=f"recorded by reference, hashed and not copied: {_some([leaf.path for leaf in away])} ({_size(total)})",
                 hint="bis run --copy-data, or limits.input_file in bis.toml",
             )
         )
@@ -344,7 +349,11 @@ def _size(count: int) -> str:
 
 def _bring(name: str, leaf: Leaf, into: Path, part: Part) -> bool:
     """Copy an input that was recorded by reference from where it lay, if it is still what it was."""
-    source = Path(unspell(name)) if name.startswith("/") else Path(unspell(part.facts.get("project", "/nowhere"))) / unspell(name)
+    source = (
+        Path(unspell(name))
+        if name.startswith("/")
+        else Path(unspell(part.facts.get("project", "/nowhere"))) / unspell(name)
+    )
     try:
         if source.stat().st_size != leaf.entry.size or digest_file(source) != leaf.entry.digest:
             return False
@@ -363,8 +372,8 @@ def _change(path: str, was: dict[str, Any] | None, now: dict[str, Any] | None, s
     return Change(
         kind=KIND,
         name=path,
-        before=was and f"{short(was['digest'])} ({_size(was['size'])})",
-        after=now and f"{short(now['digest'])} ({_size(now['size'])})",
+        before=f"{short(was['digest'])} ({_size(was['size'])})" if was else None,
+        after=f"{short(now['digest'])} ({_size(now['size'])})" if now else None,
         detail=unified(path, _text(was, store), _text(now, store)) if was and now else "",
     )
 

@@ -132,7 +132,7 @@ def record_of(
         exit=execution.exit,
         signal=execution.signal,
         parts=parts,
-        outputs=tuple([*logs, *outputs]),
+        outputs=(*logs, *outputs),
         metrics=metrics,
         chance=chance,
         usage=_usage(execution, home),

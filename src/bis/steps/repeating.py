@@ -15,6 +15,7 @@ from bis.nouns.run import Run
 from bis.parts import Scene
 from bis.parts.origin import KEPT_CACHES, sorter
 from bis.settings import Settings
+from bis.steps import rooms
 from bis.steps.rebuild import Rebuilt
 from bis.steps.rooms import Mount
 
@@ -113,6 +114,14 @@ def _shown_inputs(ground: Ground) -> list[Path]:
 def restored(shown: Sequence[Mount]) -> tuple[str, ...]:
     """Paths, as the command sees them, at which there is nothing but what was put there from the record."""
     return tuple(spell(str(mount.at)) for mount in shown)
+
+
+def outside(path: Path, shown: Sequence[Mount], scratch: Path) -> Path:
+    """Where a path that the command sees in its room lies outside of it, also before the room is made."""
+    for mount in reversed(shown):
+        if mount.source is not None and path.is_relative_to(mount.at):
+            return mount.source / path.relative_to(mount.at)
+    return rooms.outside(path, scratch)
 
 
 def substitute(command: Sequence[str], part: Part, python: Path | None) -> tuple[str, ...]:
