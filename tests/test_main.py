@@ -22,7 +22,8 @@ def typed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Type:
     """`typed("fail")` runs the entry point on a command line whose commands fail in every way."""
 
     @click.group()
-    def cli() -> None:
+    @click.option("--color")
+    def cli(color: str) -> None:
         """A command line."""
 
     failures: dict[str, Exception | type[BaseException]] = {
@@ -95,6 +96,8 @@ def test_debug_shows_the_traceback(typed: Type, capfd: pytest.CaptureFixture[str
 
 def test_debug_of_another_command_is_left_alone(typed: Type, capfd: pytest.CaptureFixture[str]) -> None:
     assert typed("run", "train", "--debug") == 0
+    assert capfd.readouterr().out == "('train', '--debug')\n"
+    assert typed("--color", "never", "run", "train", "--debug") == 0
     assert capfd.readouterr().out == "('train', '--debug')\n"
 
 

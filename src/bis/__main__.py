@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141
+VALUED = ("-C", "--project", "--color")
+"""Options before the command that take a word."""
 
 
 def main() -> int:
@@ -26,9 +28,10 @@ def main() -> int:
 
 def _without_debug(words: list[str]) -> tuple[list[str], bool]:
     """The words without `--debug`, and whether it was there. What follows `run` or `--` belongs to another command."""
-    command = next((place for place, word in enumerate(words) if not word.startswith("-")), len(words))
-    end = command if words[command : command + 1] == ["run"] else len(words)
-    own = words[:end]
+    command = 0
+    while command < len(words) and words[command].startswith("-"):
+        command += 2 if words[command] in VALUED else 1
+    own = words[:command] if words[command : command + 1] == ["run"] else words
     if "--" in own:
         own = own[: own.index("--")]
     kept = [word for word in own if word != "--debug"]
