@@ -1,0 +1,47 @@
+"""The list of formats, and the one way to compare two files.
+
+Same bytes: identical. Else the first format of the list that recognises both and can read both says whether
+they mean the same. Else bytes, which differ. A new format is one module and one line here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bis.formats import DEPTH, HEAD, Context, Format, Unreadable
+from bis.formats.binary import different, same_bytes
+from bis.formats.text import Text
+from bis.nouns.verdict import Comparison
+
+
+def compare(name: str, before: Path, after: Path, context: Context) -> Comparison:
+    """Whether two files are the same, at which level, and what differs or was set aside.
+
+    `name` is the name of the output (`models/a.pkl`, `<stdout>`): the paths may lie anywhere and are only read.
+    Never raises for what the files hold; OSError when a file itself cannot be read.
+    """
+    if same_bytes(before, after):
+        return Comparison(same=True, level="bytes", why="the same bytes")
+    head, other = _head(before), _head(after)
+    reasons = []
+    for format in FORMATS if context.depth <= DEPTH else ():
+        if not (format.recognises(name, head) and format.recognises(name, other)):
+            continue
+        try:
+            return format.compare(before, after, context)
+        except Unreadable as error:
+            reasons.append(f"not compared as {format.name}: {error}")
+        except OSError:
+            raise
+        except Exception as error:  # a foreign file may be damaged in any way, and is then compared in the next one
+            reasons.append(f"not readable as {format.name} ({type(error).__name__}: {error})"[:200])
+    return different(before, after, "; ".join(reasons))
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(HEAD)
+
+
+FORMATS: tuple[Format, ...] = (Text(),)
+"""In the order in which they are asked: the more special first."""

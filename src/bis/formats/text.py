@@ -1,0 +1,257 @@
+"""Text: logs, reports, anything that programs print. Line by line, in bounded memory, whatever the size.
+
+Equal are: lines that are equal under `masks`; lines that show the same after progress bars have rewritten them.
+A state of a progress bar that was overwritten counts where both runs showed it (the same `12/100`): then it must
+say the same. Order counts: the same lines in another order are different, with the cause `thread order`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+from collections.abc import Iterator
+from itertools import islice, zip_longest
+from pathlib import Path
+from typing import BinaryIO
+
+from bis.digest import readable, spell
+from bis.formats import Context
+from bis.formats.masks import LOG, Masks
+from bis.formats.numbers import gap
+from bis.formats.screen import Row, has_controls, plain_lines, rows
+from bis.formats.tally import Tally, plural, shown_pair
+from bis.nouns.verdict import Comparison
+
+NOISE = 1e-6
+"""Relative difference up to which two printed numbers differ only in their last digits."""
+WINDOW = 400
+"""Lines of each side that are aligned for the report."""
+OPTIONAL = re.compile(r"And if memory is not enough, you can set `force_col_wise=true`\.$")
+"""Printed by LightGBM for one outcome of a race that it runs at its start."""
+COUNTERS = (
+    re.compile(r"\d[\d.,]*(?:[kKMGT]i?)?B? ?/ ?\d[\d.,]*(?:[kKMGT]i?)?B?"),
+    re.compile(r"\d+(?=it\b)"),
+    re.compile(r"\d+(?=%)"),
+)
+BAR = re.compile(r" *\d+%\|[^|]*\|.*?(?:\]|$)|[━╸╺]{5,}")
+SPACES = "\t\n\r\x08\x1b\x0c"
+NUMBERS = re.compile(r"[-+]?(?:\d+\.\d*|\.\d+|\d+)(?:[eE][-+]?\d+)?")
+ABSOLUTE = re.compile(r"(?<![\w.])/[\w.+@~-]+(?:/[\w.+@~-]+)+")
+
+
+class Text:
+    """Any text, masks of the given kinds allowed."""
+
+    def __init__(self, name: str = "text", kinds: frozenset[str] = LOG) -> None:
+        self.name = name
+        self.kinds = kinds
+
+    def recognises(self, name: str, head: bytes) -> bool:
+        return is_text(head)
+
+    def compare(self, before: Path, after: Path, context: Context) -> Comparison:
+        with before.open("rb") as old, after.open("rb") as new:
+            return compare_streams(old, new, context, self.name, self.kinds)
+
+
+def is_text(head: bytes) -> bool:
+    """No NUL and hardly any bytes that are neither UTF-8 nor printable."""
+    if b"\0" in head:
+        return False
+    text = head.decode("utf-8", "surrogateescape")
+    odd = sum(1 for letter in text if (letter < " " and letter not in SPACES) or "\udc80" <= letter <= "\udcff")
+    return odd * 20 <= len(text)
+
+
+def compare_streams(
+    before: BinaryIO, after: BinaryIO, context: Context, name: str = "text", kinds: frozenset[str] = LOG
+) -> Comparison:
+    tally = Tally(context)
+    Reading(context, tally, kinds).compare(before, after)
+    return tally.settle(name, "the same text", "line")
+
+
+class Reading:
+    """One comparison of two texts."""
+
+    def __init__(self, context: Context, tally: Tally, kinds: frozenset[str] = LOG, where: str = "") -> None:
+        self.tally = tally
+        self.masks = Masks(context)
+        self.tolerance = context.tolerance
+        self.kinds = kinds
+        self.where = where
+        self.wrong: list[tuple[int, Row | None, Row | None]] = []
+        self.amiss = 0
+        self.sums = [0, 0]
+
+    def compare(self, before: BinaryIO, after: BinaryIO) -> None:
+        plain = not has_controls(before) and not has_controls(after)
+        if plain:
+            self._plain(before, after)
+        else:
+            before.seek(0), after.seek(0)
+            for number, (old, new) in enumerate(zip_longest(self._kept(rows(before)), self._kept(rows(after))), 1):
+                self._pair(number, old, new)
+            if not self.amiss and not self.tally.masks:
+                self.tally.set_aside("terminal control")
+        if self.amiss:
+            self._report(before, after)
+
+    def _plain(self, before: BinaryIO, after: BinaryIO) -> None:
+        olds, news = plain_lines(before), plain_lines(after)
+        for number, (old, new) in enumerate(zip_longest(olds, news), 1):
+            if old == new:
+                continue
+            if OPTIONAL.search(_text(old)) or OPTIONAL.search(_text(new)):
+                rest_old = self._kept(Row(_text(line)) for line in _chain(old, olds))
+                rest_new = self._kept(Row(_text(line)) for line in _chain(new, news))
+                for further, (first, second) in enumerate(zip_longest(rest_old, rest_new), number):
+                    self._pair(further, first, second)
+                return
+            if old is None or new is None:
+                self._wrong(number, None if old is None else Row(_text(old)), None if new is None else Row(_text(new)))
+            elif not self.masks.same(_text(old), _text(new), self.tally, self.kinds):
+                self._wrong(number, Row(_text(old)), Row(_text(new)))
+
+    def _kept(self, found: Iterator[Row]) -> Iterator[Row]:
+        for row in found:
+            if OPTIONAL.search(row.text):
+                self.tally.set_aside("timing choice", row.text, "")
+            else:
+                yield row
+
+    def _pair(self, number: int, old: Row | None, new: Row | None) -> None:
+        if old is None or new is None or not self._pair_agrees(old, new):
+            self._wrong(number, old, new)
+
+    def _pair_agrees(self, old: Row, new: Row) -> bool:
+        if not self.masks.same(old.text.rstrip(), new.text.rstrip(), self.tally, self.kinds):
+            return False
+        return old.frames == new.frames or self._frames(old.frames, new.frames)
+
+    def _frames(self, before: list[str], after: list[str]) -> bool:
+        """Whether the overwritten states of a line agree wherever both runs showed one for the same count."""
+        olds, news = self._by_counter(before, 0), self._by_counter(after, 1)
+        for key in olds.keys() & news.keys():
+            if not (olds[key] <= news[key] or news[key] <= olds[key]):
+                return False
+        self.tally.set_aside("progress bar", f"{len(before)} states shown", f"{len(after)} states shown")
+        return True
+
+    def _by_counter(self, frames: list[str], side: int) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        for frame in frames:
+            key = next((match.group() for counter in COUNTERS if (match := counter.search(frame))), "")
+            found.setdefault(key, set()).add(self.masks.canonical(frame, side, self.kinds, relaxed=True))
+        return found
+
+    def _wrong(self, number: int, old: Row | None, new: Row | None) -> None:
+        if old is not None and new is not None and self._close(old.text, new.text) and old.frames == new.frames:
+            return
+        self.amiss += 1
+        for side, row in enumerate((old, new)):
+            if row is not None:
+                text = self.masks.canonical(row.text.rstrip(), side, self.kinds)
+                mark = hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).digest()
+                self.sums[side] = (self.sums[side] + int.from_bytes(mark)) % (1 << 128)
+        if len(self.wrong) < WINDOW:
+            self.wrong.append((number, old, new))
+
+    def _close(self, old: str, new: str) -> bool:
+        """Whether two lines differ by numbers within the declared tolerance."""
+        if not self.tolerance:
+            return False
+        distance = self._distance(old, new)
+        if distance is None or distance > self.tolerance:
+            return False
+        self.tally.within += 1
+        return True
+
+    def _distance(self, old: str, new: str) -> float | None:
+        """The largest relative difference of two numbers with a point, if nothing else in two lines differs."""
+        first, second = self.masks.canonical(old, 0, self.kinds), self.masks.canonical(new, 1, self.kinds)
+        if NUMBERS.sub("\0", first) != NUMBERS.sub("\0", second):
+            return None
+        return gap(zip(NUMBERS.findall(first), NUMBERS.findall(second), strict=True))
+
+    def _report(self, before: BinaryIO, after: BinaryIO) -> None:
+        if self.sums[0] == self.sums[1]:
+            number, old, new = self.wrong[0]
+            self.tally.differ(
+                f"{self.where}line {number:,}",
+                f"the same lines in another order, from {_told(old, new)}; {plural(self.amiss, 'line')} moved",
+                "thread order",
+            )
+            return
+        told = self._aligned() if len(self.wrong) == self.amiss else self.wrong
+        for number, old, new in told:
+            self.tally.differ(f"{self.where}line {number:,}", _told(old, new), self._cause(old, new))
+        if len(self.wrong) < self.amiss:
+            for _ in range(self.amiss - len(self.wrong)):
+                self.tally.differ("", "", "")
+
+    def _aligned(self) -> list[tuple[int, Row | None, Row | None]]:
+        """The differing lines, with those that only moved up or down by an insertion taken out."""
+        olds = [(number, row) for number, row, _ in self.wrong if row is not None]
+        news = [(number, row) for number, _, row in self.wrong if row is not None]
+        matcher = difflib.SequenceMatcher(
+            None,
+            [self.masks.canonical(row.text.rstrip(), 0, self.kinds) for _, row in olds],
+            [self.masks.canonical(row.text.rstrip(), 1, self.kinds) for _, row in news],
+            autojunk=False,
+        )
+        told: list[tuple[int, Row | None, Row | None]] = []
+        for tag, i, j, k, m in matcher.get_opcodes():
+            if tag == "equal":
+                continue
+            for old, new in zip_longest(olds[i:j], news[k:m]):
+                number = old[0] if old else new[0] if new else 0
+                told.append((number, old[1] if old else None, new[1] if new else None))
+        return told or self.wrong
+
+    def _cause(self, old: Row | None, new: Row | None) -> str:
+        if old is None or new is None:
+            return ""
+        first, second = old.text.rstrip(), new.text.rstrip()
+        if self.masks.same(first, second, None, self.kinds):
+            return ""
+        distance = self._distance(first, second)
+        if distance is not None and distance <= NOISE:
+            return "float noise"
+        if BAR.search(first + second) and self.masks.same(BAR.sub("", first), BAR.sub("", second), None, self.kinds):
+            return "progress bar"
+        if self.masks.same(ABSOLUTE.sub("/", first), ABSOLUTE.sub("/", second), None, self.kinds):
+            return "path"
+        return ""
+
+
+def _told(old: Row | None, new: Row | None) -> str:
+    if old is None:
+        return f"only in the second: {_shown(new)}"
+    if new is None:
+        return f"only in the first: {_shown(old)}"
+    if old.text.rstrip() == new.text.rstrip():
+        frames = zip_longest(old.frames, new.frames, fillvalue="")
+        first, second = next((pair for pair in frames if pair[0] != pair[1]), ("", ""))
+        return f"an overwritten state: {shown_pair(_readable(first), _readable(second))}"
+    return shown_pair(_readable(old.text), _readable(new.text))
+
+
+def _shown(row: Row | None) -> str:
+    text = _readable(row.text) if row else ""
+    return repr(text[:100] + ("…" if len(text) > 100 else ""))
+
+
+def _readable(text: str) -> str:
+    return readable(spell(text.replace("\0", "␀"))) if not text.isprintable() else text
+
+
+def _text(line: bytes | None) -> str:
+    return "" if line is None else line.decode("utf-8", "surrogateescape")
+
+
+def _chain(first: bytes | None, rest: Iterator[bytes]) -> Iterator[bytes]:
+    if first is not None:
+        yield first
+    yield from islice(rest, None)
