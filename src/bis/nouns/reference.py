@@ -3,13 +3,21 @@
 7f3a            the start of an id (4 digits or more)
 train-12        a name
 @latest, @      the newest run
-@{2026-05-03}   the newest run that had started by then (a date, a time stamp, or `2 days ago`)
-RUN~1           the run before RUN; `@~2`, `train-12~1`
+@{2026-05-03}   the newest run that had started by then (a date: by the end of that day; a time stamp; `2 days ago`,
+                `yesterday`); the braces may be left out where no space is inside
+RUN@{…}         the newest run of that name that had started by then
+RUN~1           the run before RUN; `@~2`, `train-12~1`, `RUN~` is `RUN~1`
 """
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Final
+
 import msgspec
+
+from bis.errors import UsageError
 
 
 class Reference(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,3 +29,82 @@ class Reference(msgspec.Struct, frozen=True, kw_only=True):
     """RFC 3339, UTC: the newest run that had started by then."""
     back: int = 0
     """So many runs before."""
+
+
+LATEST: Final = frozenset({"", "latest"})
+UNITS: Final = {
+    "second": 1,
+    "minute": 60,
+    "hour": 3600,
+    "day": 86400,
+    "week": 604800,
+    "month": 2629746,
+    "year": 31556952,
+}
+"""Seconds; a month and a year are the average ones."""
+SHORT: Final = {"s": "second", "sec": "second", "m": "minute", "min": "minute", "h": "hour", "d": "day", "w": "week"}
+AGO: Final = re.compile(r"(\d+|an?|one)\s*([a-z]+?)s?\s+ago")
+SHAPE: Final = re.compile(r"(?P<base>[^@~]*)(?:@(?:\{(?P<braced>[^{}]*)\}|(?P<bare>[^{}~]*)))?(?P<back>(?:~\d*)*)")
+EXAMPLES: Final = "7f3a (start of an id), train-12 (a name), @latest, @{2026-05-03}, @{2 days ago}, @~1, train-12~1"
+
+
+def parse(text: str, now: datetime) -> Reference:
+    """Read a reference to a run. `now` (with its time zone) is what `2 days ago` and a plain date are relative to.
+    Raises UsageError, with examples, for what is none."""
+    shape = SHAPE.fullmatch(text.strip())
+    if not text.strip() or shape is None:
+        raise _nonsense(text, "")
+    base, when = shape["base"].strip(), shape["braced"] if shape["braced"] is not None else shape["bare"]
+    if base.startswith(("models:", "data:")):
+        raise _nonsense(
+            text, f"It names {'a model' if base.startswith('models:') else 'data'}, and a run is wanted here."
+        )
+    if base and when is not None and when.strip() in LATEST:
+        raise _nonsense(text, f"{base!r} already names one run.")
+    moment = "" if when is None or when.strip() in LATEST else _moment(text, when.strip(), now)
+    return Reference(text=text, base=base, moment=moment, back=_back(shape["back"]))
+
+
+def _back(tildes: str) -> int:
+    return sum(int(number or 1) for number in tildes.split("~")[1:])
+
+
+def _moment(text: str, when: str, now: datetime) -> str:
+    found = _relative(when.lower(), now) or _absolute(when, now)
+    if found is None:
+        raise _nonsense(text, f"{when!r} is no date, time stamp, or time ago.")
+    return found.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _relative(when: str, now: datetime) -> datetime | None:
+    if when in ("now", "today", "yesterday"):
+        return now if when != "yesterday" else _end_of(now.date() - timedelta(days=1), now)
+    ago = AGO.fullmatch(when)
+    unit = SHORT.get(ago[2], ago[2]) if ago else ""
+    if not ago or unit not in UNITS:
+        return None
+    count = int(ago[1]) if ago[1].isdecimal() else 1
+    try:
+        return now - timedelta(seconds=count * UNITS[unit])
+    except OverflowError:
+        return datetime.min.replace(tzinfo=UTC)
+
+
+def _absolute(when: str, now: datetime) -> datetime | None:
+    try:
+        return _end_of(date.fromisoformat(when), now)
+    except ValueError:
+        pass
+    try:
+        moment = datetime.fromisoformat(when)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=now.tzinfo)
+
+
+def _end_of(day: date, now: datetime) -> datetime:
+    return datetime.combine(day, time.max, now.tzinfo)
+
+
+def _nonsense(text: str, because: str) -> UsageError:
+    return UsageError(f"{text!r} is not a reference to a run", because=because, hint=f"one of: {EXAMPLES}")

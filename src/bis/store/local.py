@@ -16,7 +16,7 @@ from blake3 import blake3
 
 from bis.digest import PREFIX, READ_SIZE, Digest, digest_bytes, digest_file, short
 from bis.errors import Damaged, KeepingError, NotFound
-from bis.store import ObjectKind, packs
+from bis.store import ObjectKind, packs, squeeze
 from bis.store.index import Index, Place
 from bis.store.packs import NUMBER_OF_KIND, Item, PackWriter, Unsynced
 from bis.store.trouble import CHANGED, IN_THE_WAY, NEWER, NOT_A_STORE, shown, trouble, unreadable
@@ -138,10 +138,10 @@ class LocalStore:
         with self._lock:
             if self._holds(raw, kind):
                 return _named(raw)
-        method, payload = packs.squeeze(data)
+        packed = squeeze.pack_if_it_pays(data)
         with self._lock, self._writing():
             if not self._holds(raw, kind):
-                self._keep(self._pack().add(kind, raw, len(data), method, payload))
+                self._keep(self._pack().add(kind, raw, data, packed))
         return _named(raw)
 
     def put_file(self, path: Path, *, expected: Digest | None = None) -> Digest:

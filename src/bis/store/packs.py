@@ -15,12 +15,12 @@ import secrets
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from blake3 import blake3
 
 from bis.errors import Damaged
-from bis.store import ObjectKind
+from bis.store import ObjectKind, squeeze
 
 MAGIC: Final = b"bispack\x01"
 HEAD: Final = struct.Struct("<4sBBHQQ32s8s")
@@ -36,11 +36,6 @@ NUMBER_OF_KIND: Final[dict[ObjectKind, int]] = {"blob": 1, "tree": 2, "record": 
 RAW, ZSTD = 0, 1
 
 BLOCK: Final = 1 << 20
-SAMPLE: Final = 64 << 10
-WORTH_TRYING: Final = 96
-"""Smaller payloads are stored as they are."""
-PAYS: Final = 0.93
-"""Compressed to less than this share of its size, a payload is stored compressed."""
 
 
 class Item(NamedTuple):
@@ -61,44 +56,6 @@ class Item(NamedTuple):
     @property
     def after(self) -> int:
         return self.offset + HEAD.size + self.stored
-
-
-def _zstd() -> Any:
-    try:
-        from compression import zstd  # type: ignore[import-not-found,unused-ignore]
-    except ImportError:
-        from backports import zstd
-    return zstd
-
-
-def squeeze(data: bytes | memoryview) -> tuple[int, bytes | memoryview]:
-    """The method and the payload for an object held in memory."""
-    if len(data) < WORTH_TRYING or (len(data) > 4 * SAMPLE and not pays(data)):
-        return RAW, data
-    small = _zstd().compress(data, 1)
-    return (ZSTD, small) if len(small) < PAYS * len(data) else (RAW, data)
-
-
-def pays(data: bytes | memoryview) -> bool:
-    """Whether compression is worth its time, judged by the start, the middle and the end."""
-    middle = len(data) // 2
-    sample = b"".join((data[:SAMPLE], data[middle : middle + SAMPLE], data[-SAMPLE:]))
-    return len(_zstd().compress(sample, 1)) < PAYS * len(sample)
-
-
-def expand(payload: bytes, item: Item) -> bytes:
-    """The raw bytes; raises Damaged when the payload is no stream of that size. Never more memory than `raw`."""
-    if item.method == RAW:
-        return payload
-    zstd = _zstd()
-    reader = zstd.ZstdDecompressor()
-    try:
-        data: bytes = reader.decompress(payload, max_length=item.raw + 1)
-    except zstd.ZstdError as error:
-        raise Damaged(f"a compressed object cannot be read: {error}") from None
-    if len(data) != item.raw:
-        raise Damaged(f"a compressed object holds {len(data)} bytes or more instead of {item.raw}")
-    return data
 
 
 def seal_of(kind: int, method: int, raw: int, stored: int, digest: bytes, payload_digest: bytes) -> bytes:
@@ -153,13 +110,14 @@ class PackWriter:
     def size(self) -> int:
         return self._written + len(self._buffer)
 
-    def add(self, kind: ObjectKind, digest: bytes, raw: int, method: int, payload: bytes | memoryview) -> Item:
-        payload_digest = digest if method == RAW else blake3(payload).digest()
-        number = NUMBER_OF_KIND[kind]
-        head = head_of(number, method, raw, len(payload), digest, payload_digest)
+    def add(self, kind: ObjectKind, digest: bytes, data: bytes, packed: bytes | None = None) -> Item:
+        """Append an object: `data`, stored as `packed` when that is given."""
+        payload = data if packed is None else packed
+        method, sure = (RAW, digest) if packed is None else (ZSTD, blake3(packed).digest())
         if len(self._buffer) + len(payload) > BLOCK:
             self.drain()
-        item = Item(digest, number, method, raw, len(payload), self.size)
+        item = Item(digest, NUMBER_OF_KIND[kind], method, len(data), len(payload), self.size)
+        head = head_of(item.kind, method, item.raw, item.stored, digest, sure)
         self._buffer += head
         self._buffer += payload
         self._note(item, head)
@@ -182,8 +140,8 @@ class PackWriter:
         self, file: Readable, wanted: Callable[[bytes, int], bool], start: int
     ) -> tuple[bytes, int, Item | None]:
         block = file.read(BLOCK)
-        method = ZSTD if len(block) >= WORTH_TRYING and pays(block) else RAW
-        packer = _zstd().ZstdCompressor(level=1) if method == ZSTD else None
+        method = ZSTD if squeeze.pays(block) else RAW
+        packer = squeeze.zstd().ZstdCompressor(level=1) if method == ZSTD else None
         raw_hash, stored_hash = blake3(), blake3()
         raw = stored = 0
         self._buffer += bytes(HEAD.size)
@@ -363,7 +321,9 @@ def check_head(fd: int, item: Item) -> None:
 
 def read_object(fd: int, item: Item) -> bytes:
     """All raw bytes, verified."""
-    data = expand(_pread(fd, item.stored, item.payload), item)
+    data = _pread(fd, item.stored, item.payload)
+    if item.method == ZSTD:
+        data = squeeze.unpack_exactly(data, item.raw)
     if blake3(data).digest() != item.digest:
         raise Damaged("an object does not match its digest")
     return data
@@ -398,7 +358,7 @@ def _expanded(fd: int, item: Item) -> Iterator[bytes]:
     if item.method == RAW:
         yield from blocks(fd, item)
         return
-    zstd = _zstd()
+    zstd = squeeze.zstd()
     reader = zstd.ZstdDecompressor()
     try:
         for block in blocks(fd, item):

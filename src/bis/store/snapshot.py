@@ -214,6 +214,7 @@ class _Taking:
         known = self.cache.recall([(os.path.abspath(place), status) for _, place, status in regular])  # noqa: PTH100
         leaves = [self.other(*item) for item in found if not stat.S_ISREG(item[2].st_mode)]
         leaves += [self.file(*item, digest) for item, digest in zip(regular, known, strict=True)]
+        self.cache.save()
         return [leaf for leaf in leaves if leaf]
 
     def look(self, path: str, place: str) -> Iterator[tuple[str, str, os.stat_result]]:
@@ -227,7 +228,10 @@ class _Taking:
                     yield path, place, status
                 if stat.S_ISDIR(status.st_mode):
                     with os.scandir(place) as entries:
-                        todo += [(f"{path}/{spell(entry.name)}".lstrip("/"), entry.path) for entry in entries]
+                        todo += [
+                            (f"{path}/{spell(entry.name)}" if path else spell(entry.name), entry.path)
+                            for entry in entries
+                        ]
             except OSError as error:
                 self.cannot(path, error)
 

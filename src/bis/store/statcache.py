@@ -12,6 +12,7 @@ import contextlib
 import os
 import sqlite3
 import stat
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -43,6 +44,7 @@ class StatCache:
         self._connection = connection
         self._path = path
         self._clock = clock
+        self._lock = threading.RLock()
         self._fresh: dict[bytes, Row] = {}
         self._devices: dict[int, int] = {}
 
@@ -59,7 +61,8 @@ class StatCache:
     def recall(self, files: Sequence[tuple[str, os.stat_result]]) -> list[Digest | None]:
         """For each absolute path and its status, the digest of its bytes, or None when it has to be read."""
         keys = [os.fsencode(path) for path, _ in files]
-        known = self._read(keys)
+        with self._lock:
+            known = self._read(keys)
         return [
             _believed(key, known[key], status) if key in known else None
             for key, (_, status) in zip(keys, files, strict=True)
@@ -70,20 +73,24 @@ class StatCache:
         `looked`. Not noted when it had been changed too shortly before."""
         if looked - max(status.st_mtime_ns, status.st_ctime_ns) > self._doubt(path, status):
             key, raw = os.fsencode(path), bytes.fromhex(digest.removeprefix(PREFIX))
-            self._fresh[key] = (key, _status(status), raw, _check(key, _status(status), raw))
+            with self._lock:
+                self._fresh[key] = (key, _status(status), raw, _check(key, _status(status), raw))
 
-    def close(self) -> None:
+    def save(self) -> None:
         """Write what is new. Where another process writes just now it is forgotten, which costs time only."""
-        with self._attempt():
+        with self._lock, self._attempt():
             if self._connection and self._fresh:
                 self._connection.execute("BEGIN IMMEDIATE")
                 self._connection.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", self._fresh.values())
                 self._connection.execute("COMMIT")
-        with contextlib.suppress(sqlite3.Error):
+                self._fresh.clear()
+
+    def close(self) -> None:
+        self.save()
+        with self._lock, contextlib.suppress(sqlite3.Error):
             if self._connection:
                 self._connection.close()
         self._connection = None
-        self._fresh.clear()
 
     @contextlib.contextmanager
     def _attempt(self) -> Iterator[None]:

@@ -1,0 +1,205 @@
+"""The ledger's SQLite file: opened when first asked, migrated by numbered steps, its troubles put in words.
+
+Reading never makes anything: where there is no file, every question has an empty answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from bis.digest import digest_bytes, short
+from bis.errors import KeepingError, explains
+from bis.store.trouble import BUSY, DISK_ERROR, DISK_FULL, NEWER, NOT_WRITABLE, shown
+from bis.store.volume import cache_folder, network_file_system
+
+PATIENCE: Final = 30.0
+"""Seconds to wait for another process that writes."""
+MIGRATIONS: Final = Path(__file__).parent / "migrations"
+VERSION: Final = 1
+"""The newest migration."""
+DAMAGED_LEDGER = explains("B060", "The ledger's file is damaged. `bis reindex` makes it anew from the sealed records.")
+
+_FULL = {sqlite3.SQLITE_FULL}
+_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+_FORBIDDEN = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}
+_BROKEN = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+class Database:
+    """One SQLite file, for several threads and processes. What `writing` committed survives power loss."""
+
+    def __init__(self, path: Path) -> None:
+        self.asked = path
+        self.path = local_path(path)
+        self._lock = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
+
+    @property
+    def relocated(self) -> bool:
+        """True: the place asked for is on a network file system, and the file is kept in the user's cache folder."""
+        return self.path != self.asked
+
+    def ask(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
+        with self._lock, self._words():
+            connection = self._open(create=False)
+            return connection.execute(statement, values).fetchall() if connection else []
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that waits for its turn, and for the disk when it is done."""
+        with self._lock, self._words():
+            connection = self._open(create=True)
+            assert connection
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):
+                    connection.execute("ROLLBACK")
+                raise
+
+    def close(self) -> None:
+        with self._lock:
+            if self._connection:
+                self._connection.close()
+            self._connection = None
+
+    def _open(self, *, create: bool) -> sqlite3.Connection | None:
+        if self._connection is None and (create or self.path.exists()):
+            if create:
+                self._make_folder()
+            connection = _connect(self.path)
+            try:
+                self._migrate(connection)
+            except BaseException:
+                connection.close()
+                raise
+            self._connection = connection
+        return self._connection
+
+    def _make_folder(self) -> None:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._forbidden(os.strerror(error.errno or 0)) from error
+
+    def _migrate(self, connection: sqlite3.Connection) -> None:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version > VERSION:
+            raise KeepingError(
+                f"the ledger {shown(self.path)} has schema version {version}; this bis knows up to {VERSION}",
+                because="It was written by a newer bis. Nothing in it was touched.",
+                hint="uv tool upgrade bis",
+                code=NEWER,
+            )
+        if version == VERSION:
+            return
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            migrate(connection)
+            connection.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+            raise
+
+    @contextlib.contextmanager
+    def _words(self) -> Iterator[None]:
+        """What SQLite says, as a KeepingError that says what to do."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise self._said(error) from error
+
+    def _said(self, error: sqlite3.Error) -> KeepingError:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        file = shown(self.path)
+        if code in _FULL or _is_full(self.path):
+            return KeepingError(
+                f"no room to write the ledger {file}: {error}",
+                because="Nothing half-written is kept.",
+                hint="free some room, then repeat the command",
+                code=DISK_FULL,
+            )
+        if code in _BUSY:
+            return KeepingError(
+                f"another process has been writing to the ledger {file} for more than {PATIENCE:.0f} s",
+                hint=f"fuser {file} names it; then repeat the command",
+                code=BUSY,
+            )
+        if code in _FORBIDDEN:
+            return self._forbidden(str(error))
+        if code in _BROKEN:
+            return KeepingError(
+                f"the ledger {file} is damaged: {error}",
+                because="The sealed records in the store are not concerned.",
+                hint=f"mv {file} {file}.damaged && bis reindex",
+                code=DAMAGED_LEDGER,
+            )
+        return KeepingError(f"the ledger {file} cannot be used: {error}", hint="bis verify", code=DISK_ERROR)
+
+    def _forbidden(self, said: str) -> KeepingError:
+        return KeepingError(
+            f"the ledger {shown(self.path)} cannot be written to: {said}",
+            because="The file or its folder may not be written to, or is mounted read-only.",
+            hint="chmod u+rwX on it, or name another place: BIS_LEDGER=/some/folder/ledger.db",
+            code=NOT_WRITABLE,
+        )
+
+
+def local_path(path: Path) -> Path:
+    """Where the file is kept: `path`, or a place in the user's cache folder when `path` is on a network file system,
+    on which SQLite's locks cannot be relied upon."""
+    if not network_file_system(path.parent):
+        return path
+    name = short(digest_bytes(os.fsencode(path.absolute())), 32)
+    return cache_folder() / "ledgers" / f"{name}.db"
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring a database up to `VERSION`, inside the caller's transaction. Two processes may come here at once: the
+    second finds nothing left to do."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    for number in range(version + 1, VERSION + 1):
+        for statement in statements((MIGRATIONS / f"{number:04}.sql").read_text("utf-8")):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {number}")
+
+
+def statements(text: str) -> list[str]:
+    """The statements of an SQL file, comments removed."""
+    lines = (line.partition("--")[0].rstrip() for line in text.splitlines())
+    return [statement.strip() for statement in "\n".join(lines).split(";") if statement.strip()]
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """Writable where possible; else readable, also where SQLite may not put its helper files beside it."""
+    place = path.absolute().as_uri()
+    modes = [place] if os.access(path.parent, os.W_OK) else [f"{place}?mode=ro", f"{place}?immutable=1"]
+    for number, mode in enumerate(modes, start=1):
+        connection = sqlite3.connect(mode, uri=True, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
+        try:
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA case_sensitive_like = ON")
+            connection.execute("SELECT count(*) FROM sqlite_schema")
+            return connection
+        except sqlite3.OperationalError:
+            connection.close()
+            if number == len(modes):
+                raise
+    raise AssertionError
+
+
+def _is_full(path: Path) -> bool:
+    try:
+        return os.statvfs(path.parent).f_bavail == 0
+    except OSError:
+        return False

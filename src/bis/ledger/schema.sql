@@ -1,0 +1,76 @@
+-- The ledger: facts about runs, kept for asking. Everything that a sealed run says can be rebuilt from the records
+-- in the store (`bis reindex`). This file is the reference; the numbered files in migrations/ lead to it.
+--
+-- Text compares by bytes. Times are microseconds since 1970 UTC. Flags stand for what numbers cannot hold.
+
+CREATE TABLE runs (
+    seq             INTEGER PRIMARY KEY,            -- in the order in which the ledger heard of them
+    id              TEXT    NOT NULL UNIQUE,        -- 12 hexadecimal digits
+    name            TEXT    NOT NULL,               -- need not be unique: the newest is meant
+    status          TEXT    NOT NULL,               -- running, finished, failed, interrupted, lost
+    exit            INTEGER,                        -- of the command; NULL when a signal ended it, or while it runs
+    signal          INTEGER,
+    started         INTEGER NOT NULL,
+    ended           INTEGER,                        -- NULL while it runs
+    username        TEXT    NOT NULL,
+    host            TEXT    NOT NULL,
+    command         TEXT    NOT NULL,               -- the words, quoted as a shell would read them
+    command_key     TEXT    NOT NULL,               -- equal for runs of the same script with other values
+    folder          TEXT    NOT NULL,
+    project         TEXT    NOT NULL,
+    code            TEXT    NOT NULL,               -- digests of the parts; empty where there is none
+    data            TEXT    NOT NULL,
+    params          TEXT    NOT NULL,
+    environment     TEXT    NOT NULL,
+    infrastructure  TEXT    NOT NULL,
+    machine         TEXT    NOT NULL,
+    repeats         TEXT    NOT NULL,               -- id of the run that this one repeats, or empty
+    parent          TEXT    NOT NULL,               -- id of the run around this one, or empty
+    verdict         TEXT    NOT NULL DEFAULT '',    -- the newest word on it: identical, equivalent, different, …
+    record          TEXT    NOT NULL DEFAULT '',    -- digest of the sealed record; empty while it runs
+    brief           BLOB    NOT NULL,               -- JSON: what one line of a list of runs needs
+    content         BLOB    NOT NULL                -- the whole record: canonical JSON, compressed with zstd
+);
+
+CREATE INDEX runs_by_start   ON runs (started, seq);
+CREATE INDEX runs_by_name    ON runs (name, started);
+CREATE INDEX runs_by_command ON runs (command_key, started) WHERE record <> '';
+
+CREATE TABLE params (
+    run     INTEGER NOT NULL,                       -- runs.seq
+    key     TEXT    NOT NULL,
+    value   TEXT    NOT NULL,
+    number  REAL,                   -- the value as a number, where it is one
+    PRIMARY KEY (run, key)
+) WITHOUT ROWID;
+
+CREATE INDEX params_by_key ON params (key, value);
+
+CREATE TABLE metrics (
+    run     INTEGER NOT NULL,
+    key     TEXT    NOT NULL,
+    value   REAL,                                   -- NULL for NaN; the largest double stands for infinity
+    flag    TEXT    NOT NULL DEFAULT '',            -- NaN, Infinity or -Infinity, as canonical JSON spells them
+    PRIMARY KEY (run, key)
+) WITHOUT ROWID;
+
+CREATE INDEX metrics_by_key ON metrics (key, value);
+
+CREATE TABLE tags (
+    run     INTEGER NOT NULL,
+    key     TEXT    NOT NULL,
+    value   TEXT    NOT NULL,
+    PRIMARY KEY (run, key)
+) WITHOUT ROWID;
+
+CREATE TABLE verdicts (
+    seq      INTEGER PRIMARY KEY,
+    record   TEXT    NOT NULL UNIQUE,               -- digest of the record in the store
+    run      TEXT    NOT NULL,                      -- id of the run that was repeated
+    again    TEXT    NOT NULL,                      -- id of the run that the repeat made
+    sameness TEXT    NOT NULL,
+    made     INTEGER NOT NULL,
+    content  BLOB    NOT NULL                       -- the whole record: canonical JSON, compressed with zstd
+);
+
+CREATE INDEX verdicts_by_run ON verdicts (run, made);

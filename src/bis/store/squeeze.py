@@ -1,0 +1,62 @@
+"""Compression: zstd, from the standard library where it has it."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from bis.errors import Damaged
+
+WORTH_TRYING: Final = 96
+"""Fewer bytes are left as they are."""
+SAMPLE: Final = 64 << 10
+PAYS: Final = 0.93
+"""What compression brings down to less than this share of its size is kept compressed."""
+
+
+def zstd() -> Any:
+    """The module. Imported when first needed: it takes longer than opening a store."""
+    try:
+        from compression import zstd as found  # type: ignore[import-not-found,unused-ignore]
+    except ImportError:
+        from backports import zstd as found
+    return found
+
+
+def pack(data: bytes, level: int = 3) -> bytes:
+    packed: bytes = zstd().compress(data, level)
+    return packed
+
+
+def unpack(data: bytes) -> bytes:
+    try:
+        plain: bytes = zstd().decompress(data)
+    except zstd().ZstdError as error:
+        raise Damaged(f"compressed content cannot be read: {error}", hint="bis verify") from None
+    return plain
+
+
+def unpack_exactly(data: bytes, size: int) -> bytes:
+    """Raises Damaged unless the content has that size; never takes more memory than that."""
+    reader = zstd().ZstdDecompressor()
+    try:
+        plain: bytes = reader.decompress(data, max_length=size + 1)
+    except zstd().ZstdError as error:
+        raise Damaged(f"a compressed object cannot be read: {error}", hint="bis verify") from None
+    if len(plain) != size:
+        raise Damaged(f"a compressed object does not hold {size} bytes", hint="bis verify")
+    return plain
+
+
+def pack_if_it_pays(data: bytes) -> bytes | None:
+    """The data packed, or None when that is not worth its time."""
+    if len(data) < WORTH_TRYING or (len(data) > 4 * SAMPLE and not pays(data)):
+        return None
+    small = pack(data, 1)
+    return small if len(small) < PAYS * len(data) else None
+
+
+def pays(data: bytes) -> bool:
+    """Whether compression is worth its time, judged by the start, the middle and the end."""
+    middle = len(data) // 2
+    sample = b"".join((data[:SAMPLE], data[middle : middle + SAMPLE], data[-SAMPLE:]))
+    return len(sample) >= WORTH_TRYING and len(pack(sample, 1)) < PAYS * len(sample)
