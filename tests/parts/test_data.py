@@ -1,0 +1,170 @@
+"""Data: what the run read that is neither code nor environment."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from bis.errors import CannotRepeat
+from bis.nouns.trace import Access, Trace
+from bis.parts import Place, Scene, data
+from bis.settings import Limits, Settings
+from bis.store.local import LocalStore
+
+
+def rows(part: object) -> dict[str, dict[str, object]]:
+    return {row["path"]: row for row in part.facts["inputs"]}  # type: ignore[attr-defined]
+
+
+def test_what_was_read_is_recorded_and_restored(
+    project: Path, scene: Callable[..., Scene], store: LocalStore, reading: Callable[..., Trace], tmp_path: Path
+) -> None:
+    (project / "data").mkdir()
+    (project / "data" / "x.csv").write_text("a\n1\n")
+    (project / "data" / "unread.csv").write_text("a\n2\n")
+    (project / "train.py").write_text("")
+    part = data.capture(scene(trace=reading(project / "data" / "x.csv", project / "train.py")), store)
+    assert list(rows(part)) == ["data/x.csv"]
+    data.restore(part, Place(project=tmp_path / "back"), store)
+    assert (tmp_path / "back" / "data" / "x.csv").read_text() == "a\n1\n"
+
+
+def test_a_folder_that_was_listed_brings_its_other_data_files(
+    project: Path, scene: Callable[..., Scene], store: LocalStore, reading: Callable[..., Trace]
+) -> None:
+    (project / "data").mkdir()
+    for name in ("a.csv", "b.csv"):
+        (project / "data" / name).write_text(name)
+    trace = reading(project / "data" / "a.csv")
+    listed = Access(path=str(project / "data"), how="l")
+    trace = msgspec.structs.replace(trace, accesses=(*trace.accesses, listed))
+    part = data.capture(scene(trace=trace), store)
+    assert rows(part)["data/b.csv"]["read"] is False
+    assert rows(part)["data/b.csv"]["how"] == "listed"
+
+
+def test_files_outside_the_project_are_named_by_their_absolute_path(
+    project: Path, scene: Callable[..., Scene], store: LocalStore, reading: Callable[..., Trace], tmp_path: Path
+) -> None:
+    other = tmp_path / "elsewhere.csv"
+    other.write_text("a\n")
+    part = data.capture(scene(trace=reading(other)), store)
+    assert list(rows(part)) == [str(other)]
+    data.restore(part, Place(project=tmp_path / "back", outside=tmp_path / "out"), store)
+    assert (tmp_path / "out" / str(other)[1:]).read_text() == "a\n"
+
+
+def test_a_file_that_the_run_overwrote_is_recorded_as_it_was(
+    project: Path, scene: Callable[..., Scene], store: LocalStore, reading: Callable[..., Trace], tmp_path: Path
+) -> None:
+    state, kept = project / "state.csv", tmp_path / "preimage"
+    state.write_text("before")
+    kept.write_text("before")
+    trace = reading(state, how="rwt", preimage=str(kept))
+    state.write_text("after")
+    part = data.capture(scene(trace=trace), store)
+    assert store.get_bytes(rows(part)["state.csv"]["digest"]) == b"before"  # type: ignore[arg-type]
+    assert part.findings == ()
+
+
+def test_an_overwritten_file_without_its_old_content_is_a_finding_that_blocks(
+    project: Path, scene: Callable[..., Scene], store: LocalStore, reading: Callable[..., Trace]
+) -> None:
+    state = project / "state.csv"
+    state.write_text("before")
+    trace = reading(state, how="rwt")
+    state.write_text("after")
+    part = data.capture(scene(trace=trace), store)
+    assert [(finding.code, finding.blocks) for finding in part.findings] == [("input-overwritten", True)]
+    assert rows(part) == {}
+
+
+def test_a_declared_file_that_the_run_overwrites_is_recorded_before_it(
+    project: Path, scene: Callable[..., Scene], store: LocalStore, reading: Callable[..., Trace]
+) -> None:
+    state = project / "state.csv"
+    state.write_text("before")
+    settings = Settings(data=("state.csv",))
+    early = data.capture(scene(settings=settings), store)
+    trace = reading(state, how="rwt")
+    state.write_text("after")
+    part = data.capture(scene(settings=settings, trace=trace), store, early)
+    assert store.get_bytes(rows(part)["state.csv"]["digest"]) == b"before"  # type: ignore[arg-type]
+
+
+def test_a_file_that_somebody_else_changed_meanwhile_is_a_finding(
+    project: Path, scene: Callable[..., Scene], store: LocalStore, reading: Callable[..., Trace]
+) -> None:
+    file = project / "x.csv"
+    file.write_text("before")
+    trace = reading(file)
+    file.write_text("changed by another program")
+    part = data.capture(scene(trace=trace), store)
+    assert [(finding.code, finding.blocks) for finding in part.findings] == [("input-changed", True)]
+
+
+def test_a_file_that_vanished_is_a_finding(
+    project: Path, scene: Callable[..., Scene], store: LocalStore, reading: Callable[..., Trace]
+) -> None:
+    (project / "x.csv").write_text("a")
+    trace = reading(project / "x.csv")
+    (project / "x.csv").unlink()
+    part = data.capture(scene(trace=trace), store)
+    assert [finding.code for finding in part.findings] == ["input-vanished"]
+
+
+def test_large_inputs_are_recorded_by_reference_and_brought_back_only_while_they_are_the_same(
+    project: Path, scene: Callable[..., Scene], store: LocalStore, reading: Callable[..., Trace], tmp_path: Path
+) -> None:
+    (project / "big.csv").write_text("x" * 2000)
+    part = data.capture(scene(limits=Limits(input_file=1000), trace=reading(project / "big.csv")), store)
+    assert rows(part)["big.csv"]["kept"] is False
+    assert [finding.code for finding in part.findings] == ["by-reference"]
+    data.restore(part, Place(project=tmp_path / "back"), store)
+    assert (tmp_path / "back" / "big.csv").stat().st_size == 2000
+    (project / "big.csv").write_text("y" * 2000)
+    with pytest.raises(CannotRepeat, match=r"big\.csv"):
+        data.restore(part, Place(project=tmp_path / "again"), store)
+
+
+def test_secret_files_leave_only_a_keyed_digest(
+    project: Path, scene: Callable[..., Scene], store: LocalStore, reading: Callable[..., Trace]
+) -> None:
+    (project / ".env").write_text("PASSWORD=hunter2")
+    part = data.capture(scene(trace=reading(project / ".env")), store)
+    assert rows(part) == {}
+    assert part.facts["secrets"][0]["path"] == ".env"
+    store.flush()
+    assert not any(b"hunter2" in pack.read_bytes() for pack in store.path.rglob("*") if pack.is_file())
+
+
+def test_names_of_any_bytes_survive(
+    project: Path, scene: Callable[..., Scene], store: LocalStore, reading: Callable[..., Trace], tmp_path: Path
+) -> None:
+    odd = Path(os.fsdecode(os.fsencode(project) + b"/new\nline \xff.csv"))
+    odd.write_text("a")
+    part = data.capture(scene(trace=reading(odd)), store)
+    assert list(rows(part)) == ["new\nline \0ff.csv"]
+    data.restore(part, Place(project=tmp_path / "back"), store)
+    assert os.listdir(os.fsencode(tmp_path / "back")) == [b"new\nline \xff.csv"]
+
+
+def test_a_far_address_is_an_input_without_a_version(scene: Callable[..., Scene], store: LocalStore) -> None:
+    trace = Trace(mechanism="notify", complete=True, connections=("tcp:192.0.2.7:443", "tcp:127.0.0.1:5000", "unix:/x"))
+    part = data.capture(scene(trace=trace), store)
+    assert part.facts["network"] == ["tcp:192.0.2.7:443"]
+    assert [finding.code for finding in part.findings] == ["network-input"]
+
+
+def test_a_changed_table_is_shown_line_by_line(
+    project: Path, scene: Callable[..., Scene], store: LocalStore, reading: Callable[..., Trace]
+) -> None:
+    file = project / "x.csv"
+    file.write_text("a\n1\n")
+    before = data.capture(scene(trace=reading(file)), store)
+    file.write_text("a\n2\n")
+    (change,) = data.compare(before, data.capture(scene(trace=reading(file)), store), store)
+    assert change.name == "x.csv"
+    assert "-1\n+2\n" in change.detail

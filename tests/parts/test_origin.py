@@ -1,0 +1,56 @@
+"""Every file belongs somewhere."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bis.parts import Report, Scene
+from bis.parts.origin import is_data, sorter
+
+
+@pytest.mark.parametrize(
+    ("path", "size", "data"),
+    [
+        ("train.py", 10, False),
+        ("data/x.csv", 10, True),
+        ("requirements-dev.txt", 10, False),
+        ("corpus.txt", 10, True),
+        ("config.yaml", 10, False),
+        ("params.json", 10, False),
+        ("big.json", 5 << 20, True),
+        ("nb.ipynb", 5 << 20, False),
+        ("weights.bin", 10, True),
+        ("Makefile", 10, False),
+        ("noextension", 10, False),
+    ],
+)
+def test_code_and_data_are_told_apart_by_name_and_size(path: str, size: int, data: bool) -> None:
+    assert is_data(path, size) is data
+
+
+def test_each_path_has_its_origin(scene: Callable[..., Scene], project: Path) -> None:
+    venv = Report(
+        pid=1, prefix=f"{project}/.venv", base_prefix="/opt/python", path=(f"{project}/.venv/lib/site-packages",)
+    )
+    origin = sorter(scene(reports=(venv,), home=Path("/home/ana")))
+    found = {
+        f"{project}/train.py": "project",
+        f"{project}/.bis/store/x": "own",
+        f"{project}/.git/config": "cache",
+        f"{project}/.venv/lib/python3.11/os.py": "environment",
+        "/opt/python/lib/python3.11/json/__init__.py": "environment",
+        f"{project}/__pycache__/train.cpython-311.pyc": "cache",
+        "/usr/lib/libc.so.6": "system",
+        "/etc/localtime": "system",
+        "/home/ana/.cache/matplotlib/fontlist.json": "cache",
+        "/home/ana/.cache/huggingface/hub/model.bin": "outside",
+        "/home/ana/data/x.csv": "outside",
+        "/data/x.csv": "outside",
+        "/tmp/x.csv": "temporary" if not str(project).startswith("/tmp") else "temporary",
+    }
+    assert {path: origin(path) for path in found} == found
+
+
+def test_a_folder_with_a_similar_name_is_not_the_project(scene: Callable[..., Scene], project: Path) -> None:
+    assert sorter(scene())(f"{project}-2/x.csv") != "project"
