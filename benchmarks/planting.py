@@ -22,7 +22,7 @@ def plant(name: str, content: bytes) -> Iterator[tuple[str, bytes]]:
         return
     if content.startswith(b"\x89PNG"):
         yield from _pixel(content)
-    elif name.endswith(".ipynb") or name.endswith(".json"):
+    elif name.endswith((".ipynb", ".json")):
         yield from _json(content)
     elif name.endswith((".csv", ".tsv")):
         yield from _cell(content, "\t" if name.endswith(".tsv") else ",")

@@ -9,6 +9,7 @@ import msgspec
 from bis.nouns.part import Change, Finding
 
 Sameness = Literal["identical", "equivalent", "different", "not repeatable", "nothing observed"]
+OutputSameness = Literal["identical", "equivalent", "different", "not compared"]
 Level = Literal["bytes", "meaning", "tolerance", "none"]
 
 MARKS: dict[str, str] = {
@@ -53,7 +54,7 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The word on one part or one output."""
 
     name: str
-    sameness: Literal["identical", "equivalent", "different", "not compared"]
+    sameness: OutputSameness
     before: str = ""
     after: str = ""
     why: str = ""

@@ -18,7 +18,7 @@ from bis.formats import Context, Side
 from bis.formats.registry import compare as compare_files
 from bis.nouns.part import Change, PartKind
 from bis.nouns.run import Output, Run
-from bis.nouns.verdict import Judged, Masked
+from bis.nouns.verdict import Judged, Masked, OutputSameness
 from bis.parts.kinds import KINDS
 from bis.steps.metrics import is_metric_file
 from bis.steps.pairing import pair, stable
@@ -33,7 +33,9 @@ def compare_parts(before: Run, after: Run, store: Store) -> dict[PartKind, list[
     for kind in KINDS:
         old, new = before.parts.get(kind.KIND), after.parts.get(kind.KIND)
         if old is None or new is None:
-            missing = Change(kind=kind.KIND, name=kind.KIND, before=old and old.summary, after=new and new.summary)
+            missing = Change(
+                kind=kind.KIND, name=kind.KIND, before=old.summary if old else None, after=new.summary if new else None
+            )
             changes[kind.KIND] = [] if old is new else [missing]
         else:
             changes[kind.KIND] = kind.compare(old, new, store)
@@ -51,11 +53,13 @@ def judge_parts(before: Run, after: Run, changes: Mapping[PartKind, Sequence[Cha
             judged.append(Judged(name=kind.KIND, sameness="not compared", why=why))
             continue
         matter = [change for change in changes[kind.KIND] if change.weight == "matters"]
-        sameness = "different" if matter else "identical" if old.digest == new.digest else "equivalent"
+        sameness: OutputSameness = (
+            "different" if matter else "identical" if old.digest == new.digest else "equivalent"
+        )
         judged.append(
             Judged(
                 name=kind.KIND,
-                sameness=sameness,  # type: ignore[arg-type]
+                sameness=sameness,
                 before=short(old.digest),
                 after=short(new.digest),
                 why=_first_words(matter or list(changes[kind.KIND])) if sameness != "identical" else new.summary,
@@ -113,23 +117,30 @@ def _judge_output(
     if old is None or new is None:
         why = "made only by the second run" if old is None else "not made by the second run"
         return Judged(name=shown, sameness="different", why=why, before=_word(old), after=_word(new))
-    sides = {"before": short(old.digest), "after": short(new.digest)}
+    sides = short(old.digest), short(new.digest)
     if old.digest == new.digest and old.target == new.target:
         if name in LOGS and old.size == 0:
             return Judged(name=shown, sameness="not compared", why="empty")
-        sameness = "identical" if old.path == new.path else "equivalent"
-        return Judged(name=shown, sameness=sameness, why=_renamed(old, new), masked=_masked_name(old, new), **sides)  # type: ignore[arg-type]
+        sameness: OutputSameness = "identical" if old.path == new.path else "equivalent"
+        return Judged(
+            name=shown,
+            sameness=sameness,
+            why=_renamed(old, new),
+            masked=_masked_name(old, new),
+            before=sides[0],
+            after=sides[1],
+        )
     if old.target or new.target:
         why = f"link to {readable(old.target)}, then to {readable(new.target)}"
-        return Judged(name=shown, sameness="different", why=why, **sides)
+        return Judged(name=shown, sameness="different", why=why, before=sides[0], after=sides[1])
     if not (old.kept and new.kept):
         why = "other bytes; the content was not kept, so its meaning could not be compared"
-        return Judged(name=shown, sameness="different", why=why, **sides)
+        return Judged(name=shown, sameness="different", why=why, before=sides[0], after=sides[1])
     return _judge_content(shown, old, new, store, context, folder, sides)
 
 
 def _judge_content(
-    name: str, old: Output, new: Output, store: Store, context: Context, folder: Path, sides: dict[str, str]
+    name: str, old: Output, new: Output, store: Store, context: Context, folder: Path, sides: tuple[str, str]
 ) -> Judged:
     files = folder / "before", folder / "after"
     try:
@@ -137,17 +148,18 @@ def _judge_content(
             file.unlink(missing_ok=True)
             store.get_file(output.digest, file)
     except (NotFound, Damaged) as error:
-        return Judged(name=name, sameness="not compared", why=error.what, **sides)
+        return Judged(name=name, sameness="not compared", why=error.what, before=sides[0], after=sides[1])
     found = compare_files(old.path, files[0], files[1], context)
-    same = "not compared" if found.same is None else "equivalent" if found.same else "different"
+    same: OutputSameness = "not compared" if found.same is None else "equivalent" if found.same else "different"
     return Judged(
         name=name,
-        sameness=same,  # type: ignore[arg-type]
+        sameness=same,
         why=found.why,
         detail=found.detail,
         masked=(*found.masked, *_masked_name(old, new)),
         causes=found.causes,
-        **sides,
+        before=sides[0],
+        after=sides[1],
     )
 
 
@@ -156,23 +168,25 @@ def judge_metrics(before: Run, after: Run, tolerance: Mapping[str, float]) -> li
     judged = []
     for name in sorted({*before.metrics, *after.metrics}):
         old, new = before.metrics.get(name), after.metrics.get(name)
-        sides = {"before": number(old), "after": number(new)}
+        sides = number(old), number(new)
         if old is None or new is None:
-            judged.append(Judged(name=name, sameness="different", why="only in one of the runs", **sides))
+            judged.append(
+                Judged(name=name, sameness="different", why="only in one of the runs", before=sides[0], after=sides[1])
+            )
         elif old == new or (math.isnan(old) and math.isnan(new)):
-            judged.append(Judged(name=name, sameness="identical", **sides))
+            judged.append(Judged(name=name, sameness="identical", before=sides[0], after=sides[1]))
         else:
             judged.append(_judge_metric(name, old, new, _tolerance(name, tolerance), sides))
     return judged
 
 
-def _judge_metric(name: str, old: float, new: float, allowed: float | None, sides: dict[str, str]) -> Judged:
+def _judge_metric(name: str, old: float, new: float, allowed: float | None, sides: tuple[str, str]) -> Judged:
     relative = abs(new - old) / abs(old) if old and math.isfinite(old) and math.isfinite(new) else math.inf
     if allowed is not None and relative <= allowed:
         why = f"differs by {relative:.2g}, within the declared tolerance of {allowed:g}"
-        return Judged(name=name, sameness="equivalent", why=why, **sides)
+        return Judged(name=name, sameness="equivalent", why=why, before=sides[0], after=sides[1])
     why = f"{new - old:+.6g}" + (f", tolerance {allowed:g}" if allowed is not None else ", no tolerance declared")
-    return Judged(name=name, sameness="different", why=why, **sides)
+    return Judged(name=name, sameness="different", why=why, before=sides[0], after=sides[1])
 
 
 def _tolerance(name: str, tolerance: Mapping[str, float]) -> float | None:
@@ -185,7 +199,13 @@ def number(value: float | None) -> str:
     """A metric for a person, exact: the shortest text that reads back as the same number."""
     if value is None:
         return ""
-    return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value) if math.isfinite(value) else str(value)
+    return (
+        str(int(value))
+        if value == int(value) and abs(value) < 1e15
+        else repr(value)
+        if math.isfinite(value)
+        else str(value)
+    )
 
 
 def _chance(before: Run, after: Run) -> list[Change]:

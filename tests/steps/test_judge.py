@@ -1,0 +1,122 @@
+"""The rules of a verdict. Above all: nothing is called identical because a check was skipped."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bis.nouns.part import Finding
+from bis.nouns.run import Coverage, Run
+from bis.nouns.verdict import Judged, Verdict
+from bis.steps.judge import judge
+
+COMPLETE = Coverage(mechanism="notify", complete=True)
+
+
+def run(**fields: object) -> Run:
+    given = {
+        "id": "0123456789ab",
+        "name": "train-1",
+        "command": ("python", "train.py"),
+        "started": "2026-05-03T10:00:00.000000Z",
+        "status": "finished",
+        "exit": 0,
+        "coverage": COMPLETE,
+    }
+    return Run(**{**given, **fields})  # type: ignore[arg-type]
+
+
+def output(sameness: str = "identical", name: str = "model.pkl", **fields: object) -> Judged:
+    return Judged(name=name, sameness=sameness, **fields)  # type: ignore[arg-type]
+
+
+def verdict(*outputs: Judged, again: Run | None = None, before: Run | None = None, **more: object) -> Verdict:
+    given: dict[str, object] = {"made": "2026-05-03T11:00:00.000000Z", "parts": [], "metrics": []}
+    return judge(before or run(), again or run(), outputs=list(outputs), **{**given, **more})  # type: ignore[arg-type]
+
+
+def test_equal_outputs_and_no_doubt_are_identical() -> None:
+    assert verdict(output()).sameness == "identical"
+
+
+def test_one_output_of_the_same_meaning_makes_it_equivalent() -> None:
+    assert verdict(output(), output("equivalent", "log.txt")).sameness == "equivalent"
+
+
+def test_one_different_output_makes_it_different() -> None:
+    assert verdict(output(), output("different", "log.txt")).sameness == "different"
+
+
+def test_a_different_metric_makes_it_different() -> None:
+    assert verdict(output(), metrics=[output("different", "loss")]).sameness == "different"
+
+
+def test_no_output_at_all_is_nothing_observed() -> None:
+    assert verdict().sameness == "nothing observed"
+    assert not verdict().same
+
+
+def test_an_output_that_could_not_be_compared_is_never_sameness() -> None:
+    assert verdict(output("not compared")).sameness == "nothing observed"
+
+
+def test_another_exit_status_is_different_whatever_the_outputs_say() -> None:
+    judged = verdict(output(), again=run(exit=1, status="failed"))
+    assert judged.sameness == "different"
+    assert judged.causes == ("it ended otherwise: exit 0, then exit 1",)
+
+
+def test_a_file_of_this_machine_keeps_it_from_being_identical() -> None:
+    judged = verdict(output(), leaks=["/home/ana/x.csv"])
+    assert judged.sameness == "equivalent"
+    assert judged.leaks == ("/home/ana/x.csv",)
+    assert "1 file read from this machine" in judged.not_compared[0]
+
+
+def test_a_partial_trace_keeps_it_from_being_identical_and_says_so() -> None:
+    partial = Coverage(mechanism="audit", complete=False, limits=("opens by C++ libraries are not seen",))
+    judged = verdict(output(), again=run(coverage=partial))
+    assert judged.sameness == "equivalent"
+    assert "C++" in judged.not_compared[0]
+
+
+def test_an_environment_that_is_not_as_recorded_keeps_it_from_being_identical() -> None:
+    changed = output("different", "environment", why="numpy 2.3 -> 2.4")
+    assert verdict(output(), parts=[changed]).sameness == "equivalent"
+    assert verdict(output(), parts=[changed], taken=["environment"]).sameness == "identical"
+
+
+def test_another_machine_alone_does_not() -> None:
+    assert verdict(output(), parts=[output("different", "machine", why="CPU")]).sameness == "identical"
+
+
+def test_a_blocking_finding_keeps_it_from_being_identical() -> None:
+    finding = Finding(code="input-changed", text="x.csv changed", blocks=True)
+    assert verdict(output(), findings=[finding]).sameness == "equivalent"
+
+
+def test_causes_are_read_off_the_differences() -> None:
+    judged = verdict(output("different", "log.txt", causes=("clock",)))
+    assert judged.causes == ("clock in log.txt",)
+
+
+doubts = st.fixed_dictionaries(
+    {},
+    optional={
+        "leaks": st.just(["/x"]),
+        "not_compared": st.just(["the weights"]),
+        "findings": st.just([Finding(code="c", text="t", blocks=True)]),
+        "again": st.just(run(coverage=Coverage(mechanism="none", complete=False))),
+    },
+)
+
+
+@given(doubts, st.lists(st.sampled_from(["identical", "equivalent", "different", "not compared"]), max_size=4))
+def test_identical_means_every_output_equal_and_no_doubt(doubt: dict[str, object], words: list[str]) -> None:
+    judged = verdict(*[output(word, str(number)) for number, word in enumerate(words)], **doubt)  # type: ignore[arg-type]
+    sure = not doubt and words and set(words) == {"identical"}
+    assert (judged.sameness == "identical") == bool(sure)
+
+
+@pytest.mark.parametrize("word", ["different"])
+def test_a_difference_is_never_explained_away(word: str) -> None:
+    assert verdict(output(word), leaks=["/x"]).sameness == "different"

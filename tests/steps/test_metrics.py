@@ -1,0 +1,37 @@
+"""Metrics from files."""
+
+import math
+
+import pytest
+
+from bis.steps.metrics import is_metric_file, read_metrics
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "found"),
+    [
+        (
+            "metrics.json",
+            b'{"loss": 0.25, "val": {"auc": 0.9}, "name": "x", "ok": true}',
+            {"loss": 0.25, "val.auc": 0.9},
+        ),
+        ("metrics.yaml", b"loss: 0.25\nval:\n  auc: 0.9\n", {"loss": 0.25, "val.auc": 0.9}),
+        ("metrics.csv", b"step,loss,auc\n0,1.0,\n1,0.5,0.9\n2,0.25,\n", {"step": 2, "loss": 0.25, "auc": 0.9}),
+        ("metrics.tsv", b"step\tloss\n0\t1.0\n", {"step": 0, "loss": 1.0}),
+        ("metrics.json", b'{"best": Infinity, "worst": -Infinity}', {"best": math.inf, "worst": -math.inf}),
+        ("metrics.json", b"not json", {}),
+        ("metrics.csv", b"only,a,header\n", {}),
+    ],
+)
+def test_numbers_are_read_by_name(name: str, content: bytes, found: dict[str, float]) -> None:
+    assert read_metrics(name, content) == found
+
+
+def test_nan_is_a_metric() -> None:
+    assert math.isnan(read_metrics("metrics.json", b'{"loss": NaN}')["loss"])
+
+
+def test_globs_match_paths_and_names() -> None:
+    assert is_metric_file("out/metrics.json", ["metrics.json"])
+    assert is_metric_file("eval/a.json", ["eval/*.json"])
+    assert not is_metric_file("other.json", ["metrics.json"])

@@ -1,0 +1,48 @@
+"""Which output belongs to which."""
+
+import pytest
+
+from bis.digest import digest_bytes
+from bis.nouns.run import Output
+from bis.steps.pairing import pair, stable
+
+
+def made(path: str, content: bytes = b"x") -> Output:
+    return Output(path=path, digest=digest_bytes(content), size=len(content))
+
+
+def names(pairs: list[tuple[Output | None, Output | None]]) -> list[tuple[str | None, str | None]]:
+    return [(old.path if old else None, new.path if new else None) for old, new in pairs]
+
+
+def test_equal_names_pair() -> None:
+    assert names(pair([made("a"), made("b")], [made("b"), made("a")])) == [("a", "a"), ("b", "b")]
+
+
+def test_what_only_one_run_made_stands_alone() -> None:
+    assert names(pair([made("a")], [made("b")])) == [("a", None), (None, "b")]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("model.pkl/2026-05-03T10.00.00.123Z/model.pkl", "model.pkl/2026-05-04T11.22.33.456Z/model.pkl"),
+        ("logs/events.out.tfevents.1777777777.host.12.0", "logs/events.out.tfevents.1777779999.host.99.0"),
+        ("mlruns/0/0123456789abcdef0123456789abcdef/m", "mlruns/0/fedcba9876543210fedcba9876543210/m"),
+        ("runs/20260503_100000/x.pt", "runs/20260504_112233/x.pt"),
+    ],
+)
+def test_names_that_differ_by_time_or_id_pair(before: str, after: str) -> None:
+    assert names(pair([made(before)], [made(after, b"y")])) == [(before, after)]
+
+
+def test_among_several_candidates_equal_content_pairs_first() -> None:
+    first, second = "run-0123456789abcdef0123456789abcdef", "run-fedcba9876543210fedcba9876543210"
+    third, fourth = "run-11112222333344445555666677778888", "run-99998888777766665555444433332222"
+    pairs = pair([made(first, b"1"), made(second, b"2")], [made(third, b"2"), made(fourth, b"1")])
+    assert names(pairs) == [(first, fourth), (second, third)]
+
+
+@pytest.mark.parametrize("name", ["model-v2.pkl", "fold_3.csv", "epoch=12-loss=0.1234.ckpt", "data_20.csv"])
+def test_numbers_that_are_no_times_or_ids_stay_in_the_name(name: str) -> None:
+    assert stable(name) == name
