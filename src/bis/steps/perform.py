@@ -22,9 +22,12 @@ from bis.nouns.trace import Trace
 from bis.parts import Scene
 from bis.steps import chance as chances
 from bis.steps.capture import capture
-from bis.steps.execute import Execution, execute
+from bis.steps.execute import Execution, execute, prepare
 from bis.steps.home import Home
+from bis.steps.samples import started_at
 from bis.steps.seal import collect, log_output, seal
+from bis.steps.terminal import Screen
+from bis.steps.trace import Tracer
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,13 +65,15 @@ def perform(plan: Plan, home: Home, *, started: Callable[[Run], None] = lambda r
     what bis itself cannot do raises before the command starts."""
     scratch = plan.scratch / plan.run.id
     inside = scratch / "inside"
-    inside.mkdir(parents=True)
-    home.ledger.begin(plan.run)
-    captures = capture(plan.scene, home.store, plan.given)
-    _note(scratch, plan.run, captures.first, home)
-    started(msgspec.structs.replace(plan.run, parts=captures.first))
-    since_ns = time.time_ns()
-    execution = _execute(plan, scratch, inside)
+    # The tracer starts while the parts are captured.
+    with prepare(plan.tracing) as tracer:
+        inside.mkdir(parents=True)
+        home.ledger.begin(plan.run)
+        captures = capture(plan.scene, home.store, plan.given)
+        _note(scratch, plan.run, captures.first, home)
+        started(msgspec.structs.replace(plan.run, parts=captures.first))
+        since_ns = time.time_ns()
+        execution = _execute(plan, tracer, scratch, inside)
     reports = chances.observe(inside)
     scene = msgspec.structs.replace(plan.scene, trace=execution.trace, reports=reports)
     run = record_of(plan.run, execution, scene, captures.finish(scene, home.store), home, since_ns)
@@ -80,24 +85,26 @@ def perform(plan: Plan, home: Home, *, started: Callable[[Run], None] = lambda r
 def _note(scratch: Path, run: Run, parts: dict[PartKind, Part], home: Home) -> None:
     """Write down what is known before the start, durably, for whoever finds the run without its supervisor."""
     home.store.flush()
+    (scratch / "supervisor").write_text(f"{os.getpid()} {started_at(os.getpid())}")
     (scratch / "parts.json").write_bytes(msgspec.json.encode(parts))
     (scratch / "run.json").write_bytes(msgspec.json.encode(run))
 
 
-def _execute(plan: Plan, scratch: Path, inside: Path) -> Execution:
+def _execute(plan: Plan, tracer: Tracer, scratch: Path, inside: Path) -> Execution:
     scene = plan.scene
+    seen_by_kernel = tracer.facts.get("mechanism") == "notify"
     hook = chances.copy_hook(plan.hook) if plan.hook else chances.HOOK
-    added = chances.variables(plan.chance, inside, scene.variables, events=True, hook=hook)
+    added = chances.variables(plan.chance, inside, scene.variables, events=not seen_by_kernel, hook=hook)
     with _umask(plan.run.conditions.get("umask", "")):
         return execute(
             plan.command,
             folder=scene.folder if plan.wrapper else scene.real(spell(str(scene.folder))),
             variables={**scene.variables, **added, "BIS_RUN": plan.run.id},
             scratch=scratch,
-            tracing=plan.tracing,
+            tracer=tracer,
+            screen=_recorded_screen(plan.run),
             roots=(scene.project,),
             preimage_limit=scene.settings.limits.preimage_file,
-            heartbeat=scratch / "heartbeat",
             wrapper=plan.wrapper,
             quiet=plan.quiet,
         )
@@ -138,6 +145,7 @@ def record_of(
         usage=_usage(execution, home),
         lines=home.store.put_file(execution.lines) if execution.lines.exists() else run.lines,
         coverage=_coverage(execution.trace),
+        conditions={**run.conditions, "screen": msgspec.json.encode(execution.screen).decode()},
         findings=(*run.findings, *findings, *seen, *_execution_findings(execution)),
     )
 
@@ -158,8 +166,18 @@ def _coverage(trace: Trace) -> Coverage:
     return Coverage(mechanism=trace.mechanism, complete=trace.complete, limits=trace.limits)
 
 
+def _recorded_screen(run: Run) -> Screen | None:
+    """The terminals that a repeat gives its command, as the recorded run had them; None for what there is here."""
+    recorded = run.conditions.get("screen")
+    return msgspec.json.decode(recorded, type=Screen) if recorded else None
+
+
 def _execution_findings(execution: Execution) -> list[Finding]:
-    return [Finding(code="execution", text=execution.failure)] if execution.failure else []
+    findings = [Finding(code="execution", text=execution.failure)] if execution.failure else []
+    if execution.left:
+        text = f"went on after the command had ended: {', '.join(execution.left)}"
+        findings.append(Finding(code="left-running", text=text, hint="what they do now is not part of the record"))
+    return findings
 
 
 def new_run(

@@ -15,10 +15,12 @@ from bis.nouns.run import Run
 from bis.parts import Scene
 from bis.steps import chance as chances
 from bis.steps.capture import capture
-from bis.steps.execute import Execution, alive, recover
+from bis.steps.execute import Execution, recover
 from bis.steps.home import Home
 from bis.steps.perform import now, record_of
+from bis.steps.samples import started_at
 from bis.steps.seal import seal
+from bis.steps.trace import is_watched
 
 
 def recover_lost(home: Home, variables: Mapping[str, str]) -> list[Run]:
@@ -30,9 +32,18 @@ def recover_lost(home: Home, variables: Mapping[str, str]) -> list[Run]:
             # Made and not begun: a supervisor is just starting, or was killed in its first milliseconds.
             if time.time() - scratch.stat().st_mtime > home.settings.lost_after:
                 shutil.rmtree(scratch, ignore_errors=True)
-        elif not alive(scratch):
+        elif not _alive(scratch):
             found.append(_seal(run, scratch, home, variables))
     return found
+
+
+def _alive(scratch: Path) -> bool:
+    """Whether the supervisor still runs, or at least the tracer, and with it the command."""
+    try:
+        pid, start = map(int, (scratch / "supervisor").read_text().split())
+    except (OSError, ValueError):
+        return is_watched(scratch)
+    return (started_at(pid) == start != 0) or is_watched(scratch)
 
 
 def _read(scratch: Path) -> Run | None:
