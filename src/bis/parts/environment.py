@@ -3,68 +3,109 @@
 Facts of the Part:
 
     python        the interpreter (`interpreter.Interpreter`), `digest` of its executable
-    packages      how many
-    project       the project's folder, for packages that are installed from it
-    used          names of the distributions whose files the run opened (only with a trace)
-    others        further interpreters of the run: prefix, version, digest of their set
+    packages      how many distributions the lock holds
+    used          names of those whose files the run opened (only with a trace)
+    verified      how many opened files are exactly as their distributions say (only with a trace)
+    edited        opened files that are not: `path`, `why` (`edited`, `foreign`, `changed`), `package`
+    others        further interpreters of the run: executable, prefix, version, packages, digest
     guessed       true: no interpreter of the run told of itself; this is the one its command should have used
+    hidden        distributions that another one earlier on the path hides
+    sources       name -> folder of each package that is installed from a source tree
+    conda         what conda lists: name, version, build, channel
+    indexes       where pip and uv were told to look, without credentials
+    declared      files that declare packages: path, digest, python, problem
+    difference    declared against installed: `missing`, `other`, `extra`
+    changed       packages that the run itself installed, removed or replaced
     program       for a command that is no Python: its path and digest
 
-Trees: `lock` (blob, the `pylock.toml` that holds the set).
+Trees: `lock` (a blob: the `pylock.toml` that holds the set), `patched` (edited files, relative to their site folder),
+and what `local` keeps of packages that no index has.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from bis.digest import Digest, digest_file, digest_value, readable, spell, unspell
+from bis.digest import Digest, digest_file, digest_value, readable, short, spell, unspell
 from bis.errors import BisError
 from bis.nouns.part import Change, Finding, Part, PartKind
 from bis.parts import Place, Report, Scene, pylock
+from bis.parts.artifacts import Artifacts, uv_cache
+from bis.parts.conda import conda_digest, conda_packages
+from bis.parts.declared import against
+from bis.parts.edited import Looked, look
+from bis.parts.indexes import told
 from bis.parts.installed import Installed, installed, set_digest
 from bis.parts.interpreter import LAUNCHERS, PYTHON, Interpreter, describe, from_report, guess, which
+from bis.parts.local import Kept, keep
 from bis.store import Store
+from bis.store import snapshot as trees_of
 
 KIND: PartKind = "environment"
+SITES = ("site-packages", "dist-packages")
+NAMED = 5
+"""So many names in one sentence; the facts hold all."""
 
 
 def capture(scene: Scene, store: Store, earlier: Part | None = None) -> Part:
     """The interpreter and the set it sees: before the run by reading the command, after it by what ran."""
     python, others, findings = _interpreters(scene)
-    guessed = not scene.reports
     if python is None:
         return _no_python(scene, findings)
-    packages, hidden = installed(python.path, _cache(scene), scene.real)
-    packages = [_at_home(package, scene) for package in packages]
-    digests = [Digest(other["digest"]) for other in others]
-    lock = pylock.write(python, packages)
+    packages, hidden = _packages(python, scene)
+    kept = _kept(packages, scene, store, earlier)
+    looked = _look(python, kept.packages, scene)
+    patched = _patched(looked, scene, store)
+    conda = conda_packages(scene.real(python.prefix)) if python.origin == "conda" else []
+    project, folder = (scene.real(spell(os.fspath(path))) for path in (scene.project, scene.folder))
+    declared = against(project, folder, scene.command, kept.packages, python, _cache(scene))
     facts: dict[str, Any] = {
-        "python": {**msgspec.to_builtins(python), "digest": _digest_of(unspell(python.real))},
+        "python": {**msgspec.to_builtins(python), "digest": _digest_of(scene.real(python.real), scene)},
         "packages": len(packages),
-        "project": spell(os.fspath(scene.project)),
-        **({"guessed": True} if guessed else {}),
-        **({"others": others} if others else {}),
-        **({"hidden": [f"{item.name} {item.version}" for item in hidden]} if hidden else {}),
+        **_some(
+            guessed=not scene.reports,
+            used=list(looked.used) if looked else None,
+            verified=looked.verified if looked else None,
+            edited=msgspec.to_builtins(looked.edited) if looked else None,
+            others=others,
+            hidden=[f"{item.name} {item.version}" for item in hidden],
+            sources={item.name: item.source for item in kept.packages if item.source and item.origin != "archive"},
+            conda=conda,
+            indexes=told(scene.variables, scene.home, scene.project, scene.real(python.prefix)),
+            declared=msgspec.to_builtins(declared.files),
+            difference=msgspec.to_builtins(declared.difference),
+            changed=_changed(kept.packages, store, earlier),
+        ),
     }
+    lock = pylock.write(python, kept.packages)
+    more = [*_findings(facts, kept.packages), *kept.findings]
     return Part(
         kind=KIND,
-        digest=identity(python, packages, digests),
-        summary=f"{_title(python)}, {len(packages)} package{'' if len(packages) == 1 else 's'}",
-        trees={"lock": store.put_bytes(lock.encode())},
+        digest=identity(
+            python, kept.packages, [other["digest"] for other in others], patched, conda_digest(conda) if conda else ""
+        ),
+        summary=_summary(python, packages, looked),
+        trees={"lock": store.put_bytes(lock.encode()), **kept.trees, **({"patched": patched} if patched else {})},
         facts=facts,
-        findings=tuple(findings),
+        findings=(*findings, *more),
     )
 
 
-def identity(python: Interpreter, packages: Iterable[Installed], others: Sequence[str] = ()) -> Digest:
+def identity(
+    python: Interpreter,
+    packages: Iterable[Installed],
+    others: Sequence[str] = (),
+    patched: str = "",
+    conda: str = "",
+) -> Digest:
     """What makes two environments the same: the interpreter's version and build, and the files installed."""
-    told = {"python": [python.implementation, python.version, python.abi], "set": set_digest(packages)}
-    return digest_value({**told, **({"others": sorted(others)} if others else {})})
+    same = {"python": [python.implementation, python.version, python.abi], "set": set_digest(packages)}
+    return digest_value({**same, **_some(others=sorted(others), patched=patched, conda=conda)})
 
 
 def restore(part: Part, place: Place, store: Store) -> None:
@@ -72,10 +113,110 @@ def restore(part: Part, place: Place, store: Store) -> None:
 
 
 def compare(before: Part, after: Part, store: Store) -> list[Change]:
-    """Packages by name, then the interpreter."""
+    """The interpreter, then packages by name, then files edited in place."""
     if before.digest == after.digest:
         return []
-    return [*_interpreter_changes(before, after), *_package_changes(before, after, store)]
+    changes = [*_interpreter_changes(before, after), *_package_changes(before, after, store)]
+    changes += _patched_changes(before, after, store)
+    if not changes:
+        for name, of in (("others", _others), ("conda", _conda)):
+            if of(before) != of(after):
+                changes.append(Change(kind=KIND, name=name, before=of(before), after=of(after)))
+    return [*changes, *_minor_changes(before, after)]
+
+
+# -- what is installed -------------------------------------------------------------------------------------------
+
+
+def _packages(python: Interpreter, scene: Scene) -> tuple[list[Installed], list[Installed]]:
+    """The set, with what is installed from the project itself marked as such."""
+    cache = Artifacts(uv_cache(scene.variables, scene.home))
+    found, hidden = installed(python.path, _cache(scene), scene.real, cache.prove)
+    return [_at_home(package, scene) for package in found if not _is_bare_source(package)], hidden
+
+
+def _is_bare_source(package: Installed) -> bool:
+    """An egg-info that lies in a source tree on the path: those files are code or data, nothing was installed."""
+    return package.origin == "unknown" and os.path.basename(package.site) not in SITES
+
+
+def _at_home(package: Installed, scene: Scene) -> Installed:
+    """A package whose source is (in) the project itself is code: the part that keeps it is another one."""
+    if package.origin != "editable":
+        return package
+    source, project = os.path.realpath(unspell(package.source)), os.fspath(scene.project)
+    if source == project or source.startswith(project + "/"):
+        return msgspec.structs.replace(package, origin="project")
+    return package
+
+
+def _kept(packages: Sequence[Installed], scene: Scene, store: Store, earlier: Part | None) -> Kept:
+    """The local packages, put into the store; as they were when the run started, if that was looked at."""
+    before = {item.name: item for item in _packages_or_none(earlier, store)}
+    again = [item for item in packages if not _is_same(before.get(item.name), item)]
+    kept = keep(again, scene, store)
+    new = {item.name: item for item in kept.packages}
+    trees = {
+        role: digest
+        for role, digest in (earlier.trees if earlier else {}).items()
+        if ":" in role and role.partition(":")[2] in before.keys() - new.keys()
+    }
+    whole = tuple(new.get(item.name) or _with_tree(item, before[item.name]) for item in packages)
+    held = tuple(finding for finding in (earlier.findings if earlier else ()) if finding.code == "local-not-kept")
+    return Kept(
+        packages=whole, trees={**trees, **kept.trees}, findings=(*held, *kept.findings) if before else kept.findings
+    )
+
+
+def _with_tree(now: Installed, before: Installed) -> Installed:
+    return msgspec.structs.replace(now, tree=before.tree, sha256=now.sha256 or before.sha256)
+
+
+def _is_same(before: Installed | None, now: Installed) -> bool:
+    return before is not None and (before.version, before.record, before.origin) == (
+        now.version,
+        now.record,
+        now.origin,
+    )
+
+
+def _packages_or_none(part: Part | None, store: Store) -> tuple[Installed, ...]:
+    try:
+        return packages_of(part, store) if part else ()
+    except (BisError, ValueError):
+        return ()
+
+
+def _changed(packages: Iterable[Installed], store: Store, earlier: Part | None) -> list[str]:
+    """What the run did to its own environment."""
+    if earlier is None or "lock" not in earlier.trees:
+        return []
+    before = {item.name: item.version for item in _packages_or_none(earlier, store)}
+    after = {item.name: item.version for item in packages}
+    names = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+    return [f"{name} {before.get(name, 'not there')} -> {after.get(name, 'gone')}" for name in names]
+
+
+def _cache(scene: Scene) -> Path:
+    return Path(scene.variables.get("XDG_CACHE_HOME") or scene.home / ".cache") / "bis" / "installed"
+
+
+# -- what was opened, what was edited ----------------------------------------------------------------------------
+
+
+def _look(python: Interpreter, packages: Iterable[Installed], scene: Scene) -> Looked | None:
+    if scene.trace is None or scene.trace.mechanism == "none":
+        return None
+    sites = [folder for folder in python.path if os.path.basename(folder) == SITES[0]]
+    return look(scene.trace, packages, sites, scene.real, _cache(scene))
+
+
+def _patched(looked: Looked | None, scene: Scene, store: Store) -> Digest:
+    """The edited files as a tree; empty when there are none."""
+    if not looked or not looked.edited:
+        return Digest("")
+    pairs = {item.path: scene.real(f"{item.site}/{item.path}") for item in looked.edited}
+    return trees_of.put_paths(pairs.items(), store, scene.cache, modes="exec")
 
 
 # -- which interpreter -------------------------------------------------------------------------------------------
@@ -93,7 +234,7 @@ def _interpreters(scene: Scene) -> tuple[Interpreter | None, list[dict[str, Any]
             continue
         seen.add(report.prefix)
         other = from_report(report, scene.real)
-        packages, _ = installed(other.path, _cache(scene), scene.real)
+        packages, _ = _packages(other, scene)
         told = {"executable": other.executable, "prefix": other.prefix, "version": other.version}
         others.append({**told, "packages": len(packages), "digest": identity(other, packages)})
     if others:
@@ -137,7 +278,7 @@ def _program(executable: str, argv: Sequence[str]) -> str:
 
 def _no_python(scene: Scene, findings: list[Finding]) -> Part:
     program = which(scene.command[0], scene.variables.get("PATH", os.defpath), scene.folder) if scene.command else ""
-    digest = _digest_of(os.path.realpath(program)) if program else ""
+    digest = _digest_of(Path(program), scene) if program else ""
     name = readable(spell(os.path.basename(program or "".join(scene.command[:1]))))
     text = f"no Python ran: {name} is a program of its own, and what it loads is known only as far as it was traced"
     return Part(
@@ -149,31 +290,66 @@ def _no_python(scene: Scene, findings: list[Finding]) -> Part:
     )
 
 
-def _digest_of(path: str) -> str:
+def _digest_of(path: Path, scene: Scene) -> str:
+    """The digest of a program, from the cache while it is unchanged; empty when it cannot be read."""
+    name = os.path.realpath(path)
     try:
-        return digest_file(path)
+        status = os.stat(name)
+        if scene.cache is None:
+            return digest_file(name)
+        if known := scene.cache.recall([(name, status)])[0]:
+            return known
+        looked = scene.cache.now()
+        digest = digest_file(name)
     except OSError:
         return ""
+    scene.cache.remember(name, status, digest, looked)
+    return digest
 
 
-def _cache(scene: Scene) -> Path:
-    return Path(scene.variables.get("XDG_CACHE_HOME") or scene.home / ".cache") / "bis" / "installed"
+def _some(**values: Any) -> dict[str, Any]:
+    """Without what is empty."""
+    return {name: value for name, value in values.items() if value not in (None, "", False, [], {}, ())}
 
 
-def _at_home(package: Installed, scene: Scene) -> Installed:
-    """A package whose source is (in) the project itself is code: the part that keeps it is another one."""
-    if package.origin not in ("editable", "unknown"):
-        return package
-    source = unspell(package.source or package.site)
-    project = os.fspath(scene.project)
-    if os.path.realpath(source) == project or os.path.realpath(source).startswith(project + "/"):
-        return msgspec.structs.replace(package, origin="project", source=spell(source))
-    return package
+def _summary(python: Interpreter, packages: Sequence[Installed], looked: Looked | None) -> str:
+    edited = len(looked.edited) if looked else 0
+    count = f"{len(packages)} package{'' if len(packages) == 1 else 's'}"
+    return f"{_title(python)}, {count}" + (f", {edited} edited" if edited else "")
 
 
 def _title(python: Interpreter) -> str:
     name = {"cpython": "Python", "pypy": "PyPy"}.get(python.implementation.rstrip("0123456789"), python.implementation)
     return f"{name} {python.version}".strip()
+
+
+# -- findings ----------------------------------------------------------------------------------------------------
+
+
+def _findings(facts: Mapping[str, Any], packages: Iterable[Installed]) -> list[Finding]:
+    found = []
+    if edited := facts.get("edited"):
+        names = _list([readable(f"{row['path']} ({row.get('package') or 'of no package'})") for row in edited])
+        text = f"files of the environment that ran are not as they were installed: {names}"
+        hint = "reinstall the packages, or keep the changed ones as packages of your own; a repeat puts the files back"
+        found.append(Finding(code="environment-edited", text=text, hint=hint))
+    if changed := facts.get("changed"):
+        text = f"the run changed its own environment: {_list(changed)}"
+        found.append(Finding(code="environment-changed", text=text, hint="install before the run, not in it"))
+    used = set(facts["used"]) if "used" in facts else None
+    fixed = [item.name for item in packages if item.origin in ("system", "conda") and (not used or item.name in used)]
+    if fixed:
+        text = f"not from a Python index, so a repeat has to find them as they are: {_list(fixed)}"
+        found.append(Finding(code="fixed-packages", text=text, hint="use a virtual environment (`uv venv`)"))
+    differs = facts.get("difference", {})
+    if lines := [*(f"{line} is missing" for line in differs.get("missing", ())), *differs.get("other", ())]:
+        found.append(Finding(code="declared-differs", text=f"installed is not what is declared: {_list(lines)}"))
+    return found
+
+
+def _list(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
 
 
 # -- compare -----------------------------------------------------------------------------------------------------
@@ -208,14 +384,67 @@ def _interpreter_changes(before: Part, after: Part) -> list[Change]:
 def _package_changes(before: Part, after: Part, store: Store) -> list[Change]:
     try:
         old, new = ({item.name: item for item in packages_of(part, store)} for part in (before, after))
-    except BisError as error:
-        return [Change(kind=KIND, name="packages", detail=f"the set cannot be read: {error.what}")]
+    except (BisError, ValueError) as error:
+        return [Change(kind=KIND, name="packages", detail=f"the set cannot be read: {error}")]
     changes = []
     for name in sorted(old.keys() | new.keys()):
         was, now = old.get(name), new.get(name)
         if was and now and was.identity == now.identity:
             continue
-        detail = "same version, other files" if was and now and was.version == now.version else ""
         versions = [item.version if item else None for item in (was, now)]
+        detail = _why(was, now, before, after, store) if was and now else ""
         changes.append(Change(kind=KIND, name=name, before=versions[0], after=versions[1], detail=detail))
     return changes
+
+
+def _why(was: Installed, now: Installed, before: Part, after: Part, store: Store) -> str:
+    """What is different about a package whose version is the same."""
+    if was.version != now.version:
+        return ""
+    if was.tree != now.tree and was.tree and now.tree:
+        try:
+            return "its source differs: " + _list(
+                [path for path, _, _ in trees_of.difference(store, was.tree, now.tree)]
+            )
+        except BisError:
+            return "its source differs"
+    return "same version, other files"
+
+
+def _patched_changes(before: Part, after: Part, store: Store) -> list[Change]:
+    """Files edited in place, in one of the two or differently in both."""
+    old, new = before.trees.get("patched", ""), after.trees.get("patched", "")
+    if old == new:
+        return []
+    rows: list[dict[str, Digest]] = []
+    for tree in (old, new):
+        leaves = trees_of.walk(store, Digest(tree)) if tree else ()
+        rows.append({leaf.path: leaf.entry.digest for leaf in leaves})
+    return [
+        Change(kind=KIND, name=path, before=_edit(rows[0].get(path)), after=_edit(rows[1].get(path)))
+        for path in sorted(rows[0].keys() | rows[1].keys())
+        if rows[0].get(path) != rows[1].get(path)
+    ]
+
+
+def _edit(digest: str | None) -> str:
+    return f"edited in place ({short(digest)})" if digest else "as installed"
+
+
+def _others(part: Part) -> str:
+    return ", ".join(sorted(f"Python {row['version']} {short(row['digest'])}" for row in part.facts.get("others", ())))
+
+
+def _conda(part: Part) -> str:
+    rows = part.facts.get("conda", ())
+    return short(conda_digest(rows)) if rows else ""
+
+
+def _minor_changes(before: Part, after: Part) -> list[Change]:
+    """What differs without being another environment: where it lies, and who built the interpreter."""
+    old, new = before.facts.get("python", {}), after.facts.get("python", {})
+    return [
+        Change(kind=KIND, name=name, before=old.get(name), after=new.get(name), weight="minor")
+        for name in ("prefix", "origin", "digest")
+        if old.get(name) != new.get(name)
+    ]

@@ -37,7 +37,7 @@ MADE_BY_INSTALLERS = frozenset(
     )
 )
 """Files of a dist-info folder that are not from the wheel."""
-FORMAT = 3
+FORMAT = 4
 """Of the cache; another number: it is not read."""
 WHEN_READ = ("METADATA", "PKG-INFO")
 
@@ -70,6 +70,8 @@ class Installed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Folder it is installed in."""
     info: str = ""
     """Name of its dist-info or egg-info there."""
+    built: bool = False
+    """Its wheel was built on this machine from a source archive."""
     tags: tuple[str, ...] = ()
     """Of its wheel: `cp311-cp311-manylinux_2_28_x86_64`."""
     tops: tuple[str, ...] = ()
@@ -95,17 +97,21 @@ def normal(name: str) -> str:
 
 
 def installed(
-    folders: Iterable[str], cache: Path | None = None, real: Callable[[str], Path] | None = None
+    folders: Iterable[str],
+    cache: Path | None = None,
+    real: Callable[[str], Path] | None = None,
+    prove: Callable[[Installed], Installed] | None = None,
 ) -> tuple[list[Installed], list[Installed]]:
     """What an interpreter with these folders (spelled) on its path sees, by name; and what is hidden behind it.
 
     `cache` is a folder for notes between calls; None: everything is read. A note is used only while the files
     have the size, times and inode they had. `real` tells where a folder is to be read from, when that is elsewhere.
+    `prove` adds what is known of the artifact of a distribution; asked once for each that is new.
     """
     seen: dict[str, Installed] = {}
     hidden: list[Installed] = []
     for folder in dict.fromkeys(folders):
-        for found in _in_folder(folder, os.fspath(real(folder)) if real else unspell(folder), cache):
+        for found in _in_folder(folder, os.fspath(real(folder)) if real else unspell(folder), cache, prove):
             other = seen.get(found.name)
             if other is None:
                 seen[found.name] = found
@@ -121,7 +127,9 @@ def set_digest(found: Iterable[Installed]) -> Digest:
     return digest_value([list(item.identity) for item in sorted(found, key=lambda item: item.name)])
 
 
-def _in_folder(name_of_folder: str, folder: str, cache: Path | None) -> list[Installed]:
+def _in_folder(
+    name_of_folder: str, folder: str, cache: Path | None, prove: Callable[[Installed], Installed] | None
+) -> list[Installed]:
     try:
         names = sorted(name for name in os.listdir(folder) if _is_info(name))
     except OSError:
@@ -138,7 +146,7 @@ def _in_folder(name_of_folder: str, folder: str, cache: Path | None) -> list[Ins
         noted = notes.get(name)
         if noted is None or noted.seen != look:
             found = _read(folder, name)
-            noted = _Noted(look, found) if found else None
+            noted = _Noted(look, prove(found) if prove else found) if found else None
         if noted:
             answer[name] = noted
     if file and answer != notes:

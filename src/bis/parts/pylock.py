@@ -2,16 +2,17 @@
 
 What the standard has no word for stands in `[packages.tool.bis]`: the digest of the installed files, who installed
 them, and whether the hash of the artifact is `proved` (the installed files are known to come out of it), left to the
-`index`, or `unknown`. A package whose artifact nobody recorded has none here either; a lock with such a package is
-not yet valid by the standard (`problems` says so), as it would have to claim a hash that was never seen.
+`index` (nobody recorded it), not to be had as the wheel was `built` here, or `unknown`. A package without a proved
+artifact has none in the lock, which is then not yet valid by the standard (`problems` says so): it would have to
+claim a hash that was never seen.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
+from json.encoder import encode_basestring
 from typing import Any
 
 import msgspec
@@ -24,8 +25,10 @@ LOCK_VERSION = "1.0"
 BARE = re.compile(r"^[A-Za-z0-9_-]+$")
 KEPT_FIELDS = (
     *("record", "proof", "origin", "installer", "requested", "info", "tags", "source", "tree"),
-    *("url", "commit", "subdirectory", "sha256", "archive"),
+    *("url", "commit", "subdirectory", "sha256", "archive", "built"),
 )
+OF_WHEEL = frozenset(("url", "sha256", "archive", "tags"))
+"""Said by the standard's own `wheels`."""
 
 
 class Lock(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,6 +89,7 @@ def wheel_name(package: Installed) -> str:
 
 
 def _package(package: Installed) -> list[str]:
+    has_wheel = package.origin == "index" and package.archive.endswith(".whl") and bool(package.sha256 and package.url)
     lines = ["[[packages]]", f"name = {_value(package.name)}", *_pairs({"version": package.version})]
     if package.origin == "vcs":
         vcs, _, url = package.url.rpartition("+")
@@ -98,27 +102,31 @@ def _package(package: Installed) -> list[str]:
     elif package.origin == "archive" and package.sha256:
         told = {"url": package.url, "hashes": {"sha256": package.sha256}}
         lines.append(f"archive = {_value({**told, **_some(subdirectory=package.subdirectory)})}")
-    elif package.sha256 and package.url and package.archive.endswith(".whl"):
+    elif has_wheel:
         told = {"name": package.archive, "url": package.url, "hashes": {"sha256": package.sha256}}
         lines.append(f"wheels = [{_value(told)}]")
-    lines += ["[packages.tool.bis]", *_pairs({"artifact": artifact_of(package), **_fields(package)})]
+    lines += ["[packages.tool.bis]", *_pairs({"artifact": artifact_of(package), **_fields(package, has_wheel)})]
     return [*lines, ""]
 
 
 def artifact_of(package: Installed) -> str:
-    """How well it is known which artifact a package was installed from."""
+    """How well it is known which artifact a package was installed from: `proved`, `index`, `built` or `unknown`."""
+    if package.built:
+        return "built"
     if package.sha256:
         return "proved"
     return "index" if package.origin == "index" and package.proof == "record" else "unknown"
 
 
-def _fields(package: Installed) -> dict[str, Any]:
-    values = {name: getattr(package, name) for name in KEPT_FIELDS}
+def _fields(package: Installed, has_wheel: bool) -> dict[str, Any]:
+    values = {name: getattr(package, name) for name in KEPT_FIELDS if not (has_wheel and name in OF_WHEEL)}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items() if value}
 
 
 def _installed(package: Mapping[str, Any]) -> Installed:
     told = {key: value for key, value in package.get("tool", {}).get("bis", {}).items() if key in KEPT_FIELDS}
+    for wheel in package.get("wheels", [])[:1]:
+        told |= {"url": wheel["url"], "archive": wheel["name"], "sha256": wheel["hashes"]["sha256"]}
     fields = {"record": Digest(""), **told, "name": package["name"], "version": package.get("version", "")}
     return msgspec.convert(fields, Installed)
 
@@ -140,7 +148,7 @@ def _value(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        return encode_basestring(value).replace("\x7f", "\\u007f")
     if isinstance(value, Mapping):
         return "{ " + ", ".join(f"{_key(key)} = {_value(item)}" for key, item in value.items()) + " }"
     if isinstance(value, (list, tuple)):
