@@ -176,6 +176,7 @@ def _plan(
         key=home.key,
         cache=home.cache,
         locate=(lambda path: outside(path, shown, ground.scratch)) if private else None,
+        own=(spell(str(ground.tools)), spell(str(ground.scratch))),
         restored=restored(shown) if private else (spell(str(ground.top)),),
     )
     if not private and not options.here:

@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterable
 from pathlib import PurePosixPath
 from typing import Literal
 
+from bis.digest import spell
 from bis.parts import Report, Scene
 
 Origin = Literal["project", "environment", "system", "own", "cache", "temporary", "outside"]
 
+INSIDE = spell(str(PurePosixPath(__file__).parent.parent / "inside"))
+"""What bis runs inside the command's interpreters."""
 SYSTEM = (
     *("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/etc", "/proc", "/sys", "/dev", "/run", "/boot"),
     *("/var/lib", "/var/cache", "/var/run", "/nix/store", "/gnu/store", "/snap", "/System", "/Library"),
@@ -63,7 +66,7 @@ def sorter(scene: Scene) -> Callable[[str], Origin]:
     home = str(scene.home)
     caches = tuple(f"{home}/{name}" for name in CACHES)
     kept = tuple(f"{home}/{name}" for name in KEPT_CACHES)
-    own = (f"{project}/.bis/", *(f"{path}/" for path in _own_folders(scene)))
+    own = tuple(f"{folder}/" for folder in (f"{project}/.bis", INSIDE, *scene.own))
 
     def origin(path: str) -> Origin:
         if path.startswith(own):
@@ -98,12 +101,6 @@ def environment_folders(reports: Iterable[Report]) -> tuple[str, ...]:
             if "site-packages" in entry or "dist-packages" in entry:
                 folders[entry.rstrip("/")] = None
     return tuple(folders)
-
-
-def _own_folders(scene: Scene) -> tuple[str, ...]:
-    inside = scene.variables.get("BIS_INSIDE", "")
-    hook = str(PurePosixPath(__file__).parent.parent / "inside")
-    return tuple(filter(None, (inside, hook)))
 
 
 def _bookkeeping(path: str, project: str) -> bool:
