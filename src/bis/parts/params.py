@@ -25,8 +25,32 @@ from bis.store import Store
 KIND: PartKind = "params"
 
 ALLOWED = (
-    *("PYTHON*", "OMP_*", "MKL_*", "KMP_*", "GOMP_*", "OPENBLAS_*", "BLIS_*", "VECLIB_*", "NUMEXPR_*", "NPY_*", "ATEN_*"),
-    *("CUDA_*", "CUBLAS_*", "CUDNN_*", "NVIDIA_*", "NCCL_*", "TORCH*", "PYTORCH_*", "TF_*", "XLA_*", "KERAS_*", "JAX_*"),
+    *(
+        "PYTHON*",
+        "OMP_*",
+        "MKL_*",
+        "KMP_*",
+        "GOMP_*",
+        "OPENBLAS_*",
+        "BLIS_*",
+        "VECLIB_*",
+        "NUMEXPR_*",
+        "NPY_*",
+        "ATEN_*",
+    ),
+    *(
+        "CUDA_*",
+        "CUBLAS_*",
+        "CUDNN_*",
+        "NVIDIA_*",
+        "NCCL_*",
+        "TORCH*",
+        "PYTORCH_*",
+        "TF_*",
+        "XLA_*",
+        "KERAS_*",
+        "JAX_*",
+    ),
     *("ONEDNN_*", "DNNL_*", "HF_*", "TRANSFORMERS_*", "TOKENIZERS_*", "WANDB_MODE", "MLFLOW_*", "DVC_*", "KEDRO_*"),
     *("LANG", "LANGUAGE", "LC_*", "TZ", "MPLBACKEND", "MALLOC_*", "LOKY_*", "JOBLIB_*", "RAY_*", "DASK_*", "SKLEARN_*"),
     *("SOURCE_DATE_EPOCH", "TERM", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "CI", "DO_NOT_TRACK", "DISPLAY"),
@@ -34,7 +58,21 @@ ALLOWED = (
 """Environment variables whose values are recorded, beside those that settings name."""
 OURS = ("BIS_*",)
 PLUMBING = (
-    *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "PWD", "OLDPWD", "SHLVL", "_", "HOSTNAME", "SSH_*", "XDG_*", "DBUS_*"),
+    *(
+        "PATH",
+        "HOME",
+        "USER",
+        "LOGNAME",
+        "SHELL",
+        "PWD",
+        "OLDPWD",
+        "SHLVL",
+        "_",
+        "HOSTNAME",
+        "SSH_*",
+        "XDG_*",
+        "DBUS_*",
+    ),
     *("TMUX*", "TERM_*", "LS_COLORS", "COLORTERM", "EDITOR", "VISUAL", "PAGER", "LESS*", "MAIL", "LD_LIBRARY_PATH"),
     *("VIRTUAL_ENV*", "CONDA_*", "PYENV_*", "UV_*", "PIP_*", "TMPDIR", "TEMP", "TMP", "WINDOWID", "GPG_*", "PS1"),
 )
@@ -72,7 +110,9 @@ def compare(before: Part, after: Part, store: Store) -> list[Change]:
     changes = _changed("params", before.facts, after.facts, "options", "values", "variables")
     told = {change.name for change in changes}
     changes += [
-        change for change in _changed("params", before.facts, after.facts, "config") if not _explained(change.name, told)
+        change
+        for change in _changed("params", before.facts, after.facts, "config")
+        if not _explained(change.name, told)
     ]
     if before.facts.get("argv") != after.facts.get("argv") and not told:
         changes.append(Change(kind=KIND, name="argv", before=_line(before), after=_line(after)))
@@ -99,7 +139,7 @@ def variables_to_give(part: Part, here: Mapping[str, str], key: bytes) -> tuple[
             Finding(
                 code="variables-not-kept",
                 text=f"set when the run was recorded, and not set to the same value now: {', '.join(sorted(differing))}",
-                hint="export them before you repeat, or record their values: variables = [\"NAME\"] in bis.toml",
+                hint='export them before you repeat, or record their values: variables = ["NAME"] in bis.toml',
             )
         )
     return {**plumbing, **same, **recorded}, tuple(findings)
@@ -139,7 +179,9 @@ def options(words: Sequence[str]) -> dict[str, str]:
 
 
 def _is_option(word: str) -> bool:
-    return word.startswith("-") and word not in ("-", "--") and not word[1:].replace(".", "").replace("e-", "").isdigit()
+    return (
+        word.startswith("-") and word not in ("-", "--") and not word[1:].replace(".", "").replace("e-", "").isdigit()
+    )
 
 
 def _add(found: dict[str, str], name: str, value: str) -> None:

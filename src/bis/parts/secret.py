@@ -10,10 +10,39 @@ from pathlib import PurePosixPath
 from bis.digest import keyed_digest
 
 FILES = (
-    *(".env", ".env.*", "*.env", "credentials", "credentials.*", "*.pem", "*.key", "*.p12", "*.pfx", "*.jks", "id_rsa*"),
+    *(
+        ".env",
+        ".env.*",
+        "*.env",
+        "credentials",
+        "credentials.*",
+        "*.pem",
+        "*.key",
+        "*.p12",
+        "*.pfx",
+        "*.jks",
+        "id_rsa*",
+    ),
     *("id_ed25519*", "id_ecdsa*", ".netrc", "_netrc", ".pgpass", ".pypirc", ".npmrc", ".git-credentials", "kubeconfig"),
-    *("service-account*.json", "*_credentials.json", "client_secret*.json", "secrets.*", ".secrets", "*.secret", "*.kdbx"),
-    *(".htpasswd", "token", "*.token", "kaggle.json", ".boto", ".s3cfg", ".databrickscfg", "application_default_credentials.json"),
+    *(
+        "service-account*.json",
+        "*_credentials.json",
+        "client_secret*.json",
+        "secrets.*",
+        ".secrets",
+        "*.secret",
+        "*.kdbx",
+    ),
+    *(
+        ".htpasswd",
+        "token",
+        "*.token",
+        "kaggle.json",
+        ".boto",
+        ".s3cfg",
+        ".databrickscfg",
+        "application_default_credentials.json",
+    ),
 )
 EXCEPT = ("*.example", "*.sample", "*.template", "*.dist", ".env.example", "*.py", "*.pub")
 FOLDERS = (".ssh", ".aws", ".gnupg", ".azure", ".kube")

@@ -91,7 +91,7 @@ def auto_name(command: Sequence[str], number: int) -> str:
     stem = PurePosixPath(scripts[0] if scripts else command[0]).stem
     if "-m" in command[:-1]:
         stem = command[command.index("-m") + 1].rpartition(".")[2]
-    cleaned = "".join(letter if letter.isalnum() and letter.isascii() or letter == "_" else "-" for letter in stem)
+    cleaned = "".join(letter if (letter.isalnum() and letter.isascii()) or letter == "_" else "-" for letter in stem)
     return f"{cleaned.strip('-').lower() or 'run'}-{number}"
 
 

@@ -49,7 +49,9 @@ def _from_run(kind: PartKind, source: str, home: Home) -> Part:
     except BisError as error:
         where = " or a path" if kind in FROM_PATH else ""
         raise type(error)(
-            f"{kind} cannot be taken from {source!r}: {error.what}", because=f"It must be a run{where}.", hint=error.hint
+            f"{kind} cannot be taken from {source!r}: {error.what}",
+            because=f"It must be a run{where}.",
+            hint=error.hint,
         ) from None
 
 
@@ -66,7 +68,7 @@ def _from_path(kind: PartKind, path: Path, run: Run, home: Home, variables: Mapp
         key=home.key,
         cache=home.cache,
     )
-    return next(one for one in KINDS if one.KIND == kind).capture(scene, home.store)
+    return next(one for one in KINDS if kind == one.KIND).capture(scene, home.store)
 
 
 def _data_from(path: Path, recorded: Part, home: Home) -> Part:

@@ -33,7 +33,9 @@ def notebook_command(
         "python3", variables.get("PATH", os.defpath), folder
     )
     if not python:
-        raise UsageError("there is no `python` on the PATH to execute the notebook with", hint="source .venv/bin/activate")
+        raise UsageError(
+            "there is no `python` on the PATH to execute the notebook with", hint="source .venv/bin/activate"
+        )
     output = command[1] if len(command) > 1 else f"{command[0].removesuffix(SUFFIX)}.executed{SUFFIX}"
     if _imports(python, "nbclient", "ipykernel"):
         return ("python", str(script), command[0], output)

@@ -22,7 +22,15 @@ from bis.store import Store
 from bis.store.snapshot import put_leaves
 
 NOISE = (
-    *("__pycache__/*", "*/__pycache__/*", "*.pyc", ".ipynb_checkpoints/*", "*/.ipynb_checkpoints/*", ".git/*", "*/.git/*"),
+    *(
+        "__pycache__/*",
+        "*/__pycache__/*",
+        "*.pyc",
+        ".ipynb_checkpoints/*",
+        "*/.ipynb_checkpoints/*",
+        ".git/*",
+        "*/.git/*",
+    ),
     *(".pytest_cache/*", ".mypy_cache/*", ".ruff_cache/*", ".dvc/tmp/*", ".hg/*", ".svn/*", "*.swp", "*~", ".DS_Store"),
     *("*.db-wal", "*.db-shm", "*.db-journal", "*.sqlite-wal", "*.sqlite-shm", ".nfs*", ".fuse_hidden*"),
 )
@@ -79,7 +87,9 @@ def _changed_since(scene: Scene, since_ns: int) -> Iterator[tuple[str, Path]]:
     """Files of the project with a modification time inside the run: for a trace that does not see every write."""
     top = scene.real(spell(str(scene.project)))
     for folder, names, files in os.walk(top):
-        names[:] = [name for name in names if name not in (".git", ".hg", ".svn", ".bis", "__pycache__", "node_modules")]
+        names[:] = [
+            name for name in names if name not in (".git", ".hg", ".svn", ".bis", "__pycache__", "node_modules")
+        ]
         names[:] = [name for name in names if not (Path(folder, name) / "pyvenv.cfg").exists()]
         for file in files:
             path = Path(folder, file)
@@ -114,9 +124,7 @@ def _keeper(scene: Scene) -> Callable[[str, os.stat_result], bool]:
 def _output(leaf: Leaf) -> Output:
     entry = leaf.entry
     digest = entry.digest or digest_bytes(entry.target.encode())
-    return Output(
-        path=leaf.path, digest=digest, size=entry.size, mode=entry.mode, kept=entry.kept, target=entry.target
-    )
+    return Output(path=leaf.path, digest=digest, size=entry.size, mode=entry.mode, kept=entry.kept, target=entry.target)
 
 
 def _metrics(outputs: list[Output], places: dict[str, Path], scene: Scene) -> dict[str, float]:
