@@ -1,0 +1,226 @@
+"""What every command has in common: the options for all of them, help with exit statuses, suggestions, the project."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+from click.shell_completion import CompletionItem
+
+from bis.errors import UsageError
+
+if TYPE_CHECKING:
+    from bis.cli.render import Terminal
+    from bis.nouns.run import Run
+    from bis.settings import Settings
+    from bis.steps.home import Home
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+STATUSES = {
+    0: "done",
+    1: "a difference was found",
+    2: "wrong use",
+    3: "not found",
+    4: "the run cannot be repeated here",
+    5: "trouble with the store, the ledger or the network",
+    125: "bis itself failed",
+}
+
+
+class Door:
+    """What a command gets from outside: folder, clock, environment variables, terminal. Nothing is read elsewhere."""
+
+    def __init__(self) -> None:
+        self.variables: Mapping[str, str] = dict(os.environ)
+        self.start = Path.cwd
+        self.project_option = ""
+        self.color = "auto"
+        self.pager = True
+        self.quiet = False
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where the command was typed, or what `-C` says."""
+        try:
+            return (self.start() / self.project_option).resolve()
+        except FileNotFoundError:
+            raise UsageError("the current folder is not there any more", hint="cd somewhere else") from None
+
+    @cached_property
+    def terminal(self) -> Terminal:
+        from bis.cli.render import Terminal
+
+        return Terminal(self.variables, color=self.color, pager=self.pager, quiet=self.quiet)
+
+    @cached_property
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    @cached_property
+    def project(self) -> Path:
+        from bis.settings import find_project
+
+        return find_project(self.folder)
+
+    @cached_property
+    def settings(self) -> Settings:
+        from bis.settings import load_settings
+
+        return load_settings(self.project, self.variables)
+
+    @cached_property
+    def home(self) -> Home:
+        """The project's runs, those that lost their supervisor marked as lost. NotFound where none were recorded."""
+        from bis.steps.home import open_home
+        from bis.steps.recover import recover_lost
+
+        home = open_home(self.project, self.settings, create=False)
+        recover_lost(home, self.variables)
+        return home
+
+    def find(self, reference: str) -> Run:
+        """The run that a person means."""
+        from bis.nouns.reference import parse
+
+        return self.home.ledger.find(parse(reference, self.now))
+
+
+pass_door = click.make_pass_decorator(Door)
+
+
+class Command(click.Command):
+    """A command that says what its exit statuses mean, and what was meant by a misspelled option."""
+
+    def __init__(
+        self, *args: Any, statuses: Mapping[int, str] | None = None, examples: Sequence[str] = (), **others: Any
+    ) -> None:
+        super().__init__(*args, **others)
+        self.statuses = {0: STATUSES[0], 2: STATUSES[2], **(statuses or {})}
+        self.examples = tuple(examples)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            raise no_option(ctx, error.option_name) from None
+        except click.MissingParameter as error:
+            name = error.param.make_metavar(ctx) if error.param else "a word"
+            what = f"{ctx.command_path}: {name} is missing"
+            raise UsageError(what, hint=self.examples[0] if self.examples else f"{ctx.command_path} --help") from None
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        if self.examples:
+            with formatter.section("Examples"):
+                for example in self.examples:
+                    formatter.write(f"{'':>{formatter.current_indent}}{example}\n")
+        with formatter.section("Exit status"):
+            formatter.write_dl([(str(status), meaning) for status, meaning in sorted(self.statuses.items())])
+
+
+def no_option(ctx: click.Context, typed: str) -> UsageError:
+    """The error for an option that is not there, with the one that was probably meant."""
+    known = [name for param in ctx.command.get_params(ctx) for name in (*param.opts, *param.secondary_opts)]
+    options = [name for name in known if name.startswith("-")]
+    near = get_close_matches(typed.partition("=")[0], options, 1, 0.5)
+    what = f'{ctx.command_path} has no option "{typed}"'
+    return UsageError(what, because=f"Did you mean {near[0]}?" if near else "", hint=f"{ctx.command_path} --help")
+
+
+def nearest(word: str, known: Iterable[str], likeness: float = 0.5) -> str:
+    """The known word that was probably meant; empty when none is near."""
+    found = get_close_matches(word, list(known), 1, likeness)
+    return found[0] if found else ""
+
+
+# -- options for all commands ------------------------------------------------------------------------------------
+
+
+def everywhere(hidden: bool) -> Callable[[Function], Function]:
+    """The options that may stand before the command and behind it; shown in the help of `bis` only."""
+
+    def keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+        door = ctx.find_object(Door)
+        if door is not None and param.name is not None and value not in (None, False):
+            setattr(door, param.name, False if param.name == "pager" else value)
+
+    def add(function: Function) -> Function:
+        for option in (
+            click.option("-q", "--quiet", is_flag=True, help="No progress and no advice.", **_kept(hidden, keep)),
+            click.option("--no-pager", "pager", is_flag=True, help="Never use a pager.", **_kept(hidden, keep)),
+            click.option(
+                "--color",
+                type=click.Choice(["auto", "always", "never"]),
+                help="When to use colours. NO_COLOR and FORCE_COLOR are obeyed, too.",
+                **_kept(hidden, keep),
+            ),
+            click.option(
+                "-C",
+                "--project",
+                "project_option",
+                metavar="DIR",
+                help="Act as if started in DIR.",
+                **_kept(hidden, keep),
+            ),
+        ):
+            function = option(function)
+        return function
+
+    return add
+
+
+def _kept(hidden: bool, keep: Callable[..., None]) -> dict[str, Any]:
+    return {"hidden": hidden, "expose_value": False, "callback": keep}
+
+
+def command(
+    name: str, *, statuses: Mapping[int, str] | None = None, examples: Sequence[str] = (), **others: Any
+) -> Callable[[Callable[..., int]], Command]:
+    """Make a command of a function that takes the Door and returns the exit status."""
+
+    def make(function: Callable[..., int]) -> Command:
+        made = click.command(name, cls=Command, statuses=statuses, examples=examples, **others)
+        return made(everywhere(hidden=True)(pass_door(function)))
+
+    return make
+
+
+def json_option(function: Function) -> Function:
+    return click.option("--json", "as_json", is_flag=True, help="One JSON object, with its schema.")(function)
+
+
+# -- completion --------------------------------------------------------------------------------------------------
+
+
+class RunReference(click.ParamType):  # type: ignore[type-arg]  # generic since 8.5 only
+    """How a person names a run. Completes names and ids, saying what each run was."""
+
+    name = "run"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        try:
+            return list(_completions(ctx, incomplete))
+        except Exception:  # a shell that asks for words must never get a failure
+            return []
+
+
+def _completions(ctx: click.Context, incomplete: str) -> Iterable[CompletionItem]:
+    from bis.cli.text import ago, number, plain
+
+    door = Door()
+    door.project_option = ctx.find_root().params.get("project_option") or ""
+    for run in door.home.ledger.runs(limit=100):
+        metrics = ", ".join(f"{plain(name)} {number(value)}" for name, value in list(run.metrics.items())[:2])
+        told = ", ".join(filter(None, (run.status, ago(run.started, door.now), metrics)))
+        if plain(run.name).startswith(incomplete):
+            yield CompletionItem(plain(run.name), help=told)
+        elif incomplete and run.id.startswith(incomplete):
+            yield CompletionItem(run.id, help=f"{plain(run.name)}, {told}")
+    if "@latest".startswith(incomplete):
+        yield CompletionItem("@latest", help="the newest run")

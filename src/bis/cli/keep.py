@@ -1,0 +1,241 @@
+"""`bis verify`, `bis du` and `bis reindex`: the store and the ledger."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import ItemsView, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+from bis.cli.command import STATUSES, Door, command, json_option
+from bis.cli.render import Column
+from bis.cli.text import count, plain, size
+from bis.digest import spell
+from bis.errors import KeepingError
+
+if TYPE_CHECKING:
+    from bis.cli.render import Cell, Terminal
+    from bis.ledger.runs import SqliteLedger
+    from bis.nouns.part import Finding
+    from bis.nouns.run import Run
+    from bis.steps.home import Home
+    from bis.store.sweep import Room
+
+LARGEST = 5
+
+
+@command(
+    "verify",
+    short_help="Check every stored byte and every sealed run.",
+    statuses={0: "all is as it was written", 3: STATUSES[3], 5: "something is damaged or missing"},
+    examples=["bis verify", "bis verify --json"],
+)
+@json_option
+def verify(door: Door, as_json: bool) -> int:
+    """Read every byte of the store and compare it with its digest. Check that every object which a run names is
+    there, and that the ledger says of each run what its sealed record says.
+    """
+    from bis.store.sweep import room
+    from bis.store.sweep import verify as check
+
+    terminal, home = door.terminal, door.home
+    found = check(home.store, lambda done, total: terminal.meter(f"read {size(done)} of {size(total)}"))
+    found += _unsealed(home)
+    runs, kinds = home.ledger.count(), room(home.store).kinds.values()
+    figures = {"runs": runs, "objects": sum(kind.objects for kind in kinds), "bytes": sum(kind.raw for kind in kinds)}
+    if as_json:
+        terminal.json("bis.verify/1", {"sound": not found, **figures, "findings": found})
+        return 5 if found else 0
+    rows: list[list[Cell]] = [[("[!]", "red"), plain(one.text), (one.code, "grey")] for one in found]
+    word = terminal.paint(*(("damaged", "red") if found else ("sound", "green")))
+    told = f"{count(runs, 'run')}, {count(figures['objects'], 'object')}, {size(figures['bytes'])} of content"
+    terminal.show([*terminal.aligned(rows), f"{word}  {told}"])
+    for hint in dict.fromkeys(plain(one.hint) for one in found if one.hint):
+        terminal.tell(f"help: {hint}")
+    return 5 if found else 0
+
+
+def _unsealed(home: Home) -> list[Finding]:
+    """Runs of which the ledger does not say what their sealed record says."""
+    from bis.digest import canonical, digest_bytes
+    from bis.errors import Damaged
+    from bis.nouns.part import Finding
+
+    found = []
+    for row in home.ledger.rows():
+        if not row.record:
+            continue
+        try:
+            same = digest_bytes(canonical(home.ledger.get(row.id))) == row.record
+        except Damaged:
+            same = False
+        if not home.store.has(row.record):
+            text = f"the record of run {row.id[:8]} ({row.name}) is not in the store"
+            found.append(Finding(code="record-missing", text=text, hint="put back the packs of the store from a copy"))
+        elif not same:
+            text = f"the ledger does not say of run {row.id[:8]} ({row.name}) what its sealed record says"
+            found.append(Finding(code="ledger-differs", text=text, hint=f"mv {home.folder}/ledger.db . && bis reindex"))
+    return found
+
+
+@command(
+    "du",
+    short_help="Say what takes how much room on disk.",
+    statuses={3: STATUSES[3], 5: STATUSES[5]},
+    examples=["bis du", "bis du --json"],
+)
+@click.option(
+    "-n", "--largest", type=int, default=LARGEST, metavar="N", show_default=True, help="Files to list; 0: none."
+)
+@json_option
+def du(door: Door, largest: int, as_json: bool) -> int:
+    """Say what takes how much room: the store by kind of content, the ledger, environments built for repeats, and
+    the largest files of the runs. A file that many runs share is stored once.
+    """
+    from bis.store.sweep import room
+
+    terminal, home = door.terminal, door.home
+    found, places, files = room(home.store), _places(door), _files(home)
+    if as_json:
+        terminal.json("bis.du/1", {"store": home.store.path, "room": found, "places": places, "files": files[:largest]})
+        return 0
+    terminal.show([*_room_lines(found, places, terminal), *_file_lines(files[:largest], terminal)])
+    return 0
+
+
+def _places(door: Door) -> dict[str, int]:
+    """Bytes on disk beside the store."""
+    from bis.steps.repeating import environments_folder
+
+    home = door.home
+    ledger = [path for path in home.folder.iterdir() if path.name.startswith("ledger.db")]
+    cache = [path for path in home.folder.iterdir() if path.name.startswith("cache.db")]
+    return {
+        "ledger": sum(path.stat().st_size for path in ledger),
+        "cache": sum(path.stat().st_size for path in cache),
+        "runs under way": _below(home.live),
+        "environments": _below(environments_folder(home.settings, door.variables)),
+    }
+
+
+def _below(folder: Path) -> int:
+    """Bytes that the files below a folder take; a file with several names counts once."""
+    seen: dict[tuple[int, int], int] = {}
+    for top, _, names in os.walk(folder):
+        for name in names:
+            try:
+                status = Path(top, name).lstat()
+            except OSError:
+                continue
+            seen[status.st_dev, status.st_ino] = status.st_blocks * 512
+    return sum(seen.values())
+
+
+class File(NamedTuple):
+    """Content that runs share, under the name it had in the newest of them."""
+
+    size: int
+    path: str
+    role: str
+    runs: int
+
+
+def _files(home: Home) -> list[File]:
+    """Kept inputs and outputs of all runs by content, the largest first."""
+    found: dict[str, File] = {}
+    for row in home.ledger.rows():
+        for digest, file in _files_of(home.ledger.get(row.id)):
+            known = found.get(digest)
+            found[digest] = file if known is None else known._replace(runs=known.runs + 1)
+    return sorted(found.values(), key=lambda file: -file.size)
+
+
+def _files_of(run: Run) -> ItemsView[str, File]:
+    files = {output.digest: File(output.size, output.path, "output", 1) for output in run.outputs if output.kept}
+    data = run.parts.get("data")
+    for one in data.facts.get("inputs", ()) if data else ():
+        if one.get("kept", True):
+            files[one["digest"]] = File(one["size"], one["path"], "input", 1)
+    return files.items()
+
+
+def _room_lines(found: Room, places: dict[str, int], terminal: Terminal) -> list[str]:
+    names = {"blob": "files", "tree": "folders", "record": "records"}
+    rows: list[list[Cell]] = [
+        [name, f"{found.kinds[kind].objects:,}", size(found.kinds[kind].raw), size(found.kinds[kind].stored)]
+        for kind, name in names.items()
+        if kind in found.kinds
+    ]
+    rows.append(["store", f"{sum(kind.objects for kind in found.kinds.values()):,}", "", size(found.size)])
+    rows += [[name, "", "", size(taken)] for name, taken in places.items() if taken]
+    columns = [
+        Column("what"),
+        Column("objects", right=True),
+        Column("content", right=True),
+        Column("on disk", right=True),
+    ]
+    return terminal.table(columns, rows)
+
+
+def _file_lines(files: Sequence[File], terminal: Terminal) -> list[str]:
+    if not files:
+        return []
+    rows: list[list[Cell]] = [[size(file.size), count(file.runs, "run"), file.role, plain(file.path)] for file in files]
+    columns = [Column("content", right=True), Column("in", right=True), Column("as"), Column("largest files")]
+    return ["", *terminal.table(columns, rows)]
+
+
+@command(
+    "reindex",
+    short_help="Build the ledger again from the store.",
+    statuses={3: STATUSES[3], 5: STATUSES[5]},
+    examples=["bis reindex"],
+)
+@json_option
+def reindex(door: Door, as_json: bool) -> int:
+    """Read every sealed record of the store and add to the ledger what it does not know. Nothing is removed from it."""
+    from bis.ledger.runs import reindex as build
+
+    terminal, home = door.terminal, _home_to_write(door)
+    before = home.ledger.count()
+    records = build(home.store, _sqlite(home), lambda done, all: terminal.meter(f"read {done:,} of {all:,} records"))
+    runs = home.ledger.count()
+    if as_json:
+        terminal.json("bis.reindex/1", {"records": records, "runs": runs, "added": runs - before})
+    else:
+        read = f"{count(records, 'record')} read, {count(runs - before, 'run')} added"
+        terminal.show([f"{read}, {count(runs, 'run')} in all"])
+    return 0
+
+
+def _home_to_write(door: Door) -> Home:
+    """The home with a ledger that can be written: a new one where there is none, or where it is damaged; that file
+    is kept beside it."""
+    from bis.ledger.database import DAMAGED_LEDGER
+    from bis.steps.home import open_home
+
+    open_home(door.project, door.settings, create=False)
+    home = open_home(door.project, door.settings)
+    try:
+        home.ledger.count()
+    except KeepingError as error:
+        if error.code != DAMAGED_LEDGER:
+            raise
+        home.ledger.close()
+        path = _sqlite(home).database.path
+        aside = path.with_name(f"{path.name}.damaged-{door.now:%Y%m%d-%H%M%S}")
+        door.terminal.tell(f"the damaged ledger is kept as {plain(spell(str(aside)))}")
+        path.rename(aside)
+        for beside in ("-wal", "-shm"):
+            path.with_name(path.name + beside).unlink(missing_ok=True)
+        return _home_to_write(door)
+    return home
+
+
+def _sqlite(home: Home) -> SqliteLedger:
+    from bis.ledger.runs import SqliteLedger
+
+    assert isinstance(home.ledger, SqliteLedger)
+    return home.ledger

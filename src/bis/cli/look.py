@@ -1,0 +1,146 @@
+"""`bis log` and `bis show`: what there is, and everything known of one run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from bis.cli.command import STATUSES, Door, RunReference, command, json_option
+from bis.cli.text import count
+
+if TYPE_CHECKING:
+    from bis.cli.page_log import Listing
+
+LISTED = 30
+
+
+@command(
+    "show",
+    short_help="Show everything known of a run.",
+    statuses={3: STATUSES[3], 5: STATUSES[5]},
+    examples=["bis show", "bis show train-12 --findings", "bis show train-12 --log | tail", "bis show @~1 --json"],
+)
+@click.option("--log", "stream", flag_value="log", help="What it printed, both streams in the order of time.")
+@click.option("--stdout", "stream", flag_value="<stdout>", help="What it printed on standard output.")
+@click.option("--stderr", "stream", flag_value="<stderr>", help="What it printed on standard error.")
+@click.option("--findings", is_flag=True, help="Only what its reader should know, with what to do about it.")
+@click.option("--outputs", is_flag=True, help="Only its outputs, all of them.")
+@json_option
+@click.argument("run", default="@latest", type=RunReference(), metavar="[RUN]")
+def show(door: Door, run: str, stream: str | None, findings: bool, outputs: bool, as_json: bool) -> int:
+    """Show everything known of RUN, or of the newest run: what went in, what came out, what was not seen."""
+    from bis.cli import page_run
+
+    found, terminal = door.find(run), door.terminal
+    if stream:
+        return _show_stream(door, found.id, stream)
+    verdicts = door.home.ledger.verdicts(found.id)
+    if as_json:
+        terminal.json("bis.show/1", {"run": found, "verdicts": verdicts})
+    elif findings:
+        terminal.show(page_run.finding_lines(page_run.all_findings(found), terminal) or ["no findings"])
+    elif outputs:
+        terminal.show(page_run.output_lines(found, terminal, len(found.outputs)))
+    else:
+        terminal.show(page_run.run_page(found, verdicts, door.now, terminal))
+    return 0
+
+
+def _show_stream(door: Door, id: str, name: str) -> int:
+    """Print what the run printed: its bytes as they were in a pipe; on a terminal, nothing that could steer it."""
+    from bis.cli.render import clear_lines
+
+    run, terminal, store = door.home.ledger.get(id), door.terminal, door.home.store
+    names = ("<stdout>", "<stderr>") if name == "log" else (name,)
+    logs = [output for output in run.outputs if output.path in names and output.size]
+    if not logs:
+        terminal.tell(f"{run.name} printed nothing" + ("" if name == "log" else f" on {name[1:-1]}"))
+    for output in logs:
+        with store.open(output.digest) as stream:
+            if terminal.tty:
+                terminal.show(clear_lines(stream.read().decode("utf-8", "replace")))
+            else:
+                terminal.raw(stream)
+    return 0
+
+
+@command(
+    "log",
+    short_help="List the runs.",
+    statuses={3: STATUSES[3], 5: STATUSES[5]},
+    examples=[
+        "bis log",
+        "bis log -n 5 -f 'metrics.auc > 0.9 and params.lr = 0.1'",
+        "bis log --sort=-metrics.auc --columns name,auc,lr,code",
+        "bis log -f \"status != 'finished'\" --json",
+    ],
+)
+@click.option("-n", "--limit", type=int, default=LISTED, metavar="N", show_default=True, help="So many; 0 for all.")
+@click.option("-f", "--filter", "wanted", default="", metavar="FILTER", help="Only runs for which this is true.")
+@click.option("--sort", "keys", multiple=True, metavar="KEY", help="metrics.auc, or -metrics.auc: the largest first.")
+@click.option("--columns", default="", metavar="NAMES", help="These columns, separated by commas.")
+@click.option("--all-columns", is_flag=True, help="Every column, also those in which all runs are the same.")
+@click.option("--repeats", is_flag=True, help="Also the runs that were made by bis repeat.")
+@json_option
+def log(
+    door: Door,
+    limit: int,
+    wanted: str,
+    keys: tuple[str, ...],
+    columns: str,
+    all_columns: bool,
+    repeats: bool,
+    as_json: bool,
+) -> int:
+    """List the runs, newest first: metrics, and what is different between them. What is the same in all of them
+    is told once, below the list.
+
+    FILTER is made of comparisons joined by AND, as in MLflow: metrics.NAME, params.NAME, tags.NAME, and
+    the run's own name, status, started, seconds, command, code, data, environment, machine, verdict.
+    The first column is the newest verdict: [=] identical, [~] equivalent, [x] different, [!] not repeatable.
+    """
+    from bis.cli.page_log import Listing, as_plain
+
+    ledger, terminal = door.home.ledger, door.terminal
+    only = wanted if repeats or "repeats" in wanted else " AND ".join(filter(None, (wanted, "repeats = ''")))
+    rows = ledger.rows(only, [_order(key) for key in keys], limit or None)
+    counts = {"shown": len(rows), "matching": ledger.count(only), "total": ledger.count()}
+    if as_json:
+        terminal.json("bis.log/1", {**counts, "runs": [as_plain(row) for row in rows]})
+        return 0
+    listing = Listing(rows, door.now, terminal)
+    lines = listing.lines([name.strip() for name in columns.split(",") if name.strip()], everything=all_columns)
+    below = list(_below(listing, counts, bool(wanted)))
+    if terminal.tty and rows:
+        terminal.show([*lines, *(terminal.paint(line, "grey") for line in below)])
+    else:
+        terminal.show(lines)
+        terminal.tell("\n".join(below))
+    return 0
+
+
+def _order(key: str) -> str:
+    """`-metrics.auc` as the ledger takes it."""
+    return f"{key[1:]} DESC" if key.startswith("-") else key
+
+
+def _below(listing: Listing, counts: dict[str, int], filtered: bool) -> Iterator[str]:
+    """What stands below the list: what is the same in all, what was left out, how many there are."""
+    shown, matching, total = counts["shown"], counts["matching"], counts["total"]
+    if listing.terminal.tty and (same := listing.same_parts()):
+        yield f"the same in all: {same}"
+    if listing.hidden:
+        yield f"{count(listing.hidden, 'column')} more than fit: --all-columns, --columns or --json"
+    if shown == total:
+        yield count(total, "run")
+        return
+    said = [f"{shown:,} of {count(total, 'run')}"]
+    if filtered:
+        said.append(f"{matching:,} match")
+    if shown < matching:
+        said.append("-n 0 lists all")
+    elif not filtered:
+        said.append(f"{total - matching:,} of them made by bis repeat (--repeats)")
+    yield ", ".join(said)

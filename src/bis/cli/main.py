@@ -1,0 +1,115 @@
+"""The command `bis`: which commands there are. Each is imported when it is used."""
+
+from __future__ import annotations
+
+import importlib
+import shlex
+import shutil
+from typing import Any, NamedTuple
+
+import click
+from click.shell_completion import CompletionItem
+
+from bis import __version__
+from bis.cli.command import Door, everywhere, nearest, no_option
+from bis.errors import UsageError
+
+
+class Entry(NamedTuple):
+    """A command: where it is, and what it does in a few words."""
+
+    module: str
+    says: str
+
+
+SECTIONS: dict[str, dict[str, Entry]] = {
+    "Record and repeat": {
+        "run": Entry("run", "Run a command and record everything its result came from."),
+    },
+    "Look and compare": {
+        "log": Entry("look", "List the runs."),
+        "show": Entry("look", "Show everything known of a run."),
+    },
+    "Keep": {
+        "verify": Entry("keep", "Check every stored byte and every sealed run."),
+        "du": Entry("keep", "Say what takes how much room on disk."),
+        "reindex": Entry("keep", "Build the ledger again from the store."),
+    },
+    "Help": {
+        "explain": Entry("words", "Explain an error code."),
+        "completion": Entry("words", "Print the script that completes bis commands in a shell."),
+    },
+}
+COMMANDS = {name: entry for section in SECTIONS.values() for name, entry in section.items()}
+
+
+class Commands(click.Group):
+    """The commands, by name, imported one by one. Their help does not need them."""
+
+    def main(self, *args: Any, **others: Any) -> Any:
+        """How click is entered when a shell asks for completions."""
+        from bis.cli.words import register
+
+        register()
+        return super().main(*args, **others)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        found: click.Command = getattr(importlib.import_module(f"bis.cli.{entry.module}"), cmd_name)
+        return found
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS and not ctx.resilient_parsing:
+            raise _no_command(args)
+        return super().resolve_command(ctx, args)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.obj = Door()
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            raise no_option(ctx, error.option_name) from None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, entries in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(f"{name:<11}", entry.says) for name, entry in entries.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        commands = [
+            CompletionItem(name, help=entry.says) for name, entry in COMMANDS.items() if name.startswith(incomplete)
+        ]
+        return [*commands, *click.Command.shell_complete(self, ctx, incomplete)]
+
+
+def _no_command(words: list[str]) -> UsageError:
+    typed = words[0]
+    program = shutil.which(typed) is not None or typed.endswith(".ipynb")
+    meant = nearest(typed, COMMANDS, 0.75 if program else 0.5)
+    if meant:
+        hint = f"did you mean  {shlex.join(['bis', meant, *words[1:]])}"
+    elif program:
+        hint = f"did you mean  {shlex.join(['bis', 'run', '--', *words])}"
+    else:
+        hint = "bis --help"
+    return UsageError(f'no command "{typed}"', hint=hint)
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="RUN is the start of an id, a name, @latest, @{2026-05-03} or RUN~1. `bis COMMAND --help` says more.",
+)
+@click.version_option(__version__, "-V", "--version", message="bis %(version)s", help="Print the version.")
+@click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of a failure.")
+@everywhere(hidden=False)
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    """Record a run, repeat it, and prove that it came out the same."""

@@ -1,0 +1,261 @@
+"""The page of one run: everything known, in few lines."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from bis.cli.text import (
+    ago,
+    command_line,
+    count,
+    duration,
+    ident,
+    local,
+    number,
+    plain,
+    seconds_between,
+    size,
+)
+from bis.nouns.part import Finding
+from bis.nouns.run import Output, Run
+from bis.nouns.verdict import MARKS, Verdict
+from bis.parts.kinds import KINDS
+
+if TYPE_CHECKING:
+    from bis.cli.render import Cell, Painted, Terminal
+
+LABEL = 16
+"""Columns of the labels on the left."""
+OUTPUTS, METRICS = 20, 40
+"""So many are listed; `--outputs` and `--json` list all."""
+COLOURS = {
+    "identical": "green",
+    "equivalent": "blue",
+    "different": "red",
+    "not repeatable": "yellow",
+    "nothing observed": "grey",
+    "not compared": "grey",
+}
+
+
+def mark(sameness: str) -> Painted:
+    """`[=]` in its colour."""
+    return MARKS[sameness], COLOURS[sameness]
+
+
+def run_page(run: Run, verdicts: Sequence[Verdict], now: datetime, terminal: Terminal) -> list[str]:
+    sections = [
+        _labelled("run", _head(run, terminal), terminal),
+        _labelled("when", [_when(run, now, terminal)], terminal),
+        _labelled("command", [_command(run)], terminal),
+        _labelled("note", plain_note(run), terminal),
+        _labelled("repeats", [_repeats(run)] if run.repeats else [], terminal),
+        _labelled("part of", [f"run {run.parent[:8]}"] if run.parent else [], terminal),
+        _parts(run, terminal),
+        _labelled("chance", list(_chance(run)), terminal),
+        _labelled("metrics", metric_lines(run, terminal), terminal),
+        output_lines(run, terminal, OUTPUTS),
+        _labelled("usage", list(_usage(run)), terminal),
+        _labelled("trace", list(_trace(run)), terminal),
+        finding_lines(all_findings(run), terminal),
+        _labelled("verdicts", [_verdicts(verdicts, now, terminal)] if verdicts else [], terminal),
+        _labelled("next", list(_next(run, verdicts)), terminal),
+    ]
+    return [line for section in sections for line in section]
+
+
+def _labelled(label: str, lines: Sequence[str], terminal: Terminal) -> list[str]:
+    """Lines with a label before the first."""
+    first = terminal.paint(f"{label:<{LABEL}}", "grey")
+    return [(first if place == 0 else " " * LABEL) + line for place, line in enumerate(lines)]
+
+
+# -- how it went -------------------------------------------------------------------------------------------------
+
+
+def ending(run: Run) -> Painted:
+    """`finished in 4m40s`, `failed with exit status 1 in 2.1s`, `ended by SIGKILL in 12.0s`."""
+    took = seconds_between(run.started, run.ended)
+    time = f" in {duration(took)}" if took is not None else ""
+    if run.status == "running":
+        return "running", "cyan"
+    if run.ok:
+        return f"finished{time}", "green"
+    if run.status == "lost":
+        return f"lost{time}", "red"
+    if run.signal is not None:
+        return f"{'interrupted' if run.status == 'interrupted' else 'ended'} by {signal_name(run.signal)}{time}", "red"
+    if run.exit is not None:
+        return f"{'interrupted' if run.status == 'interrupted' else 'failed'} with exit status {run.exit}{time}", "red"
+    return f"{run.status}{time}", "red"
+
+
+def signal_name(number: int) -> str:
+    """`SIGKILL`, or `signal 62` for one without a name."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def all_findings(run: Run) -> list[Finding]:
+    """Those of the run and of its parts, those that stand in the way of a repeat first; each once."""
+    found = [*run.findings, *(finding for part in run.parts.values() for finding in part.findings)]
+    return sorted(dict.fromkeys(found), key=lambda finding: not finding.blocks)
+
+
+def _head(run: Run, terminal: Terminal) -> list[str]:
+    said, colour = ending(run)
+    return [f"{run.id}  {terminal.paint(plain(run.name), 'cyan')}  {terminal.paint(said, colour)}"]
+
+
+def _when(run: Run, now: datetime, terminal: Terminal) -> str:
+    at = f"{local(run.started)} ({ago(run.started, now)})" if terminal.tty else run.started
+    return f"{at}  by {plain(run.user)}@{plain(run.host)}  bis {plain(run.version)}"
+
+
+def _command(run: Run) -> str:
+    return command_line(run.command) + ("" if run.folder == "." else f"   (in {plain(run.folder)})")
+
+
+def plain_note(run: Run) -> list[str]:
+    return [plain(line) for line in run.note.splitlines()]
+
+
+def _repeats(run: Run) -> str:
+    taken = ", ".join(f"{plain(kind)} of {plain(source)}" for kind, source in run.taken.items())
+    return run.repeats[:8] + (f" with {taken}" if taken else "")
+
+
+# -- what went in ------------------------------------------------------------------------------------------------
+
+
+def _parts(run: Run, terminal: Terminal) -> list[str]:
+    rows: list[list[Cell]] = []
+    for kind in KINDS:
+        part = run.parts.get(kind.KIND)
+        if part is None:
+            continue
+        rows.append([(f"{kind.KIND:<{LABEL - 2}}", "grey"), (ident(part.digest), "yellow"), plain(part.summary)])
+    return terminal.aligned(rows)
+
+
+def _chance(run: Run) -> Iterator[str]:
+    chance = run.chance
+    if chance.seed is None:
+        yield "nothing was seeded by bis (--no-seed)" if run.status != "running" else "not known yet"
+    else:
+        yield f"seed {chance.seed} ({'given' if chance.given else 'drawn'})" + (
+            ", deterministic" if chance.deterministic else ""
+        )
+    if chance.hash_seed is not None and chance.hash_seed != chance.seed:
+        yield f"PYTHONHASHSEED {chance.hash_seed}"
+    if chance.streams:
+        yield "seeded by bis: " + ", ".join(
+            plain(name) + (f" x{times}" if times > 1 else "") for name, times in sorted(chance.streams.items())
+        )
+    if chance.own:
+        yield "seeded by the script: " + ", ".join(map(plain, chance.own))
+    if chance.entropy:
+        yield "not seeded, from the operating system: " + ", ".join(map(plain, chance.entropy))
+
+
+# -- what came out -----------------------------------------------------------------------------------------------
+
+
+def metric_lines(run: Run, terminal: Terminal, most: int = METRICS) -> list[str]:
+    rows: list[list[Cell]] = [[plain(name), number(value)] for name, value in list(run.metrics.items())[:most]]
+    lines = terminal.aligned(rows)
+    if len(run.metrics) > most:
+        lines.append(f"and {len(run.metrics) - most} more (--json)")
+    return lines
+
+
+def output_lines(run: Run, terminal: Terminal, most: int) -> list[str]:
+    """The outputs in three columns, the logs last."""
+    shown = [output for output in run.outputs if not (output.path.startswith("<") and output.size == 0)]
+    shown.sort(key=lambda output: output.path.startswith("<"))
+    rows: list[list[Cell]] = [
+        [plain(output.path), (ident(output.digest), "yellow"), _output_size(output), _output_note(output)]
+        for output in shown[:most]
+    ]
+    lines = terminal.aligned(rows)
+    if len(shown) > most:
+        lines.append(f"and {len(shown) - most} more (bis show {run.id[:8]} --outputs)")
+    if not lines and run.status != "running":
+        lines = ["none: it wrote no file and printed nothing"]
+    return _labelled("outputs", lines, terminal)
+
+
+def _output_size(output: Output) -> str:
+    return f"-> {plain(output.target)}" if output.target else size(output.size)
+
+
+def _output_note(output: Output) -> Cell:
+    return "" if output.kept else ("hashed, not copied", "yellow")
+
+
+def _usage(run: Run) -> Iterator[str]:
+    usage = run.usage
+    if not usage.seconds:
+        return
+    told = [f"{duration(usage.seconds)} in all"]
+    if usage.cpu_seconds:
+        told.append(f"{duration(usage.cpu_seconds)} of processor time")
+    if usage.peak_bytes:
+        told.append(f"{size(usage.peak_bytes)} of memory")
+    if usage.read_bytes:
+        told.append(f"{size(usage.read_bytes)} read")
+    if usage.written_bytes:
+        told.append(f"{size(usage.written_bytes)} written")
+    yield ", ".join(told)
+
+
+def _trace(run: Run) -> Iterator[str]:
+    if run.status == "running":
+        return
+    coverage = run.coverage
+    if coverage.mechanism == "none":
+        yield "none: which files it used is not known"
+    else:
+        yield f"{coverage.mechanism}, {'complete' if coverage.complete else 'partial'}"
+    yield from (f"not seen: {plain(limit)}" for limit in coverage.limits)
+
+
+def finding_lines(findings: Sequence[Finding], terminal: Terminal) -> list[str]:
+    lines = []
+    for finding in findings:
+        sign = terminal.paint("[!]", "red" if finding.blocks else "yellow")
+        lines.append(f"{sign} {plain(finding.text)}  {terminal.paint(plain(finding.code), 'grey')}")
+        if finding.hint:
+            lines.append(f"    {plain(finding.hint)}")
+    return _labelled("findings", lines, terminal)
+
+
+# -- and then ----------------------------------------------------------------------------------------------------
+
+
+def _verdicts(verdicts: Sequence[Verdict], now: datetime, terminal: Terminal) -> str:
+    newest = verdicts[0]
+    sign, colour = mark(newest.sameness)
+    at = ago(newest.made, now) if terminal.tty else newest.made
+    told = f"{terminal.paint(sign, colour)} {newest.sameness}, {at} ({newest.again[:8]})"
+    if len(verdicts) > 1:
+        same = sum(verdict.same for verdict in verdicts)
+        told += f"   {same} of {count(len(verdicts), 'repeat')} came out the same"
+    return told
+
+
+def _next(run: Run, verdicts: Sequence[Verdict]) -> Iterator[str]:
+    name = plain(run.name)
+    if run.status == "running":
+        return
+    if run.repeats:
+        yield f"bis diff {run.repeats[:8]} {run.id[:8]}"
+    elif verdicts and not verdicts[0].same:
+        yield f"bis diff {run.id[:8]} {verdicts[0].again[:8]}"
+    else:
+        yield f"bis repeat {name}" if not verdicts else f"bis status {name}"
