@@ -19,7 +19,8 @@ import msgspec
 from bis.digest import spell, unspell
 from bis.parts.indexes import public_url
 from bis.parts.installed import Installed, record_digest, rows_of
-from bis.parts.pylock import wheel_name
+
+NOTES = (".http", ".rev", ".lock", ".msgpack")
 
 
 class Artifacts:
@@ -34,26 +35,28 @@ class Artifacts:
     def prove(self, package: Installed) -> Installed:
         """The package with hash, name and address of its wheel, or marked as built here from a source archive; as it
         was when neither is proved."""
-        name = wheel_name(package)
-        if not name or package.origin != "index" or package.proof != "record":
+        if package.origin != "index" or package.proof != "record":
             return package
-        stem = name.removesuffix(".whl").partition("-")[2]
         for folder in [bucket / "pypi" for bucket in self._wheels] + self._others:
-            unpacked = folder / package.name / stem
-            if _same_files(unpacked, package) and (told := _pointer(unpacked)):
-                return msgspec.structs.replace(package, **told)
-        if any(_same_files(unpacked, package) for unpacked in self._built(package, name)):
-            return msgspec.structs.replace(package, built=True)
+            for unpacked in _of_version(folder / package.name, package.version):
+                if _same_files(unpacked, package) and (told := _noted(unpacked)):
+                    return msgspec.structs.replace(package, **told)
+        for unpacked in self._built(package):
+            if _same_files(unpacked, package):
+                return msgspec.structs.replace(
+                    package, built=True, **(_noted(unpacked.parent.parent / "revision") or {})
+                )
         return package
 
     def _buckets(self, pattern: str) -> list[Path]:
         return sorted(self._cache.glob(pattern), reverse=True)
 
-    def _built(self, package: Installed, name: str) -> Iterator[Path]:
+    def _built(self, package: Installed) -> Iterator[Path]:
         """Where wheels lie that uv built from the source archive of this version."""
         for bucket in self._sources:
             for place in ("pypi", "index/*"):
-                yield from bucket.glob(f"{place}/{package.name}/{package.version}/*/{name.removesuffix('.whl')}")
+                for built in bucket.glob(f"{place}/{package.name}/{package.version}/*/*.whl"):
+                    yield built.with_suffix("")
 
 
 def uv_cache(variables: Mapping[str, str], home: Path) -> Path:
@@ -61,6 +64,15 @@ def uv_cache(variables: Mapping[str, str], home: Path) -> Path:
     if chosen := variables.get("UV_CACHE_DIR"):
         return Path(chosen)
     return Path(variables.get("XDG_CACHE_HOME") or home / ".cache") / "uv"
+
+
+def _of_version(folder: Path, version: str) -> list[Path]:
+    """The unpacked wheels of one version. Names of several tags are not spelled alike by all, so all are looked at."""
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return []
+    return [folder / name for name in sorted(names) if name.startswith(f"{version}-") and not name.endswith(NOTES)]
 
 
 def _same_files(unpacked: Path, package: Installed) -> bool:
@@ -76,15 +88,15 @@ def _same_files(unpacked: Path, package: Installed) -> bool:
     return record_digest(list(rows_of(record, spell(info)))) == package.record
 
 
-def _pointer(unpacked: Path) -> dict[str, Any] | None:
-    """What uv noted beside an unpacked wheel: its archive's hash, its file name, and the address it was loaded from."""
+def _noted(stem: Path) -> dict[str, Any] | None:
+    """An archive's hash, its file name, and the address it was loaded from."""
     for ending in (".http", ".rev"):
         try:
-            raw = unpacked.with_name(unpacked.name + ending).read_bytes()
+            raw = stem.with_name(stem.name + ending).read_bytes()
         except OSError:
             continue
         found = re.search(rb"Sha256\xd9\x40([0-9a-f]{64})", raw)
-        url = re.search(rb"https?://[!-~]+?\.whl", raw)
+        url = re.search(rb"https?://[!-~]+?\.(?:whl|tar\.gz|zip)", raw)
         if found and url:
             address = public_url(url[0].decode("ascii"))
             return {"sha256": found[1].decode("ascii"), "url": address, "archive": address.rpartition("/")[2]}

@@ -27,8 +27,8 @@ KEPT_FIELDS = (
     *("record", "proof", "origin", "installer", "requested", "info", "tags", "source", "tree"),
     *("url", "commit", "subdirectory", "sha256", "archive", "built"),
 )
-OF_WHEEL = frozenset(("url", "sha256", "archive", "tags"))
-"""Said by the standard's own `wheels`."""
+OF_ARCHIVE = frozenset(("url", "sha256", "archive", "tags"))
+"""Said by the standard's own `wheels` and `sdist`."""
 
 
 class Lock(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,20 +76,8 @@ def problems(text: str) -> str:
     return ""
 
 
-def wheel_name(package: Installed) -> str:
-    """The file name that a wheel with this name, version and tags has; empty when its tags are not known."""
-    if not package.tags:
-        return ""
-    parts = [tag.split("-") for tag in package.tags]
-    if any(len(part) != 3 for part in parts):
-        return ""
-    folded = [".".join(dict.fromkeys(part[place] for part in parts)) for place in range(3)]
-    stem = package.info.removesuffix(".dist-info") if package.info.endswith(".dist-info") else ""
-    return "-".join([stem or f"{package.name.replace('-', '_')}-{package.version}", *folded]) + ".whl"
-
-
 def _package(package: Installed) -> list[str]:
-    has_wheel = package.origin == "index" and package.archive.endswith(".whl") and bool(package.sha256 and package.url)
+    has_archive = package.origin == "index" and bool(package.archive and package.sha256 and package.url)
     lines = ["[[packages]]", f"name = {_value(package.name)}", *_pairs({"version": package.version})]
     if package.origin == "vcs":
         vcs, _, url = package.url.rpartition("+")
@@ -102,10 +90,10 @@ def _package(package: Installed) -> list[str]:
     elif package.origin == "archive" and package.sha256:
         told = {"url": package.url, "hashes": {"sha256": package.sha256}}
         lines.append(f"archive = {_value({**told, **_some(subdirectory=package.subdirectory)})}")
-    elif has_wheel:
+    elif has_archive:
         told = {"name": package.archive, "url": package.url, "hashes": {"sha256": package.sha256}}
-        lines.append(f"wheels = [{_value(told)}]")
-    lines += ["[packages.tool.bis]", *_pairs({"artifact": artifact_of(package), **_fields(package, has_wheel)})]
+        lines.append(f"sdist = {_value(told)}" if package.built else f"wheels = [{_value(told)}]")
+    lines += ["[packages.tool.bis]", *_pairs({"artifact": artifact_of(package), **_fields(package, has_archive)})]
     return [*lines, ""]
 
 
@@ -118,15 +106,15 @@ def artifact_of(package: Installed) -> str:
     return "index" if package.origin == "index" and package.proof == "record" else "unknown"
 
 
-def _fields(package: Installed, has_wheel: bool) -> dict[str, Any]:
-    values = {name: getattr(package, name) for name in KEPT_FIELDS if not (has_wheel and name in OF_WHEEL)}
+def _fields(package: Installed, has_archive: bool) -> dict[str, Any]:
+    values = {name: getattr(package, name) for name in KEPT_FIELDS if not (has_archive and name in OF_ARCHIVE)}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items() if value}
 
 
 def _installed(package: Mapping[str, Any]) -> Installed:
     told = {key: value for key, value in package.get("tool", {}).get("bis", {}).items() if key in KEPT_FIELDS}
-    for wheel in package.get("wheels", [])[:1]:
-        told |= {"url": wheel["url"], "archive": wheel["name"], "sha256": wheel["hashes"]["sha256"]}
+    for archive in [*package.get("wheels", ()), *filter(None, [package.get("sdist")])]:
+        told |= {"url": archive["url"], "archive": archive["name"], "sha256": archive["hashes"]["sha256"]}
     fields = {"record": Digest(""), **told, "name": package["name"], "version": package.get("version", "")}
     return msgspec.convert(fields, Installed)
 
