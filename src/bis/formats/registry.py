@@ -9,7 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from bis.formats import DEPTH, HEAD, Context, Format, Unreadable
+from bis.formats.arrays import Npy
 from bis.formats.binary import different, same_bytes
+from bis.formats.pickles import Pickle
 from bis.formats.text import Text
 from bis.nouns.verdict import Comparison
 
@@ -43,5 +45,5 @@ def _head(path: Path) -> bytes:
         return file.read(HEAD)
 
 
-FORMATS: tuple[Format, ...] = (Text(),)
+FORMATS: tuple[Format, ...] = (Npy(), Pickle(), Text())
 """In the order in which they are asked: the more special first."""

@@ -1,0 +1,65 @@
+"""Pickles and joblib dumps: scikit-learn, XGBoost and LightGBM estimators, pandas frames, anything of Python."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+from bis.formats import WHOLE, Context, Unreadable
+from bis.formats.tally import Tally
+from bis.formats.unpickle import Bounded, read_pickle
+from bis.formats.values import Volatile, Walk
+from bis.nouns.verdict import Comparison
+
+SUFFIXES = (".pkl", ".pickle", ".joblib", ".p", ".sav", ".dill", ".cloudpickle")
+VOLATILE = {
+    "_stop_words_id": Volatile("address", (int,)),  # scikit-learn's text vectorizers: id() of a list
+}
+"""Attributes that hold no part of the result."""
+
+
+class Pickle:
+    """Compared as the tree of values that the pickle describes, none of which is made."""
+
+    name = "pickle"
+
+    def recognises(self, name: str, head: bytes) -> bool:
+        if len(head) > 2 and head[0] == 0x80 and 2 <= head[1] <= 5:
+            return True
+        return name.lower().endswith(SUFFIXES) and head[:1] in (b"(", b"]", b"}", b"c", b"l", b"d", b"\x80")
+
+    def compare(self, before: Path, after: Path, context: Context) -> Comparison:
+        tally = Tally(context)
+        olds, news = read_all(before), read_all(after)
+        if len(olds) != len(news):
+            tally.differ("", f"{len(olds)} -> {len(news)} pickles")
+        walk = Walk(context, tally, VOLATILE)
+        for number, (old, new) in enumerate(zip(olds, news, strict=False), 1):
+            walk.compare(old, new, f"pickle {number}" if len(olds) > 1 else "")
+        return tally.settle(self.name, "the same objects, read without running them", "value")
+
+
+def read_all(path: Path) -> list[Any]:
+    """Every pickle of a file, one after the other, and what is behind the last one."""
+    size = path.stat().st_size
+    if size > WHOLE:
+        raise Unreadable(f"{size >> 20:,} MiB are too large to be read as a whole (limit {WHOLE >> 20} MiB)")
+    found: list[Any] = []
+    with path.open("rb") as file:
+        bounded = Bounded(file, size)
+        while file.tell() < size:
+            start = file.tell()
+            try:
+                found.append(read_pickle(bounded, joblib=True))
+            except Unreadable:
+                if not found:
+                    raise
+                file.seek(start)
+                found.append(file.read())
+    return found
+
+
+def read_bytes(data: bytes) -> Any:
+    """The first pickle in `data`."""
+    return read_pickle(Bounded(io.BytesIO(data), len(data)), joblib=True)

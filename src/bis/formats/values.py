@@ -1,0 +1,394 @@
+"""Values: two trees of plain data compared leaf by leaf. What JSON, YAML, pickles and models are read into.
+
+The walk needs no recursion and visits each pair of containers once, so that deep, shared and cyclic data are fine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from decimal import Decimal, InvalidOperation
+from typing import Any, NamedTuple
+
+from bis.formats import Context, Unreadable
+from bis.formats.arrays import Array, compare_arrays
+from bis.formats.masks import STRICT, Masks
+from bis.formats.numbers import is_real, relative
+from bis.formats.tally import Tally, shown, shown_pair
+
+NOISE = 1e-6
+STEPS = 50_000_000
+ABSOLUTE = re.compile(r"(?<![\w.])/[\w.+@~-]+(?:/[\w.+@~-]+)+")
+WORDS = re.compile(r"[a-z]+|[A-Z][a-z]*")
+CLOCKS = frozenset(
+    "time times timing timings seconds second secs sec elapsed duration durations runtime latency eta took walltime "
+    "timestamp timestamps date datetime created updated started ended finished ms millis minutes".split()
+)
+"""Words of a key that say that its value was read off a clock."""
+POINTS = frozenset(
+    "time timestamp timestamps date datetime created updated started ended finished start end at".split()
+)
+"""Words of a key that say that its value is a point in time."""
+
+
+class Number(str):
+    """A number as it is written: 1.0 and 1.00 are the same, and each printed digit counts."""
+
+    __slots__ = ()
+
+
+class Name(NamedTuple):
+    """Something that a pickle names and that is never imported."""
+
+    module: str
+    name: str
+
+
+class Pairs:
+    """A dict whose keys may be anything; `items` in insertion order. The order is part of the meaning."""
+
+    __slots__ = ("items",)
+
+    def __init__(self) -> None:
+        self.items: list[tuple[Any, Any]] = []
+
+
+class Bag:
+    """A set."""
+
+    __slots__ = ("items",)
+
+    def __init__(self, items: Iterable[Any] = ()) -> None:
+        self.items = list(items)
+
+
+class Made:
+    """An object as a pickle describes it: what would be called with what, and the state it would be given."""
+
+    __slots__ = ("args", "array", "items", "pairs", "state", "what")
+
+    def __init__(self, what: Any, args: Any) -> None:
+        self.what = what
+        self.args = args
+        self.state: Any = None
+        self.items: list[Any] = []
+        self.pairs = Pairs()
+        self.array: Array | None = None
+
+
+class Volatile(NamedTuple):
+    """A key whose value says nothing of the result."""
+
+    rule: str
+    kinds: tuple[type, ...] = (object,)
+
+
+KINDS: dict[type, str] = {Number: "number", Pairs: "dict", Bag: "set", Made: "object", Name: "name"}
+Path = tuple[Any, ...]
+
+
+class Walk:
+    """One comparison of two trees. `volatile`: keys set aside; `ordered`: whether the order of keys counts."""
+
+    def __init__(
+        self,
+        context: Context,
+        tally: Tally,
+        volatile: Mapping[str, Volatile] | None = None,
+        unordered: frozenset[str] = frozenset(),
+    ) -> None:
+        self.context = context
+        self.tally = tally
+        self.masks = Masks(context)
+        self.volatile = volatile or {}
+        self.unordered = unordered
+        """Keys whose lists are sets written down in any order."""
+
+    def compare(self, old: Any, new: Any, where: str = "") -> None:
+        """Every difference goes into the tally."""
+        stack: list[tuple[Any, Any, Path]] = [(old, new, (None, where))]
+        seen: dict[tuple[int, int], tuple[Any, Any]] = {}
+        steps = 0
+        while stack:
+            old, new, path = stack.pop()
+            if old is new:
+                continue
+            steps += 1
+            if steps > STEPS:
+                raise Unreadable(f"more than {STEPS:,} values")
+            if isinstance(old, (list, tuple, dict, Pairs, Bag, Made)):
+                key = (id(old), id(new))
+                if key in seen:
+                    continue
+                seen[key] = (old, new)
+            stack.extend(reversed(self._pair(old, new, path)))
+
+    def _pair(self, old: Any, new: Any, path: Path) -> list[tuple[Any, Any, Path]]:
+        if type(old) is not type(new) and not (isinstance(old, str) and isinstance(new, str)):
+            self._differ(path, f"{_kind(old)} {shown(_brief(old), 60)} -> {_kind(new)} {shown(_brief(new), 60)}")
+            return []
+        if isinstance(old, Number) or isinstance(new, Number):
+            self._number(old, new, path)
+        elif isinstance(old, str):
+            self._text(old, new, path)
+        elif isinstance(old, (bytes, bytearray)):
+            if old != new:
+                self._differ(path, f"{shown(old)} -> {shown(new)}")
+        elif isinstance(old, Name):
+            if old != new:
+                self._differ(path, f"{'.'.join(old)} -> {'.'.join(new)}")
+        elif isinstance(old, (list, tuple)):
+            return self._sequence(old, new, path)
+        elif isinstance(old, dict):
+            return self._mapping(old, new, path)
+        elif isinstance(old, Pairs):
+            return self._pairs(old, new, path)
+        elif isinstance(old, Bag):
+            return self._bag(old.items, new.items, path)
+        elif isinstance(old, Made):
+            return self._made(old, new, path)
+        elif isinstance(old, Array):
+            compare_arrays(old, new, self.tally, told(path))
+        else:
+            self._number(old, new, path)
+        return []
+
+    def _number(self, old: Any, new: Any, path: Path) -> None:
+        if _same_number(old, new):
+            return
+        written = str(old), str(new)
+        if isinstance(old, bool) or old is None or not all(_is_number(text) for text in written):
+            self._differ(path, f"{shown(old)} -> {shown(new)}")
+            return
+        words = _words(path)
+        if words & POINTS and all(self.masks.plausible(text, "epoch", side) for side, text in enumerate(written)):
+            self.tally.set_aside("time", *written)
+            return
+        real = all(isinstance(value, float) or is_real(text) for value, text in zip((old, new), written, strict=True))
+        distance = relative(float(old), float(new)) if real else None
+        if distance is not None and distance <= self.context.tolerance:
+            self.tally.within += 1
+            return
+        what = f"{shown(old)} -> {shown(new)}"
+        if distance is not None:
+            what += f" (relative difference {distance:.2g})"
+        if words & CLOCKS:
+            self._differ(path, what, "clock")
+        else:
+            self._differ(path, what, "float noise" if distance is not None and distance <= NOISE else "")
+
+    def _text(self, old: str, new: str, path: Path) -> None:
+        if old == new or self.masks.same(old, new, self.tally, STRICT):
+            return
+        cause = ""
+        if self.masks.same(ABSOLUTE.sub("/", old), ABSOLUTE.sub("/", new), None, STRICT):
+            cause = "path"
+        self._differ(path, shown_pair(old, new), cause)
+
+    def _sequence(self, old: Any, new: Any, path: Path) -> list[tuple[Any, Any, Path]]:
+        if self.unordered and _key(path) in self.unordered:
+            return self._bag(old, new, path)
+        if len(old) != len(new):
+            self._differ(path, f"{len(old):,} -> {len(new):,} items")
+        return [(one, other, (path, f"[{place}]")) for place, (one, other) in enumerate(zip(old, new, strict=False))]
+
+    def _mapping(self, old: dict[Any, Any], new: dict[Any, Any], path: Path) -> list[tuple[Any, Any, Path]]:
+        partner = {key: key for key in old if key in new}
+        if len(partner) < max(len(old), len(new)):
+            self._partners(old, new, partner, path)
+        elif list(old) != list(new):
+            self.tally.set_aside("key order")
+        found = []
+        for key, other in partner.items():
+            if not self._set_aside(key, old[key], new[other]):
+                found.append((old[key], new[other], (path, f".{key}")))
+        return found
+
+    def _partners(self, old: dict[Any, Any], new: dict[Any, Any], partner: dict[Any, Any], path: Path) -> None:
+        """Keys that are on one side only: paired when they are the same under masks, else differences."""
+        left = [key for key in old if key not in partner]
+        right = [key for key in new if key not in partner]
+        for key in left:
+            for other in right:
+                if isinstance(key, str) and isinstance(other, str) and self.masks.same(key, other, self.tally, STRICT):
+                    partner[key] = other
+                    right.remove(other)
+                    break
+            else:
+                self._differ((path, f".{shown(key, 60)}"), "only in the first")
+        for key in right:
+            self._differ((path, f".{shown(key, 60)}"), "only in the second")
+
+    def _set_aside(self, key: Any, old: Any, new: Any) -> bool:
+        known = self.volatile.get(key) if isinstance(key, str) else None
+        if not known or not isinstance(old, known.kinds) or not isinstance(new, known.kinds):
+            return False
+        if old != new:
+            self.tally.set_aside(known.rule, f"{key} {shown(old, 50)}", shown(new, 50))
+        return True
+
+    def _pairs(self, old: Pairs, new: Pairs, path: Path) -> list[tuple[Any, Any, Path]]:
+        keys, others = _plain_keys(old), _plain_keys(new)
+        if keys is not None and others is not None and list(keys) != list(others):
+            if keys.keys() == others.keys():
+                self._differ(path, "the same keys in another order", "order of keys")
+            return self._mapping(keys, others, path)
+        if len(old.items) != len(new.items):
+            self._differ(path, f"{len(old.items):,} -> {len(new.items):,} keys")
+        found: list[tuple[Any, Any, Path]] = []
+        for (key, value), (other, further) in zip(old.items, new.items, strict=False):
+            if isinstance(key, str) and key == other and self._set_aside(key, value, further):
+                continue
+            below = (path, f".{key}" if isinstance(key, str) else f"[{shown(_brief(key), 40)}]")
+            found += [(key, other, below), (value, further, below)]
+        return found
+
+    def _bag(self, old: Any, new: Any, path: Path) -> list[tuple[Any, Any, Path]]:
+        if len(old) != len(new):
+            self._differ(path, f"a set of {len(old):,} -> {len(new):,}")
+            return []
+        known: dict[int, bytes] = {}
+        olds = sorted((fingerprint(item, known), place) for place, item in enumerate(old))
+        news = sorted((fingerprint(item, known), place) for place, item in enumerate(new))
+        moved = any(one[1] != other[1] for one, other in zip(olds, news, strict=True))
+        marks = {mark for mark, _ in olds} & {mark for mark, _ in news}
+        rest = zip(
+            (old[place] for mark, place in olds if mark not in marks),
+            (new[place] for mark, place in news if mark not in marks),
+            strict=False,
+        )
+        left = [(one, other, (path, "{}")) for one, other in rest]
+        if not left and [mark for mark, _ in olds] != [mark for mark, _ in news]:
+            self._differ(path, "sets of different items")
+        elif not left and moved:
+            self.tally.set_aside("set order")
+        return left
+
+    def _made(self, old: Made, new: Made, path: Path) -> list[tuple[Any, Any, Path]]:
+        if old.array is not None and new.array is not None:
+            compare_arrays(old.array, new.array, self.tally, told(path))
+            return []
+        return [
+            (old.what, new.what, path),
+            (old.args, new.args, path),
+            (old.state, new.state, path),
+            (old.items, new.items, path),
+            (old.pairs, new.pairs, path),
+        ]
+
+    def _differ(self, path: Path, what: str, cause: str = "") -> None:
+        self.tally.differ(told(path), what, cause)
+
+
+def told(path: Path) -> str:
+    """A path as text: `model.steps[1].coef_`."""
+    pieces: list[str] = []
+    while path and path[0] is not None:
+        pieces.append(path[1])
+        path = path[0]
+    pieces.append(path[1] if path else "")
+    text = "".join(reversed(pieces))
+    return text.lstrip(".") if len(text) < 200 else f"…{text[-200:]}"
+
+
+def fingerprint(value: Any, known: dict[int, bytes] | None = None) -> bytes:
+    """A digest of a value by what it holds: equal for equal sets in any order, for shared and for separate parts.
+    `known` remembers by identity, so the values must stay alive."""
+    known = {} if known is None else known
+    if isinstance(value, (list, tuple, dict, Pairs, Bag, Made)):
+        if id(value) in known:
+            return known[id(value)]
+        known[id(value)] = b"cycle"
+        mark = _digest(type(value).__name__.encode(), *_parts(value, known))
+        known[id(value)] = mark
+        return mark
+    if isinstance(value, Array):
+        return _digest(b"array", value.dtype.encode(), repr(value.shape).encode(), bytes(value.data))
+    if isinstance(value, (bytes, bytearray)):
+        return _digest(b"bytes", bytes(value))
+    text = hex(value) if type(value) is int else repr(value) if not isinstance(value, str) else value
+    return _digest(type(value).__name__.encode(), text.encode("utf-8", "surrogatepass"))
+
+
+def _parts(value: Any, known: dict[int, bytes]) -> list[bytes]:
+    if isinstance(value, Bag):
+        return sorted(fingerprint(item, known) for item in value.items)
+    if isinstance(value, dict):
+        return [fingerprint(item, known) for pair in value.items() for item in pair]
+    if isinstance(value, Pairs):
+        return [fingerprint(item, known) for pair in value.items for item in pair]
+    if isinstance(value, Made):
+        inner = (value.array,) if value.array else (value.what, value.args, value.state, value.items, value.pairs)
+        return [fingerprint(item, known) for item in inner]
+    return [fingerprint(item, known) for item in value]
+
+
+def _digest(*parts: bytes) -> bytes:
+    hasher = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        hasher.update(len(part).to_bytes(8))
+        hasher.update(part)
+    return hasher.digest()
+
+
+def _same_number(old: Any, new: Any) -> bool:
+    if isinstance(old, Number) and isinstance(new, Number):
+        return str.__eq__(old, new) or (is_real(old) == is_real(new) and _exact(old) == _exact(new) is not None)
+    if isinstance(old, float):
+        return repr(old) == repr(new)
+    return bool(old == new)
+
+
+def _exact(text: str) -> Decimal | None:
+    try:
+        value = Decimal(text)
+    except (InvalidOperation, ValueError):
+        return None
+    return value if value.is_finite() else None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except (ValueError, OverflowError):
+        return False
+    return True
+
+
+def _plain_keys(pairs: Pairs) -> dict[Any, Any] | None:
+    """The pairs as a dict, when all keys are plain and different."""
+    if not all(isinstance(key, (str, int, float, bool, type(None))) for key, _ in pairs.items):
+        return None
+    found = {(type(key).__name__, key) if not isinstance(key, str) else key: value for key, value in pairs.items}
+    return found if len(found) == len(pairs.items) else None
+
+
+def _key(path: Path) -> str:
+    return path[1][1:] if path and path[0] is not None and str(path[1]).startswith(".") else ""
+
+
+def _words(path: Path) -> set[str]:
+    """The words of the nearest two keys above a value."""
+    words: set[str] = set()
+    keys = 0
+    while path and path[0] is not None and keys < 2:
+        if key := _key(path):
+            words |= {word.lower() for word in WORDS.findall(key)}
+            keys += 1
+        path = path[0]
+    return words
+
+
+def _kind(value: Any) -> str:
+    return {Number: "number", Pairs: "dict", Bag: "set", Made: "object", Name: "name"}.get(
+        type(value), type(value).__name__
+    )
+
+
+def _brief(value: Any) -> Any:
+    if isinstance(value, Made):
+        return ".".join(value.what) if isinstance(value.what, Name) else "object"
+    if isinstance(value, (Pairs, Bag, dict, list, tuple)):
+        return f"of {len(value.items if isinstance(value, (Pairs, Bag)) else value)}"
+    return value if not isinstance(value, Array) else f"{value.dtype} {value.shape}"
