@@ -1,10 +1,12 @@
 """Credentials are recognised, and what only sounds like one is not."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bis.parts.secret import has_secret, hide, hide_argv, is_secret_file, is_secret_name
+from bis.parts.secret import has_secret, hide, hide_argv, holds_secret, is_secret_file, is_secret_name
 
 KEY = b"key"
 
@@ -19,6 +21,14 @@ def test_files_of_credentials_are_recognised(path: str) -> None:
 @pytest.mark.parametrize("path", ["train.py", "tokenizer.json", "secrets.py", ".env.example", "keys.csv", "id_rsa.pub"])
 def test_other_files_are_kept(path: str) -> None:
     assert not is_secret_file(path)
+
+
+def test_a_template_of_comments_holds_no_secret(tmp_path: Path) -> None:
+    file = tmp_path / "credentials.yml"
+    file.write_text("# put your keys here:\n#\n#   password: x\n\n")
+    assert not holds_secret("conf/local/credentials.yml", file)
+    file.write_text("# my keys\npassword: x\n")
+    assert holds_secret("conf/local/credentials.yml", file)
 
 
 def test_settings_may_name_further_files() -> None:

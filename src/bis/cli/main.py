@@ -25,10 +25,14 @@ class Entry(NamedTuple):
 SECTIONS: dict[str, dict[str, Entry]] = {
     "Record and repeat": {
         "run": Entry("run", "Run a command and record everything its result came from."),
+        "repeat": Entry("repeat", "Run it again from the record and say whether it came out the same."),
+        "restore": Entry("restore", "Put code and data of a run into a folder."),
     },
     "Look and compare": {
         "log": Entry("look", "List the runs."),
         "show": Entry("look", "Show everything known of a run."),
+        "diff": Entry("differ", "Say what is different between two runs."),
+        "status": Entry("differ", "Say what would be different if a run ran now."),
     },
     "Keep": {
         "verify": Entry("keep", "Check every stored byte and every sealed run."),

@@ -48,26 +48,26 @@ def mark(sameness: str) -> Painted:
 
 def run_page(run: Run, verdicts: Sequence[Verdict], now: datetime, terminal: Terminal) -> list[str]:
     sections = [
-        _labelled("run", _head(run, terminal), terminal),
-        _labelled("when", [_when(run, now, terminal)], terminal),
-        _labelled("command", [_command(run)], terminal),
-        _labelled("note", plain_note(run), terminal),
-        _labelled("repeats", [_repeats(run)] if run.repeats else [], terminal),
-        _labelled("part of", [f"run {run.parent[:8]}"] if run.parent else [], terminal),
+        labelled("run", _head(run, terminal), terminal),
+        labelled("when", [_when(run, now, terminal)], terminal),
+        labelled("command", [_command(run)], terminal),
+        labelled("note", _note(run), terminal),
+        labelled("repeats", [_repeats(run)] if run.repeats else [], terminal),
+        labelled("part of", [f"run {run.parent[:8]}"] if run.parent else [], terminal),
         _parts(run, terminal),
-        _labelled("chance", list(_chance(run)), terminal),
-        _labelled("metrics", metric_lines(run, terminal), terminal),
+        labelled("chance", list(_chance(run)), terminal),
+        labelled("metrics", metric_lines(run, terminal), terminal),
         output_lines(run, terminal, OUTPUTS),
-        _labelled("usage", list(_usage(run)), terminal),
-        _labelled("trace", list(_trace(run)), terminal),
+        labelled("usage", list(_usage(run)), terminal),
+        labelled("trace", list(_trace(run)), terminal),
         finding_lines(all_findings(run), terminal),
-        _labelled("verdicts", [_verdicts(verdicts, now, terminal)] if verdicts else [], terminal),
-        _labelled("next", list(_next(run, verdicts)), terminal),
+        labelled("verdicts", [_verdicts(verdicts, now, terminal)] if verdicts else [], terminal),
+        labelled("next", list(_next(run, verdicts)), terminal),
     ]
     return [line for section in sections for line in section]
 
 
-def _labelled(label: str, lines: Sequence[str], terminal: Terminal) -> list[str]:
+def labelled(label: str, lines: Sequence[str], terminal: Terminal) -> list[str]:
     """Lines with a label before the first."""
     first = terminal.paint(f"{label:<{LABEL}}", "grey")
     return [(first if place == 0 else " " * LABEL) + line for place, line in enumerate(lines)]
@@ -121,7 +121,7 @@ def _command(run: Run) -> str:
     return command_line(run.command) + ("" if run.folder == "." else f"   (in {plain(run.folder)})")
 
 
-def plain_note(run: Run) -> list[str]:
+def _note(run: Run) -> list[str]:
     return [plain(line) for line in run.note.splitlines()]
 
 
@@ -148,11 +148,12 @@ def _chance(run: Run) -> Iterator[str]:
     if chance.seed is None:
         yield "nothing was seeded by bis (--no-seed)" if run.status != "running" else "not known yet"
     else:
-        yield f"seed {chance.seed} ({'given' if chance.given else 'drawn'})" + (
-            ", deterministic" if chance.deterministic else ""
-        )
-    if chance.hash_seed is not None and chance.hash_seed != chance.seed:
-        yield f"PYTHONHASHSEED {chance.hash_seed}"
+        told = [f"seed {chance.seed} ({'given' if chance.given else 'drawn'})"]
+        if chance.hash_seed is not None and chance.hash_seed != chance.seed:
+            told.append(f"PYTHONHASHSEED {chance.hash_seed}")
+        if chance.deterministic:
+            told.append("deterministic")
+        yield ", ".join(told)
     if chance.streams:
         yield "seeded by bis: " + ", ".join(
             plain(name) + (f" x{times}" if times > 1 else "") for name, times in sorted(chance.streams.items())
@@ -187,7 +188,7 @@ def output_lines(run: Run, terminal: Terminal, most: int) -> list[str]:
         lines.append(f"and {len(shown) - most} more (bis show {run.id[:8]} --outputs)")
     if not lines and run.status != "running":
         lines = ["none: it wrote no file and printed nothing"]
-    return _labelled("outputs", lines, terminal)
+    return labelled("outputs", lines, terminal)
 
 
 def _output_size(output: Output) -> str:
@@ -232,7 +233,7 @@ def finding_lines(findings: Sequence[Finding], terminal: Terminal) -> list[str]:
         lines.append(f"{sign} {plain(finding.text)}  {terminal.paint(plain(finding.code), 'grey')}")
         if finding.hint:
             lines.append(f"    {plain(finding.hint)}")
-    return _labelled("findings", lines, terminal)
+    return labelled("findings", lines, terminal)
 
 
 # -- and then ----------------------------------------------------------------------------------------------------

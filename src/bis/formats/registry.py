@@ -11,7 +11,10 @@ from pathlib import Path
 from bis.formats import DEPTH, HEAD, Context, Format, Unreadable
 from bis.formats.arrays import Npy
 from bis.formats.binary import different, same_bytes
+from bis.formats.documents import JSON, JSON_LINES, TOML, YAML, MLmodel
+from bis.formats.images import Pillow, Png
 from bis.formats.pickles import Pickle
+from bis.formats.tables import Table
 from bis.formats.text import Text
 from bis.nouns.verdict import Comparison
 
@@ -45,5 +48,12 @@ def _head(path: Path) -> bytes:
         return file.read(HEAD)
 
 
-FORMATS: tuple[Format, ...] = (Npy(), Pickle(), Text())
+CSV = Table("CSV", (".csv",), "")
+TSV = Table("TSV", (".tsv", ".tab"), "\t")
+
+FORMATS: tuple[Format, ...] = (
+    *(Npy(), Png(), Pillow(), Pickle()),
+    *(MLmodel(), JSON, JSON_LINES, YAML, TOML, CSV, TSV),
+    Text(),
+)
 """In the order in which they are asked: the more special first."""

@@ -32,6 +32,12 @@ class Tally:
         if len(self.lines) < self.limit:
             self.lines.append(f"{where}: {what}" if where else what)
 
+    def reordered(self, cause: str, what: str) -> None:
+        """All that differs is an order: told in the first place, and the one cause of everything noted so far."""
+        self.causes = {cause: self.count}
+        self.lines.insert(0, what)
+        del self.lines[self.limit :]
+
     def set_aside(self, rule: str, before: str = "", after: str = "", count: int = 1) -> None:
         """Note a difference that `rule` allows."""
         seen, example = self.masks.get(rule, (0, ""))

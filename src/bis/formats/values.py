@@ -124,11 +124,19 @@ class Walk:
                 seen[key] = (old, new)
             stack.extend(reversed(self._pair(old, new, path)))
 
+    def compare_leaf(self, old: str, new: str, where: str, key: str) -> None:
+        """Compare one cell: two texts, or two `Number`s."""
+        path: Path = ((None, where), f".{key}")
+        if isinstance(old, Number) and isinstance(new, Number):
+            self._number(old, new, path, exact=True)
+        else:
+            self._text(old, new, path)
+
     def _pair(self, old: Any, new: Any, path: Path) -> list[tuple[Any, Any, Path]]:
-        if type(old) is not type(new) and not (isinstance(old, str) and isinstance(new, str)):
+        if type(old) is not type(new):
             self._differ(path, f"{_kind(old)} {shown(_brief(old), 60)} -> {_kind(new)} {shown(_brief(new), 60)}")
             return []
-        if isinstance(old, Number) or isinstance(new, Number):
+        if isinstance(old, Number):
             self._number(old, new, path)
         elif isinstance(old, str):
             self._text(old, new, path)
@@ -154,8 +162,8 @@ class Walk:
             self._number(old, new, path)
         return []
 
-    def _number(self, old: Any, new: Any, path: Path) -> None:
-        if _same_number(old, new):
+    def _number(self, old: Any, new: Any, path: Path, exact: bool = False) -> None:
+        if not exact and _same_number(old, new):
             return
         written = str(old), str(new)
         if isinstance(old, bool) or old is None or not all(_is_number(text) for text in written):

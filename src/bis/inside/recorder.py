@@ -24,6 +24,11 @@ import sys
 ACCESS_MODE, CREATE, EXCLUSIVE, TRUNCATE = 0o3, 0o100, 0o200, 0o1000
 NO_FOLLOW, PATH_ONLY, UNNAMED = 0o400000, 0o10000000, 0o20000000
 EMPTY_PATH, REMOVE_FOLDER, EXCHANGE, FOLLOW = 0x1000, 0x200, 2, 0x400
+CHANGING = 0o3 | CREATE | TRUNCATE
+BY_PROCESS = (b"/proc/", b"/dev/")
+"""Where a name may mean another thing to each process."""
+ODD_NAMES = (b"/", b"/.", b"/..")
+MOST_PENDING = 4096
 HERE = 0xFFFFFF9C  # AT_FDCWD as an unsigned int
 FICLONE = 0x40049409
 ADDRESS = (1 << 56) - 1
@@ -45,12 +50,16 @@ class NoName(Exception):
 class View:
     """The file system as some of the processes see it: a root folder in a mount namespace."""
 
-    def __init__(self, own):
+    def __init__(self, own, root):
         self.own = own
+        self.prefix = b"" if own else b"/proc/self/fd/%d" % root
+        """What the tracer puts before a path to find it."""
         self.folders = {}
         """Folder as named -> its real path; `/` is empty."""
         self.letters = {}
         """Real path -> what was done to it."""
+        self.reads = set()
+        """Paths as named whose reading is noted, or will be: nothing new is learned from them."""
 
 
 class Recorder:
@@ -64,6 +73,7 @@ class Recorder:
         self.hidden = self.scratch.rstrip(b"/") + b"/"
         self.limit = order["preimage_limit"]
         self.command = [os.fsencode(word) for word in order["command"]] if order.get("command") else None
+        self.recording = self.command is None
         self.no_privileges = order.get("no_privileges", False)
         self.target = target
         self.page = page
@@ -71,8 +81,8 @@ class Recorder:
         self.processes = {}
         """Thread id -> (descriptor of its memory, its view); forgotten at each tick, as ids come back."""
         self.views = {}
-        self.moved = ()
-        """Folders whose name may lead elsewhere since a link was made or moved there."""
+        self.pending = []
+        """Openings for reading that are still to be looked at: (pid, view, path as named, flags)."""
         self.preimages = 0
         self.executed_files = set()
         self.addresses = set()
@@ -84,6 +94,7 @@ class Recorder:
     # What is kept on disk
 
     def flush(self):
+        self.settle()
         lines, self.lines = self.lines, []
         data = b"".join(lines)
         while data:
@@ -97,12 +108,13 @@ class Recorder:
     def failed(self, pid, error):
         """A call could not be understood. That of a process which is gone, or of an address that is not there, is
         no loss: the call fails as well."""
-        if self.command is None and getattr(error, "errno", 0) != errno.EIO and os.path.exists("/proc/%d/mem" % pid):
+        if self.recording and getattr(error, "errno", 0) != errno.EIO and os.path.exists("/proc/%d/mem" % pid):
             self.unresolved += 1
             if self.unresolved < 10:
                 sys.stderr.write("bis: pid %d: %r\n" % (pid, error))
 
     def end(self, facts):
+        self.settle()
         if self.page[UNSEEN]:
             self.note("some openings went on before they could be looked at, as the tracer was held up")
         if self.unresolved:
@@ -118,7 +130,8 @@ class Recorder:
             space = _namespace(b"%d" % pid)
             view = self.views.get(space)
             if view is None:
-                view = self.views[space] = View(space == self.home)
+                root = os.open(b"/proc/%d/root" % pid, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                view = self.views[space] = View(space == self.home, root)
         except OSError:
             os.close(memory)
             raise
@@ -202,7 +215,7 @@ class Recorder:
         if here in PROC:
             return b"/proc/%d" % pid
         try:
-            target = os.readlink(self.outside(view, pid, here))
+            target = os.readlink(self.outside(view, here))
         except OSError as error:
             if error.errno == errno.EINVAL and not here.startswith(b"/proc/"):
                 view.folders[path] = here
@@ -214,9 +227,9 @@ class Recorder:
             view.folders[path] = found
         return found
 
-    def outside(self, view, pid, path):
+    def outside(self, view, path):
         """Where the tracer finds a path of a process."""
-        return path if view.own or path.startswith(b"/proc/") else b"/proc/%d/root" % pid + path
+        return path if view.own or path.startswith(b"/proc/") else view.prefix + path
 
     def real_path(self, view, pid, path):
         """The path with its folder resolved: the last name may be a link."""
@@ -232,7 +245,7 @@ class Recorder:
         for _step in range(MOST_LINKS):
             path = self.real_path(view, pid, path)
             try:
-                status = os.lstat(self.outside(view, pid, path))
+                status = os.lstat(self.outside(view, path))
             except OSError:
                 status = None
             linked = status is not None and stat.S_ISLNK(status.st_mode)
@@ -240,7 +253,7 @@ class Recorder:
                 found.append((path, status))
             if not linked or not follow:
                 return found
-            target = os.readlink(self.outside(view, pid, path))
+            target = os.readlink(self.outside(view, path))
             if path.startswith(b"/proc/") and (target[:1] != b"/" or target.endswith(b" (deleted)")):
                 return []
             path = target if target[:1] == b"/" else path.rpartition(b"/")[0] + b"/" + target
@@ -268,6 +281,7 @@ class Recorder:
         self.lines.append(b"A %b %b %b %b\0" % (new.encode() or b"-", before, preimage, path))
 
     def absent(self, view, pid, path):
+        view.reads.discard(path)
         if path.startswith(self.below):
             self.add(view, pid, path, "a")
 
@@ -280,7 +294,7 @@ class Recorder:
             return b"-"
         name = b"%d" % self.preimages
         target = os.path.join(self.scratch, b"preimages", name)
-        if not self.copy(self.outside(view, pid, path), target, status, path, removal):
+        if not self.copy(self.outside(view, path), target, status, path, removal):
             return b"-"
         self.preimages += 1
         return name
@@ -325,9 +339,48 @@ class Recorder:
 
     # What processes do
 
+    def will_open(self, pid, view, path, flags):
+        """A file is about to be opened in a way that was not seen before. What is only read is looked at later, many
+        at once, which costs a third; but before anything changes by what a process does."""
+        if flags & CHANGING or path.startswith(BY_PROCESS):
+            self.settle()
+            return self.opened(pid, view, path, flags)
+        view.reads.add(path)
+        self.pending.append((pid, view, path, flags))
+        if len(self.pending) > MOST_PENDING:
+            self.settle()
+
+    def settle(self):
+        """Look at the files that are being read."""
+        pending, self.pending = self.pending, []
+        for pid, view, path, flags in pending:
+            try:
+                if not self.plainly_read(view, path):
+                    self.opened(pid, view, path, flags)
+            except Exception as error:
+                self.failed(pid, error)
+
+    def plainly_read(self, view, path):
+        """The usual case, quickly: a regular file that was not seen before, in a folder that is known and no link."""
+        folder = path[: path.rfind(b"/")]
+        if view.folders.get(folder) != folder or path in view.letters or path.startswith(self.hidden):
+            return False
+        try:
+            status = os.lstat(path if view.own else view.prefix + path)
+        except OSError:
+            return False
+        if not stat.S_ISREG(status.st_mode) or path.endswith(ODD_NAMES):
+            return False
+        view.letters[path] = "r"
+        self.lines.append(
+            b"A r %d,%d,%d,%d - %b\0"
+            % (status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns, path)
+        )
+        return True
+
     def opened(self, pid, view, path, flags):
         """A file is about to be opened."""
-        if flags & PATH_ONLY or flags & UNNAMED:
+        if flags & PATH_ONLY or flags & UNNAMED == UNNAMED:
             return
         chain = self.chain(view, pid, path, not flags & NO_FOLLOW)
         if not chain:
@@ -336,6 +389,7 @@ class Recorder:
         for link, _status in chain[:-1]:
             self.add(view, pid, link, "r", status)
         if status is None:
+            view.reads.discard(path)
             self.opened_absent(pid, view, real, flags)
         elif stat.S_ISDIR(status.st_mode):
             self.add(view, pid, real, "l", status)
@@ -351,39 +405,41 @@ class Recorder:
         if not flags & CREATE:
             return self.absent(view, pid, path)
         try:
-            os.lstat(self.outside(view, pid, path.rpartition(b"/")[0] or b"/"))
+            os.lstat(self.outside(view, path.rpartition(b"/")[0] or b"/"))
         except OSError:
             return self.absent(view, pid, path)
         mode = flags & ACCESS_MODE
         self.add(view, pid, path, "c" if mode == 0 else "cw" if mode == 1 else "cwr")
 
     def truncated(self, pid, view, path):
-        self.opened(pid, view, path, 1 | TRUNCATE)
+        self.will_open(pid, view, path, 1 | TRUNCATE)
 
     def removed(self, pid, view, path):
+        self.settle()
         path = self.real_path(view, pid, path)
         try:
-            status = os.lstat(self.outside(view, pid, path))
+            status = os.lstat(self.outside(view, path))
         except OSError:
             return self.absent(view, pid, path)
         if stat.S_ISDIR(status.st_mode):
             return
         if stat.S_ISLNK(status.st_mode):
-            self.unsettle(path)
+            self.unsettle()
         self.add(view, pid, path, "d", status, self.keep(view, pid, path, status, True))
 
     def renamed(self, pid, view, source, target, exchange=False):
+        self.settle()
         source, target = self.real_path(view, pid, source), self.real_path(view, pid, target)
         try:
-            status = os.lstat(self.outside(view, pid, source))
+            status = os.lstat(self.outside(view, source))
         except OSError:
             return self.absent(view, pid, source)
         try:
-            replaced = os.lstat(self.outside(view, pid, target))
+            replaced = os.lstat(self.outside(view, target))
         except OSError:
             replaced = None
         if not stat.S_ISREG(status.st_mode):
-            self.unsettle(source, target)
+            self.unsettle()
         kept = self.keep(view, pid, source, status)
         kept_target = self.keep(view, pid, target, replaced, not exchange) if replaced else b"-"
         self.add(view, pid, source, "mn" if exchange else "m", status, kept)
@@ -394,34 +450,36 @@ class Recorder:
 
     def linked(self, pid, view, source, target, follow):
         """A second name for a file."""
+        self.settle()
         target = self.real_path(view, pid, target)
         chain = self.chain(view, pid, source, follow)
         if chain and chain[-1][1] is None:
             return self.absent(view, pid, chain[-1][0])
         if chain:
             self.add(view, pid, chain[-1][0], "r", chain[-1][1])
-        if not os.path.lexists(self.outside(view, pid, target)):
+        if not os.path.lexists(self.outside(view, target)):
             self.add(view, pid, target, "cn")
 
     def symlinked(self, pid, view, path):
+        self.settle()
         path = self.real_path(view, pid, path)
-        self.unsettle(path)
-        if not os.path.lexists(self.outside(view, pid, path)):
+        self.unsettle()
+        if not os.path.lexists(self.outside(view, path)):
             self.add(view, pid, path, "cw")
 
-    def unsettle(self, *paths):
-        """What was resolved through these is not to be relied on any more."""
+    def unsettle(self):
+        """Names may lead elsewhere from now on."""
         for view in self.views.values():
             view.folders.clear()
-        self.moved = tuple({*self.moved, *(path + b"/" for path in paths)})
+            view.reads.clear()
 
     def executed(self, pid, view, path, argv):
         """A program is about to be executed. True when this is the command, which the record begins with."""
         begins = False
-        if self.command is not None:
+        if not self.recording:
             if argv[1:] != self.command[1:] or os.path.basename(argv[0]) != os.path.basename(self.command[0]):
                 return False
-            self.command, begins = None, True
+            self.recording = begins = True
         real = self.program(pid, view, path)
         if real is None:
             return begins
@@ -451,7 +509,7 @@ class Recorder:
             self.note("%s was executed without the privileges it asks for (set-user-id)" % _shown(real))
         if (real, id(view)) not in self.executed_files and depth < 5:
             self.executed_files.add((real, id(view)))
-            interpreter = _interpreter(self.outside(view, pid, real))
+            interpreter = _interpreter(self.outside(view, real))
             if interpreter:
                 self.program(pid, view, self.absolute(pid, HERE, interpreter) or interpreter, depth + 1)
         return real

@@ -16,6 +16,7 @@ descriptors the command is to have, GUARD supervisor -> guard, with the descript
 
 import errno
 import fcntl
+import gc
 import json
 import mmap
 import os
@@ -65,6 +66,7 @@ def main(control, start, guard, mode):
         alive.send(b"q")
         os.kill(child, signal.SIGKILL)
         return
+    gc.disable()  # nothing here makes circles, and what is remembered only grows
     Tracer(control, alive, listener, page, child, order).run()
 
 
@@ -351,7 +353,7 @@ class Tracer:
         native, _width, calls = seccomp.tables()[0]
         openat, here = calls["openat"], recorder.HERE
         processes = recorder_.processes
-        interesting = 0o3 | recorder.CREATE | recorder.TRUNCATE | recorder.PATH_ONLY | recorder.UNNAMED
+        interesting = recorder.CHANGING
         beyond = self.beyond()
         answered = 0
         try:
@@ -376,22 +378,13 @@ class Tracer:
                         raw = pread(memory, size, path)
                         end = raw.find(b"\0")
                         raw = raw[:end] if end > 0 else recorder_.text(pid, path)
-                        if raw[:1] != b"/":
-                            if not raw:
-                                raw = None
-                            elif folder & 0xFFFFFFFF == here and view.own:
+                        if raw[:1] != b"/" and raw:
+                            if folder & 0xFFFFFFFF == here and view.own:
                                 raw = readlink(b"/proc/%d/cwd" % pid) + b"/" + raw
                             else:
                                 raw = recorder_.absolute(pid, folder, raw)
-                        known = view.letters.get(raw)
-                        if (
-                            known is None
-                            or flags & interesting
-                            or not ("r" in known or "l" in known)
-                            or (recorder_.moved and raw.startswith(recorder_.moved))
-                        ) and raw is not None:
-                            if recorder_.command is None:
-                                recorder_.opened(pid, view, raw, flags)
+                        if raw and (raw not in view.reads or flags & interesting) and recorder_.recording:
+                            recorder_.will_open(pid, view, raw, flags)
                     else:
                         beyond[architecture, number](pid, folder, path, flags, a3, a4)
                 except recorder.NoName:
@@ -492,7 +485,7 @@ class Tracer:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self.left = [] if self.gone and self.reaped() else descendants()
         self.write_end(True)
-        self.recorder.end({"answered": self.answered, "left": self.left})
+        self.recorder.end({"answered": self.answered, "left": self.left, "cpu": round(time.process_time(), 4)})
         self.alive.send(b"q")
         say(self.control, {"done": self.facts()})
 
@@ -534,9 +527,9 @@ class Calls:
         return (self.record.processes.get(pid) or self.record.attach(pid))[1]
 
     def openat(self, pid, folder, path, flags, *_):
-        if self.record.command is None:
+        if self.record.recording:
             full = self.path(pid, folder, path)
-            self.record.opened(pid, self.view(pid), full, flags)
+            self.record.will_open(pid, self.view(pid), full, flags)
 
     def open(self, pid, path, flags, *_):
         self.openat(pid, recorder.HERE, path, flags)
@@ -558,7 +551,7 @@ class Calls:
         self.execveat(pid, recorder.HERE, path, argv)
 
     def renameat2(self, pid, folder, source, other, target, flags=0):
-        if self.record.command is None:
+        if self.record.recording:
             source, target = self.path(pid, folder, source), self.path(pid, other, target)
             self.record.renamed(pid, self.view(pid), source, target, bool(flags & recorder.EXCHANGE))
 
@@ -569,7 +562,7 @@ class Calls:
         self.renameat2(pid, recorder.HERE, source, recorder.HERE, target)
 
     def unlinkat(self, pid, folder, path, flags, *_):
-        if self.record.command is None and not flags & recorder.REMOVE_FOLDER:
+        if self.record.recording and not flags & recorder.REMOVE_FOLDER:
             full = self.path(pid, folder, path)
             self.record.removed(pid, self.view(pid), full)
 
@@ -577,14 +570,14 @@ class Calls:
         self.unlinkat(pid, recorder.HERE, path, 0)
 
     def truncate(self, pid, path, *_):
-        if self.record.command is None:
+        if self.record.recording:
             full = self.path(pid, recorder.HERE, path)
             self.record.truncated(pid, self.view(pid), full)
 
     truncate64 = truncate
 
     def linkat(self, pid, folder, source, other, target, flags=0):
-        if self.record.command is None:
+        if self.record.recording:
             raw = self.record.text(pid, source)
             origin = self.record.absolute(pid, folder, raw)
             full = self.path(pid, other, target)
@@ -594,7 +587,7 @@ class Calls:
         self.linkat(pid, recorder.HERE, source, recorder.HERE, target)
 
     def symlinkat(self, pid, _text, folder, path, *_):
-        if self.record.command is None:
+        if self.record.recording:
             full = self.path(pid, folder, path)
             self.record.symlinked(pid, self.view(pid), full)
 
@@ -602,7 +595,7 @@ class Calls:
         self.symlinkat(pid, text, recorder.HERE, path)
 
     def connect(self, pid, descriptor, address, size, *_):
-        if self.record.command is None:
+        if self.record.recording:
             self.record.connected(pid, descriptor, self.record.read(pid, address, min(size & 0xFFFFFFFF, 128)))
 
     def socketcall(self, pid, call, address, *_):
@@ -611,11 +604,11 @@ class Calls:
             self.connect(pid, *(int.from_bytes(block[at : at + 4], sys.byteorder) for at in (0, 4, 8)))
 
     def io_uring_setup(self, pid, *_):
-        if self.record.command is None:
+        if self.record.recording:
             self.record.note("io_uring was used: files that were opened through it are not seen")
 
     def open_by_handle_at(self, pid, *_):
-        if self.record.command is None:
+        if self.record.recording:
             self.record.note("files were opened by handle (open_by_handle_at): these are not seen")
 
 

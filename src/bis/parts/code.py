@@ -22,7 +22,7 @@ from bis.nouns.part import Change, Finding, Part, PartKind
 from bis.nouns.tree import Entry, Leaf
 from bis.parts import Place, Scene
 from bis.parts.origin import is_data, sorter
-from bis.parts.secret import is_secret_file
+from bis.parts.secret import holds_secret
 from bis.parts.vcs import Checkout, look, permalink
 from bis.store import Store
 from bis.store.snapshot import difference, plant, put_leaves, walk
@@ -80,9 +80,13 @@ def _chosen(scene: Scene, checkout: Checkout) -> tuple[list[str], dict[str, str]
     """The paths that are code, and those that are not kept, with the reason."""
     if checkout.system == "none":
         return sorted(_named_on_command_line(scene)), {}
+    names: list[str] = []
     left_out: dict[str, str] = {}
-    names = [name for name in checkout.tracked if not is_secret_file(name, scene.settings.secrets)]
-    left_out.update((name, "secret") for name in checkout.tracked if is_secret_file(name, scene.settings.secrets))
+    for name in checkout.tracked:
+        if _is_secret(name, scene):
+            left_out[name] = "secret"
+        else:
+            names.append(name)
     for name in checkout.untracked:
         why = _why_not(name, scene)
         if why:
@@ -95,7 +99,7 @@ def _chosen(scene: Scene, checkout: Checkout) -> tuple[list[str], dict[str, str]
 
 def _why_not(name: str, scene: Scene) -> str:
     """Why an untracked file is no code of the project; empty when it is."""
-    if is_secret_file(name, scene.settings.secrets):
+    if _is_secret(name, scene):
         return "secret"
     if name in scene.known_outputs:
         return "output of an earlier run"
@@ -108,6 +112,11 @@ def _why_not(name: str, scene: Scene) -> str:
     if not (stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)):
         return "not a regular file"
     return "untracked data" if is_data(name, status.st_size) else ""
+
+
+def _is_secret(name: str, scene: Scene) -> bool:
+    path = scene.real(spell(str(scene.project / unspell(name))))
+    return holds_secret(name, path, scene.settings.secrets)
 
 
 def _named_on_command_line(scene: Scene) -> Iterator[str]:
@@ -133,7 +142,7 @@ def _with_sources_seen(scene: Scene, store: Store, earlier: Part) -> Part:
         name = scene.named(access.path)
         if name in known or is_data(name, access.before.size if access.before else 0):
             continue
-        if not is_secret_file(name, scene.settings.secrets):
+        if not _is_secret(name, scene):
             names[name] = Path(unspell(access.preimage)) if access.preimage else scene.real(access.path)
     notes: list[Finding] = []
     leaves = [*known.values(), *put_leaves(sorted(names.items()), store, scene.cache, notes=notes)]

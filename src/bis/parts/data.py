@@ -26,7 +26,7 @@ from bis.nouns.tree import Leaf
 from bis.parts import Place, Scene
 from bis.parts.code import DIFF_SIZE, unified
 from bis.parts.origin import is_data, sorter
-from bis.parts.secret import is_secret_file
+from bis.parts.secret import holds_secret
 from bis.store import Store
 from bis.store.snapshot import plant, put_leaves, walk
 from bis.store.snapshot import restore as restore_tree
@@ -158,7 +158,7 @@ def _chooser(scene: Scene) -> Callable[[Access], bool]:
 
     def chosen(access: Access) -> bool:
         where = origin(access.path)
-        if where not in ("project", "outside", "temporary") or is_secret_file(access.path, scene.settings.secrets):
+        if where not in ("project", "outside", "temporary") or _is_secret(access.path, scene):
             return False
         size = access.before.size if access.before else 0
         return where != "project" or is_data(access.path[len(top) + 1 :], size)
@@ -208,7 +208,7 @@ def _beside(scene: Scene, written: set[str]) -> Iterator[tuple[str, Path]]:
         for entry in files if len(files) <= LISTED else ():
             path = f"{access.path}/{spell(entry.name)}"
             name = scene.named(path)
-            if path in written or name in scene.known_outputs or is_secret_file(name, scene.settings.secrets):
+            if path in written or name in scene.known_outputs or _is_secret(path, scene):
                 continue
             if is_data(name, entry.stat().st_size):
                 yield name, Path(entry.path)
@@ -218,7 +218,7 @@ def _secrets(scene: Scene) -> Iterator[dict[str, str]]:
     assert scene.trace is not None
     origin = sorter(scene)
     for access in scene.trace.accesses:
-        if access.was_read and is_secret_file(access.path, scene.settings.secrets):
+        if access.was_read and _is_secret(access.path, scene):
             if origin(access.path) not in ("project", "outside"):
                 continue
             try:
@@ -226,6 +226,10 @@ def _secrets(scene: Scene) -> Iterator[dict[str, str]]:
             except OSError:
                 continue
             yield {"path": scene.named(access.path), "digest": keyed_digest(scene.key, content.hex())}
+
+
+def _is_secret(path: str, scene: Scene) -> bool:
+    return holds_secret(path, scene.real(path), scene.settings.secrets)
 
 
 def _is_far(address: str) -> bool:

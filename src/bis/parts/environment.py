@@ -4,6 +4,7 @@ Facts of the Part:
 
     python        the interpreter (`interpreter.Interpreter`), `digest` of its executable
     packages      how many distributions the lock holds
+    project       the project's folder, for packages that are installed from it
     used          names of those whose files the run opened (only with a trace)
     verified      how many opened files are exactly as their distributions say (only with a trace)
     edited        opened files that are not: `path`, `why` (`edited`, `foreign`, `changed`), `package`
@@ -68,6 +69,7 @@ def capture(scene: Scene, store: Store, earlier: Part | None = None) -> Part:
         "python": {**msgspec.to_builtins(python), "digest": _digest_of(scene.real(python.real), scene)},
         "packages": len(packages),
         **_some(
+            project=spell(os.fspath(scene.project)),
             guessed=not scene.reports,
             used=list(looked.used) if looked else None,
             verified=looked.verified if looked else None,

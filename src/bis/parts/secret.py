@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Iterable, Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from bis.digest import keyed_digest
 
@@ -47,6 +47,10 @@ FILES = (
 EXCEPT = ("*.example", "*.sample", "*.template", "*.dist", ".env.example", "*.py", "*.pub")
 FOLDERS = (".ssh", ".aws", ".gnupg", ".azure", ".kube")
 
+TEMPLATE = 16 << 10
+"""Larger files are not looked into: they count as credentials when their name says so."""
+COMMENT = (b"#", b"//", b";")
+
 NAME = re.compile(
     r"(?:^|[-_.])(?:api[-_]?key|access[-_]?key|secret|token|password|passwd|pwd|passphrase|credentials?|private[-_]?key|auth)"
     r"(?:$|[-_.])",
@@ -74,6 +78,18 @@ def is_secret_file(path: str, more: Sequence[str] = ()) -> bool:
     if any(fnmatch.fnmatch(pure.name, glob) for glob in EXCEPT):
         return False
     return any(fnmatch.fnmatch(pure.name, glob) for glob in FILES) or any(part in FOLDERS for part in pure.parts[:-1])
+
+
+def holds_secret(name: str, path: Path, more: Sequence[str] = ()) -> bool:
+    """Whether a file is one of credentials and holds any: a template of nothing but comments does not."""
+    if not is_secret_file(name, more):
+        return False
+    try:
+        with path.open("rb") as file:
+            lines = file.read(TEMPLATE).splitlines()
+            return bool(file.read(1)) or any(line.strip() and not line.lstrip().startswith(COMMENT) for line in lines)
+    except OSError:
+        return True
 
 
 def is_secret_name(name: str) -> bool:

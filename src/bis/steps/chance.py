@@ -274,15 +274,15 @@ def _network(reports: tuple[Report, ...], trace: Trace | None) -> list[Finding]:
 
 def _workers(reports: tuple[Report, ...]) -> list[Finding]:
     drew = [report for report in reports if report.facts.get("worker", {}).get("drew")]
-    if len(drew) < 2:
+    if not drew:
         return []
     names = sorted({name for report in drew for name in report.facts["worker"]["drew"]})
     return [
         Finding(
             code="worker-order",
-            text=f"{len(drew)} workers of a process pool drew from generators that were seeded per worker "
-            f"({', '.join(names)}). Which task runs on which worker is up to the scheduler, so a repeat may deal these "
-            "numbers differently.",
+            text=f"{len(drew)} {_plural(len(drew), 'worker')} of a process pool drew from generators that were seeded "
+            f"per worker ({', '.join(names)}). Which task runs on which worker is up to the scheduler, so a repeat may "
+            "deal these numbers differently.",
             hint="Seed each task by its own number, not by the worker it runs on.",
         )
     ]

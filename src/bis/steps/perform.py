@@ -98,7 +98,7 @@ def _execute(plan: Plan, tracer: Tracer, scratch: Path, inside: Path) -> Executi
     with _umask(plan.run.conditions.get("umask", "")):
         return execute(
             plan.command,
-            folder=scene.folder if plan.wrapper else scene.real(spell(str(scene.folder))),
+            folder=scene.real(spell(str(scene.folder))),
             variables={**scene.variables, **added, "BIS_RUN": plan.run.id},
             scratch=scratch,
             tracer=tracer,

@@ -10,55 +10,92 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import re
 import secrets
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
-from bis.digest import Digest, digest_value, short, spell, unspell
-from bis.errors import CannotRepeat
+from bis.digest import Digest, digest_value, readable, short, spell, unspell
+from bis.errors import BisError, CannotRepeat
 from bis.nouns.part import Finding, Part
+from bis.parts.conda import conda_digest, conda_packages
+from bis.parts.edited import damaged
 from bis.parts.environment import packages_of, python_of
-from bis.parts.indexes import asked, for_uv
-from bis.parts.installed import Installed, installed, set_digest
-from bis.parts.interpreter import Interpreter
+from bis.parts.installed import Installed, installed
+from bis.parts.interpreter import Interpreter, describe
+from bis.steps.installing import (
+    Order,
+    find_uv,
+    install,
+    install_afresh,
+    install_from_address,
+    install_otherwise,
+    install_wheel,
+    make_room,
+    patch,
+    put_egg_link,
+    put_installed,
+)
 from bis.steps.pythons import find_python
 from bis.store import Store
+from bis.store.snapshot import restore, snapshot, walk
 
 MARKER = "bis-environment.json"
-UNWANTED = (
-    *("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "CONDA_PREFIX", "UV_PYTHON", "UV_PROJECT_ENVIRONMENT", "UV_TARGET"),
-    *("UV_SYSTEM_PYTHON", "UV_REQUIRE_HASHES", "UV_CONSTRAINT", "UV_OVERRIDE", "UV_COMPILE_BYTECODE", "UV_NO_BINARY"),
-    *("UV_EXCLUDE_NEWER", "UV_OFFLINE", "UV_PREFIX", "UV_RESOLUTION", "UV_NO_DEPS", "PYTHONDONTWRITEBYTECODE"),
-)
-"""Variables of the person's that would change what is built."""
-MAX_NAMED = 20
+BUILDING = ".building-"
+FIXED = frozenset(("system", "conda"))
+NAMED = 5
 
 How = Literal["built", "cached", "as-is", "none"]
 
 
 class Rebuilt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """An environment that is ready, and how sure it is that it is the recorded one."""
+    """An environment that is ready, and how sure it is that it is the recorded one. Not to be written to."""
 
     prefix: Path
     """Its folder; put `bin` below it first in PATH."""
     python: Path
     """Its interpreter."""
     how: How
+    """`as-is`: the recorded environment itself, found unchanged; `none`: no Python ran."""
     at: str = ""
     """Where it was recorded, spelled: the place to mount it at. Empty when that was no virtual environment."""
     version: str = ""
     packages: int = 0
     proved: int = 0
     """How many have exactly the recorded files."""
-    digest: Digest = Digest("")
-    """Of the set; equal to the recorded one when all is proved."""
+    sources: dict[str, str] = {}
+    """Source folders of editable packages: where they were -> where they are now. Spelled."""
+    set: Digest = Digest("")
+    """Of what is installed, to tell whether it is still that."""
+    project: str = ""
+    """The project's folder, when packages are installed from it: without it, the environment is of no use."""
     findings: tuple[Finding, ...] = ()
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be built, and on which interpreter."""
+
+    recorded: Interpreter
+    python: Interpreter
+    packages: tuple[Installed, ...]
+    trees: dict[str, Digest]
+    places: dict[str, str]
+    """Name of an editable package -> the folder that it will be imported from (not spelled)."""
+    system_site: bool = False
+    project: str = ""
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """The same for the same files at the same places, on the same interpreter."""
+        files = [[item.name, item.version, item.record] for item in self.packages]
+        python = [self.python.real, self.python.version, self.python.abi, self.system_site]
+        places = {name: spell(place) for name, place in self.places.items()}
+        patched = self.trees.get("patched", "")
+        return short(digest_value({"python": python, "files": files, "places": places, "patched": patched}), 20)
 
 
 def quiet(_: str) -> None:
@@ -73,6 +110,7 @@ def rebuild(
     offline_first: bool = True,
     python: str | None = None,
     project: Path | None = None,
+    original_paths: bool = False,
     variables: Mapping[str, str],
     home: Path,
     run: str = "RUN",
@@ -80,50 +118,94 @@ def rebuild(
 ) -> Rebuilt:
     """The recorded environment below `into_cache`, built or found there. Raises CannotRepeat, naming what is missing.
 
-    `python` allows another version than the recorded one. `run` is how messages call the run. Environments are
-    shared by all who use the same `into_cache`, and are not to be written to.
+    `python` allows another version than the recorded one. `project` is where the project lies now. With
+    `original_paths` editable packages are imported from the paths they were recorded at, where the caller will mount
+    `sources` and the project. `run` is how messages call the run. Environments are shared by all who use the same
+    `into_cache`.
     """
     recorded = python_of(part)
     if recorded is None:
         return Rebuilt(prefix=Path(), python=Path(), how="none")
     packages = packages_of(part, store)
+    if recorded.origin == "conda" or any(item.origin == "conda" for item in packages):
+        return _as_is(part, recorded, packages, variables, home, run)
     found = find_python(recorded, python, variables, home, run)
-    plan = Plan(recorded=recorded, python=found, packages=packages)
+    sources = _sources(packages, store, into_cache)
+    places = _places(part, packages, sources, project, original_paths)
+    plan = _plan(part, recorded, found, packages, places, variables, home, run)
+    if project and not original_paths and any(item.origin == "project" for item in packages):
+        plan = msgspec.structs.replace(plan, project=spell(os.fspath(project)))
+    answer = _cached_or_built(plan, store, into_cache, offline_first, variables, home, project, run, progress)
+    named = {item.source: spell(os.fspath(sources[item.name])) for item in packages if item.name in sources}
+    return msgspec.structs.replace(answer, sources=named)
+
+
+def _plan(
+    part: Part,
+    recorded: Interpreter,
+    found: Interpreter,
+    packages: tuple[Installed, ...],
+    places: dict[str, str],
+    variables: Mapping[str, str],
+    home: Path,
+    run: str,
+) -> Plan:
+    """Packages of the operating system are not installed but found; those that are not, and were not used, left out."""
+    plan = Plan(recorded=recorded, python=found, packages=packages, trees=part.trees, places=places)
+    system = {item.name: item for item in packages if item.origin == "system"}
+    if not system:
+        return plan
+    base = describe(unspell(found.real), variables, home)
+    here = {item.name: item for item in installed(base.path if base else ())[0]}
+    wrong = sorted(name for name, item in system.items() if name not in here or here[name].record != item.record)
+    if not wrong:
+        return msgspec.structs.replace(plan, system_site=True)
+    used = part.facts.get("used")
+    needed = [name for name in wrong if used is None or name in used]
+    if needed:
+        told = ", ".join(f"{name} {system[name].version}" for name in needed[:NAMED])
+        raise CannotRepeat(
+            f"packages of the operating system are not here as recorded: {told}",
+            because=f"They came with {readable(recorded.base_prefix)} and cannot be had from a Python index.",
+            hint=f"install them with the system's package manager, or `bis repeat {run} --here`",
+        )
+    left = tuple(item for item in packages if item.origin != "system")
+    return msgspec.structs.replace(plan, packages=left, left_out=tuple(sorted(system)))
+
+
+# -- the cache of environments -----------------------------------------------------------------------------------
+
+
+def _cached_or_built(
+    plan: Plan,
+    store: Store,
+    into_cache: Path,
+    offline_first: bool,
+    variables: Mapping[str, str],
+    home: Path,
+    project: Path | None,
+    run: str,
+    progress: Callable[[str], None],
+) -> Rebuilt:
     final = into_cache / plan.key
     into_cache.mkdir(parents=True, exist_ok=True)
     with _alone(into_cache / f".{plan.key}.lock"):
-        if ready := _ready(final, plan):
+        if ready := _ready(final):
             return ready
         _clear(into_cache, plan.key)
-        room = into_cache / f".building-{plan.key}-{os.getpid()}-{secrets.token_hex(4)}"
+        room = into_cache / f"{BUILDING}{plan.key}-{os.getpid()}-{secrets.token_hex(4)}"
         try:
-            uv = Uv.find(variables, home, project)
-            progress(f"rebuilding Python {found.version} with {len(packages)} packages")
-            _build(room, plan, uv, offline_first, run, progress)
-            answer = _examine(room, plan)
+            progress(f"rebuilding Python {plan.python.version} with {len(plan.packages)} packages")
+            uv = find_uv(variables, home, project)
+            make_room(uv, room, plan.python, plan.system_site, run)
+            order = Order(uv=uv, room=room, python=plan.python, run=run, offline_first=offline_first, progress=progress)
+            answer = _build(order, plan, store)
             (room / MARKER).write_bytes(msgspec.json.encode(answer, enc_hook=os.fspath))
             room.rename(final)
         except BaseException:
             shutil.rmtree(room, ignore_errors=True)
             raise
     return _placed(answer, final)
-
-
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be built, and from which interpreter."""
-
-    recorded: Interpreter
-    python: Interpreter
-    packages: tuple[Installed, ...]
-
-    @property
-    def key(self) -> str:
-        """The same for the same set, on the same interpreter."""
-        python = [self.python.real, self.python.version, self.python.abi]
-        return short(digest_value({"python": python, "set": set_digest(self.packages)}), 20)
-
-
-# -- the cache of environments -----------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
@@ -136,180 +218,251 @@ def _alone(file: Path) -> Iterator[None]:
         yield
 
 
-def _ready(final: Path, plan: Plan) -> Rebuilt | None:
-    """The environment that is already there, if it is still what its marker says; a damaged one is cleared away."""
-    try:
-        noted = msgspec.json.decode((final / MARKER).read_bytes(), type=Rebuilt, dec_hook=lambda kind, text: kind(text))
-    except (OSError, msgspec.MsgspecError):
-        noted = None
-    if noted and noted.digest == set_digest(_installed_in(final, plan)[0]) and (final / "bin" / "python").exists():
-        return msgspec.structs.replace(_placed(noted, final), how="cached", at=_recorded_prefix(plan))
+def _ready(final: Path) -> Rebuilt | None:
+    """The environment that is already there, if it is still what its marker says; a damaged one is put away."""
+    noted = _marker(final)
+    if noted and (final / "bin" / "python").exists() and noted.set == _set_of(_site(final), final.parent / ".installed"):
+        return msgspec.structs.replace(_placed(noted, final), how="cached")
     if final.exists():
-        doomed = final.with_name(f".building-{plan.key}-damaged-{secrets.token_hex(4)}")
-        final.rename(doomed)
+        final.rename(final.with_name(f"{BUILDING}{final.name}-damaged-{secrets.token_hex(4)}"))
     return None
 
 
+def _marker(environment: Path) -> Rebuilt | None:
+    try:
+        raw = (environment / MARKER).read_bytes()
+        return msgspec.json.decode(raw, type=Rebuilt, dec_hook=lambda kind, text: kind(text))
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
 def _clear(into_cache: Path, key: str) -> None:
-    """Remove what builders left behind that were killed. Called with the lock, so nobody is building this one."""
-    for left in into_cache.glob(f".building-{key}-*"):
+    """Remove what killed builders of this environment left (its lock is held, so none is at work), and environments
+    that were made for a project's folder which is gone."""
+    for left in into_cache.glob(f"{BUILDING}{key}-*"):
         shutil.rmtree(left, ignore_errors=True)
+    for file in into_cache.glob(f"*/{MARKER}"):
+        noted = _marker(file.parent)
+        if noted and noted.project and not Path(unspell(noted.project)).exists():
+            shutil.rmtree(file.parent, ignore_errors=True)
 
 
 def _placed(answer: Rebuilt, final: Path) -> Rebuilt:
     return msgspec.structs.replace(answer, prefix=final, python=final / "bin" / "python")
 
 
-def _recorded_prefix(plan: Plan) -> str:
-    return plan.recorded.prefix if plan.recorded.is_virtual else ""
+def _site(prefix: Path) -> Path:
+    return next(iter(sorted(prefix.glob("lib/*/site-packages"))), prefix)
 
 
-# -- uv ----------------------------------------------------------------------------------------------------------
+def _set_of(site: Path, cache: Path | None = None) -> Digest:
+    """What is installed in a site folder, by RECORD."""
+    return digest_value([[item.name, item.version, item.record] for item in _here(site, cache).values()])
 
 
-class Uv(msgspec.Struct, frozen=True, kw_only=True):
-    """The uv program, and the configuration of the person it works for."""
-
-    program: str
-    variables: dict[str, str]
-    folder: Path | None
-    places: str
-    """Where it looks for packages, for messages."""
-
-    @classmethod
-    def find(cls, variables: Mapping[str, str], home: Path, project: Path | None) -> Uv:
-        kept = {key: value for key, value in variables.items() if key not in UNWANTED}
-        added = for_uv(kept, home, project)
-        fixed = {"UV_NO_PROGRESS": "1", "UV_PYTHON_DOWNLOADS": "never", "NO_COLOR": "1", "UV_NO_ENV_FILE": "1"}
-        where = asked(kept, home, project)
-        folder = project if project and project.is_dir() else None
-        return cls(program=_uv_program(variables), variables={**kept, **added, **fixed}, folder=folder, places=where)
-
-    def run(self, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
-        command = [self.program, *words]
-        return subprocess.run(
-            command,
-            cwd=self.folder,
-            env={**self.variables, **more},
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-        )
+def _here(site: Path, cache: Path | None = None) -> dict[str, Installed]:
+    return {item.name: item for item in installed([spell(os.fspath(site))], cache)[0]}
 
 
-def _uv_program(variables: Mapping[str, str]) -> str:
-    with contextlib.suppress(ImportError, FileNotFoundError):
-        from uv import find_uv_bin
+# -- sources of editable packages --------------------------------------------------------------------------------
 
-        return os.fspath(find_uv_bin())
-    if found := shutil.which("uv", path=variables.get("PATH")):
-        return found
-    raise CannotRepeat("uv is needed to rebuild an environment and is not installed", hint="pip install uv")
+
+def _sources(packages: Sequence[Installed], store: Store, into_cache: Path) -> dict[str, Path]:
+    """The source trees of editable packages, put back below `into_cache`: name -> folder."""
+    return {item.name: _source(item, store, into_cache / "sources") for item in packages if item.tree}
+
+
+def _source(package: Installed, store: Store, into: Path) -> Path:
+    final = into / short(package.tree, 20)
+    into.mkdir(parents=True, exist_ok=True)
+    with _alone(into / f".{final.name}.lock"):
+        if final.is_dir():
+            if _still(final, package.tree, store):
+                return final
+            shutil.rmtree(final, ignore_errors=True)
+        room = into / f"{BUILDING}{final.name}-{secrets.token_hex(4)}"
+        try:
+            restore(store, package.tree, room)
+            room.rename(final)
+        except BisError as error:
+            raise CannotRepeat(
+                f"the source of {package.name} {package.version} cannot be put back",
+                because=str(error),
+                hint="bis verify",
+            ) from error
+        finally:
+            shutil.rmtree(room, ignore_errors=True)
+    return final
+
+
+def _still(folder: Path, tree: Digest, store: Store) -> bool:
+    """Whether a folder holds the files of a tree and, byte code aside, no others."""
+    paths = {leaf.path for leaf in walk(store, tree)}
+    there = {spell(os.fspath(path.relative_to(folder))) for path in folder.rglob("*") if not path.is_dir()}
+    if {path for path in there if "__pycache__/" not in path} != paths:
+        return False
+    return snapshot(folder, None, paths=sorted(paths), modes="exec") == tree
+
+
+def _places(
+    part: Part, packages: Sequence[Installed], sources: Mapping[str, Path], project: Path | None, original_paths: bool
+) -> dict[str, str]:
+    """Where each editable package is imported from."""
+    places = {}
+    was = unspell(str(part.facts.get("project", "")))
+    for item in packages:
+        source = unspell(item.source)
+        if item.origin == "project":
+            moved = project and was and (source == was or source.startswith(was + "/")) and not original_paths
+            places[item.name] = os.path.normpath(f"{project}{source[len(was) :]}") if moved else source
+        elif item.name in sources:
+            places[item.name] = source if original_paths else os.fspath(sources[item.name])
+        elif item.origin == "editable":
+            places[item.name] = source
+    return places
 
 
 # -- building ----------------------------------------------------------------------------------------------------
 
 
-def _build(room: Path, plan: Plan, uv: Uv, offline_first: bool, run: str, progress: Callable[[str], None]) -> None:
-    made = uv.run("venv", "--relocatable", "--no-project", "--quiet", "-p", unspell(plan.python.real), os.fspath(room))
-    if made.returncode:
+def _build(order: Order, plan: Plan, store: Store) -> Rebuilt:
+    """Install everything, then look at what was installed, and try again where it is not what was recorded."""
+    site = _site(order.room)
+    stored = {item.name for item in plan.packages if _is_stored(item, plan)}
+    from_index = [item for item in plan.packages if item.name not in stored and item.origin not in FIXED]
+    install(order, from_index)
+    for again in (install_otherwise, install_from_address):
+        if wrong := _others(site, from_index):
+            again(order, wrong)
+    broken = {name for name, _ in damaged(spell(os.fspath(site)), _here(site).values())}
+    if broken:
+        install_afresh(order, [item for item in from_index if item.name in broken])
+        broken = {name for name, _ in damaged(spell(os.fspath(site)), _here(site).values())}
+    for item in plan.packages:
+        if item.name in stored:
+            _from_store(order, item, plan, site, store)
+    if patched := plan.trees.get("patched"):
+        patch(store, patched, site)
+    (order.room / "requirements.txt").unlink(missing_ok=True)
+    return _examined(order, plan, site, broken)
+
+
+def _is_stored(package: Installed, plan: Plan) -> bool:
+    roles = (f"wheel:{package.name}", f"installed:{package.name}")
+    return any(role in plan.trees for role in roles) or package.info.endswith(".egg-link")
+
+
+def _from_store(order: Order, package: Installed, plan: Plan, site: Path, store: Store) -> None:
+    place = plan.places.get(package.name, "")
+    try:
+        if wheel := plan.trees.get(f"wheel:{package.name}"):
+            file = order.room / package.archive
+            store.get_file(wheel, file)
+            install_wheel(order, file)
+            file.unlink()
+        elif tree := plan.trees.get(f"installed:{package.name}"):
+            put_installed(store, tree, package, site, place)
+        else:
+            put_egg_link(package, site, place)
+    except CannotRepeat:
+        raise
+    except BisError as error:
         raise CannotRepeat(
-            f"uv cannot make an environment on {plan.python.real}",
-            because=_tail(made.stderr),
-            hint=f"bis repeat {run} --python {plan.python.version}",
-        )
-    wanted = [package for package in plan.packages if package.origin == "index"]
-    if not wanted:
-        return
-    requirements = room / "requirements.txt"
-    requirements.write_text("".join(f"{item.name}=={item.version}\n" for item in wanted), "utf-8")
-    install = _install_command(room, requirements)
-    if offline_first:
-        progress("installing from the cache")
-        if uv.run(*install, "--offline").returncode == 0:
-            return
-    progress(f"installing from {uv.places}")
-    online = uv.run(*install)
-    if online.returncode:
-        raise _not_to_be_had(room, wanted, uv, online.stderr, plan, run)
+            f"{package.name} {package.version} cannot be put back from the store", because=str(error), hint="bis verify"
+        ) from error
 
 
-def _install_command(room: Path, requirements: Path) -> list[str]:
-    python = os.fspath(room / "bin" / "python")
-    settings = ["--no-deps", "--quiet", "--no-compile-bytecode"]
-    return ["pip", "install", "--python", python, *settings, "--requirements", os.fspath(requirements)]
+def _others(site: Path, packages: Sequence[Installed]) -> list[Installed]:
+    """Packages that have the recorded version and other files."""
+    here = _here(site)
+    return [item for item in packages if item.name in here and here[item.name].record != item.record]
 
 
-def _not_to_be_had(room: Path, wanted: Sequence[Installed], uv: Uv, stderr: str, plan: Plan, run: str) -> CannotRepeat:
-    """Name every package that no index has, not only the first one that uv stumbled over."""
-    missing: list[Installed] = []
-    left, said = list(wanted), stderr
-    while len(missing) < MAX_NAMED and (culprit := _culprit(said, left)):
-        missing.append(culprit)
-        left.remove(culprit)
-        requirements = room / "left.txt"
-        requirements.write_text("".join(f"{item.name}=={item.version}\n" for item in left), "utf-8")
-        again = uv.run(*_install_command(room, requirements), "--dry-run")
-        if again.returncode == 0:
-            break
-        said = again.stderr
-    names = ", ".join(f"{item.name} {item.version}" for item in missing) or "the packages"
-    return CannotRepeat(
-        f"{names} cannot be had for Python {plan.python.version}",
-        because=f"Asked: {uv.places}. uv says: {_tail(stderr)}",
-        hint=f"name the index that has it (`UV_INDEX=URL bis repeat {run}`), or `bis repeat {run} --here`",
+def _examined(order: Order, plan: Plan, site: Path, broken: set[str]) -> Rebuilt:
+    """Compare what is there now with the record, package by package."""
+    here = _here(site)
+    fixed = [item.name for item in plan.packages if item.origin == "system"]
+    proved = [item for item in plan.packages if item.name in here and here[item.name].record == item.record]
+    wrong = [item for item in plan.packages if item not in proved and item.name not in fixed]
+    return Rebuilt(
+        prefix=order.room,
+        python=order.room / "bin" / "python",
+        how="built",
+        at=plan.recorded.prefix if plan.recorded.is_virtual else "",
+        version=plan.python.version,
+        packages=len(plan.packages),
+        proved=len([item for item in proved if item.name not in broken]) + len(fixed),
+        set=_set_of(site),
+        project=plan.project,
+        findings=tuple(_findings(plan, wrong, sorted(broken), fixed)),
     )
 
 
-def _culprit(stderr: str, candidates: Sequence[Installed]) -> Installed | None:
-    """The package that uv's message is about."""
-    said = re.sub(r"\s+", " ", stderr.lower())
-    for item in candidates:
-        if f"{item.name}=={item.version.lower()}" in said:
-            return item
-    for item in candidates:
-        if re.search(rf"(?<![\w.-]){re.escape(item.name)}(?![\w-])", said.partition("conclude")[0]):
-            return item
-    return None
-
-
-def _tail(stderr: str) -> str:
-    lines = [line.strip() for line in stderr.strip().splitlines() if line.strip()]
-    return " ".join(lines[-6:])[:1200]
-
-
-# -- looking at what was built -----------------------------------------------------------------------------------
-
-
-def _installed_in(prefix: Path, plan: Plan) -> tuple[list[Installed], list[Installed]]:
-    sites = [spell(os.fspath(site)) for site in sorted(prefix.glob("lib/*/site-packages"))]
-    return installed(sites)
-
-
-def _examine(room: Path, plan: Plan) -> Rebuilt:
-    """Compare what was installed with the record, package by package."""
-    here = {item.name: item for item in _installed_in(room, plan)[0]}
-    findings = []
-    proved = 0
-    for package in plan.packages:
-        built = here.get(package.name)
-        if built and built.identity == package.identity:
-            proved += 1
-        elif built and built.version == package.version:
-            text = f"{package.name} {package.version} has other files than the recorded one: another wheel or build"
-            findings.append(Finding(code="other-files", text=text))
+def _findings(plan: Plan, wrong: Sequence[Installed], broken: Sequence[str], fixed: Sequence[str]) -> Iterator[Finding]:
     if plan.python.version != plan.recorded.version:
         text = f"repeated with Python {plan.python.version}; recorded with {plan.recorded.version}"
-        findings.append(Finding(code="other-python", text=text, blocks=True))
+        yield Finding(code="other-python", text=text, blocks=True)
+    elif plan.python.abi != plan.recorded.abi:
+        text = f"repeated with a Python built for {plan.python.abi}; recorded with {plan.recorded.abi}"
+        yield Finding(code="other-python", text=text, blocks=True)
+    if wrong:
+        names = [f"{item.name} {item.version}" + (" (built from source)" if item.built else "") for item in wrong]
+        text = f"not the recorded files, but another wheel or build of the same version: {_list(names)}"
+        yield Finding(code="other-files", text=text, hint="bis diff shows what is different")
+    if broken:
+        text = f"files that do not match their own RECORD, from uv's cache and from the index: {_list(broken)}"
+        yield Finding(
+            code="damaged-packages", text=text, hint="uv cache clean " + " ".join(broken[:NAMED]), blocks=True
+        )
+    if fixed:
+        text = f"packages of the operating system, used as they are here, unchanged by their metadata: {_list(fixed)}"
+        yield Finding(code="used-as-is", text=text)
+    if plan.left_out:
+        text = f"packages of the operating system that the run did not use are left out: {_list(plan.left_out)}"
+        yield Finding(code="left-out", text=text)
+
+
+def _list(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
+
+
+# -- what cannot be rebuilt --------------------------------------------------------------------------------------
+
+
+def _as_is(
+    part: Part,
+    recorded: Interpreter,
+    packages: Sequence[Installed],
+    variables: Mapping[str, str],
+    home: Path,
+    run: str,
+) -> Rebuilt:
+    """An environment that conda made: used where it is, if it is still the recorded one."""
+    here = describe(unspell(recorded.executable), variables, home)
+    found = {item.name: item for item in installed(here.path)[0]} if here else {}
+    changes = [
+        f"{item.name} {item.version} -> {found[item.name].version if item.name in found else 'not there'}"
+        for item in packages
+        if item.origin != "project" and (item.name not in found or found[item.name].record != item.record)
+    ]
+    rows = part.facts.get("conda", [])
+    if here and conda_digest(conda_packages(Path(unspell(recorded.prefix)))) != conda_digest(rows):
+        changes.append("conda's own list is another one")
+    if here is None or here.version != recorded.version or changes:
+        state = f"has changed: {_list(changes)}" if here else "is not here"
+        raise CannotRepeat(
+            f"the environment {readable(recorded.prefix)} was made by conda and {state}",
+            because="uv cannot rebuild what conda installs; its list is in the record (`bis show`).",
+            hint=f"make it again with conda at that place, or `bis repeat {run} --here`",
+        )
+    text = f"{readable(recorded.prefix)} was made by conda: used as it is, its packages as recorded"
     return Rebuilt(
-        prefix=room,
-        python=room / "bin" / "python",
-        how="built",
-        at=_recorded_prefix(plan),
-        version=plan.python.version,
-        packages=len(plan.packages),
-        proved=proved,
-        digest=set_digest(here.values()),
-        findings=tuple(findings),
+        prefix=Path(unspell(recorded.prefix)),
+        python=Path(unspell(recorded.executable)),
+        how="as-is",
+        version=here.version,
+        packages=len(packages),
+        proved=len(packages),
+        findings=(Finding(code="used-as-is", text=text),),
     )

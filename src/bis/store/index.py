@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from bis.digest import digest_bytes, short
-from bis.store.packs import SUFFIX, Item, list_items, scan
+from bis.store.packs import HEAD, SUFFIX, Item, list_items, scan
 from bis.store.volume import cache_folder, network_file_system
 
 VERSION: Final = 1
@@ -99,6 +99,33 @@ class Index:
     def read_again(self, name: str) -> None:
         """Take in one pack anew: what the index said of it turned out wrong."""
         self._write(lambda: self._compare({name}, {name}, 0))
+
+    def forget(self, name: str, digests: Iterable[bytes]) -> None:
+        """Objects that turned out damaged in a pack do not count as kept, so that they can be put again."""
+        bad = [(digest, name) for digest in digests]
+        statement = "DELETE FROM objects WHERE digest = ? AND pack IN (SELECT id FROM packs WHERE name = ?)"
+        if bad:
+            self._write(lambda: self._connection.executemany(statement, bad))
+
+    def by_kind(self) -> list[tuple[int, int, int, int]]:
+        """kind, objects, raw bytes and stored bytes (heads and lists included)."""
+        return self._ask(
+            f"SELECT kind, count(*), sum(raw), sum(stored + {2 * HEAD.size}) FROM objects GROUP BY kind ORDER BY kind"
+        )
+
+    def by_pack(self) -> list[tuple[str, int, int]]:
+        """name, size and number of objects, the largest first."""
+        return self._ask(
+            "SELECT name, size, count(digest) FROM packs LEFT JOIN objects ON pack = id"
+            " GROUP BY id ORDER BY size DESC, name"
+        )
+
+    def twice(self) -> int:
+        ((size,),) = self._ask(
+            "SELECT coalesce(sum(total - one), 0)"
+            " FROM (SELECT sum(stored) AS total, max(stored) AS one FROM objects GROUP BY digest HAVING count(*) > 1)"
+        )
+        return int(size)
 
     def rebuild(self) -> None:
         """Forget everything and read all packs."""

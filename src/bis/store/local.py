@@ -54,7 +54,7 @@ def _make(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
         foreign = sorted(there for there in path.iterdir() if there.name != "packs" and there.name[:6] != "format")
-        if foreign:
+        if foreign and not (path / "format").exists():  # else another process made the store meanwhile
             raise KeepingError(
                 f"{shown(path)} is not a store: it holds {shown(foreign[0].name)} and no file `format`",
                 hint="name an empty folder: BIS_STORE=/some/folder",
@@ -137,12 +137,12 @@ class LocalStore:
         raw = blake3(data).digest()
         with self._lock:
             if self._holds(raw, kind):
-                return _named(raw)
+                return digest_of(raw)
         packed = squeeze.pack_if_it_pays(data)
         with self._lock, self._writing():
             if not self._holds(raw, kind):
                 self._keep(self._pack().add(kind, raw, data, packed))
-        return _named(raw)
+        return digest_of(raw)
 
     def put_file(self, path: Path, *, expected: Digest | None = None) -> Digest:
         try:
@@ -159,14 +159,14 @@ class LocalStore:
 
     def _put_stream(self, source: _Source, path: Path, expected: Digest | None) -> Digest:
         def wanted(digest: bytes, _: int) -> bool:
-            _demand(path, _named(digest), expected)
+            _demand(path, digest_of(digest), expected)
             return not self._holds(digest, "blob")
 
         with self._lock, self._writing():
             digest, _, item = self._pack().add_stream(source, wanted)
             if item:
                 self._keep(item)
-        return _named(digest)
+        return digest_of(digest)
 
     def flush(self) -> None:
         with self._lock, self._writing():
@@ -243,7 +243,7 @@ class LocalStore:
             found = list(self.index.of_kind(number))
             found += [raw for raw, items in self._pending.items() if any(item.kind == number for item in items)]
         for raw in dict.fromkeys(found):
-            yield _named(raw)
+            yield digest_of(raw)
 
     def _places(self, digest: Digest) -> Sequence[Place]:
         """Where the copies of an object lie, the packs themselves asked before it is called missing."""
@@ -304,7 +304,7 @@ class LocalStore:
         with self._lock:
             if self._writer and item in self._pending.get(item.digest, ()):
                 return self._writer.reader()
-            place = self._places(_named(item.digest))[0]
+            place = self._places(digest_of(item.digest))[0]
             return os.open(self.packs / place.pack, os.O_RDONLY | os.O_CLOEXEC)
 
 
@@ -414,5 +414,6 @@ def _raw(digest: str) -> bytes | None:
     return raw if digest.startswith(PREFIX) and len(raw) == 32 else None
 
 
-def _named(raw: bytes) -> Digest:
+def digest_of(raw: bytes) -> Digest:
+    """The name of 32 bytes."""
     return Digest(PREFIX + raw.hex())

@@ -340,10 +340,17 @@ def _fold(folders: dict[str, dict[str, Entry]], modes: dict[str, int], store: St
 
 
 def _safe(name: str, path: str) -> str:
-    """Raises unless `name` is one plain name: what leads elsewhere is never made and never followed."""
-    if name in ("", ".", "..") or "/" in name or "\0" in unspell(name):
-        raise Damaged(f"{readable(path)!r} is no path inside a folder", hint="bis verify", code=UNSAFE)
+    """Raises unless `name` is one plain name, spelled: what leads elsewhere is never made and never followed."""
+    if name in ("", ".", "..") or "/" in name or not _is_spelled(name):
+        raise Damaged(f"{path!r} is no path inside a folder", hint="bis verify", code=UNSAFE)
     return name
+
+
+def _is_spelled(name: str) -> bool:
+    try:
+        return spell(os.fsencode(unspell(name))) == name
+    except ValueError:
+        return False
 
 
 def _look_first(leaves: list[Leaf], into: Path, overwrite: bool) -> None:

@@ -1,10 +1,10 @@
 """What one Python of a run says of itself, and the numbers that it is given. Python 3.8 and later, standard library.
 
 Loaded by `sitecustomize` at the start of each interpreter, so it imports nothing that a bare Python has not loaded.
-What is needed later, when a framework is imported or the program ends, is in `_bis_seeds`, `_bis_events`,
-`_bis_facts`, loaded by `load`.
+What is needed later, when a framework is imported, a process is started or the program ends, lies beside it in
+small modules that `load` loads.
 
-Variables read, and then hidden from `os.environ` (children inherit them all the same, see `publish`):
+Variables read, and then hidden from `os.environ` (children inherit them all the same, see `_hide`):
 
     BIS_INSIDE         folder for the lines below, and for `claims/`
     BIS_SEED           the run's seed, decimal; absent: nothing is seeded
@@ -47,7 +47,6 @@ WANTED = {
     "numpy.random.mtrand",
     "numpy.random._generator",
     "numpy",
-    "scipy.linalg",
     "sklearn",
     "xgboost",
     "lightgbm",
@@ -56,10 +55,12 @@ WANTED = {
     "tensorflow",
     "polars",
     "jax.random",
+    "socket",
     "multiprocessing.pool",
     "concurrent.futures.process",
     "loky.process_executor",
     "joblib.externals.loky.process_executor",
+    "IPython.core.interactiveshell",
     "_posixsubprocess",
 }
 """Modules after whose import there is something to do (`_bis_seeds.AFTER`)."""
@@ -73,7 +74,7 @@ CARRIED = {}  # what a child's environment is given, beside BIS_KEY and PYTHONPA
 PATH_SEEN = None  # the user's PYTHONPATH when the one that children inherit was last made
 FILE = ""
 LOCK, SPAWN = RLock(), RLock()
-FORKS = SPAWNS = 0
+FORKS = 0
 PENDING = {}  # thread -> the ordinal of the fork that it is about to make
 COUNTS, STREAMS = {}, {}
 AFTER_FORK = []  # called in the child of a fork, in order
@@ -102,8 +103,7 @@ def begin(folder):
     atexit.register(finish)
     _wrap_os()
     if EVENTS:
-        HEARD.update(load("_bis_events").HEARD)
-    sys.addaudithook(_audit)
+        load("_bis_events").listen()
     sys.meta_path.insert(0, Finder())
     for name in WANTED.intersection(sys.modules):
         _after(name, sys.modules[name])
@@ -297,12 +297,15 @@ def _hash(text, bits):
 
 
 def derive(name, module="", bits=128):
-    """The next seed of a kind of generator. Never the same twice in a run; the same again in its repeat."""
+    """The next seed of a kind of generator. Never the same twice in a run; the same again in its repeat. One without
+    a name is not counted among the streams."""
     slot = name + "@" + module
     with LOCK:
         n = COUNTS[slot] = COUNTS.get(slot, -1) + 1
-        total = STREAMS[name] = STREAMS.get(name, 0) + 1
-    if total & (total - 1) == 0:  # few lines for many generators, and never far from the truth after a kill
+        total = STREAMS.get(name, 0) + 1 if name else 0
+        if name:
+            STREAMS[name] = total
+    if name and total & (total - 1) == 0:  # few lines for many generators, and never far from the truth after a kill
         tell_streams()
     return int.from_bytes(_hash("%s|%s|%d" % (KEY, slot, n), bits), "big")
 
@@ -325,11 +328,11 @@ def _in_parent():
 
 def _in_child():
     """A fork is a process of its own: its own file, its own place, and its own numbers for what nobody seeded."""
-    global LOCK, SPAWN, KEY, FORKS, SPAWNS, FORKED, QUIET
+    global LOCK, SPAWN, KEY, FORKS, FORKED, QUIET
     try:
         LOCK, SPAWN = RLock(), RLock()
         KEY = "%s.f%d" % (KEY, PENDING.get(get_ident(), 0)) if SEED else ""
-        FORKS = SPAWNS = 0
+        FORKS = 0
         FORKED = True
         for kept in (PENDING, COUNTS, STREAMS):
             kept.clear()
@@ -350,7 +353,7 @@ def _in_child():
 
 def _hide(found):
     """Let `os.environ` show what it would without bis. Only its own copy is changed: the environment that children
-    inherit keeps all, and an explicit `env=` is completed on its way (`spawning`)."""
+    inherit keeps all, and an explicit `env=` is completed on its way (`_bis_spawn`)."""
     global PATH_SEEN
     CARRIED.update({name: value for name, value in found.items() if value and name != "BIS_KEY"})
     if "PYTHONHASHSEED" in os.environ:
@@ -367,98 +370,6 @@ def _hide(found):
     PATH_SEEN = os.environ.get("PYTHONPATH")
 
 
-def child_key():
-    global SPAWNS
-    with LOCK:
-        SPAWNS += 1
-        return "%s.s%d" % (KEY, SPAWNS)
-
-
-def publish(key):
-    """Set, in the environment that children inherit, what the next child finds."""
-    global PATH_SEEN
-    if SEED:
-        _putenv("BIS_KEY", key)
-    theirs = os.environ.get("PYTHONPATH")
-    if theirs != PATH_SEEN:
-        _putenv("PYTHONPATH", _python_path(theirs))
-        PATH_SEEN = theirs
-
-
-def completed(env, key):
-    """A copy of a mapping of variables with those of bis."""
-    env = {os.fsencode(name): os.fsencode(value) for name, value in env.items()}
-    theirs = env.get(b"PYTHONPATH")
-    env[b"PYTHONPATH"] = os.fsencode(_python_path(os.fsdecode(theirs) if theirs else ""))
-    for name, value in CARRIED.items():
-        if name != "PYTHONHASHSEED" or b"PYTHONHASHSEED" not in env:
-            env[os.fsencode(name)] = os.fsencode(value)
-    if SEED:
-        env[b"BIS_KEY"] = os.fsencode(key)
-    return env
-
-
-def _python_path(theirs):
-    entries = [entry for entry in (theirs or "").split(os.pathsep) if entry != HOOK] if theirs else []
-    return os.pathsep.join([HOOK, *entries])
-
-
-def spawning(inner):
-    """`_posixsubprocess.fork_exec`, the one door of subprocess, multiprocessing and loky, with a place for the child."""
-
-    def fork_exec(*args):
-        with SPAWN:
-            try:
-                key = child_key()
-                tell_exec(_first(args[1]), args[0], key)
-                if args[5] is None:
-                    publish(key)
-                else:
-                    env = dict(word.split(b"=", 1) for word in args[5] if b"=" in word)
-                    args = (*args[:5], [name + b"=" + value for name, value in completed(env, key).items()], *args[6:])
-            except Exception:
-                trouble()
-            return inner(*args)
-
-    return alike(fork_exec, inner)
-
-
-def _first(candidates):
-    """The first of the places on PATH where the program is."""
-    return next((place for place in candidates if os.access(place, os.X_OK)), candidates[0])
-
-
-def tell_exec(path, argv, key=None):
-    argv = [os.fspath(word) for word in argv]
-    line = {"e": "exec", "p": os.fspath(path), "argv": argv}
-    if key:
-        line["k"] = key
-    emit(line)
-    if mute(argv):
-        emit({"e": "mute", "p": os.fspath(path), "argv": argv})
-
-
-def mute(argv):
-    """Whether this command line starts a Python that reads neither PYTHONPATH nor sitecustomize."""
-    words = [os.fsdecode(word) for word in argv]
-    name = os.path.basename(words[0]) if words else ""
-    if not name.startswith(("python", "pypy")) or "-config" in name:
-        return False
-    words = iter(words[1:])
-    for word in words:
-        if word in ("-X", "-W"):
-            next(words, None)
-        elif not word.startswith("-") or word in ("-", "-c", "-m"):
-            return False
-        elif not word.startswith(("--", "-X", "-W")):
-            letters = word[1:].split("c")[0].split("m")[0]
-            if set(letters) & set("ISE"):
-                return True
-            if letters != word[1:]:
-                return False
-    return False
-
-
 def alike(wrapper, inner):
     """Give a wrapper the face of what it wraps: name, documentation, signature, and the name pickle looks up."""
     for name in ("__name__", "__qualname__", "__doc__", "__module__", "__text_signature__"):
@@ -471,36 +382,51 @@ def alike(wrapper, inner):
 
 
 def _wrap_os():
-    """The few functions of `os` that say something: a way out that skips `atexit`, randomness, and posix_spawn."""
+    """The few functions of `os` that say something: the ways to another program, the way out that skips `atexit`,
+    and randomness. Not an audit hook, which would be called for each `id()` as well."""
+    for name, make in (
+        ("_exit", _leaving),
+        ("execv", _by_spawn("replacing")),
+        ("execve", _by_spawn("replacing")),
+        ("system", _by_spawn("system")),
+        ("posix_spawn", _by_spawn("posix_spawn")),
+        ("posix_spawnp", _by_spawn("posix_spawn")),
+        ("urandom", _entropy),
+        ("getrandom", _entropy),
+    ):
+        inner = getattr(os, name, None)
+        if inner is not None:
+            wrapper = alike(make(inner), inner)
+            wrapper.__module__ = "os"  # where pickle finds it again
+            setattr(os, name, wrapper)
+            for group in (os.supports_fd, os.supports_dir_fd):
+                if inner in group:
+                    group.add(wrapper)
 
+
+def _leaving(inner):
     def _exit(status):
         finish()
-        leave(status)
+        inner(status)
 
-    leave = os._exit
-    os._exit = alike(_exit, leave)
-    os._exit.__module__ = "os"
-    for name in ("posix_spawn", "posix_spawnp"):
-        if hasattr(os, name):
-            setattr(os, name, _posix_spawn(getattr(os, name)))
-            getattr(os, name).__module__ = "os"
-    for name in ("urandom", "getrandom"):
-        if hasattr(os, name):
-            setattr(os, name, _entropy(getattr(os, name)))
-            getattr(os, name).__module__ = "os"
+    return _exit
 
 
-def _posix_spawn(inner):
-    def posix_spawn(path, argv, env, *args, **options):
-        try:
-            key = child_key()
-            tell_exec(path, argv, key)
-            env = completed(os.environ if env is None else env, key)
-        except Exception:
-            trouble()
-        return inner(path, argv, env, *args, **options)
+def _by_spawn(name):
+    """A wrapper that has `_bis_spawn` prepare the arguments."""
 
-    return alike(posix_spawn, inner)
+    def make(inner):
+        def call(*args, **options):
+            with SPAWN:
+                try:
+                    args, options = getattr(load("_bis_spawn"), name)(*args, **options)
+                except Exception:
+                    trouble()
+                return inner(*args, **options)
+
+        return call
+
+    return make
 
 
 def _entropy(inner):
@@ -511,64 +437,10 @@ def _entropy(inner):
             trouble()
         return inner(*args, **options)
 
-    return alike(urandom, inner)
+    return urandom
 
 
 # ------------------------------------------------------------------ being called
-
-
-def _audit(event, args):
-    call = HEARD.get(event)
-    if call is not None:
-        try:
-            call(*args)
-        except Exception:
-            trouble()
-
-
-def _on_exec(path, argv, env):
-    """This process becomes another program; no counter, as a search along PATH tries many."""
-    finish()
-    key = KEY + ".e"
-    once({"e": "exec", "p": os.fspath(path), "argv": [os.fspath(word) for word in argv], "k": key})
-    if mute(argv):
-        once({"e": "mute", "p": os.fspath(path), "argv": [os.fspath(word) for word in argv]})
-    if env is None or not hasattr(env, "items"):
-        publish(key)
-    elif env is os.environ:
-        os.environ._data.update(completed(env, key))
-    else:
-        as_bytes = any(isinstance(name, bytes) for name in env)
-        for name, value in completed(env, key).items():
-            env[name if as_bytes else os.fsdecode(name)] = value if as_bytes else os.fsdecode(value)
-
-
-def _on_system(command):
-    key = child_key()
-    tell_exec("/bin/sh", ["sh", "-c", command], key)
-    publish(key)
-
-
-def _on_connect(socket, address):
-    if isinstance(address, tuple):
-        kind = "udp" if getattr(socket, "type", 1) == 2 else "tcp"
-        host = "[%s]" % address[0] if ":" in str(address[0]) else address[0]
-        once({"e": "connect", "a": "%s:%s:%s" % (kind, host, address[1])})
-    elif isinstance(address, (str, bytes)):
-        once({"e": "connect", "a": "unix:" + spell(address)})
-
-
-def _on_lookup(host, *_):
-    if host:
-        once({"e": "name", "h": host})
-
-
-HEARD = {
-    "os.exec": _on_exec,
-    "os.system": _on_system,
-    "socket.connect": _on_connect,
-    "socket.getaddrinfo": _on_lookup,
-}
 
 
 class Finder:
@@ -637,8 +509,12 @@ def _after(name, module):
 def load(name):
     """A module of this folder, which is no longer on `sys.path`."""
     if name not in sys.modules:
-        spec = sys.modules["_frozen_importlib_external"].PathFinder.find_spec(name, [HOOK])
-        sys.modules["_frozen_importlib"]._load(spec)
+        chosen, sys.dont_write_bytecode = sys.dont_write_bytecode, False
+        try:
+            spec = sys.modules["_frozen_importlib_external"].PathFinder.find_spec(name, [HOOK])
+            sys.modules["_frozen_importlib"]._load(spec)
+        finally:
+            sys.dont_write_bytecode = chosen
     return sys.modules[name]
 
 

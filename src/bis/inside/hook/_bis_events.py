@@ -4,8 +4,24 @@ Sees what Python itself does, not what libraries in C do, nor other programs.
 """
 
 import os
+import sys
 
 import _bis_core as core
+
+
+def listen():
+    """From here on, until the process ends: an audit hook cannot be taken away."""
+    heard = HEARD.get
+
+    def audit(event, args):
+        call = heard(event)
+        if call is not None:
+            try:
+                call(*args)
+            except Exception:
+                core.trouble()
+
+    sys.addaudithook(audit)
 
 
 def _absolute(path, folder=None):

@@ -6,10 +6,18 @@ import sys
 import _bis_core as core
 
 
+KNOWN = {}
+"""Modules already looked at -> their versions, None for those without one."""
+
+NUMERIC = ("numpy", "torch", "tensorflow", "xgboost", "lightgbm", "sklearn")
+
+
 def facts():
-    """The newest state, as JSON."""
-    found = {"streams": dict(core.STREAMS), "modules": modules()}
-    if any(name in sys.modules for name in ("numpy", "torch", "tensorflow", "xgboost", "lightgbm")):
+    """The newest state, as JSON. A fork looks only when it has imported what its parent had not."""
+    found = {"streams": dict(core.STREAMS)}
+    before = len(KNOWN)
+    found["modules"] = modules()
+    if (not core.FORKED or len(KNOWN) > before) and any(name in sys.modules for name in NUMERIC):
         for name, look in (("pools", pools), ("simd", simd), ("torch", torch), ("tensorflow", tensorflow)):
             try:
                 found[name] = look()
@@ -21,17 +29,18 @@ def facts():
 def modules():
     """Top-level modules, not of the standard library, and their versions. Looks past a module's own `__getattr__`,
     which may import."""
-    versions = {}
     for name, module in list(sys.modules.items()):
-        if "." not in name and not name.startswith("_"):
+        if name not in KNOWN and "." not in name and not name.startswith("_"):
             try:
                 inner = object.__getattribute__(module, "__dict__")
             except AttributeError:
                 continue
+            if getattr(inner.get("__spec__"), "_initializing", False):
+                continue  # its version may be yet to come
             version = inner.get("__version__")
-            if type(version) is str and not _standard(inner.get("__file__")):
-                versions[name] = version
-    return versions
+            known = isinstance(version, str) and not _standard(inner.get("__file__"))
+            KNOWN[name] = str.__str__(version) if known else None  # torch's is a class of its own
+    return {name: KNOWN[name] for name in sorted(KNOWN) if KNOWN[name] is not None}
 
 
 STANDARD = os.path.dirname(os.__file__) + os.sep
@@ -59,19 +68,30 @@ def pools():
 
 
 def _mapped():
-    paths = set()
+    """Paths of the libraries in memory whose names tell of a thread pool."""
     with open("/proc/self/maps", "rb") as file:
-        for line in file:
-            at = line.find(b"/")
-            if at >= 0 and (b"blas" in line or b"omp" in line or b"mkl" in line or b"blis" in line):
-                paths.add(line[at:].rstrip(b"\n").decode("utf-8", "surrogateescape"))
+        maps = file.read()
+    paths = set()
+    for part in (b"blas", b"omp", b"mkl", b"blis"):
+        at = maps.find(part)
+        while at >= 0:
+            end = maps.find(b"\n", at)
+            line = maps[maps.rfind(b"\n", 0, at) + 1 : end]
+            if b".so" in line and b"/" in line:
+                paths.add(line[line.find(b"/") :].decode("utf-8", "surrogateescape"))
+            at = maps.find(part, end)
     return paths
+
+
+LIBRARIES = {}
 
 
 def _library(path):
     import ctypes
 
-    return ctypes.CDLL(path, mode=os.RTLD_NOLOAD | os.RTLD_LAZY)
+    if path not in LIBRARIES:
+        LIBRARIES[path] = ctypes.CDLL(path, mode=os.RTLD_NOLOAD | os.RTLD_LAZY)
+    return LIBRARIES[path]
 
 
 def _call(library, name, kind=None):
@@ -128,9 +148,15 @@ def simd():
     }
 
 
+def _whole(name):
+    """The module, unless it is not there or still being imported."""
+    module = sys.modules.get(name)
+    return None if module is None or getattr(module.__spec__, "_initializing", False) else module
+
+
 def torch():
-    module = sys.modules.get("torch")
-    if module is None or not hasattr(module, "get_num_threads"):
+    module = _whole("torch")
+    if module is None:
         return None
     found = {"threads": module.get_num_threads(), "interop": module.get_num_interop_threads()}
     try:
@@ -150,7 +176,7 @@ def torch():
 
 
 def tensorflow():
-    module = sys.modules.get("tensorflow")
+    module = _whole("tensorflow")
     if module is None:
         return None
     threading = module.config.threading

@@ -7,8 +7,19 @@ import _bis_core as core
 
 STANDARD = os.path.dirname(os.__file__) + os.sep
 FOLDER = os.getcwd() + os.sep
-PLUMBING = ("IPython", "ipykernel", "jupyter_client", "jupyter_core", "nbclient", "tornado", "traitlets", "zmq", "comm")
-"""What runs a notebook reads randomness for its messages; no result is made of it."""
+PLUMBING = (
+    "IPython",
+    "ipykernel",
+    "jupyter_client",
+    "nbclient",
+    "tornado",
+    "traitlets",
+    "zmq",
+    "comm",
+    "joblib",
+    "loky",
+)
+"""These read randomness for messages and names of temporary files; no result is made of it."""
 LIMIT = 64
 
 KINDS = {}
@@ -93,13 +104,28 @@ def entropy(frame):
     if frame is None or kind(frame) == "bis":
         return
     place = show(frame)
-    if kind(frame) == "library" and place.split(os.sep)[0] in PLUMBING:
+    if kind(frame) == "library" and (place.split(os.sep)[0] in PLUMBING or _importing(frame)):
         return
     line = "%s (%s)" % (label, place)
     core.once({"e": "entropy", "w": line})
     FOUND.add(line)
 
 
+def _importing(frame):
+    """Whether a library does this while it is imported: names of its own, which reach no result."""
+    while frame is not None and kind(frame) == "library":
+        if frame.f_code.co_name == "<module>":
+            return True
+        frame = frame.f_back
+    return False
+
+
 def caller(depth=2):
-    """The name of the module that called, for counters that one module's calls cannot shift for another."""
-    return sys._getframe(depth).f_globals.get("__name__") or ""
+    """The name of the module that called, and of its thread if that is not the main one: what one module or thread
+    does cannot shift the counters of another."""
+    module = sys._getframe(depth).f_globals.get("__name__") or ""
+    threading = sys.modules.get("threading")
+    if threading is None or threading.main_thread().ident == core.get_ident():
+        return module
+    thread = threading._active.get(core.get_ident())
+    return "%s#%s" % (module, thread.name) if thread is not None else module

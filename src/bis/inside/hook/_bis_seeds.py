@@ -1,4 +1,4 @@
-"""Seed what nobody seeded, right after it is imported. What the program seeds itself comes later, wins, and is noted."""
+"""Seed what nobody seeded, right after it is imported. What the program seeds itself is noted, and wins."""
 
 import os
 import sys
@@ -13,9 +13,13 @@ OWN = set()
 
 def after(name, module):
     """Called when a module of `core.WANTED` has just been imported (or imported again)."""
-    call = AFTER.get(name)
-    if call is not None:
-        call(module)
+    AFTER[name](module)
+    workers = sys.modules.get("_bis_workers")
+    if workers is not None and name in GLOBALS:
+        workers.remember(GLOBALS[name])
+
+
+GLOBALS = {"random": "random", "numpy.random.mtrand": "numpy", "torch": "torch"}
 
 
 def noticing(module, name, label, generator):
@@ -104,7 +108,10 @@ def _numpy_bits(module):
         if "numpy.random.mtrand" not in sys.modules or not READY:
             READY.add("numpy")
             return core.derive("numpy", "", bits)
-        return core.derive("numpy.generator", places.caller(), bits)
+        caller = places.caller()
+        if caller == "numpy.random._pickle":  # a copy, which gets its state from elsewhere
+            return core.derive("", caller, bits)
+        return core.derive("numpy.generator", caller, bits)
 
     module.randbits = core.alike(randbits, inner)
 
@@ -205,10 +212,29 @@ def _jax(module):
 
 
 def _processes(module):
-    module.fork_exec = core.spawning(module.fork_exec)
+    module.fork_exec = core.load("_bis_spawn").fork_exec(module.fork_exec)
     subprocess = sys.modules.get("subprocess")
     if hasattr(subprocess, "_fork_exec"):
         subprocess._fork_exec = module.fork_exec
+
+
+def _pool(kind, name):
+    return lambda module: core.load("_bis_workers").pool(module, name, kind)
+
+
+def _notebook(module):
+    """A kernel may be killed rather than ended: look after each cell."""
+    inner = module.InteractiveShell.init_events
+
+    def init_events(self):
+        inner(self)
+        self.events.register("post_run_cell", _after_cell)
+
+    module.InteractiveShell.init_events = core.alike(init_events, inner)
+
+
+def _after_cell(result):
+    core.finish()
 
 
 def _facts(module):
@@ -222,7 +248,6 @@ AFTER = {
     "numpy.random.mtrand": _numpy_global,
     "numpy.random._generator": _numpy_generators,
     "numpy": _facts,
-    "scipy.linalg": _facts,
     "sklearn": _facts,
     "xgboost": _facts,
     "lightgbm": _facts,
@@ -231,5 +256,11 @@ AFTER = {
     "tensorflow": _tensorflow,
     "polars": _polars,
     "jax.random": _jax,
+    "IPython.core.interactiveshell": _notebook,
+    "socket": lambda module: core.load("_bis_sockets").watch(module),
     "_posixsubprocess": _processes,
+    "multiprocessing.pool": _pool("multiprocessing.Pool", "worker"),
+    "concurrent.futures.process": _pool("ProcessPoolExecutor", "_process_worker"),
+    "loky.process_executor": _pool("loky", "_process_worker"),
+    "joblib.externals.loky.process_executor": _pool("loky", "_process_worker"),
 }
