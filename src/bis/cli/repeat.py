@@ -1,0 +1,158 @@
+"""`bis repeat`: do a run again and say whether it came out the same."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bis.cli.command import STATUSES, Door, RunReference, command, json_option
+from bis.errors import CannotRepeat, UsageError
+
+if TYPE_CHECKING:
+    from bis.acts.repeat import RepeatOptions
+    from bis.cli.render import Terminal
+    from bis.nouns.run import Run
+    from bis.nouns.verdict import Verdict
+
+WORSE = ("not repeatable", "different", "nothing observed", "equivalent", "identical")
+
+
+@command(
+    "repeat",
+    short_help="Run it again from the record and say whether it came out the same.",
+    statuses={
+        0: "the same: identical or equivalent (with --strict: identical), or nothing to compare",
+        1: "different (with --strict: not identical)",
+        3: STATUSES[3],
+        4: "an ingredient of the run cannot be had again here",
+        5: STATUSES[5],
+    },
+    examples=[
+        "bis repeat train-12",
+        "bis repeat @ --times 3 --strict",
+        "bis repeat train-12 --here",
+        "bis repeat train-12 --with environment=train-15",
+        "bis repeat train-12 --with data=new/ --tolerance 'val_*=1e-6'",
+    ],
+)
+@click.option("--times", type=click.IntRange(min=1), default=1, metavar="N", help="Repeat so many times.")
+@click.option("--here", is_flag=True, help="In the environment and conditions of now: shows drift.")
+@click.option(
+    "--with", "taken", multiple=True, metavar="PART=RUN|PATH", help="Take a part from another run, or a path."
+)
+@click.option("--into", type=click.Path(path_type=Path), metavar="DIR", help="Repeat in this new folder, and keep it.")
+@click.option("--keep", is_flag=True, help="Keep the folder it was repeated in.")
+@click.option("--strict", is_flag=True, help="Exit with 1 unless every output is identical.")
+@click.option("--python", default="", metavar="VERSION", help="Another version of Python than the recorded one.")
+@click.option("--tolerance", "tolerances", multiple=True, metavar="METRIC=REL", help="How far a metric may be off.")
+@click.option("--offline", is_flag=True, help="Install packages from caches only.")
+@json_option
+@click.argument("run", type=RunReference(), metavar="RUN")
+def repeat(
+    door: Door,
+    run: str,
+    times: int,
+    here: bool,
+    taken: tuple[str, ...],
+    into: Path | None,
+    keep: bool,
+    strict: bool,
+    python: str,
+    tolerances: tuple[str, ...],
+    offline: bool,
+    as_json: bool,
+) -> int:
+    """Restore code and data of RUN into an empty folder, rebuild its environment, give it the same seeds and
+    conditions, execute it, and compare parts, metrics and outputs with what was recorded.
+    """
+    from bis.acts.repeat import RepeatOptions
+
+    options = RepeatOptions(
+        times=times,
+        here=here,
+        taken=dict(_pair(text, "--with environment=RUN") for text in taken),
+        into=_empty(door.folder / into, times) if into else None,
+        keep=keep,
+        python=python,
+        tolerance=dict(_tolerance(text) for text in tolerances),
+        offline=offline,
+    )
+    found = door.find(run)
+    verdicts = _repeat(door, found, options, as_json)
+    worst = min((verdict.sameness for verdict in verdicts), key=WORSE.index)
+    if as_json:
+        same = all(verdict.same for verdict in verdicts)
+        door.terminal.json("bis.repeat/1", {"sameness": worst, "same": same, "verdicts": verdicts})
+    else:
+        _show(verdicts, found, door.terminal)
+    return exit_status(worst, strict)
+
+
+def exit_status(sameness: str, strict: bool) -> int:
+    if sameness == "not repeatable":
+        return 4
+    good = ("identical",) if strict else ("identical", "equivalent", "nothing observed")
+    return 0 if sameness in good else 1
+
+
+def _repeat(door: Door, run: Run, options: RepeatOptions, as_json: bool) -> list[Verdict]:
+    from bis.acts.repeat import repeat as act
+
+    try:
+        return act(run, door.home, variables=door.variables, options=options, progress=door.terminal.progress)
+    except CannotRepeat as error:
+        if as_json:
+            told = {"code": error.code, "what": error.what, "because": error.because, "hint": error.hint}
+            door.terminal.json("bis.repeat/1", {"sameness": "not repeatable", "same": False, "error": told})
+        raise
+    finally:
+        door.terminal.settle()
+
+
+def _show(verdicts: Sequence[Verdict], run: Run, terminal: Terminal) -> None:
+    """The page of each word that was spoken, once; for several repeats then a line each, and how many were the same."""
+    from bis.cli.page_verdict import closing, verdict_page
+    from bis.cli.text import count
+
+    lines: list[str] = []
+    told: set[str] = set()
+    for verdict in verdicts:
+        lines += (
+            verdict_page(verdict, run, terminal) if verdict.sameness not in told else [closing(verdict, run, terminal)]
+        )
+        told.add(verdict.sameness)
+    if len(verdicts) > 1:
+        same = sum(verdict.same for verdict in verdicts)
+        lines.append(f"{same} of {count(len(verdicts), 'repeat')} came out the same")
+    terminal.show(lines)
+
+
+# -- options -----------------------------------------------------------------------------------------------------
+
+
+def _pair(text: str, example: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise UsageError(f"{text!r} is not NAME=VALUE", hint=f"bis repeat RUN {example}")
+    return name, value
+
+
+def _tolerance(text: str) -> tuple[str, float]:
+    """`auc=1e-3` or `auc=0.1%`."""
+    name, value = _pair(text, "--tolerance auc=1e-3")
+    found = re.fullmatch(r"(\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+)(%?)", value)
+    if found is None:
+        raise UsageError(f"{value!r} is no relative tolerance", hint=f"bis repeat RUN --tolerance {name}=1e-3")
+    return name, float(found[1]) / (100 if found[2] else 1)
+
+
+def _empty(folder: Path, times: int) -> Path:
+    if times > 1:
+        raise UsageError("--into and --times exclude each other", hint=f"bis repeat RUN --into {folder}")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} is there already, and not empty", hint=f"bis repeat RUN --into {folder}-2")
+    return folder
