@@ -1,0 +1,217 @@
+"""A look at all that a store holds: is it whole, is anything missing, and what takes the room."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from bis.digest import Digest, readable, short
+from bis.errors import Damaged
+from bis.nouns.part import Finding
+from bis.nouns.run import RUN_SCHEMA, Run
+from bis.store import ObjectKind, packs
+from bis.store.local import LocalStore, digest_of
+from bis.store.packs import KINDS, SUFFIX, UNFINISHED, Item
+from bis.store.snapshot import read_tree
+from bis.store.trouble import shown
+
+Progress = Callable[[int, int], None]
+"""Called with bytes looked at so far, and in all."""
+
+
+class _Tagged(msgspec.Struct):
+    schema: str = ""
+
+
+class KindRoom(msgspec.Struct, frozen=True, kw_only=True):
+    """What all objects of one kind take."""
+
+    objects: int = 0
+    raw: int = 0
+    """Bytes of the content."""
+    stored: int = 0
+    """Bytes on disk."""
+
+
+class PackRoom(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    size: int
+    objects: int
+
+
+class Room(msgspec.Struct, frozen=True, kw_only=True):
+    """What takes the room in a store."""
+
+    size: int
+    """All bytes on disk, index and leftovers included."""
+    kinds: dict[ObjectKind, KindRoom]
+    packs: tuple[PackRoom, ...]
+    """The largest first."""
+    twice: int
+    """Bytes of objects that lie in more than one pack."""
+    unfinished: int
+    """Bytes of packs being written, or left behind by a killed writer (removed by the next that writes)."""
+
+
+def verify(store: LocalStore, progress: Progress | None = None) -> list[Finding]:
+    """Read everything and say what is wrong: each flipped bit, each pack cut short, each object that a record or a
+    tree names and that is not there. Damaged objects are forgotten by the index, so that putting them again helps."""
+    names = sorted(path.name for path in store.packs.iterdir() if path.name.endswith(SUFFIX))
+    total = sum((store.packs / name).stat().st_size for name in names)
+    findings: list[Finding] = []
+    whole: dict[ObjectKind, set[bytes]] = {kind: set() for kind in KINDS}
+    done = 0
+    for name in names:
+        done += _verify_pack(store, name, whole, findings)
+        if progress:
+            progress(done, total)
+    findings += _missing(store, whole)
+    findings += _strangers(store)
+    return findings
+
+
+def room(store: LocalStore) -> Room:
+    """Figures for `bis du`."""
+    index = store.index
+    index.catch_up(sure=True)
+    sizes = {path.name: path.stat().st_size for path in store.packs.iterdir()}
+    beside = sum(path.stat().st_size for path in store.path.iterdir() if path.is_file())
+    return Room(
+        size=sum(sizes.values()) + beside,
+        kinds={KINDS[kind - 1]: KindRoom(objects=n, raw=raw, stored=kept) for kind, n, raw, kept in index.by_kind()},
+        packs=tuple(PackRoom(name=name, size=size, objects=count) for name, size, count in index.by_pack()),
+        twice=index.twice(),
+        unfinished=sum(size for name, size in sizes.items() if name.startswith(UNFINISHED)),
+    )
+
+
+def _verify_pack(store: LocalStore, name: str, whole: dict[ObjectKind, set[bytes]], findings: list[Finding]) -> int:
+    """Look at every byte of a pack; returns how many there are."""
+    path = store.packs / name
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        findings.append(_damage(f"pack {name[:12]} cannot be opened: {error.strerror}", path))
+        return 0
+    try:
+        items = list(_items(fd, name, path, findings))
+        bad = [item for item in items if not _holds(fd, item)]
+        size = os.fstat(fd).st_size
+    except OSError as error:
+        findings.append(_damage(f"pack {name[:12]} cannot be read: {error.strerror}", path))
+        return 0
+    finally:
+        os.close(fd)
+    for item in bad:
+        kind = KINDS[item.kind - 1]
+        findings.append(_damage(f"{kind} {short(digest_of(item.digest))} is damaged in pack {name[:12]}", path))
+    store.index.forget(name, [item.digest for item in bad])
+    for item in set(items) - set(bad):
+        whole[KINDS[item.kind - 1]].add(item.digest)
+    return size
+
+
+def _items(fd: int, name: str, path: Path, findings: list[Finding]) -> Iterable[Item]:
+    """The objects that the pack says it has; when its list does not hold, those that can be found without it."""
+    listed = packs.list_items(fd)
+    if listed and packs.pack_name(listed[1]) == name:
+        return listed[0]
+    found = list(packs.scan(fd))
+    size = os.fstat(fd).st_size
+    findings.append(
+        _damage(
+            f"pack {name[:12]} ({size:,} bytes) is cut short or changed; {len(found)} objects of it are whole", path
+        )
+    )
+    return found
+
+
+def _holds(fd: int, item: Item) -> bool:
+    try:
+        return packs.seal_holds(fd, item) and sum(len(block) for block in packs.raw_blocks(fd, item)) == item.raw
+    except Damaged:
+        return False
+
+
+def _missing(store: LocalStore, whole: dict[ObjectKind, set[bytes]]) -> Iterator[Finding]:
+    """What records and trees name and no pack holds whole. Each tree is told of once, by the first run that has it."""
+    there = {digest_of(digest) for digests in whole.values() for digest in digests}
+    trees = {digest_of(digest) for digest in whole["tree"]}
+    seen: set[Digest] = set()
+    strange: list[Finding] = []
+    for digest in sorted(digest_of(raw) for raw in whole["record"]):
+        yield from _follow(store, _named_by_record(store, digest, strange), there, trees, seen)
+    yield from strange
+    for digest in sorted(trees - seen):
+        if digest not in seen:
+            yield from _follow(store, [(f"tree {short(digest)}", digest)], there, trees, seen)
+
+
+def _follow(
+    store: LocalStore,
+    named: Iterable[tuple[str, Digest]],
+    there: set[Digest],
+    trees: set[Digest],
+    seen: set[Digest],
+) -> Iterator[Finding]:
+    todo = list(named)
+    while todo:
+        where, digest = todo.pop()
+        if digest not in there:
+            text = f"{where} is missing: {digest} is in no pack, or only damaged"
+            hint = "copy the packs back from a backup, or record the same content again"
+            yield Finding(code="missing-object", text=text, hint=hint, blocks=True)
+        elif digest in trees and digest not in seen:
+            seen.add(digest)
+            try:
+                entries = read_tree(store, digest).entries
+            except Damaged as error:
+                yield Finding(code="strange-object", text=f"{where}: {error.what}", hint="bis verify", blocks=True)
+                continue
+            kept = [entry for entry in entries if entry.kind != "link" and entry.kept]
+            todo += [(f"{where}/{readable(entry.name)}", entry.digest) for entry in kept]
+
+
+def _named_by_record(store: LocalStore, digest: Digest, findings: list[Finding]) -> list[tuple[str, Digest]]:
+    """What a record says is in the store, each with words for it."""
+    data = store.get_bytes(digest)
+    try:
+        if msgspec.json.decode(data, type=_Tagged).schema != RUN_SCHEMA:
+            return []
+        run = msgspec.json.decode(data, type=Run, strict=False)
+    except msgspec.MsgspecError as error:
+        findings.append(
+            Finding(code="strange-object", text=f"record {short(digest)} cannot be read: {error}", blocks=True)
+        )
+        return []
+    parts = [(f"{kind} {role}", content) for kind, part in run.parts.items() for role, content in part.trees.items()]
+    outputs = [(f"output {output.path}", output.digest) for output in run.outputs if output.kept and not output.target]
+    others = [("usage", run.usage.samples), ("times of the output", run.lines)]
+    named = [*parts, *outputs, *others]
+    return [(f"run {run.name} ({run.id}): {readable(what)}", content) for what, content in named if content]
+
+
+def _strangers(store: LocalStore) -> Iterator[Finding]:
+    """What lies in the packs folder and is no pack."""
+    for path in sorted(store.packs.iterdir()):
+        if path.name.startswith(UNFINISHED):
+            text = (
+                f"{path.name} ({path.stat().st_size:,} bytes) is being written, or was left behind by a killed writer"
+            )
+            yield Finding(
+                code="unfinished-pack", text=text, hint="the next `bis run` removes it when its writer is gone"
+            )
+        elif not path.name.endswith(SUFFIX):
+            yield Finding(code="strange-file", text=f"{shown(path)} is no pack", hint=f"ls -la {shown(path)}")
+
+
+def _damage(text: str, path: Path) -> Finding:
+    return Finding(
+        code="damaged",
+        text=text,
+        hint=f"copy it back from a backup, or record the same again: {shown(path)}",
+        blocks=True,
+    )
