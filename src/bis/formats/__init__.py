@@ -53,6 +53,8 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds by which a time may lie outside the window of its run."""
     tolerance: float = 0.0
     """Relative difference up to which two numbers of a metric file are called equivalent; 0: none."""
+    name: str = ""
+    """Of the output that is compared; `registry.compare` fills it in."""
     depth: int = 0
     """How many containers this file lies in."""
 

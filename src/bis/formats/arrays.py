@@ -1,27 +1,22 @@
-"""Arrays: compared by type, shape and values, whatever the order in memory; and NumPy's `.npy` files."""
+"""Arrays: compared by type, shape and values, whatever the order in memory."""
 
 from __future__ import annotations
 
-import ast
 import math
-import mmap
 import struct
 import sys
 from array import array
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from bis.formats import Context, Unreadable
+from bis.formats import Unreadable
 from bis.formats.tally import Tally, plural, shown
-from bis.nouns.verdict import Comparison
 
 Buffer = bytes | bytearray | memoryview
 BLOCK = 1 << 16
 """Bytes that are looked at together; a block of equal bytes is not looked into."""
 NOISE = {2: 1e-2, 4: 1e-5, 8: 1e-9}
 """By bytes of a number: differences up to this fraction of the largest value touch only last digits."""
-MAGIC = b"\x93NUMPY"
 CODES = {"f4": "f", "f8": "d", "i1": "b", "i2": "h", "i4": "i", "i8": "q", "u1": "B", "u2": "H", "u4": "I", "u8": "Q"}
 CODES |= {"c8": "f", "c16": "d", "M8": "q", "m8": "q", "b1": "B"}
 
@@ -175,57 +170,3 @@ def _transposed(values: Any, shape: tuple[int, ...], whole: bool = False) -> Ite
         return
     for index in range(shape[0]):
         yield from _transposed(values[index :: shape[0]], shape[1:], whole)
-
-
-class Npy:
-    """NumPy's `.npy`. An array of objects holds a pickle, which is compared as one."""
-
-    name = "npy"
-
-    def recognises(self, name: str, head: bytes) -> bool:
-        return head.startswith(MAGIC)
-
-    def compare(self, before: Path, after: Path, context: Context) -> Comparison:
-        tally = Tally(context)
-        with before.open("rb") as old, after.open("rb") as new:
-            compare_arrays(read_npy(old), read_npy(new), tally, "")
-        return tally.settle(self.name, "the same array", "array")
-
-
-def read_npy(file: BinaryIO) -> Array:
-    """The array of an open `.npy` file, its data mapped and not read. Raises Unreadable for an array of objects."""
-    dtype, fortran, shape = npy_header(file)
-    if not isinstance(dtype, str) or "O" in dtype:
-        if "O" in str(dtype):
-            raise Unreadable("an array of Python objects")
-        dtype = str(dtype)
-    start = file.tell()
-    try:
-        mapped: Buffer = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))[start:]
-    except (OSError, ValueError):
-        mapped = file.read()
-    size = itemsize(dtype)
-    if size is not None:
-        if len(mapped) < size * math.prod(shape):
-            raise Unreadable(f"cut off: {len(mapped):,} bytes of {size * math.prod(shape):,}")
-        mapped = mapped[: size * math.prod(shape)]
-    return Array(dtype, shape, mapped, fortran)
-
-
-def npy_header(file: BinaryIO) -> tuple[Any, bool, tuple[int, ...]]:
-    """Type, order and shape; the file is left at the first value."""
-    start = file.read(8)
-    if len(start) < 8 or not start.startswith(MAGIC):
-        raise Unreadable("no NumPy header")
-    width = 2 if start[6] == 1 else 4
-    length = int.from_bytes(file.read(width), "little")
-    if length > 1 << 20:
-        raise Unreadable(f"a header of {length:,} bytes")
-    try:
-        header = ast.literal_eval(file.read(length).decode("utf-8" if start[6] > 2 else "latin-1"))
-        shape = tuple(int(number) for number in header["shape"])
-        if any(number < 0 for number in shape):
-            raise ValueError("a negative length")
-        return header["descr"], bool(header["fortran_order"]), shape
-    except (ValueError, SyntaxError, KeyError, TypeError) as error:
-        raise Unreadable(f"a damaged header ({error})") from None

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+
 from bis.formats import DEPTH, HEAD, Context, Format, Unreadable
-from bis.formats.arrays import Npy
+from bis.formats.archives import Tar, Zip, packed
 from bis.formats.binary import different, same_bytes
 from bis.formats.documents import JSON, JSON_LINES, TOML, YAML, MLmodel
 from bis.formats.images import Pillow, Png
+from bis.formats.masks import STRICT
+from bis.formats.npy import Npy
 from bis.formats.pickles import Pickle
 from bis.formats.tables import Table
 from bis.formats.text import Text
@@ -27,6 +31,7 @@ def compare(name: str, before: Path, after: Path, context: Context) -> Compariso
     """
     if same_bytes(before, after):
         return Comparison(same=True, level="bytes", why="the same bytes")
+    context = msgspec.structs.replace(context, name=name)
     head, other = _head(before), _head(after)
     reasons = []
     for format in FORMATS if context.depth <= DEPTH else ():
@@ -51,9 +56,26 @@ def _head(path: Path) -> bytes:
 CSV = Table("CSV", (".csv",), "")
 TSV = Table("TSV", (".tsv", ".tab"), "\t")
 
+DATA = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".yaml", ".yml", ".toml", ".xml", ".ini", ".cfg", ".arff", ".svm")
+"""Names of data: read as text, no duration in them is a measurement of bis' to set aside."""
+
 FORMATS: tuple[Format, ...] = (
-    *(Npy(), Png(), Pillow(), Pickle()),
-    *(MLmodel(), JSON, JSON_LINES, YAML, TOML, CSV, TSV),
+    Npy(),
+    Png(),
+    Pillow(),
+    Zip(compare, "npz", suffixes=(".npz",)),
+    Zip(compare),
+    *packed(compare),
+    Tar(compare),
+    Pickle(),
+    MLmodel(),
+    JSON,
+    JSON_LINES,
+    YAML,
+    TOML,
+    CSV,
+    TSV,
+    Text("data as text", STRICT, DATA),
     Text(),
 )
 """In the order in which they are asked: the more special first."""

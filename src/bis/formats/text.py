@@ -43,12 +43,13 @@ ABSOLUTE = re.compile(r"(?<![\w.])/[\w.+@~-]+(?:/[\w.+@~-]+)+")
 class Text:
     """Any text, masks of the given kinds allowed."""
 
-    def __init__(self, name: str = "text", kinds: frozenset[str] = LOG) -> None:
+    def __init__(self, name: str = "text", kinds: frozenset[str] = LOG, suffixes: tuple[str, ...] = ("",)) -> None:
         self.name = name
         self.kinds = kinds
+        self.suffixes = suffixes
 
     def recognises(self, name: str, head: bytes) -> bool:
-        return is_text(head)
+        return name.lower().endswith(self.suffixes) and is_text(head)
 
     def compare(self, before: Path, after: Path, context: Context) -> Comparison:
         with before.open("rb") as old, after.open("rb") as new:

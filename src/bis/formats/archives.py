@@ -1,0 +1,327 @@
+"""Archives and compressed files: member by member, each compared as what it is.
+
+Set aside: the times, owners and order of members, the way they are packed, and the name of the one folder that holds
+everything (PyTorch names it after the file). Nothing is ever unpacked outside of a scratch folder of its own, and
+never more than `UNPACKED` bytes.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import importlib
+import io
+import lzma
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import msgspec
+
+from bis.formats import MEMBERS, UNPACKED, Compare, Context, Unreadable
+from bis.formats.tally import Tally, plural, shown
+from bis.nouns.verdict import Comparison, Masked
+
+BLOCK = 1 << 20
+ZIP = (b"PK\3\4", b"PK\5\6")
+Opener = Callable[[Path], Any]
+"""Opens a packed file as a stream of what is in it."""
+
+
+class Member(NamedTuple):
+    """One thing in an archive. `what` is all that counts beside its content."""
+
+    size: int
+    what: str
+    open: Callable[[], Any]
+
+
+class Box(NamedTuple):
+    """An open archive: its members, and what to print for it."""
+
+    members: dict[str, Member]
+    root: str
+
+
+class Archive:
+    """Shared by Zip and Tar: compares two boxes of members."""
+
+    name = "archive"
+
+    def __init__(self, compare: Compare, ignored: dict[str, str] | None = None) -> None:
+        self.again = compare
+        self.ignored = ignored or {}
+        """Member -> rule that sets it aside."""
+
+    def compare_boxes(self, old: Box, new: Box, context: Context) -> Comparison:
+        tally = Tally(context)
+        if old.root != new.root:
+            tally.set_aside("name of the inner folder", old.root, new.root)
+        partner = self._partners(old, new, context, tally)
+        if list(old.members) != list(new.members):
+            tally.set_aside("order of members")
+        budget = Budget()
+        for name, other in partner.items():
+            self._member(name, old.members[name], new.members[other], context, tally, budget)
+        tally.set_aside("times and packing of members")
+        return tally.settle(self.name, f"the same {plural(len(partner), 'member')}", "member")
+
+    def _partners(self, old: Box, new: Box, context: Context, tally: Tally) -> dict[str, str]:
+        partner = {name: name for name in old.members if name in new.members}
+        for one, box, word in ((old, new, "first"), (new, old, "second")):
+            for name in one.members:
+                if name in box.members:
+                    continue
+                if rule := self.ignored.get(name):
+                    tally.set_aside(rule, name, "")
+                else:
+                    tally.differ(shown(name), f"only in the {word}")
+        return partner
+
+    def _member(self, name: str, old: Member, new: Member, context: Context, tally: Tally, budget: Budget) -> None:
+        if old.what != new.what:
+            tally.differ(shown(name), f"{old.what} -> {new.what}")
+        if same_member(old, new, budget):
+            return
+        if rule := self.ignored.get(name):
+            tally.set_aside(rule, name, name)
+            return
+        with unpacked(old, new, budget) as (before, after):
+            tally.take(self.again(name, before, after, context.inside()), shown(name))
+
+
+class Budget:
+    """How much may still be unpacked, so that a small file cannot fill the disk or the day."""
+
+    def __init__(self, left: int = UNPACKED) -> None:
+        self.left = left
+
+    def spend(self, count: int) -> None:
+        self.left -= count
+        if self.left < 0:
+            raise Unreadable(f"it unpacks to more than {UNPACKED >> 20:,} MiB")
+
+
+def same_member(old: Member, new: Member, budget: Budget) -> bool:
+    if old.size != new.size:
+        return False
+    with old.open() as first, new.open() as second:
+        while True:
+            one, other = first.read(BLOCK), second.read(BLOCK)
+            budget.spend(len(one))
+            if one != other:
+                return False
+            if not one:
+                return True
+
+
+@contextmanager
+def unpacked(old: Member, new: Member, budget: Budget) -> Iterator[tuple[Path, Path]]:
+    """Two members as files, which are gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="bis-compare-") as folder:
+        paths = Path(folder) / "before", Path(folder) / "after"
+        for member, path in zip((old, new), paths, strict=True):
+            _copy(member, path, budget)
+        yield paths
+
+
+def _copy(member: Member, path: Path, budget: Budget) -> None:
+    with member.open() as source, path.open("wb") as target:
+        while block := source.read(BLOCK):
+            budget.spend(len(block))
+            target.write(block)
+
+
+class Zip(Archive):
+    """zip, npz, PyTorch's pt2 and everything else that is a zip."""
+
+    def __init__(
+        self,
+        compare: Compare,
+        name: str = "zip",
+        ignored: dict[str, str] | None = None,
+        suffixes: tuple[str, ...] = ("",),
+    ) -> None:
+        super().__init__(compare, ignored)
+        self.name = name
+        self.suffixes = suffixes
+
+    def recognises(self, name: str, head: bytes) -> bool:
+        return head.startswith(ZIP) and name.lower().endswith(self.suffixes)
+
+    def compare(self, before: Path, after: Path, context: Context) -> Comparison:
+        with open_zip(before) as old, open_zip(after) as new:
+            return self.compare_boxes(zip_box(old), zip_box(new), context)
+
+
+@contextmanager
+def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
+    try:
+        box = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise Unreadable(f"a damaged zip ({error})") from None
+    with box:
+        if len(box.infolist()) > MEMBERS:
+            raise Unreadable(f"more than {MEMBERS:,} members")
+        yield box
+
+
+def zip_box(box: zipfile.ZipFile) -> Box:
+    """The members of a zip below the one folder that holds them all, if there is one."""
+    infos = [info for info in box.infolist() if not info.is_dir()]
+    names = [info.filename for info in infos]
+    roots = {name.partition("/")[0] for name in names if "/" in name}
+    root = roots.pop() if len(roots) == 1 and all("/" in name for name in names) else ""
+    members: dict[str, Member] = {}
+    for info in infos:
+        name = _free(info.filename[len(root) + 1 :] if root else info.filename, members)
+        mode = (info.external_attr >> 16) & 0o7777 if info.create_system == 3 else 0
+        members[name] = Member(info.file_size, f"mode {mode:o}" if mode else "", partial(box.open, info))
+    return Box(members, root)
+
+
+def _free(name: str, taken: dict[str, Member]) -> str:
+    while name in taken:
+        name += " (again)"
+    return name
+
+
+class Tar(Archive):
+    """tar; packed ones are unpacked by `Packed` first."""
+
+    name = "tar"
+
+    def recognises(self, name: str, head: bytes) -> bool:
+        return head[257:262] == b"ustar"
+
+    def compare(self, before: Path, after: Path, context: Context) -> Comparison:
+        try:
+            with tarfile.open(before, "r:") as old, tarfile.open(after, "r:") as new:
+                return self.compare_boxes(tar_box(old), tar_box(new), context)
+        except tarfile.TarError as error:
+            raise Unreadable(f"a damaged tar ({error})") from None
+
+
+def tar_box(box: tarfile.TarFile) -> Box:
+    members: dict[str, Member] = {}
+    for info in box:
+        if len(members) > MEMBERS:
+            raise Unreadable(f"more than {MEMBERS:,} members")
+        kind = info.type.decode("latin-1") if not info.isfile() else ""
+        what = f"mode {info.mode & 0o7777:o}" + (f", type {kind} {info.linkname}".rstrip() if kind else "")
+        members[_free(info.name, members)] = Member(
+            info.size if info.isfile() else 0, what, partial(_open_tar, box, info)
+        )
+    return Box(members, "")
+
+
+def _open_tar(box: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
+    return (box.extractfile(info) if info.isfile() else None) or io.BytesIO()
+
+
+class Packed:
+    """One file packed by gzip, bzip2, xz, zlib and the like: what is in it is compared as what it is."""
+
+    def __init__(
+        self, compare: Compare, name: str, starts: tuple[bytes, ...], suffixes: tuple[str, ...], opener: Opener
+    ) -> None:
+        self.again = compare
+        self.name = name
+        self.starts = starts
+        self.suffixes = suffixes
+        self.opener = opener
+
+    def recognises(self, name: str, head: bytes) -> bool:
+        return head.startswith(self.starts)
+
+    def compare(self, before: Path, after: Path, context: Context) -> Comparison:
+        old, new = (Member(-1, "", partial(self.opener, path)) for path in (before, after))
+        with tempfile.TemporaryDirectory(prefix="bis-compare-") as folder:
+            paths = Path(folder) / "before", Path(folder) / "after"
+            budget = Budget()
+            for member, path in zip((old, new), paths, strict=True):
+                _unpack(member, path, budget)
+            inner = self.again(self._inner_name(context.name), *paths, context.inside())
+        return _wrapped(inner, self.name, "the same content, packed otherwise")
+
+    def _inner_name(self, name: str) -> str:
+        for suffix in self.suffixes:
+            if name.lower().endswith(suffix):
+                return name[: -len(suffix)] + (".tar" if suffix.startswith(".t") else "")
+        return name
+
+
+def _unpack(member: Member, path: Path, budget: Budget) -> None:
+    try:
+        _copy(member, path, budget)
+    except OSError as error:
+        if error.errno:
+            raise
+        raise Unreadable(f"damaged ({error})") from None
+    except (EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
+        raise Unreadable(f"damaged ({error})") from None
+
+
+def _wrapped(inner: Comparison, name: str, ground: str) -> Comparison:
+    """What was found inside, said of the packed file."""
+    packing = (*inner.masked, Masked(rule="packing", count=1))
+    if inner.same and inner.level == "bytes":
+        return Comparison(same=True, level="meaning", format=name, why=ground, masked=packing)
+    return msgspec.structs.replace(inner, format=f"{name}, {inner.format}", masked=packing)
+
+
+class Inflating(io.RawIOBase):
+    """A zlib stream, read piece by piece."""
+
+    def __init__(self, path: Path) -> None:
+        self.file = path.open("rb")
+        self.unpacker = zlib.decompressobj()
+
+    def read(self, size: int = -1) -> bytes:
+        size = BLOCK if size is None or size < 0 else size
+        while not self.unpacker.eof:
+            data = self.unpacker.unconsumed_tail or self.file.read(BLOCK)
+            if not data:
+                raise EOFError("the stream is cut off")
+            if piece := self.unpacker.decompress(data, size):
+                return piece
+        return b""
+
+    def close(self) -> None:
+        self.file.close()
+        super().close()
+
+
+def _library(*names: str) -> Any:
+    for name in names:
+        try:
+            return importlib.import_module(name)
+        except ImportError:
+            continue
+    raise Unreadable(f"unpacking it needs {names[-1]}: pip install {names[-1].partition('.')[0]}")
+
+
+def _open_zstd(path: Path) -> Any:
+    return _library("compression.zstd", "backports.zstd").open(path)
+
+
+def _open_lz4(path: Path) -> Any:
+    return _library("lz4.frame").open(path)
+
+
+def packed(compare: Compare) -> tuple[Packed, ...]:
+    """One format for each way of packing a single file."""
+    return (
+        Packed(compare, "gzip", (b"\x1f\x8b",), (".gz", ".tgz"), gzip.open),
+        Packed(compare, "bzip2", (b"BZh",), (".bz2", ".tbz2"), bz2.open),
+        Packed(compare, "xz", (b"\xfd7zXZ", b"\x5d\0\0"), (".xz", ".lzma", ".txz"), lzma.open),
+        Packed(compare, "zstandard", (b"\x28\xb5\x2f\xfd",), (".zst", ".zstd"), _open_zstd),
+        Packed(compare, "lz4", (b"\x04\x22\x4d\x18",), (".lz4",), _open_lz4),
+        Packed(compare, "zlib", (b"x\x01", b"x\x5e", b"x\x9c", b"x\xda"), (".z",), Inflating),
+    )
