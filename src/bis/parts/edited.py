@@ -17,15 +17,15 @@ from typing import Literal
 
 import msgspec
 
-from bis.digest import digest_bytes, spell, unspell
+from bis.digest import digest_bytes, unspell
 from bis.nouns.trace import Access, Stat, Trace
-from bis.parts.installed import Installed, all_rows, write_quietly
+from bis.parts.installed import Installed, all_rows, sized_rows, write_quietly
 
 CACHED = re.compile(r"^(?P<folder>.*/)?__pycache__/(?P<stem>[^/]+)\.[^./]+(\.opt-[12])?\.pyc$")
 MACHINERY = frozenset(("_virtualenv.py", "_virtualenv.pth"))
 """Put into every environment by what makes environments."""
 FORMAT = 2
-RACY_NS = 2_000_000_000
+SLACK_NS = 1_000_000_000
 BLOCK = 1 << 20
 
 Why = Literal["edited", "foreign", "changed"]
@@ -223,22 +223,33 @@ def _matches(file: Path, told: str) -> bool:
 
 
 def damaged(site: str, packages: Iterable[Installed]) -> list[tuple[str, str]]:
-    """(distribution, path) of every file below `site` (spelled) that is missing or not what its RECORD says. Reads all
-    of them."""
+    """(distribution, path) of the files below `site` (spelled) that are missing or not what their RECORD says.
+
+    Made for an environment that was installed just now: what has its recorded size and was not written to after the
+    rest of its distribution was unpacked is taken for good, so that not every byte is read.
+    """
     folder = Path(unspell(site))
+    return [(package.name, path) for package in packages for path in _damaged_in(folder, package)]
+
+
+def _damaged_in(folder: Path, package: Installed) -> list[str]:
+    info = folder / unspell(package.info)
+    try:
+        record = (info / "RECORD").read_bytes()
+        unpacked = max(os.stat(info / name).st_mtime_ns for name in ("METADATA", "WHEEL"))
+    except OSError:
+        return []
     wrong = []
-    for package in packages:
-        try:
-            record = (folder / unspell(package.info) / "RECORD").read_bytes()
-        except OSError:
+    for path, told, size in sized_rows(record):
+        if not told or path.startswith(("../", "/")) or path.endswith(".pyc"):
             continue
-        for path, told in all_rows(record):
-            outside = path.startswith(("../", "/"))
-            if told and not outside and not path.endswith(".pyc") and not _matches(folder / unspell(path), told):
-                wrong.append((package.name, path))
+        file = folder / unspell(path)
+        try:
+            status = os.stat(file)
+        except OSError:
+            wrong.append(path)
+            continue
+        suspect = status.st_mtime_ns > unpacked + SLACK_NS
+        if (size and status.st_size != int(size)) or (suspect and not _matches(file, told)):
+            wrong.append(path)
     return wrong
-
-
-def relative_place(found: Edited) -> tuple[str, str]:
-    """Where the file lies: (path relative to its site folder, absolute path), spelled."""
-    return found.path, spell(os.path.join(unspell(found.site), unspell(found.path)))

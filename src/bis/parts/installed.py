@@ -344,11 +344,16 @@ def rows_of(record: bytes, info: str) -> Iterator[tuple[str, str]]:
 
 def all_rows(record: bytes) -> Iterator[tuple[str, str]]:
     """Every row of a RECORD as it is written: (path, spelled; hash)."""
+    return ((path, told) for path, told, _ in sized_rows(record))
+
+
+def sized_rows(record: bytes) -> Iterator[tuple[str, str, str]]:
+    """Every row of a RECORD: (path, spelled; hash; size, or empty)."""
     text = spell(record)
     quick = '"' not in text
     for row in (line.rsplit(",", 2) for line in text.splitlines()) if quick else csv.reader(text.splitlines()):
-        if len(row) >= 2 and row[0]:
-            yield (row[0].replace("\\", "/") if "\\" in row[0] else row[0]), row[1]
+        if len(row) >= 3 and row[0]:
+            yield (row[0].replace("\\", "/") if "\\" in row[0] else row[0]), row[1], row[2]
 
 
 def record_digest(rows: Sequence[tuple[str, str]], editable: bool = False) -> Digest:

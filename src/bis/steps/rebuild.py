@@ -44,7 +44,7 @@ from bis.store import Store
 from bis.store.snapshot import restore, snapshot, walk
 
 MARKER = "bis-environment.json"
-BUILDING = ".building-"
+BUILDING, NOTES = ".building-", ".installed"
 FIXED = frozenset(("system", "conda"))
 NAMED = 5
 
@@ -68,7 +68,7 @@ class Rebuilt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How many have exactly the recorded files."""
     sources: dict[str, str] = {}
     """Source folders of editable packages: where they were -> where they are now. Spelled."""
-    set: Digest = Digest("")
+    content: Digest = Digest("")
     """Of what is installed, to tell whether it is still that."""
     project: str = ""
     """The project's folder, when packages are installed from it: without it, the environment is of no use."""
@@ -221,7 +221,7 @@ def _alone(file: Path) -> Iterator[None]:
 def _ready(final: Path) -> Rebuilt | None:
     """The environment that is already there, if it is still what its marker says; a damaged one is put away."""
     noted = _marker(final)
-    if noted and (final / "bin" / "python").exists() and noted.set == _set_of(_site(final), final.parent / ".installed"):
+    if noted and (final / "bin" / "python").exists() and noted.content == _set_of(_site(final), final.parent / NOTES):
         return msgspec.structs.replace(_placed(noted, final), how="cached")
     if final.exists():
         final.rename(final.with_name(f"{BUILDING}{final.name}-damaged-{secrets.token_hex(4)}"))
@@ -327,24 +327,26 @@ def _places(
 
 def _build(order: Order, plan: Plan, store: Store) -> Rebuilt:
     """Install everything, then look at what was installed, and try again where it is not what was recorded."""
-    site = _site(order.room)
+    site, notes = _site(order.room), order.room / NOTES
     stored = {item.name for item in plan.packages if _is_stored(item, plan)}
     from_index = [item for item in plan.packages if item.name not in stored and item.origin not in FIXED]
     install(order, from_index)
     for again in (install_otherwise, install_from_address):
-        if wrong := _others(site, from_index):
+        if wrong := _others(site, from_index, notes):
             again(order, wrong)
-    broken = {name for name, _ in damaged(spell(os.fspath(site)), _here(site).values())}
+    broken = {name for name, _ in damaged(spell(os.fspath(site)), _here(site, notes).values())}
     if broken:
         install_afresh(order, [item for item in from_index if item.name in broken])
-        broken = {name for name, _ in damaged(spell(os.fspath(site)), _here(site).values())}
+        broken = {name for name, _ in damaged(spell(os.fspath(site)), _here(site, notes).values())}
     for item in plan.packages:
         if item.name in stored:
             _from_store(order, item, plan, site, store)
     if patched := plan.trees.get("patched"):
         patch(store, patched, site)
     (order.room / "requirements.txt").unlink(missing_ok=True)
-    return _examined(order, plan, site, broken)
+    answer = _examined(order, plan, site, notes, broken)
+    shutil.rmtree(notes, ignore_errors=True)
+    return answer
 
 
 def _is_stored(package: Installed, plan: Plan) -> bool:
@@ -372,15 +374,15 @@ def _from_store(order: Order, package: Installed, plan: Plan, site: Path, store:
         ) from error
 
 
-def _others(site: Path, packages: Sequence[Installed]) -> list[Installed]:
+def _others(site: Path, packages: Sequence[Installed], notes: Path) -> list[Installed]:
     """Packages that have the recorded version and other files."""
-    here = _here(site)
+    here = _here(site, notes)
     return [item for item in packages if item.name in here and here[item.name].record != item.record]
 
 
-def _examined(order: Order, plan: Plan, site: Path, broken: set[str]) -> Rebuilt:
+def _examined(order: Order, plan: Plan, site: Path, notes: Path, broken: set[str]) -> Rebuilt:
     """Compare what is there now with the record, package by package."""
-    here = _here(site)
+    here = _here(site, notes)
     fixed = [item.name for item in plan.packages if item.origin == "system"]
     proved = [item for item in plan.packages if item.name in here and here[item.name].record == item.record]
     wrong = [item for item in plan.packages if item not in proved and item.name not in fixed]
@@ -392,7 +394,7 @@ def _examined(order: Order, plan: Plan, site: Path, broken: set[str]) -> Rebuilt
         version=plan.python.version,
         packages=len(plan.packages),
         proved=len([item for item in proved if item.name not in broken]) + len(fixed),
-        set=_set_of(site),
+        content=_set_of(site, notes),
         project=plan.project,
         findings=tuple(_findings(plan, wrong, sorted(broken), fixed)),
     )
