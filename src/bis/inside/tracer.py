@@ -66,6 +66,7 @@ def main(control, start, guard, mode):
         alive.send(b"q")
         os.kill(child, signal.SIGKILL)
         return
+    sys.setrecursionlimit(12000)  # a path has up to 2048 names, each resolved within the next
     gc.disable()  # nothing here makes circles, and what is remembered only grows
     Tracer(control, alive, listener, page, child, order).run()
 

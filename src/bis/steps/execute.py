@@ -511,19 +511,24 @@ def _not_started(trouble: dict[str, Any], command: list[str], folder: Path, vari
     reason = os.strerror(number)
     if trouble["step"] == "folder":
         return NotFound(
-            f"the folder {readable(spell(str(folder)))} cannot be entered: {reason}", hint="bis run from a folder that is there", code=NO_FOLDER
+            f"the folder {readable(spell(str(folder)))} cannot be entered: {reason}",
+            hint="bis run from a folder that is there",
+            code=NO_FOLDER,
         )
     file = folder / command[0]
     if number in (errno.ENOENT, errno.ENOTDIR):
         if file.is_file() and "/" not in command[0]:
             return NotFound(
                 f"there is no command {shown} in PATH, but a file of that name",
-                hint=_how_to_run(command), code=NO_COMMAND,
+                hint=_how_to_run(command),
+                code=NO_COMMAND,
             )
         because = "" if "/" in command[0] else f"PATH is {variables.get('PATH', os.defpath)}"
         if "/" in command[0] and file.exists():
             because = "the file is there; what its first line names as interpreter is not"
-        return NotFound(f"there is no command {shown}", because=because, hint="bis run -- python SCRIPT", code=NO_COMMAND)
+        return NotFound(
+            f"there is no command {shown}", because=because, hint="bis run -- python SCRIPT", code=NO_COMMAND
+        )
     if number in (errno.EACCES, errno.ENOEXEC, errno.EISDIR, errno.ELIBBAD):
         return UsageError(f"{shown} cannot be executed: {reason}", hint=_how_to_run(command), code=CANNOT_EXECUTE)
     return Failure(f"{shown} could not be started: {reason}")
@@ -577,4 +582,3 @@ def _last_sign(scratch: Path, started_ns: int) -> int:
     """When something was written last."""
     times = [(scratch / name).stat().st_mtime_ns for name in ("stdout", "stderr", "trace") if (scratch / name).exists()]
     return max([started_ns, *times])
-

@@ -146,8 +146,9 @@ def start(mode: str = "auto") -> Tracer:
 def _send(channel: socket.socket, message: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
     data = json.dumps(message).encode() + b"\n"
     ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
-    sent = channel.sendmsg([data], ancillary)
-    channel.sendall(data[sent:])
+    with contextlib.suppress(BrokenPipeError):  # that the other side is gone is seen when its answer is missing
+        if rest := data[channel.sendmsg([data], ancillary) :]:
+            channel.sendall(rest)
 
 
 # Reading
@@ -291,4 +292,3 @@ def is_watched(scratch: Path) -> bool:
     except FileNotFoundError:
         return False
     return False
-
