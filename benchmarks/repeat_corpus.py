@@ -154,17 +154,17 @@ def planted(root: Path, variables: dict[str, str]) -> dict[str, Any]:
     scratch = root.parent / f"{root.name}.planted"
     shutil.rmtree(scratch, ignore_errors=True)
     restored = call(
-        [*BIS, "-C", str(root), "restore", "@{}".format("latest~1"), str(scratch / "run"), "--outputs", "--json"],
+        [*BIS, "-C", str(root), "restore", "@latest", str(scratch / "run"), "--outputs", "--json"],
         root,
         variables,
         120,
     )
     if restored.returncode != 0:
         return {"error": tail(restored.stderr)}
-    shown = call([*BIS, "-C", str(root), "show", "@latest~1", "--json"], root, variables, 60)
+    shown = call([*BIS, "-C", str(root), "show", "@latest", "--json"], root, variables, 60)
     files = {one["path"]: scratch / "run" / one["path"] for one in outputs_of(json.loads(shown.stdout))}
     for stream in ("stdout", "stderr"):
-        log = call([*BIS, "-C", str(root), "show", "@latest~1", f"--{stream}"], root, variables, 60)
+        log = call([*BIS, "-C", str(root), "show", "@latest", f"--{stream}"], root, variables, 60)
         files[f"<{stream}>"] = scratch / stream
         files[f"<{stream}>"].write_text(log.stdout)
     tried, missed = 0, []

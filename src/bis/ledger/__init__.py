@@ -71,7 +71,8 @@ class Ledger(Protocol):
         ...
 
     def find(self, reference: Reference) -> Run:
-        """Raises NotFound (with the nearest names) or UsageError (an ambiguous prefix, with the candidates)."""
+        """Raises NotFound (with the nearest names) or UsageError (an ambiguous prefix, with the candidates).
+        The newest run, and the one before, are never one that `bis repeat` made."""
         ...
 
     def runs(self, filter: str = "", order: Sequence[str] = (), limit: int | None = None) -> list[Run]:

@@ -209,15 +209,18 @@ class SqliteLedger:
         return [decode_verdict(unpack(content)) for (content,) in found]
 
     def find(self, reference: Reference) -> Run:
+        # Runs that a repeat made are found by id and name; "the newest" and "the one before" mean a person's runs.
         seq, started = self._base(reference)
         if not reference.back:
             return self._content(seq)
         earlier = self.database.ask(
-            "SELECT seq FROM runs WHERE (started, seq) < (?, ?) ORDER BY started DESC, seq DESC LIMIT 1 OFFSET ?",
+            "SELECT seq FROM runs WHERE (started, seq) < (?, ?) AND repeats = '' ORDER BY started DESC, seq DESC LIMIT 1 OFFSET ?",
             (started, seq, reference.back - 1),
         )
         if not earlier:
-            ((before,),) = self.database.ask("SELECT count(*) FROM runs WHERE (started, seq) < (?, ?)", (started, seq))
+            ((before,),) = self.database.ask(
+                "SELECT count(*) FROM runs WHERE (started, seq) < (?, ?) AND repeats = ''", (started, seq)
+            )
             raise NotFound(
                 f"{reference.text} is not there: only {before} runs lie before {reference.base or 'the newest'}",
                 hint="bis log",
@@ -230,7 +233,7 @@ class SqliteLedger:
         bound = (_micros(reference.moment),) if reference.moment else ()
         newest = "ORDER BY started DESC, seq DESC LIMIT 1"
         if not reference.base:
-            found = self.database.ask(f"SELECT seq, started FROM runs WHERE {by_then} {newest}", bound)
+            found = self.database.ask(f"SELECT seq, started FROM runs WHERE {by_then} AND repeats = '' {newest}", bound)
         else:
             found = self.database.ask(
                 f"SELECT seq, started FROM runs WHERE name = ? AND {by_then} {newest}", (reference.base, *bound)

@@ -164,7 +164,7 @@ def _part(leaves: list[Leaf], facts: dict[str, object], store: Store, findings: 
 
 def _summary(facts: dict[str, object], files: int) -> str:
     if facts["system"] == "none":
-        return f"{files} files, no version control"
+        return f"{files} file{'' if files == 1 else 's'}, no version control"
     words = [str(facts["revision"])[:7] or "no commit yet", str(facts["branch"])]
     dirty, untracked = len(facts["changed"]), len(facts["untracked"])  # type: ignore[arg-type]
     state = [f"{dirty} changed"] * bool(dirty) + [f"{untracked} untracked"] * bool(untracked)

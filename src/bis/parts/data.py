@@ -106,7 +106,7 @@ def _expected(scene: Scene) -> Iterator[Input]:
     for name in scene.remembered:
         place = scene.real(name if name.startswith("/") else spell(str(scene.project / unspell(name))))
         if place.is_file():
-            yield Input(name=name, place=place, how="remembered", read=False)
+            yield Input(name=name, place=place, how="remembered")
     top = scene.real(spell(str(scene.project)))
     for glob in scene.settings.data:
         found = sorted(top.glob(glob)) if not glob.startswith("/") else sorted(Path("/").glob(glob[1:]))

@@ -94,7 +94,7 @@ def capture(scene: Scene, store: Store, earlier: Part | None = None) -> Part:
     return Part(
         kind=KIND,
         digest=digest_value(identity),
-        summary=f"{told} values" if told else "none",
+        summary=f"{told} value{'' if told == 1 else 's'}" if told else "none",
         facts=facts,
         findings=tuple(findings),
     )

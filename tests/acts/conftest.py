@@ -1,0 +1,81 @@
+"""A user's project, and bis as the user has it: another program, on the PATH of nobody's environment."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from bis.nouns.run import Run
+from bis.settings import load_settings
+from bis.steps.home import Home, open_home
+
+Bis = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """An empty project in a home folder of its own."""
+    folder = tmp_path / "home" / "project"
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def variables(project: Path, tmp_path: Path) -> dict[str, str]:
+    """The environment of a shell in which the user works."""
+    kept = ("LANG", "LC_ALL", "TMPDIR", "UV_CACHE_DIR", "PIP_FIND_LINKS", "SSL_CERT_FILE", "HOME")
+    taken = {name: os.environ[name] for name in kept if name in os.environ}
+    # Environments are rebuilt from what uv has in its cache: that of the machine, not of this test's home.
+    cache = taken.get("UV_CACHE_DIR") or f"{os.environ.get('HOME', '/root')}/.cache/uv"
+    return {**taken, "HOME": str(project.parent), "UV_CACHE_DIR": cache, "PATH": "/usr/bin:/bin"}
+
+
+@pytest.fixture
+def bis(project: Path, variables: dict[str, str]) -> Bis:
+    """Call bis in the project: `bis("run", "--", "sh", "-c", "true")`; `python=` is first on its PATH."""
+
+    def call(
+        *words: str, python: Path | None = None, folder: Path = project, env: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        given = {**variables, **(env or {})}
+        if python is not None:
+            given["PATH"] = f"{python.parent}{os.pathsep}{given['PATH']}"
+        return subprocess.run(
+            [sys.executable, "-m", "bis", *words],
+            cwd=folder,
+            env=given,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+
+    return call
+
+
+@pytest.fixture
+def home(project: Path, variables: dict[str, str]) -> Callable[[], Home]:
+    """Open what bis has recorded of the project."""
+    return lambda: open_home(project, load_settings(project, variables), create=False)
+
+
+@pytest.fixture
+def last(home: Callable[[], Home]) -> Callable[[], Run]:
+    """The newest run."""
+    return lambda: home().ledger.runs(limit=1)[0]
+
+
+@pytest.fixture
+def verdict() -> Callable[[subprocess.CompletedProcess[str]], dict[str, object]]:
+    """The verdict that `bis repeat --json` printed."""
+
+    def read(done: subprocess.CompletedProcess[str]) -> dict[str, object]:
+        assert done.stdout, done.stderr
+        found = msgspec.json.decode(done.stdout)
+        return found["verdicts"][0]  # type: ignore[no-any-return]
+
+    return read

@@ -1,0 +1,203 @@
+"""`bis repeat` does a run again from its record alone, and never calls it the same when it is not."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+PYTHON = Path(sys.base_prefix) / "bin" / "python3"
+Bis = Callable[..., subprocess.CompletedProcess[str]]
+Verdict = Callable[[subprocess.CompletedProcess[str]], dict[str, object]]
+
+TRAINING = """
+import json, joblib, numpy as np, pandas as pd
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import train_test_split
+d = pd.read_csv("data.csv")
+a, b, c, e = train_test_split(d[["x", "y"]].values, d["z"].values)   # nobody seeded this
+model = LogisticRegression().fit(a, c)
+json.dump({"accuracy": model.score(b, e), "noise": float(np.random.rand())}, open("metrics.json", "w"))
+joblib.dump(model, "model.joblib")
+print("done", np.random.default_rng().random())
+"""
+
+
+def record(bis: Bis, project: Path, source: str, **more: object) -> None:
+    (project / "a.py").write_text(source)
+    done = bis("run", "--", "python3", "a.py", python=PYTHON, **more)
+    assert done.returncode == 0, done.stderr
+
+
+def forget_files(project: Path) -> None:
+    """Remove all that is not the record."""
+    for path in project.iterdir():
+        if path.name not in (".bis", "bis.toml"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def test_an_unseeded_training_repeats_identically_from_nothing_but_its_record(
+    bis: Bis, project: Path, training_python: Path, verdict: Verdict
+) -> None:
+    (project / "train.py").write_text(TRAINING)
+    rows = "\n".join(f"{i % 7},{i % 11},{int(i % 7 > i % 11)}" for i in range(200))
+    (project / "data.csv").write_text(f"x,y,z\n{rows}\n")
+    done = bis("run", "--", "python", "train.py", python=training_python)
+    assert done.returncode == 0, done.stderr
+    forget_files(project)
+    repeated = bis("repeat", "@", "--json", python=training_python)
+    found = verdict(repeated)
+    assert found["sameness"] == "identical", found
+    assert repeated.returncode == 0
+    assert {one["name"] for one in found["outputs"]} == {"<stdout>", "metrics.json", "model.joblib"}  # type: ignore[attr-defined]
+    assert found.get("leaks", []) == []
+
+
+def test_paths_are_the_original_ones(bis: Bis, project: Path, verdict: Verdict) -> None:
+    record(bis, project, "import os; print(os.getcwd(), __file__); open(os.path.abspath('x'), 'w').write(os.getcwd())")
+    assert verdict(bis("repeat", "@", "--json"))["sameness"] == "identical"
+
+
+@pytest.mark.parametrize(
+    ("source", "cause"),
+    [
+        ("import time; open('m.json', 'w').write('{\"t\": %r}' % time.time())", "clock"),
+        ("import uuid; open('names.txt', 'w').write('result ' + uuid.uuid4().hex[:7])", "randomness"),
+    ],
+)
+def test_what_cannot_repeat_is_different_and_names_its_cause(
+    bis: Bis, project: Path, verdict: Verdict, source: str, cause: str
+) -> None:
+    record(bis, project, source)
+    done = bis("repeat", "@", "--json")
+    found = verdict(done)
+    assert (found["sameness"], done.returncode) == ("different", 1), found
+    assert any(cause in named for named in found["causes"]), found  # type: ignore[attr-defined]
+
+
+def test_times_in_a_log_are_masked_and_the_rule_is_told(bis: Bis, project: Path, verdict: Verdict) -> None:
+    record(bis, project, "import datetime; print(datetime.datetime.now().isoformat(), 'loss 0.25')")
+    found = verdict(bis("repeat", "@", "--json"))
+    assert found["sameness"] == "equivalent", found
+    (log,) = [one for one in found["outputs"] if one["name"] == "<stdout>"]  # type: ignore[attr-defined]
+    assert log["masked"][0]["rule"] == "time"
+
+
+def test_a_run_that_shows_nothing_is_never_called_the_same(bis: Bis, project: Path, verdict: Verdict) -> None:
+    record(bis, project, "x = 1 + 1")
+    assert verdict(bis("repeat", "@", "--json"))["sameness"] == "nothing observed"
+    assert bis("repeat", "@", "--strict").returncode == 1
+
+
+def test_a_file_of_the_live_machine_is_a_leak(bis: Bis, project: Path, verdict: Verdict) -> None:
+    outside = project.parent / "counter.csv"
+    source = f"import os; p = {str(outside)!r}\n"
+    source += "if os.path.exists(p): open(p).read()\nelse: open(p, 'w').write('1')\nprint('done')"
+    record(bis, project, source)
+    found = verdict(bis("repeat", "@", "--json"))
+    assert found["leaks"] == [str(outside)]
+    assert found["sameness"] == "equivalent"
+
+
+def test_an_input_outside_the_project_comes_from_the_record(bis: Bis, project: Path, verdict: Verdict) -> None:
+    outside = project.parent / "inputs" / "x.csv"
+    outside.parent.mkdir()
+    outside.write_text("recorded")
+    record(bis, project, f"print(open({str(outside)!r}).read())")
+    outside.write_text("changed since")
+    assert verdict(bis("repeat", "@", "--json"))["sameness"] == "identical"
+    outside.unlink()
+    assert verdict(bis("repeat", "@", "--json"))["sameness"] == "identical"
+
+
+def test_an_input_by_reference_that_is_gone_cannot_be_repeated(bis: Bis, project: Path) -> None:
+    (project / "bis.toml").write_text("[limits]\ninput_file = 10\n")
+    (project / "x.csv").write_text("x" * 100)
+    record(bis, project, "print(len(open('x.csv').read()))")
+    (project / "x.csv").unlink()
+    done = bis("repeat", "@")
+    assert done.returncode == 4
+    assert "x.csv" in done.stderr
+    assert "help:" in done.stderr
+
+
+def test_a_credential_file_is_taken_from_where_it_lies_and_asked_for_when_gone(
+    bis: Bis, project: Path, verdict: Verdict
+) -> None:
+    (project / ".env").write_text("A=1")
+    record(bis, project, "print(len(open('.env').read()))")
+    assert verdict(bis("repeat", "@", "--json"))["sameness"] == "identical"
+    (project / ".env").unlink()
+    done = bis("repeat", "@")
+    assert done.returncode == 4
+    assert ".env" in done.stderr
+
+
+def test_a_part_may_be_taken_from_elsewhere(bis: Bis, project: Path, verdict: Verdict, tmp_path: Path) -> None:
+    (project / "x.csv").write_text("1")
+    record(bis, project, "print(int(open('x.csv').read()) * 2)")
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "x.csv").write_text("21")
+    found = verdict(bis("repeat", "@", "--with", f"data={other}", "--json"))
+    assert found["sameness"] == "different"
+    assert bis("show", "a-1-repeat", "--stdout").stdout == "42\n"
+
+
+def test_code_may_be_taken_from_another_run(bis: Bis, project: Path, verdict: Verdict) -> None:
+    record(bis, project, "print('old')")
+    record(bis, project, "print('new')")
+    found = verdict(bis("repeat", "@~1", "--with", "code=@", "--json"))
+    assert found["sameness"] == "different"
+    assert bis("show", "a-1-repeat", "--stdout").stdout == "new\n"
+
+
+def test_several_repeats_give_several_verdicts(bis: Bis, project: Path) -> None:
+    record(bis, project, "print(1)")
+    done = bis("repeat", "@", "--times", "2", "--json")
+    verdicts = msgspec.json.decode(done.stdout)["verdicts"]
+    assert [one["sameness"] for one in verdicts] == ["identical", "identical"]
+    assert len({one["again"] for one in verdicts}) == 2
+
+
+def test_a_failing_run_repeats_as_failing(bis: Bis, project: Path, verdict: Verdict) -> None:
+    (project / "a.py").write_text("print('x'); raise SystemExit(3)")
+    assert bis("run", "--", "python3", "a.py", python=PYTHON).returncode == 3
+    assert verdict(bis("repeat", "@", "--json"))["sameness"] == "identical"
+
+
+def test_the_recorded_variables_are_given_again(bis: Bis, project: Path, verdict: Verdict) -> None:
+    record(
+        bis,
+        project,
+        "import os; print(os.environ['TZ'], os.environ['OMP_NUM_THREADS'])",
+        env={"TZ": "Asia/Tokyo", "OMP_NUM_THREADS": "3"},
+    )
+    assert verdict(bis("repeat", "@", "--json"))["sameness"] == "identical"
+
+
+def test_with_a_partial_trace_nothing_is_called_identical(bis: Bis, project: Path, verdict: Verdict) -> None:
+    (project / "a.py").write_text("print(1)")
+    assert bis("run", "--trace", "audit", "--", "python3", "a.py", python=PYTHON).returncode == 0
+    found = verdict(bis("repeat", "@", "--json", env={"BIS_TRACE": "audit"}))
+    assert found["sameness"] == "equivalent"
+    assert found["not_compared"]
+
+
+def test_a_tolerance_is_applied_only_where_it_is_declared(bis: Bis, project: Path, verdict: Verdict) -> None:
+    source = "import time; open('metrics.json', 'w').write('{\"loss\": %r}' % (1 + time.time() % 1000 * 1e-9))"
+    record(bis, project, source)
+    assert verdict(bis("repeat", "@", "--json"))["sameness"] == "different"
+    found = verdict(bis("repeat", "@", "--tolerance", "loss=0.01", "--json"))
+    assert found["sameness"] == "equivalent", found
+
+
+def test_no_trace_of_a_repeat_is_left_on_disk(bis: Bis, project: Path, tmp_path: Path) -> None:
+    record(bis, project, "print(1)")
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    assert bis("repeat", "@", env={"TMPDIR": str(temporary)}).returncode == 0
+    assert list(temporary.iterdir()) == []
