@@ -204,8 +204,7 @@ def test_a_release_gives_the_collected_changes_a_version(tmp_path: Path, monkeyp
 
 
 def test_nothing_that_is_committed_names_a_machine_or_an_index() -> None:
-    """A checkout works anywhere: no path of somebody's machine, no address of a registry but in the code that reads
-    and writes such addresses for users."""
+    """A checkout works anywhere: no path of somebody's machine, no address of a registry."""
     machines = ("/work" + "/", "/root" + r"/\.", "/opt" + "/wheels", "/tmp" + "/w/")
     indexes = (f"{host}\\.org" for host in ("pypi", "pythonhosted", r"registry\.npmjs", r"deb\.debian"))
     forbidden = re.compile("|".join([*machines, *indexes]).encode())
@@ -213,5 +212,6 @@ def test_nothing_that_is_committed_names_a_machine_or_an_index() -> None:
         f"{path.relative_to(ROOT)}:{path.read_bytes()[: hit.start()].count(10) + 1}: {hit.group().decode()}"
         for path in tracked()
         for hit in forbidden.finditer(path.read_bytes())
+        if path != ROOT / "src/bis/parts/indexes.py"  # which knows the index that pip and uv ask by default
     ]
     assert not found

@@ -5,6 +5,7 @@ inside functions count as well: they may be lazy, never upward. This page is whe
 """
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -96,6 +97,7 @@ def _absolute(node: ast.ImportFrom, module: str, path: Path) -> str:
     return ".".join([*package, *filter(None, [node.module])])
 
 
+@functools.cache
 def all_imports() -> list[Import]:
     found = modules()
     known = frozenset(found)
