@@ -417,12 +417,11 @@ def _by_spawn(name):
 
     def make(inner):
         def call(*args, **options):
-            with SPAWN:
-                try:
-                    args, options = getattr(load("_bis_spawn"), name)(*args, **options)
-                except Exception:
-                    trouble()
-                return inner(*args, **options)
+            try:
+                args, options = getattr(load("_bis_spawn"), name)(*args, **options)
+            except Exception:
+                trouble()
+            return inner(*args, **options)
 
         return call
 

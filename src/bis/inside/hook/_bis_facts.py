@@ -5,7 +5,6 @@ import sys
 
 import _bis_core as core
 
-
 KNOWN = {}
 """Modules already looked at -> their versions, None for those without one."""
 

@@ -70,7 +70,7 @@ def _random(module):
     module.seed = module._inst.seed
     if core.SEED:
         module.seed()
-        os.register_at_fork(after_in_child=_random_in_child)
+        os.register_at_fork(after_in_child=_random_again)
 
 
 def _own_random(shared):
@@ -85,7 +85,7 @@ def _own_random(shared):
             places.seeded("random.Random", frame)
 
 
-def _random_in_child():
+def _random_again():
     """Runs after the module's own hook, which seeds a fork from the operating system, whatever the program had set."""
     module = sys.modules.get("random")
     if module is not None and core.SEED:
@@ -223,18 +223,32 @@ def _pool(kind, name):
 
 
 def _notebook(module):
-    """A kernel may be killed rather than ended: look after each cell."""
+    """A kernel starts its user's code from fresh streams: what IPython drew before depends on the state of the home
+    folder. And as a kernel may be killed rather than ended, what there is to say is said after each cell."""
     inner = module.InteractiveShell.init_events
+    started = []
+
+    def before_cell(info):
+        if not started:
+            started.append(True)
+            _afresh()
+
+    def after_cell(result):
+        core.finish()
 
     def init_events(self):
         inner(self)
-        self.events.register("post_run_cell", _after_cell)
+        self.events.register("pre_run_cell", before_cell)
+        self.events.register("post_run_cell", after_cell)
 
     module.InteractiveShell.init_events = core.alike(init_events, inner)
 
 
-def _after_cell(result):
-    core.finish()
+def _afresh():
+    if "random" in sys.modules and "random" not in OWN:
+        _random_again()
+    if "numpy.random.mtrand" in sys.modules:
+        _numpy_again()
 
 
 def _facts(module):

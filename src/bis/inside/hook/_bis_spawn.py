@@ -1,0 +1,136 @@
+"""What this process starts: each child is told its place in the tree of processes, and each start is reported.
+
+A child that inherits the environment finds it there, as `os.putenv` has put it; one that is given an environment of
+its own (`env=`) gets a completed copy: what the caller handed in is not touched.
+"""
+
+import os
+
+import _bis_core as core
+
+STARTED = 0
+OF = ""
+"""The process that `STARTED` counts for: a fork counts anew."""
+
+
+def key():
+    """The place of the next child."""
+    global STARTED, OF
+    with core.LOCK:
+        if core.KEY != OF:
+            STARTED, OF = 0, core.KEY
+        STARTED += 1
+        return "%s.s%d" % (core.KEY, STARTED)
+
+
+def publish(place):
+    """Set what the next child inherits."""
+    if core.SEED:
+        os.putenv("BIS_KEY", place)
+    theirs = os.environ.get("PYTHONPATH")
+    if theirs != core.PATH_SEEN:
+        os.putenv("PYTHONPATH", _python_path(theirs))
+        core.PATH_SEEN = theirs
+
+
+def completed(env, place):
+    """A copy of a mapping of variables with those of bis, in bytes."""
+    env = {os.fsencode(name): os.fsencode(value) for name, value in env.items()}
+    theirs = env.get(b"PYTHONPATH")
+    env[b"PYTHONPATH"] = os.fsencode(_python_path(os.fsdecode(theirs) if theirs else ""))
+    for name, value in core.CARRIED.items():
+        if name != "PYTHONHASHSEED" or b"PYTHONHASHSEED" not in env:
+            env[os.fsencode(name)] = os.fsencode(value)
+    if core.SEED:
+        env[b"BIS_KEY"] = os.fsencode(place)
+    return env
+
+
+def _python_path(theirs):
+    entries = [entry for entry in theirs.split(os.pathsep) if entry != core.HOOK] if theirs else []
+    return os.pathsep.join([core.HOOK, *entries])
+
+
+# ------------------------------------------------------------------ the doors
+
+
+def fork_exec(inner):
+    """`_posixsubprocess.fork_exec`, through which subprocess, multiprocessing and loky go."""
+
+    def fork_exec(*args):
+        with core.SPAWN:  # from setting the place to the fork, as threads share the environment
+            try:
+                args = _placed(args)
+            except Exception:
+                core.trouble()
+            return inner(*args)
+
+    return core.alike(fork_exec, inner)
+
+
+def _placed(args):
+    place = key()
+    tell(next((path for path in args[1] if os.access(path, os.X_OK)), args[1][0]), args[0], place)
+    if args[5] is None:
+        publish(place)
+        return args
+    env = dict(word.split(b"=", 1) for word in args[5] if b"=" in word)
+    words = [name + b"=" + value for name, value in completed(env, place).items()]
+    return (*args[:5], words, *args[6:])
+
+
+def posix_spawn(path, argv, env, *args, **options):
+    place = key()
+    tell(path, argv, place)
+    return (path, argv, completed(os.environ if env is None else env, place), *args), options
+
+
+def system(command):
+    place = key()
+    tell("/bin/sh", ["sh", "-c", command], place)
+    publish(place)
+    return (command,), {}
+
+
+def replacing(path, argv, env=None):
+    """This process becomes another program. Its place has no counter, as a search along PATH tries many."""
+    core.finish()
+    place = core.KEY + ".e"
+    if os.access(path, os.X_OK):
+        tell(path, argv, place)
+    if env is None:
+        publish(place)
+        return (path, argv), {}
+    return (path, argv, completed(env, place)), {}
+
+
+# ------------------------------------------------------------------ reports
+
+
+def tell(path, argv, place):
+    argv = [os.fspath(word) for word in argv]
+    path = os.fspath(path) if not isinstance(path, int) else "/proc/self/fd/%d" % path
+    core.emit({"e": "exec", "p": path, "argv": argv, "k": place})
+    if mute(argv):
+        core.emit({"e": "mute", "p": path, "argv": argv})
+
+
+def mute(argv):
+    """Whether this command line starts a Python that reads neither PYTHONPATH nor sitecustomize."""
+    words = [os.fsdecode(word) for word in argv]
+    name = os.path.basename(words[0]) if words else ""
+    if not name.startswith(("python", "pypy")) or name.endswith("-config"):
+        return False
+    words = iter(words[1:])
+    for word in words:
+        if word in ("-X", "-W"):
+            next(words, None)
+        elif not word.startswith("-") or word in ("-", "-c", "-m"):
+            return False
+        elif not word.startswith(("--", "-X", "-W")):
+            letters = word[1:].split("c")[0].split("m")[0]
+            if set(letters) & set("ISE"):
+                return True
+            if letters != word[1:]:
+                return False
+    return False
