@@ -1,13 +1,44 @@
 """Fixtures that every test may use."""
 
+import base64
+import hashlib
 import os
 import shutil
+import subprocess
 import sys
 import warnings
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from uv import find_uv_bin
+
+BACKEND = """
+import base64, hashlib, os, zipfile
+NAME, VERSION = "{name}", "{version}"
+
+def _wheel(directory, files):
+    info = f"{{NAME}}-{{VERSION}}.dist-info"
+    files[f"{{info}}/METADATA"] = f"Metadata-Version: 2.1\\nName: {{NAME}}\\nVersion: {{VERSION}}\\n"
+    files[f"{{info}}/WHEEL"] = "Wheel-Version: 1.0\\nGenerator: test\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n"
+    files[f"{{info}}/entry_points.txt"] = f"[console_scripts]\\n{{NAME}}-say = {{NAME}}:say\\n"
+    name = f"{{NAME}}-{{VERSION}}-py3-none-any.whl"
+    with zipfile.ZipFile(os.path.join(directory, name), "w") as archive:
+        rows = []
+        for path, text in files.items():
+            archive.writestr(path, text)
+            digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
+            rows.append(f"{{path}},sha256={{digest}},{{len(text.encode())}}\\n")
+        archive.writestr(f"{{info}}/RECORD", "".join(rows) + f"{{info}}/RECORD,,\\n")
+    return name
+
+def build_wheel(directory, settings=None, metadata=None):
+    return _wheel(directory, {{f"{{NAME}}/__init__.py": open(f"src/{{NAME}}/__init__.py").read()}})
+
+def build_editable(directory, settings=None, metadata=None):
+    return _wheel(directory, {{f"__editable__.{{NAME}}.pth": os.path.abspath("src") + "\\n"}})
+"""
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -52,6 +83,82 @@ def tool() -> Callable[[str], Path]:
         return Path(found)
 
     return find
+
+
+@pytest.fixture
+def make_wheel(tmp_path: Path) -> Callable[..., Path]:
+    """Write a wheel by hand into `tmp_path/wheels`: `make_wheel("tiny", "1.0", {"tiny.py": "x = 1"})`."""
+
+    def make(name: str, version: str, files: dict[str, str], *, folder: Path | None = None, **more: str) -> Path:
+        info = f"{name}-{version}.dist-info"
+        tag = more.pop("tag", "py3-none-any")
+        whole = {
+            **files,
+            f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+            f"{info}/WHEEL": f"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: {tag}\n",
+            **{f"{info}/{key}.txt": text for key, text in more.items()},
+        }
+        rows = []
+        path = (folder or tmp_path / "wheels") / f"{name}-{version}-{tag}.whl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with zipfile.ZipFile(path, "w") as archive:
+            for place, text in whole.items():
+                archive.writestr(place, text)
+                digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
+                rows.append(f"{place},sha256={digest},{len(text.encode())}\n")
+            archive.writestr(f"{info}/RECORD", "".join(rows) + f"{info}/RECORD,,\n")
+        return path
+
+    return make
+
+
+@pytest.fixture
+def uv_variables(tmp_path: Path) -> dict[str, str]:
+    """Environment variables with which uv and pip know no network and nothing of the person who runs the tests."""
+    home = tmp_path / "home"
+    home.mkdir(exist_ok=True)
+    return {
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(home),
+        "UV_CACHE_DIR": str(tmp_path / "uv-cache"),
+        "UV_NO_CONFIG": "1",
+        "UV_NO_INDEX": "1",
+        "UV_FIND_LINKS": str(tmp_path / "wheels"),
+        "PIP_CONFIG_FILE": os.devnull,
+    }
+
+
+@pytest.fixture
+def make_environment(tmp_path: Path, uv_variables: dict[str, str]) -> Callable[..., Path]:
+    """Make a virtual environment with uv and install into it, from `tmp_path/wheels` only; its interpreter."""
+
+    def make(prefix: Path, *what: str | Path) -> Path:
+        (tmp_path / "wheels").mkdir(exist_ok=True)
+        uv = [str(find_uv_bin())]
+        made = [*uv, "venv", "--quiet", "--no-project", "--allow-existing", "-p", os.path.realpath(sys.executable)]
+        subprocess.run([*made, str(prefix)], env=uv_variables, check=True, timeout=60)
+        if what:
+            install = [*uv, "pip", "install", "--quiet", "--no-deps", "--offline", "-p", str(prefix / "bin" / "python")]
+            subprocess.run([*install, *map(str, what)], env=uv_variables, check=True, timeout=60)
+        return prefix / "bin" / "python"
+
+    return make
+
+
+@pytest.fixture
+def make_source() -> Callable[..., Path]:
+    """Write a package's source tree with a build backend of its own, so that installing it needs nothing else."""
+
+    def make(folder: Path, name: str, version: str = "1.0") -> Path:
+        (folder / "src" / name).mkdir(parents=True)
+        (folder / "src" / name / "__init__.py").write_text("VALUE = 1\n")
+        (folder / "backend.py").write_text(BACKEND.format(name=name, version=version))
+        told = 'requires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+        project = f'[project]\nname = "{name}"\nversion = "{version}"\n'
+        (folder / "pyproject.toml").write_text(f"[build-system]\n{told}{project}")
+        return folder
+
+    return make
 
 
 def pytest_report_header() -> str:
