@@ -21,52 +21,27 @@ import stat
 import struct
 import sys
 
+from channel import KEEPING, UNSEEN
+from sight import HERE, Sight, interpreter_of, kind_of_socket, parent_of
+
 ACCESS_MODE, CREATE, EXCLUSIVE, TRUNCATE = 0o3, 0o100, 0o200, 0o1000
-NO_FOLLOW, PATH_ONLY, UNNAMED = 0o400000, 0o10000000, 0o20000000
-EMPTY_PATH, REMOVE_FOLDER, EXCHANGE, FOLLOW = 0x1000, 0x200, 2, 0x400
-CHANGING = 0o3 | CREATE | TRUNCATE
+NO_FOLLOW, PATH_ONLY, UNNAMED = getattr(os, "O_NOFOLLOW", 0), 0o10000000, 0o20000000
+CHANGING = ACCESS_MODE | CREATE | TRUNCATE
 BY_PROCESS = (b"/proc/", b"/dev/")
 """Where a name may mean another thing to each process."""
 ODD_NAMES = (b"/", b"/.", b"/..")
 MOST_PENDING = 4096
-HERE = 0xFFFFFF9C  # AT_FDCWD as an unsigned int
-FICLONE = 0x40049409
-ADDRESS = (1 << 56) - 1
-READ_AT_ONCE = 512
 MOST_PROCESSES = 20000
-MOST_ARGUMENTS = 1 << 17
-MOST_LINKS = 40
 LARGE = 1 << 20
-PROC = (b"/proc/self", b"/proc/thread-self")
-
-# In the page that the tracer shares with the guard.
-KEEPING, UNSEEN = 1024, 1025
+FICLONE = 0x40049409
 
 
-class NoName(Exception):
-    """A call names nothing: it will fail, or means something without a path."""
-
-
-class View:
-    """The file system as some of the processes see it: a root folder in a mount namespace."""
-
-    def __init__(self, own, root):
-        self.own = own
-        self.prefix = b"" if own else b"/proc/self/fd/%d" % root
-        """What the tracer puts before a path to find it."""
-        self.folders = {}
-        """Folder as named -> its real path; `/` is empty."""
-        self.letters = {}
-        """Real path -> what was done to it."""
-        self.reads = set()
-        """Paths as named whose reading is noted, or will be: nothing new is learned from them."""
-
-
-class Recorder:
+class Recorder(Sight):
     """Takes what processes ask of the kernel and writes what is new about it. One thread only."""
 
     def __init__(self, order, target, page):
         """`order`: roots, scratch, preimage_limit, command (None: record from the start), no_privileges."""
+        Sight.__init__(self)
         self.roots = tuple(os.fsencode(root).rstrip(b"/") for root in order["roots"])
         self.below = tuple(root + b"/" for root in self.roots)
         self.scratch = os.fsencode(order["scratch"])
@@ -78,9 +53,6 @@ class Recorder:
         self.target = target
         self.page = page
         self.lines = []
-        self.processes = {}
-        """Thread id -> (descriptor of its memory, its view); forgotten at each tick, as ids come back."""
-        self.views = {}
         self.pending = []
         """Openings for reading that are still to be looked at: (pid, view, path as named, flags)."""
         self.preimages = 0
@@ -89,16 +61,19 @@ class Recorder:
         self.said = set()
         self.unresolved = 0
         self.program_count = 0
-        self.home = _namespace(b"self")
 
     # What is kept on disk
 
     def flush(self):
+        """What cannot be written now, for want of room, is tried again later."""
         self.settle()
-        lines, self.lines = self.lines, []
-        data = b"".join(lines)
-        while data:
-            data = data[os.write(self.target, data) :]
+        data = b"".join(self.lines)
+        self.lines.clear()
+        try:
+            while data:
+                data = data[os.write(self.target, data) :]
+        except OSError:
+            self.lines.append(data)
 
     def note(self, text):
         if text not in self.said:
@@ -121,143 +96,6 @@ class Recorder:
             self.note("%d openings could not be attributed to a path" % self.unresolved)
         self.lines.append(b"E " + json.dumps(facts).encode() + b"\0")
         self.flush()
-
-    # Processes
-
-    def attach(self, pid):
-        memory = os.open(b"/proc/%d/mem" % pid, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            space = _namespace(b"%d" % pid)
-            view = self.views.get(space)
-            if view is None:
-                root = os.open(b"/proc/%d/root" % pid, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-                view = self.views[space] = View(space == self.home, root)
-        except OSError:
-            os.close(memory)
-            raise
-        if len(self.processes) > 200:
-            self.forget_all()
-        self.processes[pid] = found = (memory, view)
-        return found
-
-    def forget(self, pid):
-        known = self.processes.pop(pid, None)
-        if known:
-            os.close(known[0])
-
-    def forget_all(self):
-        for memory, _view in self.processes.values():
-            os.close(memory)
-        self.processes.clear()
-
-    def read(self, pid, address, size):
-        """Up to `size` bytes of a process; empty where there is nothing."""
-        address &= ADDRESS
-        for _attempt in range(2):
-            memory = (self.processes.get(pid) or self.attach(pid))[0]
-            try:
-                data = os.pread(memory, size, address)
-            except OSError as error:
-                if error.errno != errno.EIO:
-                    raise
-                data = b""
-            if data:
-                return data
-            # The memory that is open may be of a program that has been replaced since.
-            self.forget(pid)
-        return b""
-
-    def text(self, pid, address, most=4096):
-        """The string at an address."""
-        data = b""
-        while len(data) < most:
-            piece = self.read(pid, address + len(data), READ_AT_ONCE)
-            end = piece.find(b"\0")
-            if end >= 0:
-                return data + piece[:end]
-            if not piece:
-                raise NoName(data)
-            data += piece
-        return data
-
-    # Paths
-
-    def absolute(self, pid, folder, raw):
-        """A path as a process named it, made absolute; None when it cannot be named."""
-        if raw.startswith(b"/"):
-            return raw
-        folder &= 0xFFFFFFFF
-        link = b"/proc/%d/cwd" % pid if folder == HERE else b"/proc/%d/fd/%d" % (pid, folder)
-        base = os.readlink(link)
-        if not base.startswith(b"/"):
-            return None
-        view = (self.processes.get(pid) or self.attach(pid))[1]
-        if not view.own:
-            root = os.readlink(b"/proc/%d/root" % pid)
-            if root != b"/" and base.startswith(root):
-                base = base[len(root) :] or b"/"
-        return base + b"/" + raw if raw else base
-
-    def real_folder(self, view, pid, path, links=0):
-        """A folder's path without `.`, `..` and links. The root is empty."""
-        known = view.folders.get(path)
-        if known is not None:
-            return known
-        head, _slash, name = path.rpartition(b"/")
-        if not path or path == b"/":
-            return b""
-        parent = self.real_folder(view, pid, head, links)
-        if name in (b"", b"."):
-            return parent
-        if name == b"..":
-            return parent.rpartition(b"/")[0]
-        here = parent + b"/" + name
-        if here in PROC:
-            return b"/proc/%d" % pid
-        try:
-            target = os.readlink(self.outside(view, here))
-        except OSError as error:
-            if error.errno == errno.EINVAL and not here.startswith(b"/proc/"):
-                view.folders[path] = here
-            return here
-        if links >= MOST_LINKS:
-            return here
-        found = self.real_folder(view, pid, target if target[:1] == b"/" else parent + b"/" + target, links + 1)
-        if not here.startswith(b"/proc/"):
-            view.folders[path] = found
-        return found
-
-    def outside(self, view, path):
-        """Where the tracer finds a path of a process."""
-        return path if view.own or path.startswith(b"/proc/") else view.prefix + path
-
-    def real_path(self, view, pid, path):
-        """The path with its folder resolved: the last name may be a link."""
-        head, _slash, name = path.rpartition(b"/")
-        if name in (b"", b".", b".."):
-            return self.real_folder(view, pid, path) or b"/"
-        return self.real_folder(view, pid, head) + b"/" + name
-
-    def chain(self, view, pid, path, follow=True):
-        """[(real path, stat or None), …]: the file, and before it the links that led there. Empty for what has no
-        name of its own (a pipe behind /dev/stdin)."""
-        found = []
-        for _step in range(MOST_LINKS):
-            path = self.real_path(view, pid, path)
-            try:
-                status = os.lstat(self.outside(view, path))
-            except OSError:
-                status = None
-            linked = status is not None and stat.S_ISLNK(status.st_mode)
-            if not path.startswith(b"/proc/") or not linked:
-                found.append((path, status))
-            if not linked or not follow:
-                return found
-            target = os.readlink(self.outside(view, path))
-            if path.startswith(b"/proc/") and (target[:1] != b"/" or target.endswith(b" (deleted)")):
-                return []
-            path = target if target[:1] == b"/" else path.rpartition(b"/")[0] + b"/" + target
-        return found
 
     # Writing down
 
@@ -344,11 +182,12 @@ class Recorder:
         at once, which costs a third; but before anything changes by what a process does."""
         if flags & CHANGING or path.startswith(BY_PROCESS):
             self.settle()
-            return self.opened(pid, view, path, flags)
-        view.reads.add(path)
-        self.pending.append((pid, view, path, flags))
-        if len(self.pending) > MOST_PENDING:
-            self.settle()
+            self.opened(pid, view, path, flags)
+        else:
+            view.reads.add(path)
+            self.pending.append((pid, view, path, flags))
+            if len(self.pending) > MOST_PENDING:
+                self.settle()
 
     def settle(self):
         """Look at the files that are being read."""
@@ -373,8 +212,7 @@ class Recorder:
             return False
         view.letters[path] = "r"
         self.lines.append(
-            b"A r %d,%d,%d,%d - %b\0"
-            % (status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns, path)
+            b"A r %d,%d,%d,%d - %b\0" % (status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns, path)
         )
         return True
 
@@ -402,14 +240,12 @@ class Recorder:
             self.add(view, pid, real, letters, status, self.keep(view, pid, real, status))
 
     def opened_absent(self, pid, view, path, flags):
-        if not flags & CREATE:
-            return self.absent(view, pid, path)
-        try:
-            os.lstat(self.outside(view, path.rpartition(b"/")[0] or b"/"))
-        except OSError:
-            return self.absent(view, pid, path)
-        mode = flags & ACCESS_MODE
-        self.add(view, pid, path, "c" if mode == 0 else "cw" if mode == 1 else "cwr")
+        folder = path.rpartition(b"/")[0] or b"/"
+        if flags & CREATE and self.status(view, folder):
+            mode = flags & ACCESS_MODE
+            self.add(view, pid, path, "c" if mode == 0 else "cw" if mode == 1 else "cwr")
+        else:
+            self.absent(view, pid, path)
 
     def truncated(self, pid, view, path):
         self.will_open(pid, view, path, 1 | TRUNCATE)
@@ -417,27 +253,21 @@ class Recorder:
     def removed(self, pid, view, path):
         self.settle()
         path = self.real_path(view, pid, path)
-        try:
-            status = os.lstat(self.outside(view, path))
-        except OSError:
-            return self.absent(view, pid, path)
-        if stat.S_ISDIR(status.st_mode):
-            return
-        if stat.S_ISLNK(status.st_mode):
-            self.unsettle()
-        self.add(view, pid, path, "d", status, self.keep(view, pid, path, status, True))
+        status = self.status(view, path)
+        if status is None:
+            self.absent(view, pid, path)
+        elif not stat.S_ISDIR(status.st_mode):
+            if stat.S_ISLNK(status.st_mode):
+                self.unsettle()
+            self.add(view, pid, path, "d", status, self.keep(view, pid, path, status, True))
 
     def renamed(self, pid, view, source, target, exchange=False):
         self.settle()
         source, target = self.real_path(view, pid, source), self.real_path(view, pid, target)
-        try:
-            status = os.lstat(self.outside(view, source))
-        except OSError:
-            return self.absent(view, pid, source)
-        try:
-            replaced = os.lstat(self.outside(view, target))
-        except OSError:
-            replaced = None
+        status, replaced = self.status(view, source), self.status(view, target)
+        if status is None:
+            self.absent(view, pid, source)
+            return
         if not stat.S_ISREG(status.st_mode):
             self.unsettle()
         kept = self.keep(view, pid, source, status)
@@ -454,17 +284,18 @@ class Recorder:
         target = self.real_path(view, pid, target)
         chain = self.chain(view, pid, source, follow)
         if chain and chain[-1][1] is None:
-            return self.absent(view, pid, chain[-1][0])
+            self.absent(view, pid, chain[-1][0])
+            return
         if chain:
             self.add(view, pid, chain[-1][0], "r", chain[-1][1])
-        if not os.path.lexists(self.outside(view, target)):
+        if not self.status(view, target):
             self.add(view, pid, target, "cn")
 
     def symlinked(self, pid, view, path):
         self.settle()
         path = self.real_path(view, pid, path)
         self.unsettle()
-        if not os.path.lexists(self.outside(view, path)):
+        if not self.status(view, path):
             self.add(view, pid, path, "cw")
 
     def unsettle(self):
@@ -488,7 +319,7 @@ class Recorder:
             return begins
         self.program_count += 1
         self.lines.append(b"P " + json.dumps({
-            "pid": pid, "parent": _parent(pid),
+            "pid": pid, "parent": parent_of(pid),
             "executable": os.fsdecode(real), "argv": [os.fsdecode(word) for word in argv],
         }).encode() + b"\0")  # fmt: skip
         return begins
@@ -500,7 +331,8 @@ class Recorder:
             return path
         real, status = chain[-1]
         if status is None:
-            return self.absent(view, pid, real)
+            self.absent(view, pid, real)
+            return None
         if not stat.S_ISREG(status.st_mode) or not status.st_mode & 0o111:
             return None
         for link, _status in chain:
@@ -509,27 +341,10 @@ class Recorder:
             self.note("%s was executed without the privileges it asks for (set-user-id)" % _shown(real))
         if (real, id(view)) not in self.executed_files and depth < 5:
             self.executed_files.add((real, id(view)))
-            interpreter = _interpreter(self.outside(view, real))
+            interpreter = interpreter_of(self.outside(view, real))
             if interpreter:
                 self.program(pid, view, self.absolute(pid, HERE, interpreter) or interpreter, depth + 1)
         return real
-
-    def arguments(self, pid, address, width):
-        """The argv of an exec."""
-        address &= ADDRESS
-        words, total = [], 0
-        while address and total < MOST_ARGUMENTS:
-            block = self.read(pid, address, width * 32)
-            pointers = [int.from_bytes(block[at : at + width], "little") for at in range(0, len(block), width)]
-            for pointer in pointers:
-                if not pointer:
-                    return words
-                words.append(self.text(pid, pointer, MOST_ARGUMENTS))
-                total += len(words[-1]) + 1
-            if not pointers:
-                break
-            address += len(block)
-        return words
 
     def connected(self, pid, descriptor, data):
         """`data`: the socket address."""
@@ -542,30 +357,15 @@ class Recorder:
             text = b"unix:" + name.replace(b"\0", b"@")
         elif family == socket.AF_INET and len(data) >= 8:
             host = socket.inet_ntop(family, data[4:8])
-            text = ("%s:%s:%d" % (self.kind(pid, descriptor), host, int.from_bytes(data[2:4], "big"))).encode()
+            text = ("%s:%s:%d" % (kind_of_socket(pid, descriptor), host, int.from_bytes(data[2:4], "big"))).encode()
         elif family == socket.AF_INET6 and len(data) >= 24:
             host = socket.inet_ntop(family, data[8:24])
-            text = ("%s:[%s]:%d" % (self.kind(pid, descriptor), host, int.from_bytes(data[2:4], "big"))).encode()
+            text = ("%s:[%s]:%d" % (kind_of_socket(pid, descriptor), host, int.from_bytes(data[2:4], "big"))).encode()
         else:
             return
         if text not in self.addresses:
             self.addresses.add(text)
             self.lines.append(b"C " + text + b"\0")
-
-    def kind(self, pid, descriptor):
-        """`tcp` or `udp`: of a socket of another process, by a descriptor of our own for it."""
-        import ctypes
-
-        libc = ctypes.CDLL(None, use_errno=True)
-        process = libc.syscall(ctypes.c_long(434), ctypes.c_long(_leader(pid)), ctypes.c_long(0))
-        if process < 0:
-            return "tcp"
-        copy = libc.syscall(ctypes.c_long(438), ctypes.c_long(process), ctypes.c_long(descriptor), ctypes.c_long(0))
-        os.close(process)
-        if copy < 0:
-            return "tcp"
-        with socket.socket(fileno=copy) as ours:
-            return "udp" if ours.type == socket.SOCK_DGRAM else "tcp"
 
 
 def _unlink(path):
@@ -589,48 +389,6 @@ def _cloned(reader, writer):
     except OSError:
         return False
     return True
-
-
-def _namespace(pid):
-    """What tells one view of the file system from another."""
-    root = os.stat(b"/proc/%b/root" % pid)
-    return os.readlink(b"/proc/%b/ns/mnt" % pid), root.st_dev, root.st_ino
-
-
-def _parent(pid):
-    with open("/proc/%d/stat" % pid, "rb") as file:
-        return int(file.read().rpartition(b")")[2].split()[1])
-
-
-def _leader(pid):
-    """The process that a thread belongs to."""
-    with open("/proc/%d/status" % pid, "rb") as file:
-        for line in file:
-            if line.startswith(b"Tgid:"):
-                return int(line.split()[1])
-    return pid
-
-
-def _interpreter(path):
-    """What the kernel opens to run a program: the `#!` of a script, the loader of a dynamic executable."""
-    try:
-        with open(path, "rb", buffering=0) as file:
-            head = file.read(4096)
-    except OSError:
-        return None
-    if head.startswith(b"#!"):
-        words = head[2:].split(b"\n", 1)[0].split()
-        return words[0] if words else None
-    if not head.startswith(b"\x7fELF") or len(head) < 64:
-        return None
-    wide = head[4] == 2
-    table = struct.unpack_from("=Q" if wide else "=I", head, 32 if wide else 28)[0]
-    size, count = struct.unpack_from("=HH", head, 54 if wide else 42)
-    for at in range(table, min(table + size * count, len(head) - size + 1), size or 1):
-        if struct.unpack_from("=I", head, at)[0] == 3:  # PT_INTERP
-            offset = struct.unpack_from("=Q" if wide else "=I", head, at + (8 if wide else 4))[0]
-            return head[offset:].split(b"\0", 1)[0] or None
-    return None
 
 
 def _shown(path):

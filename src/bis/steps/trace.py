@@ -140,7 +140,7 @@ def start(mode: str = "auto") -> Tracer:
     finally:
         for each in theirs:
             each.close()
-    return Tracer(pid, *ours, mode)
+    return Tracer(pid, *ours, mode=mode)
 
 
 def _send(channel: socket.socket, message: dict[str, Any], descriptors: Sequence[int] = ()) -> None:

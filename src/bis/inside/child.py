@@ -1,0 +1,171 @@
+"""The process that becomes the command: it proves that tracing works here, waits for its order, and obeys.
+
+Standalone: standard library only, Python 3.8 or newer.
+"""
+
+import errno
+import fcntl
+import json
+import os
+import signal
+import socket
+import sys
+
+import seccomp
+from channel import ANSWER, hear, say
+
+CHECK = b"/dev/null"
+
+
+def begin(start, mode, page, others):
+    """Fork the process that will be the command. Returns the listener (-1: none), its pid and what is known."""
+    if mode != "notify":
+        return -1, fork_child(start, None, others), {"mechanism": "none"}
+    try:
+        seccomp.tables()
+        ours, theirs = socket.socketpair()
+        child = fork_child(start, theirs, (*others, ours))
+        theirs.close()
+        try:
+            listener, facts = check(ours, child, page)
+            return listener, child, facts
+        except BaseException:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            raise
+        finally:
+            ours.close()
+    except (seccomp.Refused, OSError) as error:
+        return -1, fork_child(start, None, others), {"mechanism": "none", "why": str(error)}
+
+
+def fork_child(start, trial, others):
+    child = os.fork()
+    if child:
+        return child
+    try:
+        for each in others:
+            each.close()
+        if trial is not None:
+            put_filter(trial)
+        obey(start)
+    except BaseException as error:
+        sys.stderr.write("bis: %r\n" % (error,))
+    finally:
+        os._exit(125)
+
+
+def put_filter(trial):
+    """In the child: install the filter, hand over the listener, and open a file for a proof."""
+    open_devices()
+    try:
+        listener, no_privileges = seccomp.install()
+    except seccomp.Refused as refused:
+        say(trial, {"refused": str(refused)})
+        os._exit(0)
+    message = json.dumps({"no_privileges": no_privileges}).encode() + b"\n"
+    trial.sendmsg([message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, listener.to_bytes(4, sys.byteorder))])
+    os.close(listener)
+    os.close(os.open(CHECK, os.O_RDONLY))
+    trial.close()
+
+
+def open_devices():
+    """The first opening of a graphics card may need a set-user-id helper, which has no effect later."""
+    import glob
+
+    if os.path.exists("/proc/driver/nvidia") and os.path.exists("/usr/bin/nvidia-modprobe"):
+        os.spawnv(os.P_WAIT, "/usr/bin/nvidia-modprobe", ["nvidia-modprobe", "-c0", "-u"])
+    for path in glob.glob("/dev/nvidia*") + glob.glob("/dev/kfd"):
+        try:
+            os.close(os.open(path, os.O_RDWR | os.O_NONBLOCK))
+        except OSError:
+            pass
+
+
+def check(trial, child, page):
+    """Prove that an opening is seen, can be read, and goes on. Raises Refused."""
+    message, descriptors = hear(trial)
+    if message is None or "refused" in message:
+        raise seccomp.Refused((message or {}).get("refused", "the trial of the filter failed"))
+    listener = descriptors[0]
+    try:
+        fcntl.ioctl(listener, seccomp.SET_FLAGS, seccomp.SYNC_WAKE_UP)
+    except OSError:
+        pass  # Linux before 6.6: slower, no less true
+    incoming, outgoing = memoryview(page)[:ANSWER], memoryview(page)[ANSWER:]
+    signal.alarm(5)
+    fcntl.ioctl(listener, seccomp.RECV, incoming)
+    ident, pid, _flags, _number, _architecture, _at, _folder, path = seccomp.NOTIFICATION.unpack_from(page)[:8]
+    try:
+        with open("/proc/%d/mem" % pid, "rb", buffering=0) as memory:
+            seen = os.pread(memory.fileno(), len(CHECK), path)
+    except OSError as error:
+        raise seccomp.Refused("the memory of a child process cannot be read (%s)" % error.strerror) from None
+    if seen != CHECK:
+        raise seccomp.Refused("the memory of a child process reads as something else")
+    page[ANSWER : ANSWER + 8] = ident.to_bytes(8, sys.byteorder)
+    fcntl.ioctl(listener, seccomp.SEND, outgoing)
+    signal.alarm(0)
+    page[:80] = bytes(80)
+    return listener, {"mechanism": "notify", "no_privileges": message["no_privileges"]}
+
+
+def obey(start):
+    """In the child: wait for the order and become the command. Failures are reported by errno on the last of the
+    descriptors, which closes when the command has begun."""
+    order, descriptors = hear(start)
+    if order is None:
+        os._exit(0)
+    inputs, report, terminal = descriptors[:3], descriptors[3], descriptors[4:]
+    step = "folder"
+    try:
+        if terminal:
+            os.setsid()
+            import termios
+
+            fcntl.ioctl(terminal[0], termios.TIOCSCTTY, 0)
+        elif order["group"] is not None:
+            os.setpgid(0, order["group"])
+        report = fcntl.fcntl(report, fcntl.F_DUPFD_CLOEXEC, 10)
+        inputs = [fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 10) for number in inputs]
+        for number, source in enumerate(inputs):
+            os.dup2(source, number)
+        os.chdir(os.fsencode(order["folder"]))
+        for each in (signal.SIGPIPE, signal.SIGXFSZ):
+            signal.signal(each, signal.SIG_DFL)
+        step = "command"
+        become([os.fsencode(word) for word in order["command"]], order["variables"])
+    except OSError as error:
+        os.write(report, json.dumps({"step": step, "errno": error.errno}).encode())
+    os._exit(127)
+
+
+def become(command, variables):
+    """Execute a command as a shell would: looked up in PATH, and a script without `#!` by /bin/sh."""
+    environment = {os.fsencode(name): os.fsencode(value) for name, value in variables.items()}
+    name = command[0]
+    folders = environment.get(b"PATH", os.fsencode(os.defpath)).split(b":")
+    candidates = [name] if b"/" in name else [os.path.join(folder or b".", name) for folder in folders]
+    worst = errno.ENOENT
+    for path in candidates:
+        try:
+            os.execve(path, command, environment)
+        except OSError as error:
+            if error.errno == errno.ENOEXEC and is_text(path):
+                os.execve(b"/bin/sh", [b"sh", path, *command[1:]], environment)
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.EACCES):
+                raise
+            # A file that is there and may not be executed is the better explanation.
+            if error.errno == errno.EACCES or worst != errno.EACCES:
+                worst = error.errno
+    raise OSError(worst, os.strerror(worst))
+
+
+def is_text(path):
+    try:
+        with open(path, "rb") as file:
+            head = file.read(512)
+    except OSError:
+        return False
+    return bool(head) and b"\0" not in head
