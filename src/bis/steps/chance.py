@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
+import sys
 from collections.abc import Mapping
 from hashlib import blake2b
 from pathlib import Path, PurePath
@@ -51,7 +52,7 @@ def draw(
     A PYTHONHASHSEED that the user has set (in `existing`, the environment) is theirs and is kept.
     """
     if enabled or seed is not None:
-        number = secrets.randbits(63) if seed is None else seed
+        number = _fresh() if seed is None else seed
         drawn = Chance(seed=number, given=seed is not None, hash_seed=_hash_seed(number), deterministic=deterministic)
     else:
         drawn = Chance(deterministic=deterministic)
@@ -60,6 +61,14 @@ def draw(
         own = int(chosen) if chosen.isdecimal() else None
         return _with(drawn, hash_seed=own, own=("PYTHONHASHSEED",))
     return drawn
+
+
+def _fresh() -> int:
+    """Drawn by the system; inside a run (a nested `bis run`) derived from that one's seed, so that it repeats too."""
+    around = sys.modules.get("_bis_core")
+    if around is not None and around.SEED:
+        return int(around.derive("bis run", "", 64)) >> 1
+    return secrets.randbits(63)
 
 
 def again(chance: Chance) -> Chance:
@@ -166,6 +175,8 @@ def _facts(start: dict[str, Any], rest: list[dict[str, Any]]) -> dict[str, Any]:
                 facts.setdefault("mute", []).append({"executable": line["p"], "argv": line["argv"]})
             case "worker":
                 facts["worker"] = {name: value for name, value in line.items() if name != "e"}
+            case "nested":
+                facts.setdefault("nested", []).append(line["pid"])
             case "race":
                 facts["race"] = line["label"]
     return facts
@@ -218,22 +229,32 @@ def _unseeded(chance: Chance, reports: tuple[Report, ...], trace: Trace | None) 
             code="unseeded-interpreter",
             text=f"{len(commands)} Python {_plural(len(commands), 'process')} could be neither seeded nor watched from "
             f"the inside: {_some(commands, 3)}.",
-            hint="Start it without -I, -S and -E, or seed it in its own code.",
+            hint="Start it without -I, -S and -E and with the variables of its parent, or seed it in its own code.",
         )
     ]
 
 
 def _silent(reports: tuple[Report, ...], trace: Trace | None) -> list[Process]:
-    """Processes that are Python by their program and left no report."""
+    """Processes that are Python by their program and left no report, those of a nested `bis run` aside."""
     if trace is None:
         return []
-    spoke = {report.pid for report in reports}
-    return [process for process in trace.processes if is_python(process) and process.pid not in spoke]
+    aside = {report.pid for report in reports}
+    nested = {int(pid) for report in reports for pid in report.facts.get("nested", ())}
+    for process in trace.processes:  # parents come before their children
+        if process.parent in nested:
+            nested.add(process.pid)
+    return [process for process in trace.processes if is_python(process) and process.pid not in aside | nested]
+
+
+NO_PROGRAM = {"-V", "-VV", "--version", "-h", "-?", "--help", "--help-all", "--help-env", "--help-xoptions"}
 
 
 def is_python(process: Process) -> bool:
+    """Whether a process ran a program in Python: not one that only asked for the version."""
     name = PurePath(process.executable).name
-    return name.startswith(("python", "pypy")) and not name.endswith("-config")
+    if not name.startswith(("python", "pypy")) or name.endswith("-config"):
+        return False
+    return not NO_PROGRAM.intersection(process.argv[1:2])
 
 
 def _command(argv: Any) -> str:
@@ -253,12 +274,13 @@ def _entropy(entropy: tuple[str, ...]) -> list[Finding]:
     ]
 
 
-LOCAL = ("tcp:127.", "udp:127.", "tcp:localhost:", "udp:localhost:", "tcp:[::1]", "udp:[::1]", "unix:")
+LOCAL = ("tcp:127.", "tcp:localhost:", "tcp:[::1]", "unix:", "udp:")
+"""No findings. The C library connects UDP sockets, sending nothing, to sort the addresses of a name."""
 
 
 def _network(reports: tuple[Report, ...], trace: Trace | None) -> list[Finding]:
     addresses = dict.fromkeys(_all(reports, "connections")) | dict.fromkeys(trace.connections if trace else ())
-    far = [address for address in addresses if not address.startswith(LOCAL) and not address.endswith(":53")]
+    far = [address for address in addresses if not address.startswith(LOCAL)]
     if not far:
         return []
     names = list(dict.fromkeys(_all(reports, "names")))
@@ -266,7 +288,7 @@ def _network(reports: tuple[Report, ...], trace: Trace | None) -> list[Finding]:
     return [
         Finding(
             code="network",
-            text=f"The run connected to {_some(far)}{looked}. What came from there is not recorded.",
+            text=f"The run reached out to {_some(far)}{looked}. What came from there is not recorded.",
             hint="Keep what it downloads in a file of the project, and declare it as data.",
         )
     ]

@@ -22,6 +22,7 @@ are spelled as `bis.digest.spell` does. `e` is the kind of line:
     entropy  w: where it read the randomness of the operating system
     worker   pool: this process takes tasks of a process pool; drew: names of the streams it drew from
     race     label: a like process was started at the same time by something that is not Python
+    nested   pid: a `bis run` of its own, which keeps its own record
     exec     p, argv, k (key that the child gets);  mute: the same, for a Python that cannot speak (-I, -S, -E)
     open     p, m (r, w, a);  list: p;  remove: p;  rename: p, q    (all but for BIS_EVENTS=1 left to the tracer)
     trouble  w: what failed in this hook
@@ -99,7 +100,8 @@ def begin(folder):
     _born()
     if RACE:
         emit({"e": "race", "label": _label() or "python"})
-    os.register_at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=_in_child)
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=_in_child)
     atexit.register(finish)
     _wrap_os()
     if EVENTS:

@@ -68,8 +68,11 @@ def pools():
 
 def _mapped():
     """Paths of the libraries in memory whose names tell of a thread pool."""
-    with open("/proc/self/maps", "rb") as file:
-        maps = file.read()
+    try:
+        with open("/proc/self/maps", "rb") as file:
+            maps = file.read()
+    except OSError:  # not Linux
+        return set()
     paths = set()
     for part in (b"blas", b"omp", b"mkl", b"blis"):
         at = maps.find(part)

@@ -22,6 +22,11 @@ PLUMBING = (
 """These read randomness for messages and names of temporary files; no result is made of it."""
 LIMIT = 64
 
+try:
+    FOLDER = os.getcwd() + os.sep
+except OSError:  # removed meanwhile
+    FOLDER = os.sep + os.sep
+
 KINDS = {}
 CALLS = 0
 FOUND = set()

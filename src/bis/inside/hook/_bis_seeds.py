@@ -60,7 +60,10 @@ def _random(module):
             shared = self is getattr(module, "_inst", None)
             if a is None and core.SEED:
                 caller = places.caller(3 if sys._getframe(1).f_globals is vars(module) else 2)
-                a = core.derive("random" if shared else "random.Random", "" if shared else caller)
+                if shared:
+                    a = core.derive("random")
+                else:  # a copy gets its state from elsewhere: it is no stream of its own
+                    a = core.derive("" if caller == "copy" else "random.Random", caller)
             elif a is not None:
                 _own_random(shared)
         return inner(self, a, *args, **options)

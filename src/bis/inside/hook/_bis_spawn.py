@@ -59,13 +59,24 @@ def fork_exec(inner):
 
     def fork_exec(*args):
         with core.SPAWN:  # from setting the place to the fork, as threads share the environment
+            nested = False
             try:
-                args = _placed(args)
+                nested = _nested(args[5])
+                if not nested:
+                    args = _placed(args)
             except Exception:
                 core.trouble()
-            return inner(*args)
+            pid = inner(*args)
+        if nested:
+            core.emit({"e": "nested", "pid": pid})
+        return pid
 
     return core.alike(fork_exec, inner)
+
+
+def _nested(env):
+    """Whether this is the command of a `bis run` inside this one: it has a folder of its own, and is left to it."""
+    return any(word.startswith(b"BIS_INSIDE=") and word[11:] != os.fsencode(core.INSIDE) for word in env or ())
 
 
 def _placed(args):
