@@ -194,7 +194,7 @@ def _pixels_told(picture: Picture, old: bytes, new: bytes) -> str:
         count += len(columns)
         place = place or (min(columns), row)
     x, y = place or (0, 0)
-    unit = "group of pixels" if picture.depth < 8 else "pixel"
+    unit = "pixel" if picture.depth >= 8 else "byte of pixel"
     bits = "" if picture.depth == 8 else f", {picture.depth} bits each"
     return (
         f"{plural(count, unit)} of {picture.width} x {picture.height} differ, first at x={x} y={y},"

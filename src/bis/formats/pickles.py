@@ -14,7 +14,7 @@ from bis.nouns.verdict import Comparison
 
 SUFFIXES = (".pkl", ".pickle", ".joblib", ".p", ".sav", ".dill", ".cloudpickle")
 VOLATILE = {
-    "_stop_words_id": Volatile("address", (int,)),  # scikit-learn's text vectorizers: id() of a list
+    "_stop_words_id": Volatile("address", (int, str)),  # scikit-learn's text vectorizers: id() of a list
 }
 """Attributes that hold no part of the result."""
 

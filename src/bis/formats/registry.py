@@ -13,12 +13,17 @@ import msgspec
 from bis.formats import DEPTH, HEAD, Context, Format, Unreadable
 from bis.formats.archives import Tar, Zip, packed
 from bis.formats.binary import different, same_bytes
+from bis.formats.boosting import LightGbm, Ubjson
 from bis.formats.documents import JSON, JSON_LINES, TOML, YAML, MLmodel
+from bis.formats.figures import Pdf, Svg
+from bis.formats.hdf5 import Hdf5
 from bis.formats.images import Pillow, Png
 from bis.formats.masks import STRICT
 from bis.formats.npy import Npy
 from bis.formats.pickles import Pickle
+from bis.formats.skops import Skops
 from bis.formats.tables import Table
+from bis.formats.tensors import IGNORED, Safetensors, ScriptCode, TorchLegacy, TorchZip
 from bis.formats.text import Text
 from bis.nouns.verdict import Comparison
 
@@ -56,18 +61,46 @@ def _head(path: Path) -> bytes:
 CSV = Table("CSV", (".csv",), "")
 TSV = Table("TSV", (".tsv", ".tab"), "\t")
 
-DATA = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".yaml", ".yml", ".toml", ".xml", ".ini", ".cfg", ".arff", ".svm")
+DATA = (
+    ".json",
+    ".jsonl",
+    ".ndjson",
+    ".csv",
+    ".tsv",
+    ".yaml",
+    ".yml",
+    ".toml",
+    ".xml",
+    ".ini",
+    ".cfg",
+    ".arff",
+    ".svm",
+    ".eps",
+    ".ps",
+    ".dot",
+)
 """Names of data: read as text, no duration in them is a measurement of bis' to set aside."""
 
 FORMATS: tuple[Format, ...] = (
     Npy(),
     Png(),
     Pillow(),
+    Svg(),
+    Pdf(),
     Zip(compare, "npz", suffixes=(".npz",)),
+    Skops(),
+    TorchZip(compare),
+    Zip(compare, "PyTorch export", IGNORED, (".pt2",)),
     Zip(compare),
     *packed(compare),
     Tar(compare),
+    TorchLegacy(),
     Pickle(),
+    Safetensors(),
+    Hdf5(),
+    Ubjson(),
+    LightGbm(),
+    ScriptCode(),
     MLmodel(),
     JSON,
     JSON_LINES,

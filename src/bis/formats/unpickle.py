@@ -276,11 +276,11 @@ def _made(what: Any, args: Any) -> Any:
     if _is_core(what, "scalar") and len(args) == 2 and isinstance(args[1], (bytes, str)):
         if (name := _dtype(args[0])) is not None:
             data = args[1] if isinstance(args[1], bytes) else args[1].encode("latin-1")
-            made.array = Array(name, (), data)
+            made.array, made.args = Array(name, (), data), ()
     elif _is_core(what, "_frombuffer") and len(args) == 4 and isinstance(args[0], (bytes, bytearray)):
         name, size = _dtype(args[1]), _size(args[1])
         if name is not None and size is not None:
-            made.array = Array(name, args[2], args[0], fortran=args[3] == "F")
+            made.array, made.args = Array(name, args[2], args[0], fortran=args[3] == "F"), ()
     return made
 
 

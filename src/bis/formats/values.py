@@ -276,7 +276,7 @@ class Walk:
     def _made(self, old: Made, new: Made, path: Path) -> list[tuple[Any, Any, Path]]:
         if old.array is not None and new.array is not None:
             compare_arrays(old.array, new.array, self.tally, told(path))
-            return []
+            return [(old.what, new.what, path), (old.args, new.args, path)]
         return [
             (old.what, new.what, path),
             (old.args, new.args, path),
