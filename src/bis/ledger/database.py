@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -120,9 +121,10 @@ class Database:
             raise self._said(error) from error
 
     def _said(self, error: sqlite3.Error) -> KeepingError:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        whole = getattr(error, "sqlite_errorcode", 0)
+        code = whole & 0xFF
         file = shown(self.path)
-        if code in _FULL or _is_full(self.path):
+        if code in _FULL or (whole == sqlite3.SQLITE_IOERR_WRITE and _is_limited(self.path)):
             return KeepingError(
                 f"no room to write the ledger {file}: {error}",
                 because="Nothing half-written is kept.",
@@ -198,8 +200,10 @@ def _connect(path: Path) -> sqlite3.Connection:
     raise AssertionError
 
 
-def _is_full(path: Path) -> bool:
+def _is_limited(path: Path) -> bool:
+    """Whether a write may have failed because files must not grow (a full disk SQLite knows by itself)."""
     try:
-        return os.statvfs(path.parent).f_bavail == 0
+        limited = resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY
+        return limited or os.statvfs(path.parent).f_bavail == 0
     except OSError:
         return False

@@ -214,7 +214,8 @@ class SqliteLedger:
         if not reference.back:
             return self._content(seq)
         earlier = self.database.ask(
-            "SELECT seq FROM runs WHERE (started, seq) < (?, ?) AND repeats = '' ORDER BY started DESC, seq DESC LIMIT 1 OFFSET ?",
+            "SELECT seq FROM runs WHERE (started, seq) < (?, ?) AND repeats = ''"
+            " ORDER BY started DESC, seq DESC LIMIT 1 OFFSET ?",
             (started, seq, reference.back - 1),
         )
         if not earlier:
@@ -265,7 +266,12 @@ class SqliteLedger:
         if not self.database.ask("SELECT 1 FROM runs LIMIT 1"):
             return NotFound("no runs are recorded here yet", hint="bis run -- python train.py")
         if not reference.base:
-            return NotFound(f"no run had started by {reference.moment}", hint="bis log")
+            what = (
+                f"no run had started by {reference.moment}"
+                if reference.moment
+                else "there are only runs of `bis repeat`"
+            )
+            return NotFound(what, hint="bis log")
         names = [name for (name,) in self.database.ask("SELECT DISTINCT name FROM runs ORDER BY seq DESC LIMIT 2000")]
         near = difflib.get_close_matches(reference.base, names, 3)
         return NotFound(

@@ -262,7 +262,10 @@ def _number(token: Token) -> float:
     try:
         return float(_text(token))
     except ValueError:
-        raise UsageError(f"{_text(token)!r} at position {token.at + 1} of the filter is not a number") from None
+        raise UsageError(
+            f"{_text(token)!r} at position {token.at + 1} of the filter is not a number",
+            hint="metrics, times and exit are compared with numbers: metrics.loss < 0.3",
+        ) from None
 
 
 def _time(token: Token) -> int:

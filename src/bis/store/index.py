@@ -81,7 +81,7 @@ class Index:
 
     def add(self, name: str, items: Iterable[Item]) -> None:
         """Note a finished pack."""
-        self._write(lambda: self._insert(name, items))
+        self._write(lambda: self._insert(name, (self.packs / name).stat().st_size, items))
         self._trusted.add(name)
 
     def catch_up(self, *, sure: bool = False) -> None:
@@ -100,12 +100,22 @@ class Index:
         """Take in one pack anew: what the index said of it turned out wrong."""
         self._write(lambda: self._compare({name}, {name}, 0))
 
-    def forget(self, name: str, digests: Iterable[bytes]) -> None:
-        """Objects that turned out damaged in a pack do not count as kept, so that they can be put again."""
-        bad = [(digest, name) for digest in digests]
-        statement = "DELETE FROM objects WHERE digest = ? AND pack IN (SELECT id FROM packs WHERE name = ?)"
-        if bad:
-            self._write(lambda: self._connection.executemany(statement, bad))
+    def settle(self, name: str, items: Iterable[Item]) -> None:
+        """These objects of a pack are whole, and no others: what is damaged does not count as kept, so that it can be
+        put again, and what came back from a backup does."""
+        rows = self._ask(
+            "SELECT digest, kind, method, raw, stored, offset FROM objects"
+            " WHERE pack IN (SELECT id FROM packs WHERE name = ?)",
+            (name,),
+        )
+        whole = set(items)
+
+        def work() -> None:
+            self._drop(name)
+            self._insert(name, (self.packs / name).stat().st_size, whole)
+
+        if {Item(*row) for row in rows} != whole:
+            self._write(work)
 
     def by_kind(self) -> list[tuple[int, int, int, int]]:
         """kind, objects, raw bytes and stored bytes (heads and lists included)."""
@@ -153,12 +163,11 @@ class Index:
             return
         try:
             listed = list_items(fd)
-            self._insert(name, listed[0] if listed else list(scan(fd)))
+            self._insert(name, os.fstat(fd).st_size, listed[0] if listed else list(scan(fd)))
         finally:
             os.close(fd)
 
-    def _insert(self, name: str, items: Iterable[Item]) -> None:
-        size = (self.packs / name).stat().st_size
+    def _insert(self, name: str, size: int, items: Iterable[Item]) -> None:
         self._connection.execute("INSERT OR IGNORE INTO packs (name, size) VALUES (?, ?)", (name, size))
         ((pack,),) = self._connection.execute("SELECT id FROM packs WHERE name = ?", (name,))
         self._connection.executemany(

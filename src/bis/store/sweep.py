@@ -108,7 +108,7 @@ def _verify_pack(store: LocalStore, name: str, whole: dict[ObjectKind, set[bytes
     for item in bad:
         kind = KINDS[item.kind - 1]
         findings.append(_damage(f"{kind} {short(digest_of(item.digest))} is damaged in pack {name[:12]}", path))
-    store.index.forget(name, [item.digest for item in bad])
+    store.index.settle(name, set(items) - set(bad))
     for item in set(items) - set(bad):
         whole[KINDS[item.kind - 1]].add(item.digest)
     return size

@@ -1,0 +1,151 @@
+"""Rebuilding a ledger from the store, tags, and what makes two commands the same."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bis.digest import Digest, canonical
+from bis.errors import Damaged, NotFound
+from bis.ledger.runs import SqliteLedger, command_key, decode_run, open_ledger, reindex, told
+from bis.nouns.part import Part
+from bis.nouns.run import Run
+from bis.nouns.verdict import Verdict
+from bis.store.local import LocalStore, open_store
+
+
+def a_run(number: int, **fields: Any) -> Run:
+    started = f"2026-05-03T00:00:{number:02}.000000Z"
+    plain = {"id": f"{number:012x}", "name": f"run-{number}", "command": ("python", "x.py"), "started": started}
+    return Run(**{**plain, "status": "finished", **fields})
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> SqliteLedger:
+    return open_ledger(tmp_path / "ledger.db")
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> LocalStore:
+    """A store with the records of two runs and a verdict, and other things."""
+    store = open_store(tmp_path / "store")
+    one = a_run(1, metrics={"loss": float("nan")})
+    for value in (one, a_run(2), Verdict(run=one.id, again=a_run(2).id, sameness="identical", made=one.started)):
+        store.put_bytes(canonical(value), "record")
+    store.put_bytes(b'{"schema":"bis.later/7"}', "record")
+    store.put_bytes(b"no json", "record")
+    store.put_bytes(b"weights")
+    store.flush()
+    return store
+
+
+def test_a_ledger_can_be_rebuilt_from_the_records_of_the_store(ledger: SqliteLedger, kept: LocalStore) -> None:
+    seen: list[tuple[int, int]] = []
+    assert reindex(kept, ledger, lambda done, total: seen.append((done, total))) == 5
+    assert seen[-1] == (5, 5)
+    assert [(row.name, row.verdict) for row in ledger.rows()] == [("run-2", ""), ("run-1", "identical")]
+    run = a_run(2)
+    assert ledger.get(run.id) == run
+    assert kept.get_bytes(ledger.record(run.id)) == canonical(run)
+    assert [verdict.sameness for verdict in ledger.verdicts(a_run(1).id)] == ["identical"]
+
+
+def test_rebuilding_again_changes_nothing(ledger: SqliteLedger, kept: LocalStore) -> None:
+    reindex(kept, ledger)
+    before = [canonical(row) for row in ledger.rows()]
+    ledger.begin(a_run(9, status="running"))
+    reindex(kept, ledger)
+    assert [canonical(row) for row in ledger.rows()[1:]] == before
+    assert ledger.rows()[0].status == "running"
+
+
+def test_a_run_whose_sealing_was_cut_off_before_the_ledger_heard_of_it_is_found(
+    ledger: SqliteLedger, kept: LocalStore
+) -> None:
+    ledger.begin(a_run(2, status="running"))
+    reindex(kept, ledger)
+    assert ledger.get(a_run(2).id).status == "finished"
+
+
+def test_a_damaged_record_does_not_keep_the_others_from_being_found(ledger: SqliteLedger, kept: LocalStore) -> None:
+    (pack,) = kept.packs.glob("*.pack")
+    content = pack.read_bytes()
+    at = content.find(b'"name"') if b'"name"' in content else len(content) // 3
+    pack.chmod(0o644)
+    pack.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+    reindex(open_store(kept.path), ledger)
+    assert len(ledger.rows()) >= 1
+
+
+def test_tags_can_be_set_and_asked_for(ledger: SqliteLedger) -> None:
+    ledger.seal(a_run(1), Digest("b3:1"))
+    ledger.tag(a_run(1).id, {"team": "fraud", "state": "draft"})
+    ledger.tag(a_run(1).id, {"state": "final"})
+    assert ledger.rows()[0].tags == {"team": "fraud", "state": "final"}
+    assert ledger.count("tags.state = 'final' AND tag.team LIKE 'f%'") == 1
+    ledger.seal(a_run(1), Digest("b3:2"))
+    assert ledger.rows()[0].tags == {"team": "fraud", "state": "final"}
+    with pytest.raises(NotFound):
+        ledger.tag("f" * 12, {"x": "y"})
+
+
+def test_options_and_configuration_values_are_params() -> None:
+    facts = {
+        "options": {"lr": "0.1", "depth": "3"},
+        "values": {"a.yaml:model.layers": "2", "a.yaml:lr": "9", "b.yaml:seed": "1", "c.yaml:seed": "2"},
+    }
+    run = a_run(1, parts={"params": Part(kind="params", digest=Digest("b3:"), facts=facts)})
+    assert told(run) == {
+        "lr": "0.1",
+        "depth": "3",
+        "model.layers": "2",
+        **facts["values"],
+    }
+    assert told(a_run(1)) == {}
+
+
+SAME = [
+    ("python train.py", "python train.py --lr 0.1"),
+    ("python train.py --lr 0.1", "python train.py --lr 0.2 --fast"),
+    ("python train.py --lr=0.1", "python train.py -n 3"),
+    ("python train.py lr=0.1", "python train.py lr=0.2"),
+    ("python -m pkg.train --lr 1", "python -m pkg.train"),
+    ("python -u train.py", "python train.py"),
+    ("/usr/bin/python train.py", ".venv/bin/python train.py"),
+]
+OTHER = [
+    ("python train.py", "python other.py"),
+    ("python train.py", "python -m train"),
+    ("python -m a", "python -m b"),
+    ("python train.py a.csv", "python train.py b.csv"),
+    ("bash train.sh", "sh train.sh"),
+]
+
+
+@pytest.mark.parametrize(("one", "two"), SAME)
+def test_the_same_script_with_other_values_is_the_same_command(one: str, two: str) -> None:
+    assert command_key(one.split(), ".") == command_key(two.split(), ".")
+    assert command_key(one.split(), ".") != command_key(two.split(), "sub")
+
+
+@pytest.mark.parametrize(("one", "two"), OTHER)
+def test_another_script_is_another_command(one: str, two: str) -> None:
+    assert command_key(one.split(), ".") != command_key(two.split(), ".")
+
+
+def test_a_command_has_one_key_as_typed_and_as_spelled() -> None:
+    typed = ["python", os.fsdecode(b"\xff.py")]
+    assert command_key(typed, ".") == command_key(["python", "\0ff.py"], ".")
+
+
+def test_what_is_no_record_is_not_taken_for_one() -> None:
+    for data in (b"", b"{}", b'{"schema":"bis.run/2","id":"x"}', b'{"schema":"bis.verdict/1"}'):
+        with pytest.raises(Damaged):
+            decode_run(data)
+
+
+def test_a_record_with_fields_of_a_later_bis_can_be_read() -> None:
+    """Fields are only ever added within a version of the schema."""
+    data = canonical(a_run(1)).replace(b'"id"', b'"colour":"red","id"')
+    assert decode_run(data) == a_run(1)

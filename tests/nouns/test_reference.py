@@ -1,0 +1,109 @@
+"""How people name runs."""
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bis.errors import UsageError
+from bis.nouns.reference import Reference, parse
+
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=timezone(timedelta(hours=2)))
+
+
+@pytest.mark.parametrize("text", ["@", "@latest", " @latest ", "@{}", "@{latest}"])
+def test_the_newest_run(text: str) -> None:
+    assert parse(text, NOW) == Reference(text=text)
+
+
+@pytest.mark.parametrize("text", ["7f3a", "train-12", "été", "my run", "7f3a00000000"])
+def test_an_id_or_a_name(text: str) -> None:
+    assert parse(text, NOW) == Reference(text=text, base=text)
+
+
+@pytest.mark.parametrize(
+    ("text", "base", "back"),
+    [
+        ("7f3a~1", "7f3a", 1),
+        ("train-12~", "train-12", 1),
+        ("@~2", "", 2),
+        ("@latest~3", "", 3),
+        ("x~~", "x", 2),
+        ("x~1~2", "x", 3),
+    ],
+)
+def test_so_many_runs_before(text: str, base: str, back: int) -> None:
+    assert parse(text, NOW) == Reference(text=text, base=base, back=back)
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("@{2026-05-03}", "2026-05-03T21:59:59.999999Z"),  # the end of that day, where the person is
+        ("@2026-05-03", "2026-05-03T21:59:59.999999Z"),
+        ("@{2026-05-03T10:00}", "2026-05-03T08:00:00.000000Z"),
+        ("@{2026-05-03 10:00:30}", "2026-05-03T08:00:30.000000Z"),
+        ("@{2026-05-03T10:00:00Z}", "2026-05-03T10:00:00.000000Z"),
+        ("@{2026-05-03T10:00:00.5-05:00}", "2026-05-03T15:00:00.500000Z"),
+        ("@{2 days ago}", "2026-11-21T10:00:00.000000Z"),
+        ("@{1 hour ago}", "2026-11-23T09:00:00.000000Z"),
+        ("@{an hour ago}", "2026-11-23T09:00:00.000000Z"),
+        ("@{3h ago}", "2026-11-23T07:00:00.000000Z"),
+        ("@{90 Minutes ago}", "2026-11-23T08:30:00.000000Z"),
+        ("@{2 weeks ago}", "2026-11-09T10:00:00.000000Z"),
+        ("@{yesterday}", "2026-11-22T21:59:59.999999Z"),
+        ("@{now}", "2026-11-23T10:00:00.000000Z"),
+        ("@{99999999 years ago}", "0001-01-01T00:00:00.000000Z"),
+    ],
+)
+def test_the_newest_run_by_then(text: str, moment: str) -> None:
+    assert parse(text, NOW) == Reference(text=text, moment=moment)
+
+
+def test_a_name_by_then_and_before() -> None:
+    assert parse("train@{2026-05-03T00:00Z}~2", NOW) == Reference(
+        text="train@{2026-05-03T00:00Z}~2", base="train", moment="2026-05-03T00:00:00.000000Z", back=2
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", ""),
+        ("  ", ""),
+        ("@{someday}", "someday"),
+        ("@{2026-13-01}", "2026-13-01"),
+        ("@nonsense", "nonsense"),
+        ("train-12@latest", "already names one run"),
+        ("7f3a~x", ""),
+        ("7f3a~-1", ""),
+        ("@{2026-05-03", ""),
+        ("a@b@c", "b@c"),
+        ("models:/churn@champion", "model"),
+        ("data:/customers@v3", "data"),
+    ],
+)
+def test_what_is_no_reference_gets_examples(text: str, why: str) -> None:
+    with pytest.raises(UsageError) as error:
+        parse(text, NOW)
+    assert why in error.value.because
+    assert "@latest" in error.value.hint
+    assert repr(text) in error.value.what
+
+
+@given(st.text(max_size=30))
+def test_any_text_is_a_reference_or_a_clear_error(text: str) -> None:
+    try:
+        reference = parse(text, NOW)
+    except UsageError:
+        return
+    assert reference.text == text
+    assert reference.back >= 0
+
+
+@given(st.datetimes(min_value=datetime(1980, 1, 1), max_value=datetime(2100, 1, 1)), st.integers(-12, 14))
+def test_a_time_stamp_means_the_same_moment_in_every_zone(moment: datetime, hours: int) -> None:
+    zoned = moment.replace(tzinfo=UTC).astimezone(timezone(timedelta(hours=hours)))
+    parsed = parse(f"@{{{zoned.isoformat()}}}", NOW).moment
+    assert datetime.fromisoformat(parsed) == zoned
