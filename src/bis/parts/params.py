@@ -215,8 +215,8 @@ def _config(scene: Scene) -> tuple[dict[str, str], dict[str, str]]:
     for access in scene.trace.accesses:
         if not access.was_read or origin(access.path) != "project" or not _is_config(access.path):
             continue
-        name = str(PurePosixPath(access.path).relative_to(spell(str(scene.project))))
-        path = Path(unspell(access.preimage or access.path))
+        name = scene.named(access.path)
+        path = Path(unspell(access.preimage)) if access.preimage else scene.real(access.path)
         if is_secret_file(name, scene.settings.secrets):
             continue
         try:

@@ -31,7 +31,19 @@ NOISE = (
         ".git/*",
         "*/.git/*",
     ),
-    *(".pytest_cache/*", ".mypy_cache/*", ".ruff_cache/*", ".dvc/tmp/*", ".hg/*", ".svn/*", "*.swp", "*~", ".DS_Store"),
+    *(
+        ".pytest_cache/*",
+        ".mypy_cache/*",
+        ".ruff_cache/*",
+        ".dvc/tmp/*",
+        ".hg/*",
+        ".svn/*",
+        ".viz/*",
+        "*/.viz/*",
+        "*.swp",
+        "*~",
+        ".DS_Store",
+    ),
     *("*.db-wal", "*.db-shm", "*.db-journal", "*.sqlite-wal", "*.sqlite-shm", ".nfs*", ".fuse_hidden*"),
 )
 """Files that a run leaves behind and that are nobody's result."""
