@@ -38,7 +38,7 @@ from bis.nouns.part import Change, Finding, Part, PartKind
 from bis.parts import Place, Report, Scene, pylock
 from bis.parts.artifacts import Artifacts, uv_cache
 from bis.parts.conda import conda_digest, conda_packages
-from bis.parts.declared import against
+from bis.parts.requirements import against
 from bis.parts.edited import Looked, look
 from bis.parts.indexes import told
 from bis.parts.installed import Installed, installed, set_digest
@@ -73,13 +73,13 @@ def capture(scene: Scene, store: Store, earlier: Part | None = None) -> Part:
             guessed=not scene.reports,
             used=list(looked.used) if looked else None,
             verified=looked.verified if looked else None,
-            edited=msgspec.to_builtins(looked.edited) if looked else None,
+            edited=list(msgspec.to_builtins(looked.edited)) if looked else None,
             others=others,
             hidden=[f"{item.name} {item.version}" for item in hidden],
             sources={item.name: item.source for item in kept.packages if item.source and item.origin != "archive"},
             conda=conda,
             indexes=told(scene.variables, scene.home, scene.project, scene.real(python.prefix)),
-            declared=msgspec.to_builtins(declared.files),
+            declared=list(msgspec.to_builtins(declared.files)),
             difference=msgspec.to_builtins(declared.difference),
             changed=_changed(kept.packages, store, earlier),
         ),
@@ -267,7 +267,8 @@ def _silent(scene: Scene) -> tuple[Interpreter | None, list[dict[str, Any]], lis
         if found:
             text = f"{readable(spell(found))} did not tell of itself (started with -I, -S or -E?); read from its files"
             findings.append(Finding(code="silent-interpreter", text=text))
-    return (describe(found, scene.variables, scene.home) if found else None), [], findings
+    place = os.fspath(scene.real(spell(found))) if found else ""
+    return (describe(place, scene.variables, scene.home) if place else None), [], findings
 
 
 def _program(executable: str, argv: Sequence[str]) -> str:

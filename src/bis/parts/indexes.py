@@ -89,8 +89,9 @@ def asked(variables: Mapping[str, str], home: Path, project: Path | None) -> str
 
 
 def public_url(url: str) -> str:
-    """An address without user, password and query."""
-    return without_credentials(url).partition("?")[0]
+    """An address without user, password, query, and the name that uv may have for it (`corp=https://…`)."""
+    address = re.sub(r"^[\w.-]+=(?=[a-z][a-z0-9+.-]*://)", "", url, flags=re.IGNORECASE)
+    return without_credentials(address).partition("?")[0]
 
 
 def _list(told: Mapping[str, Any], key: str) -> list[Any]:
@@ -105,7 +106,7 @@ def _split(value: str) -> list[str]:
 def _public(value: Any) -> Any:
     if isinstance(value, list):
         return [_public(item) for item in value]
-    return public_url(str(value))
+    return " ".join(map(public_url, _split(str(value))))
 
 
 # -- pip ---------------------------------------------------------------------------------------------------------

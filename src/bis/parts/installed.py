@@ -7,10 +7,12 @@ installers, two prefixes and two days give the same digest for the same wheel, a
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
 import re
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +21,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from bis.digest import Digest, digest_bytes, digest_value, spell, unspell
-from bis.parts.vcs import without_credentials
+from bis.parts.indexes import public_url
 
 InstallOrigin = Literal["index", "archive", "vcs", "folder", "editable", "project", "system", "conda", "unknown"]
 Proof = Literal["record", "metadata"]
@@ -37,7 +39,7 @@ MADE_BY_INSTALLERS = frozenset(
     )
 )
 """Files of a dist-info folder that are not from the wheel."""
-FORMAT = 4
+FORMAT = 5
 """Of the cache; another number: it is not read."""
 WHEN_READ = ("METADATA", "PKG-INFO")
 
@@ -190,13 +192,14 @@ def _write_notes(file: Path, folder: str, notes: dict[str, _Noted]) -> None:
 
 def write_quietly(file: Path, data: bytes) -> None:
     """Replace a file of a cache at once or not at all, without complaint."""
-    temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
+    temporary = file.with_name(f"{file.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_bytes(data)
         temporary.replace(file)
     except OSError:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 # -- reading one distribution ------------------------------------------------------------------------------------
@@ -311,7 +314,7 @@ def _direct_url(raw: bytes | None) -> dict[str, Any]:
         return {}
     if not url:
         return {}
-    fields: dict[str, Any] = {"url": without_credentials(url), "subdirectory": str(told.get("subdirectory") or "")}
+    fields: dict[str, Any] = {"url": public_url(url), "subdirectory": str(told.get("subdirectory") or "")}
     path = unquote(urlsplit(url).path) if url.startswith("file:") else ""
     if isinstance(vcs := told.get("vcs_info"), dict):
         return {**fields, "origin": "vcs", "commit": str(vcs.get("commit_id", ""))}

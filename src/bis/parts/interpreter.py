@@ -130,7 +130,8 @@ def guess(command: Sequence[str], folder: Path, variables: Mapping[str, str]) ->
 
 def _unwrap(words: list[str], search: str) -> tuple[list[str], str]:
     """The command inside `env A=1 …`, `timeout 10 …`, `nice -n 5 …`, and the PATH it would be looked for on."""
-    own = WRAPPERS[os.path.basename(words[0])]
+    name = os.path.basename(words[0])
+    own, valued = WRAPPERS[name], TAKES_VALUE if name != "taskset" else frozenset()
     rest = words[1:]
     while rest:
         word = rest[0]
@@ -140,7 +141,7 @@ def _unwrap(words: list[str], search: str) -> tuple[list[str], str]:
         if word in ("-S", "--split-string") and len(rest) > 1:
             return [*shlex.split(rest[1]), *rest[2:]], search
         if word.startswith("-"):
-            rest = rest[2:] if word in TAKES_VALUE else rest[1:]
+            rest = rest[2:] if word in valued else rest[1:]
         elif "=" in word and re.match(r"^[A-Za-z_]\w*=", word):
             search = word[5:] if word.startswith("PATH=") else search
             rest = rest[1:]
@@ -265,7 +266,8 @@ def _pyenv_versions(root: Path, folder: Path, variables: Mapping[str, str]) -> l
 def describe(executable: str, variables: Mapping[str, str], home: Path) -> Interpreter | None:
     """The interpreter at `executable` (a path, not spelled) from its files; None when it is not Python."""
     real = os.path.realpath(executable)
-    if not os.path.isfile(real):
+    names = (os.path.basename(path).lower() for path in (executable, real))
+    if not os.path.isfile(real) or not any(map(PYTHON.match, names)):
         return None
     prefix, settings = _virtual(executable)
     base = _base_prefix(real, settings)
