@@ -23,7 +23,13 @@ from bis.nouns.part import Finding
 from bis.parts import Report
 from bis.steps import chance
 
-VERSIONS = ("3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
+VERSIONS = [
+    "3.8",
+    *(pytest.param(version, marks=pytest.mark.slow) for version in ("3.9", "3.10", "3.11", "3.12")),
+    "3.13",
+    pytest.param("3.14", marks=pytest.mark.slow),
+]
+"""The oldest that is supported and a new one; all in `make test-all`."""
 
 
 class Played(NamedTuple):
@@ -190,6 +196,7 @@ def test_each_generator_without_a_seed_draws_a_stream_of_its_own_and_the_same_ag
     assert first.reports[0].facts["streams"]["numpy"] == 1
 
 
+@pytest.mark.slow
 def test_scikit_learn_without_a_random_state_repeats(play: Play, training_python: Path) -> None:
     code = """
         from sklearn.datasets import make_classification
@@ -406,6 +413,7 @@ def test_a_pool_whose_workers_draw_is_reported_and_one_whose_workers_do_not_is_n
     assert "worker-order" not in play(POOLS, "threads", "draw").codes()
 
 
+@pytest.mark.slow
 def test_the_workers_of_joblib_are_seeded_and_watched(play: Play, training_python: Path) -> None:
     code = """
         import numpy as np

@@ -39,7 +39,7 @@ no two generators or processes share any.
 import atexit
 import os
 import sys
-from _thread import RLock, get_ident
+from _thread import RLock, _count, get_ident
 
 WANTED = {
     "random",
@@ -55,6 +55,7 @@ WANTED = {
     "torch",
     "tensorflow",
     "polars",
+    "numba",
     "jax.random",
     "socket",
     "multiprocessing.pool",
@@ -76,6 +77,7 @@ PATH_SEEN = None  # the user's PYTHONPATH when the one that children inherit was
 FILE = ""
 LOCK, SPAWN = RLock(), RLock()
 FORKS = 0
+ALONE = True  # whether the last fork had no other threads, which may hold locks that the child finds held for ever
 PENDING = {}  # thread -> the ordinal of the fork that it is about to make
 COUNTS, STREAMS = {}, {}
 AFTER_FORK = []  # called in the child of a fork, in order
@@ -184,14 +186,17 @@ def _born():
     while True:
         FILE = os.path.join(INSIDE, "%d-%d.jsonl" % (pid, n))
         try:
-            _close(_open(FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
+            file = _open(FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
             break
         except FileExistsError:
             n += 1
-        except OSError:
-            break
+        except OSError:  # no folder any more: nobody is there to read it
+            return
     NOTED.clear()
-    emit(_start(pid))
+    try:
+        _write(file, (encode(_start(pid)) + "\n").encode("ascii", "replace"))
+    finally:
+        _close(file)
 
 
 def _start(pid):
@@ -318,10 +323,11 @@ def tell_streams():
 
 
 def _before_fork():
-    global FORKS
+    global FORKS, ALONE
     with LOCK:
         FORKS += 1
         PENDING[get_ident()] = FORKS
+    ALONE = _count() == 0
 
 
 def _in_parent():

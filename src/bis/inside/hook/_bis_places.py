@@ -99,6 +99,8 @@ def entropy(frame):
     if CALLS > 10000 or len(FOUND) > 4 * LIMIT:
         return
     label = "os.urandom"
+    while frame is not None and kind(frame) == "bis":
+        frame = frame.f_back
     while frame is not None and kind(frame) == "standard":
         module = frame.f_globals.get("__name__")
         if module not in ("uuid", "secrets", "random") or frame.f_code.co_name == "<module>":
@@ -106,7 +108,7 @@ def entropy(frame):
         of = "random.SystemRandom" if module == "random" else module
         label = "%s.%s" % (of, frame.f_code.co_name)
         frame = frame.f_back
-    if frame is None or kind(frame) == "bis":
+    if frame is None:
         return
     place = show(frame)
     if kind(frame) == "library" and (place.split(os.sep)[0] in PLUMBING or _importing(frame)):

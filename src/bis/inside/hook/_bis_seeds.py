@@ -136,7 +136,7 @@ def _numpy_again():
     """Give the global generator a stream of this process, unless the program seeded it."""
     if "numpy" in OWN or not core.SEED:
         return
-    number = core.derive("numpy", "")
+    number = core.derive("numpy")
     try:
         sys.modules["numpy.random.mtrand"]._rand.seed([number >> shift & 0xFFFFFFFF for shift in (0, 32, 64, 96)])
     except Exception:
@@ -186,7 +186,7 @@ def _torch(module):
 
 
 def _torch_again():
-    if "torch" not in OWN:
+    if "torch" not in OWN and core.ALONE:  # a thread that was drawing would hold the generator's lock for ever
         sys.modules["torch"].default_generator.manual_seed(core.derive("torch", "", 64) >> 1)
 
 
@@ -203,6 +203,25 @@ def _polars(module):
     noticing(module, "set_random_seed", "polars.set_random_seed", "polars")
     if core.SEED:
         module.set_random_seed.__wrapped__(core.derive("polars", "", 64) >> 1)
+
+
+NUMBA_STATE = 624 * 4
+"""Bytes that compiled code of Numba asks `os.urandom` for when it first draws: the state of its own generator."""
+
+
+def _numba(module):
+    inner = os.urandom
+    if not core.SEED or getattr(inner, "numba", False):
+        return
+
+    def urandom(size, /):
+        if size != NUMBA_STATE:
+            return inner(size)
+        state = [core.derive("numba" if i == 0 else "", "numba", 512) for i in range(NUMBA_STATE // 64)]
+        return b"".join(number.to_bytes(64, "little") for number in state)
+
+    os.urandom = core.alike(urandom, inner)
+    os.urandom.numba = True
 
 
 def _jax(module):
@@ -272,6 +291,7 @@ AFTER = {
     "torch": _torch,
     "tensorflow": _tensorflow,
     "polars": _polars,
+    "numba": _numba,
     "jax.random": _jax,
     "IPython.core.interactiveshell": _notebook,
     "socket": lambda module: core.load("_bis_sockets").watch(module),
