@@ -38,12 +38,12 @@ from bis.nouns.part import Change, Finding, Part, PartKind
 from bis.parts import Place, Report, Scene, pylock
 from bis.parts.artifacts import Artifacts, uv_cache
 from bis.parts.conda import conda_digest, conda_packages
-from bis.parts.requirements import against
 from bis.parts.edited import Looked, look
 from bis.parts.indexes import told
 from bis.parts.installed import Installed, installed, set_digest
 from bis.parts.interpreter import LAUNCHERS, PYTHON, Interpreter, describe, from_report, guess, which
 from bis.parts.local import Kept, keep
+from bis.parts.requirements import against
 from bis.store import Store
 from bis.store import snapshot as trees_of
 
