@@ -39,6 +39,7 @@ MAX_FILES = 100
 FORMAT = 1
 WANTED = re.compile("|".join(fnmatch.translate(pattern) for pattern in PATTERNS))
 SCRIPT_BLOCK = re.compile(r"(?m)^# /// script$\s(?P<content>(^#(| .*)$\s)+)^# ///$")
+STRENGTH: tuple[Weight, ...] = ("main", "extra", "constraint", "lock")
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -171,23 +172,25 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     """For people: spelled, relative to the project."""
     raw: bytes
-    weight: Weight | None = None
-    """For a file of requirements: what including it made of it."""
+    weight: Weight = "main"
+    """Of a file of requirements, by its name and by what includes it."""
 
 
 def collect(project: Path, folder: Path, command: Sequence[str] = ()) -> list[Source]:
     """The declaring files in the project's root and in the folder of the run, what they include, and the script itself
     where it holds metadata of its own."""
     found: dict[Path, Source] = {}
-    paths = [*_files(project), *(_files(folder) if folder != project else ())]
-    waiting: list[tuple[Path, Weight | None]] = [(path, None) for path in [*paths, *_under(project)]]
+    roots = [*_files(project), *(_files(folder) if folder != project else ()), *_under(project)]
+    waiting = [(path, _weight(path)) for path in roots]
     while waiting and len(found) < MAX_FILES:
         path, weight = waiting.pop(0)
-        raw = _read(path) if path not in found else None
-        if raw is None:
+        known = found.get(path)
+        if known and STRENGTH.index(known.weight) <= STRENGTH.index(weight):
             continue
-        found[path] = Source(path=path, name=_named(path, project), raw=raw, weight=weight or _weight(path))
-        waiting = [*_included(found[path]), *waiting]
+        raw = known.raw if known else _read(path)
+        if raw is not None:
+            found[path] = Source(path=path, name=_named(path, project), raw=raw, weight=weight)
+            waiting += _included(found[path])
     for script in (folder / word for word in command if word.endswith(".py")):
         raw = _read(script)
         if raw and SCRIPT_BLOCK.search(raw.decode("utf-8", "replace")):
@@ -196,7 +199,7 @@ def collect(project: Path, folder: Path, command: Sequence[str] = ()) -> list[So
     return list(found.values())
 
 
-def _included(source: Source) -> list[tuple[Path, Weight | None]]:
+def _included(source: Source) -> list[tuple[Path, Weight]]:
     """What a file of requirements includes by `-r` and `-c`."""
     if _reader(source.path.name) is not _requirements:
         return []
@@ -245,7 +248,7 @@ def declaration(source: Source) -> Declaration:
         wishes, python = _reader(source.path.name)(source.raw.decode("utf-8-sig"), source.path.name)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, configparser.Error) as error:
         return msgspec.structs.replace(blank, problem=f"{type(error).__name__}: {error}"[:300])
-    if _reader(source.path.name) is _requirements and source.weight:
+    if _reader(source.path.name) is _requirements:
         wishes = [msgspec.structs.replace(wish, weight=source.weight) for wish in wishes]
     named = tuple(msgspec.structs.replace(wish, file=source.name) for wish in wishes)
     return msgspec.structs.replace(blank, wishes=named, python=python)
@@ -435,10 +438,17 @@ def _python_version(text: str, _: str) -> Read:
 # -- conda -------------------------------------------------------------------------------------------------------
 
 
-def _conda_environment(text: str, _: str) -> Read:
+def _yaml(text: str) -> Any:
     import yaml
 
-    table = yaml.safe_load(text)
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from None
+
+
+def _conda_environment(text: str, _: str) -> Read:
+    table = _yaml(text)
     wishes: list[Wish] = []
     python = ""
     for item in table.get("dependencies") or []:
@@ -470,7 +480,5 @@ def _conda_spec(spec: str) -> tuple[str, str]:
 
 
 def _conda_lock(text: str, _: str) -> Read:
-    import yaml
-
-    rows = yaml.safe_load(text).get("package") or []
+    rows = _yaml(text).get("package") or []
     return _locked((row["name"], row.get("version"), "") for row in rows if row["name"] != "python"), ""
