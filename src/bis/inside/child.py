@@ -46,6 +46,8 @@ def fork_child(start, trial, others):
     try:
         for each in others:
             each.close()
+        if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
         if trial is not None:
             put_filter(trial)
         obey(start)
@@ -131,6 +133,7 @@ def obey(start):
         inputs = [fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 10) for number in inputs]
         for number, source in enumerate(inputs):
             os.dup2(source, number)
+        os.umask(order["umask"])
         os.chdir(os.fsencode(order["folder"]))
         for each in (signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(each, signal.SIG_DFL)

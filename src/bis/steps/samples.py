@@ -132,7 +132,7 @@ def tree(root: int) -> Iterator[int]:
     while ahead:
         pid = ahead.pop()
         try:
-            threads = os.listdir(f"/proc/{pid}/task")
+            threads = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208 (names alone, once a second)
         except OSError:
             continue
         for thread in threads:
@@ -156,7 +156,7 @@ class _Gpu:
     QUERY = ("--query-gpu=utilization.gpu,memory.used", "--format=csv,noheader,nounits")
 
     def __init__(self) -> None:
-        self._tool = shutil.which("nvidia-smi") if os.path.exists("/dev/nvidiactl") else None
+        self._tool = shutil.which("nvidia-smi") if Path("/dev/nvidiactl").exists() else None
         self._asked = -GPU_EVERY
         self._asking: object = None
         self._latest = ","

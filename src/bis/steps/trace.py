@@ -15,22 +15,26 @@ import select
 import socket
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from bis.digest import spell
 from bis.errors import Failure, UsageError
-from bis.nouns.trace import Access, Mechanism, Process, Stat, Trace
+from bis.nouns.trace import Access, Process, Stat, Trace
+from bis.steps import strace
+from bis.steps.events import Heard
 
 INSIDE = Path(__file__).resolve().parent.parent / "inside"
 MODES = ("auto", "notify", "audit", "full", "off")
 FILE = "trace"
 PREIMAGES = "preimages"
 UNSEEN_INSIDE = (
-    "only what Python itself opens was seen: not what compiled libraries (pyarrow, h5py, XGBoost) and other programs open",
-    "looking for a file that is not there was not seen",
+    "only what Python itself opens was seen, not what compiled libraries (pyarrow, h5py, XGBoost) open",
+    "other programs, and interpreters started with -I, -S or -E, were not seen",
+    "looking for a file that is not there was seen only where Python tried to open it",
 )
+UNSEEN_AFTERWARDS = ("what files held before the run changed them was not kept, nor always their state",)
 
 
 class Tracer:
@@ -100,6 +104,10 @@ class Tracer:
         message: dict[str, Any] = json.loads(line)
         return message
 
+    def leave_output_to_guard(self) -> None:
+        """The guard takes the command's output from now on."""
+        self._guard.close()
+
     @property
     def has_message(self) -> bool:
         return b"\n" in self._inbox
@@ -118,7 +126,7 @@ class Tracer:
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self.pid, 0)
 
-    def __enter__(self) -> Tracer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -129,7 +137,10 @@ def start(mode: str = "auto") -> Tracer:
     """Start a tracer. Returns at once; what its trial finds is known when `facts` is read."""
     if mode not in MODES:
         raise UsageError(f"there is no way of tracing named {mode!r}", hint=f"one of {', '.join(MODES)}")
-    ours, theirs = zip(*(socket.socketpair() for _ in range(3)), strict=True)
+    if mode == "full":
+        strace.check()
+    pairs = [socket.socketpair() for _ in range(3)]
+    (control, begin, guard), theirs = zip(*pairs, strict=True)
     try:
         for each in theirs:
             each.set_inheritable(True)
@@ -140,7 +151,7 @@ def start(mode: str = "auto") -> Tracer:
     finally:
         for each in theirs:
             each.close()
-    return Tracer(pid, *ours, mode=mode)
+    return Tracer(pid, control, begin, guard, mode)
 
 
 def _send(channel: socket.socket, message: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
@@ -154,31 +165,49 @@ def _send(channel: socket.socket, message: dict[str, Any], descriptors: Sequence
 # Reading
 
 
-def finish(scratch: Path, facts: dict[str, Any], *, mode: str, events: Path | None, lost: str = "") -> Trace:
-    """The Trace of a command that ended, from what the tracer and the hooks wrote below `scratch`.
+def finish(
+    scratch: Path,
+    facts: dict[str, Any],
+    *,
+    mode: str,
+    since_ns: int,
+    roots: tuple[Path, ...],
+    events: Path | None,
+    lost: str = "",
+) -> Trace:
+    """The Trace of a command that began at `since_ns` and has ended, from what was written below `scratch`, and where
+    no system calls were traced from what the hooks wrote into `events`.
 
     `facts`: the tracer's; `lost`: why the record is known to be cut short.
     """
     gathered = _Gathered(scratch)
     whole = gathered.read(scratch / FILE)
-    mechanism: Mechanism = "notify" if facts.get("mechanism") == "notify" else "none"
-    limits = [*gathered.limits]
-    complete = mechanism == "notify" and whole and not lost and not gathered.blind
-    if mechanism == "notify" and not whole:
-        limits.insert(0, lost or "the tracer ended before the command did: what came after is not known")
-    if mechanism == "none" and mode != "off":
-        mechanism = "audit"
-        limits += [f"system calls could not be traced: {facts['why']}"] if "why" in facts else []
-        limits += UNSEEN_INSIDE
+    limits = [] if whole else [lost or "the tracer ended before the command did: what came after is not known"]
     if mode == "off":
-        limits.append("nothing was traced, as asked for")
+        return Trace(mechanism="none", complete=False, limits=("nothing was traced, as asked for", *gathered.limits))
+    if facts.get("mechanism") == "notify":
+        if mode == "full":
+            gathered.absent(strace.absences(scratch / strace.FILE), roots)
+        return Trace(
+            mechanism="strace" if mode == "full" else "notify",
+            complete=whole and not lost and not gathered.blind,
+            limits=(*limits, *gathered.limits),
+            accesses=gathered.accesses(),
+            processes=tuple(gathered.processes),
+            connections=tuple(sorted(gathered.connections)),
+        )
+    if "why" in facts:
+        limits.append(f"system calls could not be traced by notification: {facts['why']}")
+    told = (
+        strace.Told(scratch / strace.FILE, since_ns) if mode == "full" else Heard(events, since_ns) if events else None
+    )
     return Trace(
-        mechanism=mechanism,
-        complete=complete,
-        limits=tuple(limits),
-        accesses=gathered.accesses(),
-        processes=tuple(gathered.processes),
-        connections=tuple(sorted(gathered.connections)),
+        mechanism="strace" if mode == "full" else "audit",
+        complete=False,
+        limits=(*limits, *gathered.limits, *(UNSEEN_AFTERWARDS if mode == "full" else UNSEEN_INSIDE)),
+        accesses=tuple(told.accesses()) if told else (),
+        processes=tuple(told.processes) if told else (),
+        connections=tuple(sorted(told.connections)) if told else (),
     )
 
 
@@ -248,7 +277,7 @@ class _Gathered:
             self._mark(target + path[len(source) :], "n")
         for folder, _folders, files in os.walk(target):
             for name in files:
-                path = os.path.join(folder, name)
+                path = folder + b"/" + name
                 self._mark(path, "n")
                 self._mark(source + path[len(target) :], "m")
 
@@ -257,9 +286,16 @@ class _Gathered:
         if letter not in seen.letters:
             seen.letters += letter
 
+    def absent(self, paths: Iterable[bytes], roots: tuple[Path, ...]) -> None:
+        """Files that were looked for, below the roots, and were not there."""
+        below = tuple(os.fsencode(os.path.realpath(root)) + b"/" for root in roots)
+        for path in paths:
+            if path.startswith(below) and path not in self.seen:
+                self._mark(path, "a")
+
     def accesses(self) -> tuple[Access, ...]:
         return tuple(
-            Access(path=spell(path), how=seen.letters, before=seen.before, preimage=seen.preimage)
+            Access(path=spell(path), how=seen.letters, before=seen.before, preimage=spell(seen.preimage))
             for path, seen in sorted(self.seen.items())
             if seen.letters
         )
@@ -280,6 +316,15 @@ def _lines(file: Path) -> Iterator[bytes]:
         while block := source.read(1 << 20):
             *lines, rest = (rest + block).split(b"\0")
             yield from lines
+
+
+def last_words(scratch: Path) -> str:
+    """What a tracer that failed said last."""
+    try:
+        words = (scratch / "tracer.log").read_text("utf-8", "replace").strip()
+    except OSError:
+        return ""
+    return words.rpartition("\n")[2]
 
 
 def is_watched(scratch: Path) -> bool:
