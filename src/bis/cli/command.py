@@ -79,10 +79,12 @@ class Door:
     def home(self) -> Home:
         """The project's runs, those that lost their supervisor marked as lost. NotFound where none were recorded."""
         from bis.steps.home import open_home
-        from bis.steps.recover import recover_lost
 
         home = open_home(self.project, self.settings, create=False)
-        recover_lost(home, self.variables)
+        if home.live.is_dir() and any(home.live.iterdir()):
+            from bis.steps.recover import recover_lost
+
+            recover_lost(home, self.variables)
         return home
 
     def find(self, reference: str) -> Run:
@@ -215,12 +217,12 @@ def _completions(ctx: click.Context, incomplete: str) -> Iterable[CompletionItem
 
     door = Door()
     door.project_option = ctx.find_root().params.get("project_option") or ""
-    for run in door.home.ledger.runs(limit=100):
+    for run in door.home.ledger.rows(limit=100):
         metrics = ", ".join(f"{plain(name)} {number(value)}" for name, value in list(run.metrics.items())[:2])
         told = ", ".join(filter(None, (run.status, ago(run.started, door.now), metrics)))
         if plain(run.name).startswith(incomplete):
             yield CompletionItem(plain(run.name), help=told)
         elif incomplete and run.id.startswith(incomplete):
             yield CompletionItem(run.id, help=f"{plain(run.name)}, {told}")
-    if "@latest".startswith(incomplete):
+    if incomplete and "@latest".startswith(incomplete):
         yield CompletionItem("@latest", help="the newest run")

@@ -162,25 +162,22 @@ def _files_of(run: Run) -> ItemsView[str, File]:
 
 
 def _room_lines(found: Room, places: dict[str, int], terminal: Terminal) -> list[str]:
+    """What takes room; in a pipe, in bytes."""
+    told = size if terminal.tty else lambda taken: f"{taken:.0f}"
     names = {"blob": "files", "tree": "folders", "record": "records"}
+    kinds = {names[kind]: one for kind, one in found.kinds.items()}
     rows: list[list[Cell]] = [
-        [name, f"{found.kinds[kind].objects:,}", size(found.kinds[kind].raw), size(found.kinds[kind].stored)]
-        for kind, name in names.items()
-        if kind in found.kinds
+        [name, f"{one.objects:,}" if terminal.tty else str(one.objects), told(one.raw), told(one.stored)]
+        for name, one in kinds.items()
     ]
-    rows.append(["store", f"{sum(kind.objects for kind in found.kinds.values()):,}", "", size(found.size)])
-    rows += [[name, "", "", size(taken)] for name, taken in places.items() if taken]
-    columns = [
-        Column("what"),
-        Column("objects", right=True),
-        Column("content", right=True),
-        Column("on disk", right=True),
-    ]
-    return terminal.table(columns, rows)
+    rows.append(["store", str(sum(one.objects for one in kinds.values())), "", told(found.size)])
+    rows += [[name, "", "", told(taken)] for name, taken in places.items() if taken]
+    titles = ("objects", "content", "on disk")
+    return terminal.table([Column("what"), *(Column(title, right=True) for title in titles)], rows)
 
 
 def _file_lines(files: Sequence[File], terminal: Terminal) -> list[str]:
-    if not files:
+    if not files or not terminal.tty:
         return []
     rows: list[list[Cell]] = [[size(file.size), count(file.runs, "run"), file.role, plain(file.path)] for file in files]
     columns = [Column("content", right=True), Column("in", right=True), Column("as"), Column("largest files")]

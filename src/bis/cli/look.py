@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import click
 
-from bis.cli.command import STATUSES, Door, RunReference, command, json_option
+from bis.cli.command import STATUSES, Door, RunReference, command, json_option, nearest
 from bis.cli.text import count
 
 if TYPE_CHECKING:
     from bis.cli.page_log import Listing
+    from bis.ledger import Ledger, Row
+    from bis.nouns.run import Run
 
 LISTED = 30
 
@@ -35,7 +38,7 @@ def show(door: Door, run: str, stream: str | None, findings: bool, outputs: bool
 
     found, terminal = door.find(run), door.terminal
     if stream:
-        return _show_stream(door, found.id, stream)
+        return _show_stream(door, found, stream)
     verdicts = door.home.ledger.verdicts(found.id)
     if as_json:
         terminal.json("bis.show/1", {"run": found, "verdicts": verdicts})
@@ -48,21 +51,18 @@ def show(door: Door, run: str, stream: str | None, findings: bool, outputs: bool
     return 0
 
 
-def _show_stream(door: Door, id: str, name: str) -> int:
+def _show_stream(door: Door, run: Run, name: str) -> int:
     """Print what the run printed: its bytes as they were in a pipe; on a terminal, nothing that could steer it."""
+    from bis.cli.printed import printed
     from bis.cli.render import clear_lines
 
-    run, terminal, store = door.home.ledger.get(id), door.terminal, door.home.store
+    terminal = door.terminal
     names = ("<stdout>", "<stderr>") if name == "log" else (name,)
-    logs = [output for output in run.outputs if output.path in names and output.size]
-    if not logs:
-        terminal.tell(f"{run.name} printed nothing" + ("" if name == "log" else f" on {name[1:-1]}"))
-    for output in logs:
-        with store.open(output.digest) as stream:
-            if terminal.tty:
-                terminal.show(clear_lines(stream.read().decode("utf-8", "replace")))
-            else:
-                terminal.raw(stream)
+    blocks = printed(run, door.home.store, names)
+    if terminal.tty:
+        terminal.show(clear_lines(b"".join(blocks).decode("utf-8", "replace")))
+    else:
+        terminal.raw(blocks)
     return 0
 
 
@@ -116,9 +116,24 @@ def log(
     if terminal.tty and rows:
         terminal.show([*lines, *(terminal.paint(line, "grey") for line in below)])
     else:
-        terminal.show(lines)
-        terminal.tell("\n".join(below))
+        terminal.show([] if terminal.tty else lines)
+        terminal.tell("\n".join([*below, *_unknown(wanted, ledger, rows)]))
     return 0
+
+
+def _unknown(wanted: str, ledger: Ledger, rows: Sequence[Row]) -> Iterator[str]:
+    """Where nothing matches: the names in the filter that no run has, and what was probably meant."""
+    if rows or not wanted:
+        return
+    recent = ledger.rows(limit=1000)
+    known = {
+        "metrics": {name for row in recent for name in row.metrics},
+        "params": {name for row in recent for name in row.params},
+    }
+    for entity, name in re.findall(r"\b(metrics|params)\.([\w./:-]+)", wanted):
+        if name not in known[entity]:
+            near = nearest(name, known[entity])
+            yield f"help: no run has {entity}.{name}" + (f"; did you mean {entity}.{near}?" if near else "")
 
 
 def _order(key: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -301,7 +302,8 @@ def _markdown_part(judged: Judged, changes: Mapping[PartKind, Sequence[Change]])
     for change in shown:
         if "\n" in change.detail:
             text = plain_lines(change.detail.rstrip("\n"))
-            fence = "`" * max(3, 1 + max((len(line) - len(line.lstrip("`")) for line in text), default=0))
+            longest = max((len(ticks) for ticks in re.findall("`+", change.detail)), default=0)
+            fence = "`" * max(3, longest + 1)
             lines += [*([""] if lines[-1] else []), f"{fence}diff", *text, fence]
     return [*lines, "", "</details>"]
 

@@ -169,9 +169,14 @@ def differing(rows: Sequence[Row]) -> list[str]:
     """The params whose values are not the same in all the rows, the long name of a value left out where a short one
     says the same."""
     names = _by_frequency(row.params for row in rows)
-    found = [name for name in names if len({row.params.get(name) for row in rows}) > 1]
+    found = [name for name in names if _differs(name, [row.params.get(name) for row in rows])]
     told = {name: tuple(row.params.get(name) for row in rows) for name in found}
     return [name for name in found if told.get(name.partition(":")[2]) != told[name]]
+
+
+def _differs(name: str, values: Sequence[str | None]) -> bool:
+    """A word without a name that other commands do not have says nothing."""
+    return len({value for value in values if value is not None or not name.startswith("argument ")}) > 1
 
 
 def as_plain(row: Row) -> dict[str, Any]:
@@ -235,7 +240,7 @@ def _took(row: Row, tty: bool) -> str:
 
 
 def _title(name: str) -> str:
-    words = {"verdict": "rpt", "started": "when"}
+    words = {"verdict": "rpt", "started": "when", "environment": "env"}
     return words.get(name) or plain(name.removeprefix("metrics.").removeprefix("params."))
 
 
@@ -244,7 +249,7 @@ def _right(name: str) -> bool:
 
 
 def _shrinks(name: str) -> bool:
-    return name in ("note", "command", "folder", "findings", "name") or name.startswith("params.")
+    return name in ("note", "command", "folder", "findings") or name.startswith("params.")
 
 
 def _text(cell: Cell) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from bis.cli.text import (
     ago,
@@ -19,10 +19,9 @@ from bis.cli.text import (
     seconds_between,
     size,
 )
-from bis.nouns.part import Finding
+from bis.nouns.part import Finding, PartKind
 from bis.nouns.run import Output, Run
 from bis.nouns.verdict import MARKS, Verdict
-from bis.parts.kinds import KINDS
 
 if TYPE_CHECKING:
     from bis.cli.render import Cell, Painted, Terminal
@@ -135,11 +134,11 @@ def _repeats(run: Run) -> str:
 
 def _parts(run: Run, terminal: Terminal) -> list[str]:
     rows: list[list[Cell]] = []
-    for kind in KINDS:
-        part = run.parts.get(kind.KIND)
+    for kind in get_args(PartKind):
+        part = run.parts.get(kind)
         if part is None:
             continue
-        rows.append([(f"{kind.KIND:<{LABEL - 2}}", "grey"), (ident(part.digest), "yellow"), plain(part.summary)])
+        rows.append([(f"{kind:<{LABEL - 2}}", "grey"), (ident(part.digest), "yellow"), plain(part.summary)])
     return terminal.aligned(rows)
 
 

@@ -44,7 +44,7 @@ def closing(verdict: Verdict, run: Run, terminal: Terminal) -> str:
     """`identical  train-12 -> 90de1234  every output is the same …   next: …`."""
     word = terminal.paint(verdict.sameness, COLOURS[verdict.sameness])
     said = f"{word}  {plain(run.name)} -> {verdict.again[:8]}  {_sentence(verdict)}"
-    return said + terminal.paint(f"   next: {_next(verdict)}", "grey")
+    return said + (terminal.paint(f"   next: {_next(verdict)}", "grey") if verdict.sameness != "identical" else "")
 
 
 def _sentence(verdict: Verdict) -> str:
@@ -69,16 +69,22 @@ def _judged(verdict: Verdict) -> list[Judged]:
 def _table(verdict: Verdict, terminal: Terminal) -> list[str]:
     outputs, folded = _listed(verdict.outputs)
     metrics, folded_metrics = _listed(verdict.metrics)
-    judged = [*verdict.parts, *metrics, *outputs]
-    rows: list[list[Cell]] = [[(title, "grey") for title in ("part", "recorded", "repeated", "verdict")]]
-    rows += [[plain(one.name), one.before, one.after, mark(one.sameness)] for one in judged]
-    heads = terminal.aligned(rows)
-    lines = heads[:1]
-    for place, (head, one) in enumerate(zip(heads[1:], judged, strict=True)):
-        lines += _row(head, one, terminal, part=place < len(verdict.parts))
+    groups = {"part": list(verdict.parts), "metric": metrics, "output": outputs}
+    rows: list[list[Cell]] = []
+    judged: list[Judged | None] = []
+    for title, group in groups.items():
+        if group:
+            rows.append(
+                [(word, "grey") for word in (title, *(("recorded", "repeated", "verdict") if not rows else [""] * 3))]
+            )
+            rows += [[f"  {plain(one.name)}", one.before, one.after, mark(one.sameness)] for one in group]
+            judged += [None, *group]
+    lines = []
+    for head, one in zip(terminal.aligned(rows), judged, strict=True):
+        lines += _row(head, one, terminal, part=one in verdict.parts) if one else [head]
     for several, word in ((folded_metrics, "metric"), (folded, "output")):
         if several:
-            lines.append(f"and {count(len(several), f'more {word}')}, all {terminal.paint(*mark('identical'))}")
+            lines.append(f"  and {count(len(several), f'more {word}')}, all {terminal.paint(*mark('identical'))}")
     return lines
 
 

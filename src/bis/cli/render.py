@@ -6,6 +6,7 @@ anything that the text does not say. What was stored is made safe by `text.plain
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
@@ -14,10 +15,11 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any, BinaryIO, TextIO
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TextIO
 
 from bis.cli.text import cut, plain, width
+from bis.digest import spell
 
 COLOURS = {"red": 31, "green": 32, "yellow": 33, "blue": 34, "cyan": 36, "grey": 90}
 SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
@@ -113,10 +115,11 @@ class Terminal:
         text = as_json({"schema": schema, **value}, indent=2 if self._out.isatty() else None)
         self.show(text.split("\n"))
 
-    def raw(self, stream: BinaryIO) -> None:
-        """Copy bytes to stdout as they are."""
+    def raw(self, blocks: Iterable[bytes]) -> None:
+        """Write bytes to stdout as they are."""
         self._out.flush()
-        shutil.copyfileobj(stream, self._out.buffer)
+        for block in blocks:
+            self._out.buffer.write(block)
         self._out.buffer.flush()
 
     # -- progress and advice ---------------------------------------------------------------------------------------
@@ -126,14 +129,13 @@ class Terminal:
         if self.quiet:
             return
         self.settle()
-        painted = [self._painted_piece(piece) for piece in ("bis", *pieces) if piece]
-        _write(self._err, GAP.join([_painted("bis", "green") if self._err_colours else "bis", *painted[1:]]) + "\n")
+        self._advise(GAP.join(self._painted_piece(piece) for piece in (("bis", "green"), *pieces) if piece) + "\n")
 
     def tell(self, text: str = "") -> None:
         """A line of advice on stderr; nothing with `--quiet`."""
         if not self.quiet:
             self.settle()
-            _write(self._err, text + "\n")
+            self._advise(text + "\n")
 
     def progress(self, text: str) -> None:
         """What is being done: one line that the next one replaces on a terminal; a line each elsewhere."""
@@ -143,7 +145,7 @@ class Terminal:
             self.say(text)
             return
         self._pending = cut(f"bis  {text}", self.width - 1)
-        _write(self._err, f"\r\x1b[K{self._pending}")
+        self._advise(f"\r\x1b[K{self._pending}")
 
     def meter(self, text: str) -> None:
         """How far a long piece of work is; may be called often. A line every ten seconds where there is no terminal."""
@@ -157,7 +159,12 @@ class Terminal:
         """Take the line of progress away."""
         if self._pending:
             self._pending = ""
-            _write(self._err, "\r\x1b[K")
+            self._advise("\r\x1b[K")
+
+    def _advise(self, text: str) -> None:
+        """Write to stderr. That nobody reads there any more is no reason to give up the work."""
+        with contextlib.suppress(OSError):
+            _write(self._err, text)
 
     def _painted_piece(self, piece: Cell) -> str:
         if isinstance(piece, str):
@@ -204,7 +211,8 @@ def as_json(value: Any, indent: int | None = None) -> str:
     character is escaped, so that no stored text can steer a terminal."""
     import msgspec
 
-    text = json.dumps(_finite(msgspec.to_builtins(value, str_keys=True)), ensure_ascii=False, indent=indent)
+    plain_value = msgspec.to_builtins(value, str_keys=True, enc_hook=lambda path: spell(str(path)))
+    text = json.dumps(_finite(plain_value), ensure_ascii=False, indent=indent)
     if text.isprintable():
         return text
     return "".join(letter if letter.isprintable() or letter == "\n" else _escaped(letter) for letter in text)
@@ -260,7 +268,7 @@ def clear_lines(text: str) -> list[str]:
     """What a program printed, as lines that are safe on a terminal: a line that was drawn over itself (a progress
     bar) as it stood last, colours left out."""
     lines = []
-    for line in text.split("\n"):
+    for line in text.split("\n") if text else []:
         last = line.rstrip("\r").rpartition("\r")[2]
         lines.append(plain(_without_sequences(last).expandtabs(8)))
     return lines if not lines or lines[-1] else lines[:-1]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bis.cli.command import STATUSES, Door, RunReference, command, json_option
-from bis.errors import CannotRepeat, UsageError
+from bis.errors import CannotRepeat, Failure, UsageError
 
 if TYPE_CHECKING:
     from bis.acts.repeat import RepeatOptions
@@ -69,16 +69,19 @@ def repeat(
     """Restore code and data of RUN into an empty folder, rebuild its environment, give it the same seeds and
     conditions, execute it, and compare parts, metrics and outputs with what was recorded.
     """
+    parts = dict(_pair(text, "--with environment=RUN") for text in taken)
+    tolerance = dict(_tolerance(text) for text in tolerances)
+    folder = _empty(door.folder / into, times) if into else None
     from bis.acts.repeat import RepeatOptions
 
     options = RepeatOptions(
         times=times,
         here=here,
-        taken=dict(_pair(text, "--with environment=RUN") for text in taken),
-        into=_empty(door.folder / into, times) if into else None,
+        taken=parts,
+        into=folder,
         keep=keep,
         python=python,
-        tolerance=dict(_tolerance(text) for text in tolerances),
+        tolerance=tolerance,
         offline=offline,
     )
     found = door.find(run)
@@ -109,6 +112,9 @@ def _repeat(door: Door, run: Run, options: RepeatOptions, as_json: bool) -> list
             told = {"code": error.code, "what": error.what, "because": error.because, "hint": error.hint}
             door.terminal.json("bis.repeat/1", {"sameness": "not repeatable", "same": False, "error": told})
         raise
+    except BrokenPipeError as error:
+        # Not the reader of our output, which the act does not write to: a process of bis that ended too early.
+        raise Failure("a process of bis that supervised the command ended too early") from error
     finally:
         door.terminal.settle()
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bis.cli.command import Door, command, json_option
-from bis.errors import BisError, UsageError
+from bis.errors import BisError, Failure, UsageError
 
 if TYPE_CHECKING:
     from bis.acts.run import RunOptions
@@ -72,12 +72,12 @@ def run(
     128+N when signal N ended it. With --json, standard output holds the record and the command's output is kept,
     not shown.
     """
-    from bis.acts.run import RunOptions
-
     if seed is not None and no_seed:
         raise UsageError("--seed and --no-seed exclude each other", hint="bis run --seed 7 -- python train.py")
     if not words:
         raise UsageError("there is no command to run", hint="bis run -- python train.py")
+    from bis.acts.run import RunOptions
+
     options = RunOptions(
         name=name,
         note=note,
@@ -109,6 +109,9 @@ def _run(door: Door, words: Sequence[str], options: RunOptions) -> Run:
             options=options,
             started=lambda begun: _tell_start(begun, door.terminal),
         )
+    except BrokenPipeError as error:
+        # Not the reader of our output, which the act does not write to: a process of bis that ended too early.
+        raise Failure("a process of bis that supervised the command ended too early") from error
     except BisError as error:
         error.status = NOT_STARTED.get(error.code, 2 if isinstance(error, UsageError) else FAILED)
         raise

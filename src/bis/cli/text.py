@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
-from bis.digest import readable, short, unspell
+from bis.digest import readable, short
 
 DIGITS = 5
 """Significant digits of a metric in a table, as long as they tell all its numbers apart."""
@@ -118,11 +118,16 @@ def command_line(words: Iterable[str]) -> str:
 
 
 def _word(word: str) -> str:
-    shown = readable(word)
-    if shown == unspell(word):
-        return shlex.quote(shown)
+    if word.isprintable():
+        return shlex.quote(word)
     # What cannot be shown as it is can still be typed, in the quoting of bash and zsh.
-    return "$'" + shown.replace("'", "\\'") + "'"
+    return "$'" + "\\x".join(map(_escaped, word.split("\0"))) + "'"
+
+
+def _escaped(text: str) -> str:
+    return "".join(
+        f"\\{letter}" if letter in "\\'" else letter if letter.isprintable() else repr(letter)[1:-1] for letter in text
+    )
 
 
 def ident(digest: str) -> str:

@@ -108,12 +108,10 @@ def _import_all() -> None:
 @click.argument("shell", type=click.Choice(list(WHERE)))
 def completion(door: Door, shell: str) -> int:
     """Print the script with which SHELL completes commands, options and runs, saying what each of them is."""
-    from bis.cli.main import cli
-
     register()
     found = get_completion_class(shell)
     assert found is not None
-    script = found(cli, {}, "bis", "_BIS_COMPLETE").source()
+    script = found(click.get_current_context().find_root().command, {}, "bis", "_BIS_COMPLETE").source()
     door.terminal.show(script.strip("\n").split("\n"))
     if door.terminal.tty:
         door.terminal.tell(f"help: {WHERE[shell]}")

@@ -1,0 +1,167 @@
+"""Typing bis as a person or a script does, and runs to look at."""
+
+import fcntl
+import json
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import pytest
+
+from bis.digest import Digest
+from bis.nouns.part import Finding, Part
+from bis.nouns.run import Chance, Coverage, Output, Run, Usage
+
+SCRIPT = """
+import json, random, sys
+rate = float(sys.argv[sys.argv.index("--lr") + 1]) if "--lr" in sys.argv else 0.1
+rows = open("data.csv").read().split()
+print("rows", len(rows))
+print("careful", file=sys.stderr)
+json.dump({"accuracy": 0.9 + rate / 100, "loss": 1.5}, open("metrics.json", "w"))
+open("model.bin", "wb").write(bytes(1000) + str(rate).encode())
+"""
+
+
+class Typed(NamedTuple):
+    """What a command answered."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture(scope="session")
+def variables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment variables of somebody who has set nothing up."""
+    home = tmp_path_factory.mktemp("home")
+    kept = ("PATH", "PYTHONPATH")
+    return {
+        **{name: os.environ[name] for name in kept if name in os.environ},
+        "HOME": str(home),
+        "LANG": "C.UTF-8",
+        "TERM": "xterm",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        # Compiled once, where a checkout may not be written to.
+        "PYTHONPYCACHEPREFIX": str(home / "compiled"),
+    }
+
+
+@pytest.fixture(scope="session")
+def bis(variables: dict[str, str]) -> Callable[..., Typed]:
+    """`bis("log", "--json", folder=project)`: the command in a pipe, as a script uses it."""
+
+    def type_(*words: str, folder: Path | None = None, **more: str) -> Typed:
+        done = subprocess.run(
+            [sys.executable, "-m", "bis", *words],
+            cwd=folder,
+            env={**variables, **more},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=120,
+        )
+        return Typed(done.returncode, done.stdout.decode(errors="surrogateescape"), done.stderr.decode())
+
+    return type_
+
+
+@pytest.fixture(scope="session")
+def terminal(variables: dict[str, str]) -> Callable[..., Typed]:
+    """`terminal("log", folder=project, lines=10)`: the command on a terminal of its own; both streams are `out`."""
+
+    def type_(*words: str, folder: Path | None = None, columns: int = 100, lines: int = 40, **more: str) -> Typed:
+        pid, master = pty.fork()
+        if pid == 0:
+            try:
+                os.chdir(folder or ".")
+                os.execve(sys.executable, [sys.executable, "-m", "bis", *words], {**variables, **more})
+            finally:
+                os._exit(99)
+        fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        out = b""
+        while True:
+            try:
+                block = os.read(master, 65536)
+            except OSError:
+                break
+            if not block:
+                break
+            out += block
+        os.close(master)
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        return Typed(status, out.decode().replace("\r\n", "\n"), "")
+
+    return type_
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory, bis: Callable[..., Typed]) -> Path:
+    """A project with two runs of one script, `low` and `high`, and one, `broken`, that failed. Read only."""
+    folder = tmp_path_factory.mktemp("project")
+    (folder / "train.py").write_text(SCRIPT)
+    (folder / "data.csv").write_text("1\n2\n3\n")
+    (folder / "bis.toml").write_text("")
+    for name, words in (("low", ["train.py"]), ("high", ["train.py", "--lr", "2"]), ("broken", ["-c", "exit(3)"])):
+        done = bis("run", "--name", name, "--", sys.executable, *words, folder=folder)
+        assert done.status == (3 if name == "broken" else 0), done.err
+    return folder
+
+
+@pytest.fixture
+def some_run() -> Callable[..., Run]:
+    """A run made by hand, with something to say in each of its fields: `some_run(id="…", metrics={…})`."""
+
+    def make(**changed: Any) -> Run:
+        run = Run(
+            id="7f3a91c20b41",
+            name="train-12",
+            command=("python", "train.py", "--lr", "0.1"),
+            project="/home/ana/churn",
+            user="ana",
+            host="gpu-3",
+            version="0.1.0",
+            started="2026-05-03T12:00:00.000000Z",
+            ended="2026-05-03T12:04:40.000000Z",
+            status="finished",
+            exit=0,
+            parts={
+                "code": _part("code", "a91c4f2 main, 2 changed"),
+                "data": _part("data", "train.csv, 1.2 GiB"),
+                "params": _part("params", "1 value", options={"lr": "0.1"}),
+                "environment": _part("environment", "Python 3.11.7, 84 packages"),
+            },
+            outputs=(
+                Output(path="<stdout>", digest=named("0a"), size=212),
+                Output(path="model.pkl", digest=named("0b"), size=5 << 20),
+                Output(path="big.bin", digest=named("0c"), size=5 << 30, kept=False),
+            ),
+            metrics={"accuracy": 0.934, "loss": 0.205},
+            chance=Chance(seed=7, hash_seed=7, streams={"numpy": 3, "random": 1}, own=("torch",)),
+            usage=Usage(seconds=280.0, cpu_seconds=542.0, peak_bytes=1200 << 20),
+            coverage=Coverage(mechanism="notify", complete=True),
+            findings=(Finding(code="os-randomness", text="uuid4 was called", hint="seed it"),),
+        )
+        return msgspec.structs.replace(run, **changed)
+
+    return make
+
+
+def named(digits: str) -> Digest:
+    """A digest that begins with these digits."""
+    return Digest("b3:" + f"{digits:0<64}")
+
+
+def _part(kind: Any, summary: str, **facts: Any) -> Part:
+    digits = {"code": "c0de", "data": "da7a", "params": "9a7a", "environment": "e0e0"}[kind]
+    return Part(kind=kind, digest=named(digits), summary=summary, facts=facts)
