@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from bis.cli.render import Column, Terminal, as_json, clear_lines
 
-
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """A machine that has other things to do is no fault."""
 
