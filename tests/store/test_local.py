@@ -256,6 +256,34 @@ def test_a_disk_that_refuses_to_sync_is_never_taken_for_durable(
         store.put_bytes(b"y")
 
 
+def test_a_pack_is_on_disk_before_it_has_its_name_and_its_name_before_anybody_is_told(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+    sync, rename, add = os.fsync, Path.rename, store.index.add
+
+    def fsync(fd: int) -> None:
+        path = Path(f"/proc/self/fd/{fd}").resolve()
+        events.append(f"sync {'folder' if path.is_dir() else path.name[:4]}")
+        sync(fd)
+
+    def note_rename(path: Path, target: Path) -> Path:
+        events.append(f"rename {path.name[:4]} to {target.suffix}")
+        return rename(path, target)
+
+    def note_add(name: str, items: Any) -> None:
+        events.append("index")
+        add(name, items)
+
+    monkeypatch.setattr(packs.os, "fsync", fsync)
+    monkeypatch.setattr(Path, "rename", note_rename)
+    monkeypatch.setattr(store.index, "add", note_add)
+    store.put_bytes(b"x")
+    assert events == []
+    store.flush()
+    assert events == ["sync tmp-", "rename tmp- to .pack", "sync folder", "index"]
+
+
 # processes
 
 
@@ -455,6 +483,17 @@ def test_content_of_a_pack_that_was_deleted_is_kept_again(store: LocalStore) -> 
     digest = store.put_bytes(b"content")
     store.flush()
     the_pack(store).unlink()
+    again = open_store(store.path)
+    assert not again.has(digest)
+    again.put_bytes(b"content")
+    again.flush()
+    assert open_store(store.path).get_bytes(digest) == b"content"
+
+
+def test_content_of_a_pack_that_was_cut_short_is_kept_again(store: LocalStore) -> None:
+    digest = store.put_bytes(b"content")
+    store.flush()
+    change(the_pack(store), the_pack(store).read_bytes()[:40])
     again = open_store(store.path)
     assert not again.has(digest)
     again.put_bytes(b"content")

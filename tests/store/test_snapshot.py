@@ -190,6 +190,20 @@ def test_files_not_to_be_kept_are_hashed_and_named_when_they_are_wanted_back(
     assert not list(difference(store, digest, snapshot(source, store)))
 
 
+def test_folders_have_the_modes_they_had_also_those_that_cannot_be_written(
+    store: LocalStore, source: Path, tmp_path: Path
+) -> None:
+    (source / "src" / "deep").chmod(0o500)
+    (source / "src").chmod(0o550)
+    (source / "empty").chmod(0o700)
+    digest = snapshot(source, store)
+    restore(store, digest, tmp_path / "back")
+    assert look(tmp_path / "back") == look(source)
+    for folder in (source, tmp_path / "back"):
+        (folder / "src").chmod(0o755)
+        (folder / "src" / "deep").chmod(0o755)
+
+
 def test_modes_can_be_taken_as_git_takes_them(store: LocalStore, source: Path) -> None:
     before = snapshot(source, store, modes="exec")
     for path in source.rglob("*"):
@@ -346,10 +360,13 @@ def test_a_tree_with_names_that_lead_elsewhere_is_refused(store: LocalStore, tmp
 def test_a_tree_with_a_name_twice_is_refused(store: LocalStore, tmp_path: Path) -> None:
     """A link and a folder of one name would lead out through the link."""
     inner = plant([Leaf(path="x", entry=Entry(name="x", kind="file", digest=store.put_bytes(b"x")))], store)
-    entries = (Entry(name="a", kind="link", target="/tmp"), Entry(name="a", kind="tree", digest=inner))
+    (tmp_path / "outside").mkdir()
+    link = Entry(name="a", kind="link", target=spell(str(tmp_path / "outside")))
+    entries = (link, Entry(name="a", kind="tree", digest=inner))
     evil = store.put_bytes(canonical(Tree(entries=entries)), "tree")
     with pytest.raises(Damaged, match="twice"):
         restore(store, evil, tmp_path / "into")
+    assert list((tmp_path / "outside").iterdir()) == []
 
 
 def test_one_path_cannot_be_planted_twice(store: LocalStore) -> None:

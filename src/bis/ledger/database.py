@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from bis.digest import digest_bytes, short
 from bis.errors import KeepingError, explains
-from bis.store.trouble import BUSY, DISK_ERROR, DISK_FULL, NEWER, NOT_WRITABLE, shown
+from bis.store.trouble import BUSY, DISK_ERROR, DISK_FULL, NEWER, NOT_WRITABLE, shown, trouble
 from bis.store.volume import cache_folder, network_file_system
 
 PATIENCE: Final = 30.0
@@ -46,6 +46,12 @@ class Database:
         """True: the place asked for is on a network file system, and the file is kept in the user's cache folder."""
         return self.path != self.asked
 
+    @property
+    def there(self) -> bool:
+        """Whether there is a file yet."""
+        with self._words():
+            return self._connection is not None or self.path.exists()
+
     def ask(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
         with self._lock, self._words():
             connection = self._open(create=False)
@@ -73,7 +79,7 @@ class Database:
             self._connection = None
 
     def _open(self, *, create: bool) -> sqlite3.Connection | None:
-        if self._connection is None and (create or self.path.exists()):
+        if self._connection is None and (create or self.there):
             if create:
                 self._make_folder()
             connection = _connect(self.path)
@@ -119,6 +125,8 @@ class Database:
             yield
         except sqlite3.Error as error:
             raise self._said(error) from error
+        except OSError as error:
+            raise trouble(error, "open the ledger", self.path) from error
 
     def _said(self, error: sqlite3.Error) -> KeepingError:
         whole = getattr(error, "sqlite_errorcode", 0)

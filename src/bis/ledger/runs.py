@@ -131,7 +131,7 @@ class SqliteLedger:
             self._judge(connection, verdict.run)
 
     def _put(self, run: Run, record: str) -> None:
-        if not self._create and not self.database.path.exists():
+        if not self._create and not self.database.there:
             raise NotFound(f"there is no ledger {self.database.asked}", hint="bis run -- COMMAND makes one")
         row = _columns(run, record)
         with self.database.writing() as connection:

@@ -197,14 +197,7 @@ def _named_by_record(store: LocalStore, digest: Digest, findings: list[Finding])
 def _strangers(store: LocalStore) -> Iterator[Finding]:
     """What lies in the packs folder and is no pack."""
     for path in sorted(store.packs.iterdir()):
-        if path.name.startswith(UNFINISHED):
-            text = (
-                f"{path.name} ({path.stat().st_size:,} bytes) is being written, or was left behind by a killed writer"
-            )
-            yield Finding(
-                code="unfinished-pack", text=text, hint="the next `bis run` removes it when its writer is gone"
-            )
-        elif not path.name.endswith(SUFFIX):
+        if not path.name.endswith(SUFFIX) and not path.name.startswith(UNFINISHED):
             yield Finding(code="strange-file", text=f"{shown(path)} is no pack", hint=f"ls -la {shown(path)}")
 
 

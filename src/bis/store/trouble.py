@@ -48,7 +48,8 @@ def shown(path: Path | str) -> str:
 
 
 def _existing(path: Path) -> Path:
-    return next((folder for folder in (path, *path.parents) if folder.exists()), Path("/"))
+    """The nearest folder that can be looked at (`Path.exists` raises where one may not look)."""
+    return next((folder for folder in (path, *path.parents) if os.path.exists(folder)), Path("/"))  # noqa: PTH110
 
 
 def _room(path: Path) -> str:

@@ -21,7 +21,7 @@ def network_file_system(folder: Path, mounts: Path = MOUNTS) -> str:
     """The type of the network file system that `folder` (or its nearest existing parent) lies on; empty for a local
     one, and where the system does not tell."""
     try:
-        place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        place = next(path for path in (folder, *folder.absolute().parents) if os.path.exists(path))  # noqa: PTH110 - may not look: not there
         device = place.stat().st_dev
         lines = mounts.read_text("utf-8", "surrogateescape").splitlines()
     except (OSError, StopIteration):
