@@ -142,6 +142,28 @@ MLMODEL = {
 }
 """What MLflow draws anew on every save."""
 
+
+class KerasMetadata(Document):
+    """`metadata.json` of a `.keras` file."""
+
+    def __init__(self) -> None:
+        super().__init__("Keras metadata", (".json",), read_json, (b"{",), {"date_saved": Volatile("time")})
+
+    def recognises(self, name: str, head: bytes) -> bool:
+        return name.rpartition("/")[2] == "metadata.json" and b'"keras_version"' in head
+
+
+class KerasConfig(Document):
+    """`config.json` of a `.keras` file: ids of shared objects are memory addresses."""
+
+    def __init__(self) -> None:
+        super().__init__("Keras config", (".json",), read_json, (b"{",), KERAS)
+
+    def recognises(self, name: str, head: bytes) -> bool:
+        return name.rpartition("/")[2] == "config.json" and b'"registered_name"' in head
+
+
+KERAS = {"shared_object_id": Volatile("address"), "date_saved": Volatile("time")}
 JSON = Document("JSON", (".json", ".geojson", ".webmanifest"), read_json, (b"{", b"[", b'"', b"\xef\xbb\xbf"))
 JSON_LINES = Document("JSON lines", (".jsonl", ".ndjson", ".json"), read_json_lines, (b"{", b"["))
 YAML = Document("YAML", (".yaml", ".yml"), read_yaml)

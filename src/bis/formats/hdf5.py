@@ -8,7 +8,7 @@ from typing import Any
 
 from bis.formats import Context, Unreadable
 from bis.formats.arrays import Array, compare_arrays
-from bis.formats.documents import read_json
+from bis.formats.documents import KERAS, read_json
 from bis.formats.tally import Tally, shown
 from bis.formats.values import Walk
 from bis.nouns.verdict import Comparison
@@ -31,7 +31,7 @@ class Hdf5:
             raise Unreadable("by meaning it needs h5py: pip install 'bis[formats]'") from None
         tally = Tally(context)
         with h5py.File(before, "r") as old, h5py.File(after, "r") as new:
-            _Hdf5Walk(h5py, tally, Walk(context, tally)).groups(old, new)
+            _Hdf5Walk(h5py, tally, Walk(context, tally, KERAS)).groups(old, new)
         tally.set_aside("layout of the file")
         return tally.settle(self.name, "the same groups, attributes and data sets", "value")
 

@@ -113,7 +113,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "time",
         r"(?<![0-9A-Za-z.])\d{4}[-/.]\d\d[-/.]\d\d"
-        rf"(?:[T _-]{{1,2}}\d\d[:.h-]?\d\d(?:[:.m-]?\d\d(?:[.,]\d{{1,9}})?)?{ZONE})?(?![0-9])",
+        rf"(?:[T @_-]{{1,2}}\d\d[:.h-]?\d\d(?:[:.m-]?\d\d(?:[.,]\d{{1,9}})?)?{ZONE})?(?![0-9])",
         _in_window,
     ),
     Rule(
@@ -145,6 +145,7 @@ RULES: tuple[Rule, ...] = (
         rf"{NUMBER} ?(?:s|secs?|seconds?)(?![\w/])",
         _duration,
     ),
+    Rule("duration", rf"(?<![\w:.])\d{{1,2}}:\d\d(?= {NUMBER}[mun]?s/(?:step|epoch))"),  # what Keras expects to remain
     Rule("rate", rf"(?<![\w.])(?:{NUMBER}|\?) ?[kM]?(?:{RATED})(?:/s(?:ec(?:ond)?)?| per second)(?!\w)"),
     Rule("duration", rf"(?<![\w.])(?:{NUMBER} ?|\?)(?:m|u|µ|n)?s(?:ec)?{PER}(?!\w)", _duration),
     Rule("duration", rf"(?<![\w.]){NUMBER}{GLUED_UNIT}(?![\w/%])(?!\.\w)", _duration),
@@ -165,6 +166,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule("address", r"(?<![0-9A-Za-z])0x[0-9a-fA-F]{7,16}(?![0-9A-Za-z])"),
     Rule("address", r"(?i:\b(?:id|address|addr)['\"]?[=:( ]+)(?P<v>\d{13,15})(?![\w.])"),
+    Rule("address", r"(?<![\w.])\d{15}(?=: TensorSpec\()"),
     Rule("process id", r"(?i:\b(?:p?pid|tid|process[ _]?id|thread[ _]?id)\b['\"]?\s*[=:#]?\s*)(?P<v>\d+)(?![\w.])"),
     Rule(
         "process id",
@@ -197,6 +199,9 @@ NONE: frozenset[str] = frozenset()
 """Paths and names of the run only."""
 
 LABELS = {"clock": "time", "epoch": "time", "rate": "duration"}
+"""What a rule is called where it is reported."""
+TYPES = {"clock": "duration", "epoch": "time", "rate": "duration"}
+"""Types that may stand for each other: what remains is written as 59s or as 1:00."""
 TIMING = frozenset({"clock", "duration", "rate"})
 LEAD = re.compile(r"\[(?:\d\d/\d\d/\d\d )?\d\d:\d\d:\d\d\](?= )")
 """The time column of rich's log handler, left blank when the second is the same as on the line above."""
@@ -253,7 +258,7 @@ class Masks:
             value = text[span.start : span.end]
             if span.kind not in kinds or not (relaxed or RULES[rule].check(value, self.sides[side], self.context)):
                 continue
-            pieces += [text[last : span.start].rstrip(" "), f"\0{LABELS.get(span.kind, span.kind)}\0"]
+            pieces += [text[last : span.start].rstrip(" "), f"\0{TYPES.get(span.kind, span.kind)}\0"]
             last = span.end
         return "".join((*pieces, text[last:]))
 

@@ -14,13 +14,18 @@ from bis.formats import DEPTH, HEAD, Context, Format, Unreadable
 from bis.formats.archives import Tar, Zip, packed
 from bis.formats.binary import different, same_bytes
 from bis.formats.boosting import LightGbm, Ubjson
-from bis.formats.documents import JSON, JSON_LINES, TOML, YAML, MLmodel
+from bis.formats.bundles import BundleData, BundleIndex, Fingerprint, SavedModel
+from bis.formats.columns import Columnar
+from bis.formats.databases import Sqlite
+from bis.formats.documents import JSON, JSON_LINES, TOML, YAML, KerasConfig, KerasMetadata, MLmodel
 from bis.formats.figures import Pdf, Svg
 from bis.formats.hdf5 import Hdf5
 from bis.formats.images import Pillow, Png
 from bis.formats.masks import STRICT
+from bis.formats.notebooks import Notebook
 from bis.formats.npy import Npy
 from bis.formats.pickles import Pickle
+from bis.formats.protobufs import Events, Onnx
 from bis.formats.skops import Skops
 from bis.formats.tables import Table
 from bis.formats.tensors import IGNORED, Safetensors, ScriptCode, TorchLegacy, TorchZip
@@ -101,7 +106,19 @@ FORMATS: tuple[Format, ...] = (
     Ubjson(),
     LightGbm(),
     ScriptCode(),
+    Sqlite(),
+    Columnar("Parquet", b"PAR1"),
+    Columnar("Arrow", b"ARROW1"),
+    Events(),
+    Onnx(),
+    SavedModel(),
+    Fingerprint(),
+    BundleIndex(),
+    BundleData(),
+    Notebook(compare),
     MLmodel(),
+    KerasMetadata(),
+    KerasConfig(),
     JSON,
     JSON_LINES,
     YAML,

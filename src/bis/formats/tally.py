@@ -22,6 +22,8 @@ class Tally:
         self.causes: dict[str, int] = {}
         self.within = 0
         """Numbers that differ within the declared tolerance."""
+        self.paired_ids = True
+        """Whether each id must have the same partner everywhere; False where things are compared in any order."""
         self.ids: dict[str, str] = {}
         self.back: dict[str, str] = {}
 
@@ -47,6 +49,8 @@ class Tally:
 
     def pairs(self, before: str, after: str) -> bool:
         """Whether two ids may stand for each other: each id of one file has one partner in the other, everywhere."""
+        if not self.paired_ids:
+            return True
         return self.ids.setdefault(before, after) == after and self.back.setdefault(after, before) == before
 
     def take(self, inner: Comparison, where: str) -> None:

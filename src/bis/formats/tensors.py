@@ -247,7 +247,8 @@ class ScriptCode:
 def _sorted_constants(source: bytes) -> bytes:
     lines: list[bytes] = []
     for constant, group in groupby(source.split(b"\n"), lambda line: b" : Final[" in line):
-        lines += sorted(group) if constant else group
+        block = list(group)
+        lines += sorted(block) if constant else block
     return b"\n".join(lines)
 
 

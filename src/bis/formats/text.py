@@ -154,6 +154,7 @@ class Reading:
         for side, row in enumerate((old, new)):
             if row is not None:
                 text = self.masks.canonical(row.text.rstrip(), side, self.kinds)
+                text += f"\0{side}" if row.frames else ""  # overwritten states are no matter of order
                 mark = hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).digest()
                 self.sums[side] = (self.sums[side] + int.from_bytes(mark)) % (1 << 128)
         if len(self.wrong) < WINDOW:

@@ -1,0 +1,129 @@
+"""Columns: Parquet and Arrow files, column by column. Needs pyarrow; without it, bytes."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+from bis.formats import Context, Unreadable
+from bis.formats.documents import read_json
+from bis.formats.tally import Tally, shown
+from bis.formats.values import Walk
+from bis.nouns.verdict import Comparison
+
+SLICE = 1 << 14
+TOLD = 5
+
+
+class Columnar:
+    """Compared by schema and values, bit by bit. Set aside: who wrote it, row groups, pages, encodings."""
+
+    def __init__(self, name: str, magic: bytes) -> None:
+        self.name = name
+        self.magic = magic
+
+    def recognises(self, name: str, head: bytes) -> bool:
+        return head.startswith(self.magic)
+
+    def compare(self, before: Path, after: Path, context: Context) -> Comparison:
+        try:
+            arrow: Any = importlib.import_module("pyarrow")
+            importlib.import_module("pyarrow.parquet"), importlib.import_module("pyarrow.feather")
+        except ImportError:
+            raise Unreadable("by meaning it needs pyarrow: pip install 'bis[formats]'") from None
+        tally = Tally(context)
+        walk = Walk(context, tally)
+        old, new = (_Table(arrow, path, self.magic) for path in (before, after))
+        self._schemas(old, new, walk)
+        if old.rows != new.rows:
+            tally.differ("", f"{old.rows:,} -> {new.rows:,} rows")
+        elif not tally.count:
+            for name in old.schema.names:
+                _columns(arrow, name, old.column(name), new.column(name), walk)
+        if old.writer != new.writer:
+            tally.set_aside("writer", old.writer, new.writer)
+        return tally.settle(self.name, f"the same schema and values in {len(old.schema.names)} columns", "value")
+
+    def _schemas(self, old: _Table, new: _Table, walk: Walk) -> None:
+        for field in old.schema:
+            if field.name not in new.schema.names:
+                walk.tally.differ(f"column {shown(field.name)}", "only in the first")
+            elif (other := new.schema.field(field.name)).type != field.type:
+                walk.tally.differ(f"column {shown(field.name)}", f"type {field.type} -> {other.type}")
+        for name in new.schema.names:
+            if name not in old.schema.names:
+                walk.tally.differ(f"column {shown(name)}", "only in the second")
+        if old.schema.names != new.schema.names and not walk.tally.count:
+            walk.tally.differ("", "the same columns in another order")
+        walk.compare(_metadata(old.schema), _metadata(new.schema), "metadata")
+
+
+class _Table:
+    """One file: its schema, and its columns one at a time."""
+
+    def __init__(self, arrow: Any, path: Path, magic: bytes) -> None:
+        self.writer = ""
+        if magic == b"PAR1":
+            self.file = arrow.parquet.ParquetFile(path)
+            self.schema, self.rows = self.file.schema_arrow, self.file.metadata.num_rows
+            self.writer = str(self.file.metadata.created_by)
+            self.table = None
+        else:
+            self.table = arrow.feather.read_table(path, memory_map=True)
+            self.schema, self.rows = self.table.schema, self.table.num_rows
+        if len(set(self.schema.names)) != len(self.schema.names):
+            raise Unreadable("two columns have one name")
+
+    def column(self, name: str) -> Any:
+        table = self.file.read(columns=[name]) if self.table is None else self.table
+        return table.column(name)
+
+
+def _metadata(schema: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in (schema.metadata or {}).items():
+        text = value.decode("utf-8", "surrogateescape")
+        try:
+            found[key.decode("utf-8", "surrogateescape")] = read_json(text.encode()) if text[:1] == "{" else text
+        except (Unreadable, UnicodeError):
+            found[key.decode("utf-8", "surrogateescape")] = text
+    found.pop("ARROW:schema", None)
+    return found
+
+
+def _columns(arrow: Any, name: str, old: Any, new: Any, walk: Walk) -> None:
+    """Slice by slice, so that only the slices that differ become Python objects."""
+    told = 0
+    for start in range(0, len(old), SLICE):
+        one, other = _bits(arrow, old.slice(start, SLICE)), _bits(arrow, new.slice(start, SLICE))
+        if one.equals(other):
+            continue
+        values, others = old.slice(start, SLICE).to_pylist(), new.slice(start, SLICE).to_pylist()
+        for row, (value, further) in enumerate(zip(values, others, strict=True), start):
+            if repr(value) != repr(further):
+                told += 1
+                _cell(walk, name, row, value, further)
+        if not told:
+            walk.tally.differ(f"column {shown(name)}", "values differ in bits that are not shown")
+            return
+
+
+def _cell(walk: Walk, name: str, row: int, value: Any, other: Any) -> None:
+    if isinstance(value, (str, int, float, bool, type(None), bytes, list, dict)):
+        walk.compare(value, other, f"row {row:,}.{name}")
+    elif walk.masks.plausible(str(value), "time", 0) and walk.masks.plausible(str(other), "time", 1):
+        walk.tally.differ(f"row {row:,}.{name}", f"{shown(value)} -> {shown(other)}", "clock")
+    else:
+        walk.tally.differ(f"row {row:,}.{name}", f"{shown(value)} -> {shown(other)}")
+
+
+def _bits(arrow: Any, column: Any) -> Any:
+    """A column in which equal bits are equal: two NaN are the same, 0.0 and -0.0 are not."""
+    column = column.combine_chunks() if hasattr(column, "combine_chunks") else column
+    if hasattr(column, "num_chunks"):
+        column = column.chunk(0) if column.num_chunks else arrow.array([], column.type)
+    if arrow.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    views = {arrow.float64(): arrow.int64(), arrow.float32(): arrow.int32(), arrow.float16(): arrow.int16()}
+    return column.view(views[column.type]) if column.type in views else column

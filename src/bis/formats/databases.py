@@ -1,0 +1,162 @@
+"""Databases: SQLite, by schema and rows. The order of rows and the layout of pages are set aside.
+
+An SQLite file is what MLflow keeps runs in: ids, the times of runs and artifact paths in it are masked as typed
+spans; a metric, a param or a duration is not.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections import Counter
+from contextlib import closing
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+from bis.formats import Context, Unreadable
+from bis.formats.masks import STRICT, Masks
+from bis.formats.tally import Tally, plural, shown
+from bis.formats.values import POINTS, WORDS, Number, Walk
+from bis.nouns.verdict import Comparison
+
+ROWS = 2_000_000
+RUN_NAME = re.compile(r"[a-z]+-[a-z]+-\d{1,4}")
+Row = tuple[Any, ...]
+
+
+class Sqlite:
+    name = "SQLite"
+
+    def recognises(self, name: str, head: bytes) -> bool:
+        return head.startswith(b"SQLite format 3\0")
+
+    def compare(self, before: Path, after: Path, context: Context) -> Comparison:
+        tally = Tally(context)
+        tally.paired_ids = False
+        with closing(_open(before)) as old, closing(_open(after)) as new:
+            try:
+                self._schemas(old, new, tally)
+                tables = _tables(old)
+                for table in tables if not tally.count else ():
+                    _Rows(table, context, tally).compare(old, new)
+            except sqlite3.Error as error:
+                raise Unreadable(f"a damaged database ({error})") from None
+        return tally.settle(self.name, f"the same schema and rows in {plural(len(tables), 'table')}", "row")
+
+    def _schemas(self, old: sqlite3.Connection, new: sqlite3.Connection, tally: Tally) -> None:
+        query = "SELECT type || ' ' || name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_%' ORDER BY 1"
+        first, second = dict(old.execute(query)), dict(new.execute(query))
+        for name in sorted(first.keys() | second.keys()):
+            one, other = first.get(name, ""), second.get(name, "")
+            if one == other:
+                continue
+            if name in first and name in second and _clauses(one) == _clauses(other):
+                tally.set_aside("order in the schema", name, "")
+            else:
+                tally.differ(f"schema {shown(name)}", f"{shown(one, 60)} -> {shown(other, 60)}")
+
+
+class _Rows:
+    """The rows of one table, on both sides."""
+
+    def __init__(self, table: str, context: Context, tally: Tally) -> None:
+        self.table = table
+        self.context = context
+        self.tally = tally
+        self.masks = Masks(context)
+        self.walk = Walk(context, tally)
+        self.columns: list[str] = []
+
+    def compare(self, old: sqlite3.Connection, new: sqlite3.Connection) -> None:
+        olds, news = self._read(old, 0), self._read(new, 1)
+        common = Counter(key for key, _ in olds) & Counter(key for key, _ in news)
+        rest_old, same_old = _apart(olds, common)
+        rest_new, same_new = _apart(news, common)
+        for one, other in zip(same_old, same_new, strict=True):
+            if one != other:
+                self._cells(one, other, masked=True)
+        for one, other in zip_longest(rest_old, rest_new):
+            if one is None or other is None:
+                row = shown(other if one is None else one, 80)
+                self.tally.differ(
+                    f"table {shown(self.table)}", f"only in the {'second' if one is None else 'first'}: {row}"
+                )
+            else:
+                self._cells(one, other, masked=False)
+
+    def _read(self, database: sqlite3.Connection, side: int) -> list[tuple[str, Row]]:
+        name = self.table.replace('"', '""')
+        cursor = database.execute(f'SELECT * FROM "{name}"')
+        self.columns = [column[0] for column in cursor.description]
+        rows = cursor.fetchmany(ROWS)
+        if cursor.fetchone() is not None:
+            raise Unreadable(f"more than {ROWS:,} rows in {self.table}")
+        return sorted(((self._key(row, side), row) for row in rows), key=lambda pair: pair[0])
+
+    def _key(self, row: Row, side: int) -> str:
+        """The row with every masked span replaced by its type."""
+        cells = []
+        for column, cell in zip(self.columns, row, strict=True):
+            if isinstance(cell, str):
+                text = "\0run name\0" if self._is_run_name(row, column, cell) else cell
+                cells.append("s" + self.masks.canonical(text, side, STRICT))
+            elif isinstance(cell, int) and self._is_time(column, cell, side):
+                cells.append("\0time\0")
+            else:
+                cells.append(f"{type(cell).__name__} {cell!r}")
+        return "\x1f".join(cells)
+
+    def _is_time(self, column: str, cell: int, side: int) -> bool:
+        return bool(_words(column) & POINTS) and self.masks.plausible(str(cell), "epoch", side)
+
+    def _is_run_name(self, row: Row, column: str, cell: str) -> bool:
+        named = (self.table, column) == ("runs", "name") or (column == "value" and "mlflow.runName" in row)
+        return named and RUN_NAME.fullmatch(cell) is not None
+
+    def _cells(self, old: Row, new: Row, masked: bool) -> None:
+        where = f"table {shown(self.table)}"
+        for column, one, other in zip(self.columns, old, new, strict=True):
+            if one == other and type(one) is type(other):
+                continue
+            if masked and not (isinstance(one, str) and not self._is_run_name(old, column, one)):
+                self.tally.set_aside("time" if isinstance(one, int) else "run name", str(one), str(other))
+            elif isinstance(one, str) and isinstance(other, str):
+                self.walk.compare_leaf(one, other, where, column)
+            elif isinstance(one, (int, float)) and isinstance(other, (int, float)):
+                self.walk.compare_leaf(Number(one), Number(other), where, column)
+            else:
+                self.tally.differ(f"{where}.{column}", f"{shown(one)} -> {shown(other)}")
+
+
+def _apart(rows: list[tuple[str, Row]], common: Counter[str]) -> tuple[list[Row], list[Row]]:
+    """The rows that have no partner, and those that have one."""
+    left = Counter(common)
+    rest: list[Row] = []
+    same: list[Row] = []
+    for key, row in rows:
+        (same if left[key] > 0 else rest).append(row)
+        left[key] -= 1
+    return rest, same
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    """The database, opened so that nothing is written beside it and nothing of its schema is run."""
+    database = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
+    database.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
+    database.execute("PRAGMA trusted_schema = OFF")
+    return database
+
+
+def _tables(database: sqlite3.Connection) -> list[str]:
+    query = "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name"
+    return [name for name, sql in database.execute(query) if not re.match(r"(?i)create\s+virtual", sql or "")]
+
+
+def _clauses(sql: str) -> list[str]:
+    """The lines of a statement in any order: SQLAlchemy writes the constraints of a table in the order of a set."""
+    return sorted(line.strip().rstrip(",") for line in sql.splitlines())
+
+
+def _words(column: str) -> set[str]:
+    return {word.lower() for word in WORDS.findall(column)}
