@@ -117,12 +117,13 @@ def uv_variables(tmp_path: Path) -> dict[str, str]:
     """Environment variables with which uv and pip know no network and nothing of the person who runs the tests."""
     home = tmp_path / "home"
     home.mkdir(exist_ok=True)
+    (tmp_path / "no-index").mkdir(exist_ok=True)
     return {
         "PATH": "/usr/bin:/bin",
         "HOME": str(home),
         "UV_CACHE_DIR": str(tmp_path / "uv-cache"),
         "UV_NO_CONFIG": "1",
-        "UV_NO_INDEX": "1",
+        "UV_DEFAULT_INDEX": (tmp_path / "no-index").as_uri(),
         "UV_FIND_LINKS": str(tmp_path / "wheels"),
         "PIP_CONFIG_FILE": os.devnull,
     }

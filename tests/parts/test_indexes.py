@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bis.parts.indexes import asked, for_uv, public_url, told
+from bis.parts.indexes import asked, for_uv, only_folders, public_url, told
 
 
 def configured(tmp_path: Path, pip: str = "", uv: str = "") -> dict[str, str]:
@@ -84,6 +84,11 @@ def test_messages_and_records_name_places_without_credentials(tmp_path: Path) ->
         assert "tok@" not in text
         assert "a.example/simple" in text
         assert "f.example" in text
+
+
+def test_no_index_at_all_is_an_option_of_its_own(tmp_path: Path) -> None:
+    assert only_folders(configured(tmp_path, "[global]\nno-index = true\n"), tmp_path, None)
+    assert not only_folders(configured(tmp_path, "[global]\nno-index = false\n"), tmp_path, None)
 
 
 def test_a_broken_file_is_passed_over(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ UV_KEYS: dict[str, tuple[str, ...]] = {
     "index-url": ("UV_DEFAULT_INDEX", "UV_INDEX_URL"),
     "extra-index-url": ("UV_INDEX", "UV_EXTRA_INDEX_URL"),
     "find-links": ("UV_FIND_LINKS",),
-    "no-index": ("UV_NO_INDEX",),
+    "no-index": (),
     "cert": ("SSL_CERT_FILE", "SSL_CERT_DIR"),
     "trusted-host": ("UV_INSECURE_HOST",),
     "proxy": ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"),
@@ -52,11 +52,17 @@ def for_uv(
     if not {"index-url", "extra-index-url", "index"} & own.keys():
         added |= _in_order([pip.get("index-url", PYPI)], pip.get("extra-index-url", []), extra_first)
     for key, value in pip.items():
-        if key in ("index-url", "extra-index-url") or key in own or any(name in variables for name in UV_KEYS[key]):
+        names = UV_KEYS[key] if key not in ("index-url", "extra-index-url") else ()
+        if not names or key in own or any(name in variables for name in names):
             continue
         separator = "," if key == "find-links" else " "
-        added[UV_KEYS[key][0]] = separator.join(value) if isinstance(value, list) else value
+        added[names[0]] = separator.join(value) if isinstance(value, list) else value
     return added
+
+
+def only_folders(variables: Mapping[str, str], home: Path, project: Path | None) -> bool:
+    """Whether pip was told to look at no index at all: uv takes that as an option only, not as a variable."""
+    return "no-index" in _of_pip(variables, home, None) and not _of_uv(variables, home, project)
 
 
 def _in_order(main: list[str], extra: list[str], extra_first: bool) -> dict[str, str]:

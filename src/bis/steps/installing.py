@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from configparser import Error as ConfigError
 from configparser import RawConfigParser
 from pathlib import Path
@@ -18,8 +18,8 @@ from urllib.parse import quote
 import msgspec
 
 from bis.digest import Digest, readable, unspell
-from bis.errors import CannotRepeat
-from bis.parts.indexes import asked, for_uv
+from bis.errors import CannotRepeat, KeepingError
+from bis.parts.indexes import asked, for_uv, only_folders
 from bis.parts.installed import Installed, points_to_source
 from bis.parts.interpreter import Interpreter
 from bis.store import Store
@@ -34,6 +34,10 @@ UNWANTED = (
 MAX_NAMED = 20
 PYTORCH = "https://download.pytorch.org/whl/"
 PYTORCH_BUILD = re.compile(r"\+(cpu|xpu|cu\d+|rocm[\d.]+)(?:[.-]|$)")
+UNREACHABLE = re.compile(
+    r"error sending request|failed to fetch|dns error|timed out|status (401|403|5\d\d)", re.IGNORECASE
+)
+"""uv could not look, which is another thing than not finding."""
 SCRIPT = """#!/bin/sh
 '''exec' "$(dirname -- "$(realpath -- "$0")")"/'python' "$0" "$@"
 ' '''
@@ -52,6 +56,8 @@ class Uv(msgspec.Struct, frozen=True, kw_only=True):
     variables: dict[str, str]
     extra_first: dict[str, str]
     """What to add to look in the additional indexes before the main one; empty when there are none."""
+    options: tuple[str, ...]
+    """For everything that installs."""
     folder: Path | None
     places: str
     """Where it looks for packages, for messages."""
@@ -76,6 +82,7 @@ def find_uv(variables: Mapping[str, str], home: Path, project: Path | None) -> U
     return Uv(
         program=_uv_program(variables),
         variables={**kept, **added, **fixed},
+        options=("--no-index",) if only_folders(kept, home, project) else (),
         extra_first=other if other != added else {},
         folder=project if project and project.is_dir() else None,
         places=asked(kept, home, project),
@@ -122,7 +129,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
 def install(order: Order, wanted: Sequence[Installed]) -> None:
     """Exact versions, nothing else: from the cache, then from the indexes. Raises CannotRepeat naming each package
-    that cannot be had."""
+    that cannot be had, KeepingError when an index could not be asked."""
     if not wanted:
         return
     command = _command(order, [f"{item.name}=={item.version}" for item in wanted])
@@ -132,16 +139,30 @@ def install(order: Order, wanted: Sequence[Installed]) -> None:
         if order.uv.run(*command, "--offline", **more).returncode == 0:
             return
     order.progress(f"installing from {order.uv.places}")
-    online = order.uv.run(*command, **more)
-    if online.returncode == 0:
+    said = order.uv.run(*command, **more)
+    if said.returncode == 0:
         return
+    for settings in _ways_round(said.stderr, wanted, order.uv):
+        if order.uv.run(*command, **{**more, **settings}).returncode == 0:
+            return
+    if UNREACHABLE.search(said.stderr):
+        raise KeepingError(
+            "an index of packages could not be asked, and not all packages are in uv's cache",
+            because=f"Asked: {order.uv.places}. uv says: {_tail(said.stderr)}",
+            hint=f"bis repeat {order.run}, when the network is there",
+        )
+    raise _not_to_be_had(order, wanted, said.stderr)
+
+
+def _ways_round(said: str, wanted: Iterable[Installed], uv: Uv) -> Iterator[dict[str, str]]:
+    """What to try when the plain way fails: the certificates of the system, as pip does; PyTorch's own indexes for
+    its builds, which people name on the command line."""
+    if "certificate" in said:
+        yield {"UV_SYSTEM_CERTS": "1", "UV_NATIVE_TLS": "1"}
     builds = dict.fromkeys(found[1] for item in wanted if (found := PYTORCH_BUILD.search(item.version)))
     if builds:
-        places = " ".join([order.uv.variables.get("UV_INDEX", ""), *(PYTORCH + build for build in builds)]).strip()
-        more |= {"UV_INDEX": places, "UV_INDEX_STRATEGY": "unsafe-best-match"}
-        if order.uv.run(*command, **more).returncode == 0:
-            return
-    raise _not_to_be_had(order, wanted, online.stderr)
+        places = " ".join([uv.variables.get("UV_INDEX", ""), *(PYTORCH + build for build in builds)]).strip()
+        yield {"UV_INDEX": places, "UV_INDEX_STRATEGY": "unsafe-best-match"}
 
 
 def install_otherwise(order: Order, wanted: Sequence[Installed]) -> None:
@@ -186,7 +207,7 @@ def _command(order: Order, lines: Sequence[str]) -> list[str]:
     requirements = order.room / "requirements.txt"
     requirements.write_text("".join(f"{line}\n" for line in lines), "utf-8")
     python = os.fspath(order.room / "bin" / "python")
-    settings = ["--no-deps", "--quiet", "--no-compile-bytecode"]
+    settings = ["--no-deps", "--quiet", "--no-compile-bytecode", *order.uv.options]
     return ["pip", "install", "--python", python, *settings, "--requirements", os.fspath(requirements)]
 
 
@@ -220,6 +241,12 @@ def _not_to_be_had(order: Order, wanted: Sequence[Installed], stderr: str) -> Ca
 def _culprit(stderr: str, candidates: Sequence[Installed]) -> Installed | None:
     """The package that uv's message is about."""
     said = re.sub(r"\s+", " ", stderr.lower())
+    for item in candidates:
+        name = rf"(?<![\w.-]){re.escape(item.name)}"
+        if re.search(
+            rf"no version of {name}==|{name} was not found|{name}=={re.escape(item.version.lower())} has no", said
+        ):
+            return item
     for item in candidates:
         if f"{item.name}=={item.version.lower()}" in said:
             return item
