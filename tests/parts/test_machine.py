@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from bis.nouns.part import Part
 from bis.nouns.trace import Access, Stat, Trace
 from bis.parts import Report, Scene, forcing, graphics, hardware, machine
-from bis.settings import Settings
 from bis.store.local import LocalStore
 
 OPENBLAS = {
@@ -29,21 +28,6 @@ SIMD = {"baseline": ["X86_V2"], "dispatch": ["X86_V3", "X86_V4", "AVX512_ICL", "
 V2 = {"pni", "ssse3", "sse4_1", "sse4_2", "popcnt", "sse", "sse2"}
 V3 = V2 | {"avx", "avx2", "fma", "f16c", "bmi1", "bmi2"}
 V4 = V3 | {"avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl"}
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> LocalStore:
-    return LocalStore(tmp_path / "store")
-
-
-@pytest.fixture
-def scene(tmp_path: Path) -> Callable[..., Scene]:
-    def make(**more: Any) -> Scene:
-        variables = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
-        given = {"project": tmp_path, "folder": tmp_path, "command": ("python",), "variables": variables, **more}
-        return Scene(settings=Settings(), home=tmp_path, **given)
-
-    return make
 
 
 def facts(flags: set[str] = V4, allowed: int = 8, vendor: str = "GenuineIntel", **more: Any) -> dict[str, Any]:

@@ -1,476 +1,260 @@
-"""What a project says its environment should be, in the files of every common tool, beside what is installed.
-
-Thin readers: only names, versions and markers are taken. What a file cannot be read as becomes a problem of that
-file, never of the run.
-"""
+"""Files of a project that declare infrastructure: found by name, read for what they name, remembered if unchanged."""
 
 from __future__ import annotations
 
-import configparser
 import fnmatch
-import json
+import functools
 import os
 import re
-import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from bis.digest import Digest, digest_bytes, digest_value, spell
-from bis.parts.installed import Installed, normal, set_digest, write_quietly
-from bis.parts.interpreter import Interpreter
+from bis.digest import Digest, digest_bytes, digest_file, spell, unspell
+from bis.parts import manifests as read
+from bis.parts.dockerfile import read_dockerfile
+from bis.parts.floating import Floating, Reading
+from bis.parts.terraform import read_terraform
 
-if TYPE_CHECKING:
-    from packaging.requirements import Requirement
-
-Weight = Literal["main", "extra", "constraint", "lock"]
-"""`main` must be there; `extra` (an extra, a group, development) may be; `constraint` and `lock` fix versions only."""
-
-PATTERNS = (
-    *("requirements*.txt", "requirements*.in", "*-requirements.txt", "*_requirements.txt", "constraints*.txt"),
-    *("pyproject.toml", "setup.cfg", "Pipfile", "Pipfile.lock", "uv.lock", "poetry.lock", "pdm.lock"),
-    *("pylock.toml", "pylock.*.toml", "environment*.yml", "environment*.yaml", "conda-lock.yml", "conda-lock.yaml"),
-    *(".python-version", "runtime.txt"),
+DEEPEST = 16
+MOST_FOLDERS = 1500
+MOST_FILES = 30000
+LARGEST = 1 << 20
+"""Files above this are named and hashed, not read."""
+SNIFFED = 64 << 10
+SKIPPED = frozenset(
+    """.git .hg .svn .bis .venv venv .env node_modules __pycache__ .tox .nox .mypy_cache .pytest_cache .ruff_cache
+    .ipynb_checkpoints site-packages .terraform .dvc mlruns wandb .cache .eggs .idea .hypothesis""".split()
 )
-MAX_SIZE = 20 << 20
-MAX_FILES = 100
-FORMAT = 1
-WANTED = re.compile("|".join(fnmatch.translate(pattern) for pattern in PATTERNS))
-SCRIPT_BLOCK = re.compile(r"(?m)^# /// script$\s(?P<content>(^#(| .*)$\s)+)^# ///$")
+YAML = (".yml", ".yaml")
+Reader = Callable[[str], Reading]
 
-
-class Wish(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One requirement as one file states it."""
-
-    name: str
-    """Normalised."""
-    wants: str = ""
-    """A PEP 440 specifier; empty: any version."""
-    marker: str = ""
-    weight: Weight = "main"
-    file: str = ""
+ROLES: tuple[tuple[str, str, Reader | None], ...] = (
+    ("dockerfile", "Dockerfile|Dockerfile.*|*.Dockerfile|*.dockerfile|Containerfile|Containerfile.*", read_dockerfile),
+    ("ignored by docker", ".dockerignore|*.dockerignore|.containerignore", None),
+    ("compose", "compose*.yml|compose*.yaml|docker-compose*.yml|docker-compose*.yaml", read.read_images),
+    ("github", ".github/workflows/*.yml|.github/workflows/*.yaml|action.yml|action.yaml", read.read_github),
+    ("gitlab", ".gitlab-ci.yml|*.gitlab-ci.yml", read.read_gitlab),
+    ("circleci", ".circleci/config.yml", read.read_circleci),
+    ("azure", "azure-pipelines*.yml|azure-pipelines*.yaml", read.read_azure),
+    ("cloud build", "cloudbuild*.yaml|cloudbuild*.yml", read.read_cloudbuild),
+    ("ci", ".travis.yml|bitbucket-pipelines.yml|.drone.yml|.woodpecker.yml|.cirrus.yml", read.read_images),
+    ("ci", ".woodpecker/*.yml|buildspec*.yml|.buildkite/*.yml|.appveyor.yml|appveyor.yml", read.read_images),
+    ("jenkins", "Jenkinsfile|Jenkinsfile.*|*.jenkinsfile", read.read_jenkinsfile),
+    ("devcontainer", "devcontainer.json|.devcontainer.json|.devcontainer/*/devcontainer.json", read.read_devcontainer),
+    ("vagrant", "Vagrantfile", read.read_vagrantfile),
+    ("procfile", "Procfile|Procfile.*", None),
+    ("systemd", "*.service|*.timer|*.socket", None),
+    ("kustomization", "kustomization.yaml|kustomization.yml|Kustomization", read.read_kustomization),
+    ("helm chart", "Chart.yaml", read.read_helm_chart),
+    ("helm lock", "Chart.lock", None),
+    ("terraform", "*.tf|*.tofu", read_terraform),
+    ("terraform lock", ".terraform.lock.hcl", None),
+    ("terraform variables", "*.tfvars|*.tf.json", None),
+    ("serverless", "serverless.yml|serverless.yaml", read.read_images),
+    ("sam", "samconfig.toml|samconfig.yaml", None),
+    ("pulumi", "Pulumi.yaml|Pulumi.*.yaml", None),
+    ("skaffold", "skaffold.yaml", read.read_images),
+    ("apptainer", "Singularity|Singularity.*|Apptainer|Apptainer.*", read.read_apptainer),
+    ("nix", "flake.nix|flake.lock|shell.nix|default.nix", None),
+    ("modules", "modulefile|*.modulefile|.modulerc*", None),
+    ("mlproject", "MLproject", read.read_images),
+    ("cog", "cog.yaml", read.read_images),
+    ("packages of the system", "apt.txt|packages.txt|Aptfile|apt-packages.txt", None),
+)  # fmt: skip
+"""Role, patterns of names (with a slash: of the end of the path), and reader. The first that fits counts."""
+CONTENTS: tuple[tuple[str, str, str, Reader | None], ...] = (
+    ("apptainer", "*.def", r"^\s*bootstrap\s*:", read.read_apptainer),
+    ("kubernetes", "*.yml|*.yaml", r"^kind:\s*\S & ^apiVersion:\s*\S", read.read_images),
+    ("cloudformation", "*.yml|*.yaml", r"^awstemplateformatversion|^transform:\s*\S?aws::", read.read_images),
+    ("cloudformation", "*.template|*template.json", r'awstemplateformatversion|"aws::', None),
+)
+"""For files whose name does not say enough: role, patterns, and what they hold: expressions, all of them."""
+VALUES = re.compile(r"values([-.].*)?\.ya?ml")
+MAKES_IMAGES = frozenset(
+    {"dockerfile", "compose", "devcontainer", "kubernetes", "helm values", "kustomization", "apptainer"}
+)
+"""Roles of files that say what a training runs in: what floats there is a finding of a run."""
 
 
 class Declaration(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One file that declares packages. `path` is spelled and relative to the project."""
+    """One file."""
 
     path: str
+    """Relative to the project, spelled."""
+    role: str
     digest: Digest
-    wishes: tuple[Wish, ...] = ()
-    python: str = ""
-    """The interpreter it asks for: a specifier or a version."""
-    problem: str = ""
-    """Why it could not be read."""
+    images: tuple[str, ...] = ()
+    floating: tuple[Floating, ...] = ()
+    pins: tuple[str, ...] = ()
+    trouble: str = ""
+    """Why it could not be read, with the line."""
 
 
-class Difference(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Declared against installed: one line for each, for people."""
+class Remembered(msgspec.Struct, frozen=True, array_like=True):
+    """What was found in a file when its status was this; without a declaration: that it is none."""
 
-    missing: tuple[str, ...] = ()
-    other: tuple[str, ...] = ()
-    """Installed in a version that the declaration excludes."""
-    extra: tuple[str, ...] = ()
-    """Asked for by name when it was installed, and declared nowhere."""
+    status: tuple[int, ...]
+    declaration: Declaration | None = None
 
 
-class Compared(msgspec.Struct, frozen=True, kw_only=True):
-    """The declaring files, and how what is installed differs from them."""
+class Memory(msgspec.Struct, kw_only=True):
+    """The findings of earlier captures, by path, in a file of the cache."""
 
-    files: tuple[Declaration, ...] = ()
-    difference: Difference = Difference()
-
-
-class _Noted(msgspec.Struct, frozen=True, array_like=True):
-    key: Digest
-    answer: Compared
+    version: int = 1
+    files: dict[str, Remembered] = {}
 
 
-def against(
-    project: Path, folder: Path, command: Sequence[str], packages: Sequence[Installed], python: Interpreter, cache: Path
-) -> Compared:
-    """The declarations of a project beside what is installed. Files are read each time, and understood only when they
-    or the set have changed since the note in `cache`."""
-    sources = collect(project, folder, command)
-    if not sources:
-        return Compared()
-    read = [[source.name, source.weight, digest_bytes(source.raw)] for source in sources]
-    key = digest_value(
-        [FORMAT, read, set_digest(packages), [item.name for item in packages if item.requested], python.version]
-    )
-    file = cache / f"{digest_bytes(spell(str(project)).encode())[3:19]}.declared"
-    try:
-        noted = msgspec.msgpack.decode(file.read_bytes(), type=_Noted)
-        if noted.key == key:
-            return noted.answer
-    except (OSError, msgspec.MsgspecError):
-        pass
-    found = [declaration(source) for source in sources]
-    bare = tuple(msgspec.structs.replace(item, wishes=()) for item in found)
-    answer = Compared(files=bare, difference=difference(found, packages, python))
-    write_quietly(file, msgspec.msgpack.encode(_Noted(key, answer)))
-    return answer
+def declarations(project: Path, memory: Memory, now_ns: int) -> tuple[list[Declaration], bool]:
+    """The declared files of a project, sorted, and whether all of it was looked through. `memory` is read and brought
+    up to date: what was changed just before `now_ns` is not remembered, as it could change again unnoticed."""
+    found: list[Declaration] = []
+    known, kept = memory.files, dict[str, Remembered]()
+    walk = Walk(project)
+    for path, status in walk.candidates():
+        state = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+        name = spell(path)
+        remembered = known.get(name)
+        if remembered is None or remembered.status != state:
+            remembered = Remembered(state, _examine(project / path, name, status.st_size))
+        if now_ns - max(status.st_mtime_ns, status.st_ctime_ns) > 2_100_000_000:
+            kept[name] = remembered
+        if remembered.declaration:
+            found.append(remembered.declaration)
+    memory.files = kept
+    return _locked(sorted(found, key=lambda one: one.path)), walk.complete
 
 
-def difference(declared: Iterable[Declaration], packages: Iterable[Installed], python: Interpreter) -> Difference:
-    """What the declarations and the installed set do not agree on, markers taken for this interpreter."""
-    here = {package.name: package for package in packages}
-    marked = _marker_check(python)
-    wishes = [wish for file in declared for wish in file.wishes if not wish.marker or marked(wish.marker)]
-    if not wishes:
-        return Difference()
-    missing = sorted({f"{w.name}{w.wants} ({w.file})" for w in wishes if w.weight == "main" and w.name not in here})
-    other = sorted(
-        f"{wish.name} {here[wish.name].version}, declared {wish.wants} ({wish.file})"
-        for wish in wishes
-        if wish.name in here and wish.wants and not _allows(wish.wants, here[wish.name].version)
-    )
-    named = {wish.name for wish in wishes}
-    local = ("editable", "project", "folder")
-    extra = [
-        f"{package.name} {package.version}"
-        for name, package in sorted(here.items())
-        if package.requested and name not in named and package.origin not in local
-    ]
-    return Difference(missing=tuple(missing), other=tuple(dict.fromkeys(other)), extra=tuple(extra))
+class Walk:
+    """A bounded look through a project, without the folders that hold no declarations."""
 
+    def __init__(self, project: Path) -> None:
+        self._project = os.fspath(project)
+        self.complete = True
 
-def _allows(wants: str, version: str) -> bool:
-    from packaging.specifiers import InvalidSpecifier, SpecifierSet
-    from packaging.version import InvalidVersion
+    def candidates(self) -> Iterator[tuple[str, os.stat_result]]:
+        """Path relative to the project and status of each file that may be a declaration."""
+        folders = files = 0
+        candidate = _candidate().match
+        waiting = [("", 0)]
+        while waiting:
+            inside, depth = waiting.pop(0)
+            folders += 1
+            if folders > MOST_FOLDERS or files > MOST_FILES:
+                self.complete = False
+                return
+            entries = self._entries(inside)
+            files += len(entries)
+            for entry in entries:
+                path = f"{inside}{entry.name}"
+                if entry.is_dir(follow_symlinks=False):
+                    if depth == DEEPEST:
+                        self.complete = False
+                    elif entry.name not in SKIPPED:
+                        waiting.append((f"{path}/", depth + 1))
+                elif candidate(entry.name) and entry.is_file():
+                    status = self._status(entry)
+                    if status is not None:
+                        yield path, status
 
-    try:
-        return SpecifierSet(wants).contains(version, prereleases=True)
-    except (InvalidSpecifier, InvalidVersion):
-        return wants.removeprefix("==") == version or not wants.startswith("==")
-
-
-def _marker_check(python: Interpreter) -> Callable[[str], bool]:
-    from packaging.markers import InvalidMarker, Marker, UndefinedEnvironmentName
-
-    full = python.version
-    about = {"python_full_version": full, "python_version": ".".join(full.split(".")[:2])} if full else {}
-
-    def holds(marker: str) -> bool:
+    def _entries(self, inside: str) -> list[os.DirEntry[str]]:
+        """Nothing for a folder that is an environment, however it is called."""
         try:
-            return Marker(marker).evaluate({"extra": "", **about})
-        except (InvalidMarker, UndefinedEnvironmentName):
-            return True
+            with os.scandir(f"{self._project}/{inside}") as entries:
+                found = sorted(entries, key=lambda entry: entry.name)
+        except OSError:
+            return []
+        return [] if any(entry.name in ("pyvenv.cfg", "conda-meta") for entry in found) else found
 
-    return holds
-
-
-# -- finding the files -------------------------------------------------------------------------------------------
-
-
-class Source(msgspec.Struct, frozen=True, kw_only=True):
-    """A file that declares, as bytes."""
-
-    path: Path
-    name: str
-    """For people: spelled, relative to the project."""
-    raw: bytes
-    weight: Weight | None = None
-    """For a file of requirements: what including it made of it."""
+    def _status(self, entry: os.DirEntry[str]) -> os.stat_result | None:
+        try:
+            return entry.stat()
+        except OSError:
+            return None
 
 
-def collect(project: Path, folder: Path, command: Sequence[str] = ()) -> list[Source]:
-    """The declaring files in the project's root and in the folder of the run, what they include, and the script itself
-    where it holds metadata of its own."""
-    found: dict[Path, Source] = {}
-    paths = [*_files(project), *(_files(folder) if folder != project else ())]
-    waiting: list[tuple[Path, Weight | None]] = [(path, None) for path in [*paths, *_under(project)]]
-    while waiting and len(found) < MAX_FILES:
-        path, weight = waiting.pop(0)
-        raw = _read(path) if path not in found else None
-        if raw is None:
-            continue
-        found[path] = Source(path=path, name=_named(path, project), raw=raw, weight=weight or _weight(path))
-        waiting = [*_included(found[path]), *waiting]
-    for script in (folder / word for word in command if word.endswith(".py")):
-        raw = _read(script)
-        if raw and SCRIPT_BLOCK.search(raw.decode("utf-8", "replace")):
-            found.setdefault(script, Source(path=script, name=_named(script, project), raw=raw))
-            break
-    return list(found.values())
+@functools.cache
+def _candidate() -> re.Pattern[str]:
+    """Names that are worth a closer look."""
+    patterns = "|".join((*(patterns for _, patterns, _ in ROLES), *(patterns for _, patterns, _, _ in CONTENTS)))
+    names = {fnmatch.translate(pattern.rpartition("/")[2]) for pattern in patterns.split("|")}
+    return re.compile("|".join(sorted(names)))
 
 
-def _included(source: Source) -> list[tuple[Path, Weight | None]]:
-    """What a file of requirements includes by `-r` and `-c`."""
-    if _reader(source.path.name) is not _requirements:
-        return []
-    text = source.raw.decode("utf-8", "replace")
-    rows = re.findall(r"(?m)^\s*(-r|--requirement|-c|--constraint)[ =]?\s*(\S+)", text)
-    return [
-        ((source.path.parent / name).resolve(), "constraint" if option in ("-c", "--constraint") else source.weight)
-        for option, name in rows
-        if "://" not in name
-    ]
+@functools.cache
+def _by_name(path: str) -> tuple[str, Reader | None] | None:
+    name = path.rpartition("/")[2]
+    for role, patterns, reader in ROLES:
+        for pattern in patterns.split("|"):
+            if fnmatch.fnmatchcase(
+                f"/{path}" if "/" in pattern else name, f"*/{pattern}" if "/" in pattern else pattern
+            ):
+                return role, reader
+    return None
 
 
-def _weight(path: Path) -> Weight:
-    if path.name.lower().startswith("constraints"):
-        return "constraint"
-    return "main" if path.name.lower() in ("requirements.txt", "requirements.in") else "extra"
-
-
-def _files(folder: Path) -> list[Path]:
+def _examine(path: Path, name: str, size: int) -> Declaration | None:
+    role = _by_name(unspell(name))
     try:
-        names = sorted(entry.name for entry in os.scandir(folder))
-    except OSError:
-        return []
-    return [folder / name for name in names if WANTED.match(name)]
-
-
-def _under(project: Path) -> list[Path]:
-    return sorted((project / "requirements").glob("*.txt"))
-
-
-def _read(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes() if path.stat().st_size <= MAX_SIZE else None
-    except OSError:
+        if size > LARGEST:
+            digest = digest_file(path) if role else Digest("")
+            return Declaration(path=name, role=role[0], digest=digest, trouble="too large to be read") if role else None
+        content = path.read_bytes()
+    except OSError as error:
+        why = f"it cannot be read: {error.strerror}"
+        return Declaration(path=name, role=role[0], digest=Digest(""), trouble=why) if role else None
+    role = role or _by_content(name, content[:SNIFFED])
+    if role is None:
         return None
-
-
-def _named(path: Path, project: Path) -> str:
-    return spell(str(path.relative_to(project) if path.is_relative_to(project) else path))
-
-
-def declaration(source: Source) -> Declaration:
-    """A file, understood."""
-    blank = Declaration(path=source.name, digest=digest_bytes(source.raw))
-    try:
-        wishes, python = _reader(source.path.name)(source.raw.decode("utf-8-sig"), source.path.name)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, configparser.Error) as error:
-        return msgspec.structs.replace(blank, problem=f"{type(error).__name__}: {error}"[:300])
-    if _reader(source.path.name) is _requirements and source.weight:
-        wishes = [msgspec.structs.replace(wish, weight=source.weight) for wish in wishes]
-    named = tuple(msgspec.structs.replace(wish, file=source.name) for wish in wishes)
-    return msgspec.structs.replace(blank, wishes=named, python=python)
-
-
-Read = tuple[list[Wish], str]
-Reader = Callable[[str, str], Read]
-
-
-def _reader(name: str) -> Reader:
-    if name == "pyproject.toml":
-        return _pyproject
-    if name in ("uv.lock", "poetry.lock", "pdm.lock") or fnmatch.fnmatch(name, "pylock*.toml"):
-        return _toml_lock
-    if name.endswith(".py"):
-        return _script
-    if name.startswith("conda-lock"):
-        return _conda_lock
-    if name.startswith("environment"):
-        return _conda_environment
-    others: dict[str, Reader] = {
-        "setup.cfg": _setup_cfg,
-        "Pipfile": _pipfile,
-        "Pipfile.lock": _pipfile_lock,
-        ".python-version": _python_version,
-        "runtime.txt": _python_version,
-    }
-    return others.get(name, _requirements)
-
-
-# -- requirement texts -------------------------------------------------------------------------------------------
-
-
-def _wishes(lines: Iterable[str], weight: Weight = "main") -> list[Wish]:
-    return [wish for line in lines if (wish := _wish(line, weight))]
-
-
-def _wish(line: str, weight: Weight) -> Wish | None:
-    from packaging.requirements import InvalidRequirement, Requirement
-
-    try:
-        stated: Requirement = Requirement(line)
-    except InvalidRequirement:
-        return None
-    marker = str(stated.marker) if stated.marker else ""
-    return Wish(name=normal(stated.name), wants=str(stated.specifier), marker=marker, weight=weight)
-
-
-def _requirements(text: str, _: str) -> Read:
-    """What `-r` and `-c` include is read as a file of its own."""
-    lines = (re.sub(r"(^|\s)#.*$", "", line).strip() for line in re.sub(r"\\\r?\n", " ", text).splitlines())
-    return _wishes(re.split(r"\s--", line)[0] for line in lines if line and not line.startswith("-")), ""
-
-
-def _script(text: str, _: str) -> Read:
-    """PEP 723: the comment block in which a script names its own requirements."""
-    block = SCRIPT_BLOCK.search(text)
-    lines = block["content"].splitlines() if block else []
-    table = tomllib.loads("\n".join(line[2:] if line.startswith("# ") else line[1:] for line in lines))
-    return _wishes(table.get("dependencies", [])), str(table.get("requires-python", ""))
-
-
-# -- TOML, JSON, INI ---------------------------------------------------------------------------------------------
-
-
-def _pyproject(text: str, _: str) -> Read:
-    table = tomllib.loads(text)
-    project, tool = table.get("project", {}), table.get("tool", {})
-    wishes = _wishes(project.get("dependencies", []))
-    for lines in project.get("optional-dependencies", {}).values():
-        wishes += _wishes(lines, "extra")
-    for group in (table.get("dependency-groups", {}), tool.get("pdm", {}).get("dev-dependencies", {})):
-        for lines in group.values():
-            wishes += _wishes((line for line in lines if isinstance(line, str)), "extra")
-    wishes += _wishes(tool.get("uv", {}).get("dev-dependencies", []), "extra")
-    poetry = tool.get("poetry", {})
-    wishes += _poetry(poetry.get("dependencies", {}), "main") + _poetry(poetry.get("dev-dependencies", {}), "extra")
-    for group in poetry.get("group", {}).values():
-        wishes += _poetry(group.get("dependencies", {}), "extra")
-    asked = poetry.get("dependencies", {}).get("python", "")
-    return wishes, str(project.get("requires-python", "") or asked)
-
-
-def _poetry(table: Mapping[str, Any], weight: Weight) -> list[Wish]:
-    wishes = []
-    for name, told in table.items():
-        if name == "python":
-            continue
-        one = told if isinstance(told, dict) else {"version": told if isinstance(told, str) else ""}
-        optional: Weight = "extra" if one.get("optional") else weight
-        wants = _caret(str(one.get("version", "")))
-        wishes.append(Wish(name=normal(name), wants=wants, marker=str(one.get("markers", "")), weight=optional))
-    return wishes
-
-
-def _caret(version: str) -> str:
-    """Poetry's `^1.2`, `~1.2`, `1.2.*` and `*` as PEP 440."""
-    return (
-        ",".join(filter(None, (_one_caret(part.strip()) for part in version.split(",")))) if "|" not in version else ""
+    reading, trouble = _read(content, role[1])
+    return Declaration(
+        path=name,
+        role=role[0],
+        digest=digest_bytes(content),
+        images=tuple(dict.fromkeys(reading.images)),
+        floating=tuple(sorted(reading.floating, key=lambda one: one.line)),
+        pins=reading.pins,
+        trouble=trouble,
     )
 
 
-def _one_caret(version: str) -> str:
-    if version in ("", "*"):
-        return ""
-    if version[0] not in "^~" or version.startswith("~="):
-        return version if version[0] in "<>=!~" else f"=={version}"
-    numbers = [int(number) for number in re.findall(r"\d+", version)]
-    if not numbers:
-        return ""
-    if version[0] == "~":
-        place = min(1, len(numbers) - 1)
-    else:
-        place = next((at for at, number in enumerate(numbers) if number), len(numbers) - 1)
-    above = [*numbers[:place], numbers[place] + 1]
-    return f">={version[1:]},<{'.'.join(map(str, above))}"
+def _read(content: bytes, reader: Reader | None) -> tuple[Reading, str]:
+    if reader is None:
+        return Reading(), ""
+    try:
+        return reader(content.decode("utf-8-sig", "replace")), ""
+    except read.Unreadable as error:
+        return Reading(), f"line {error.line}: {error.what}"
 
 
-def _toml_lock(text: str, name: str) -> Read:
-    """uv.lock, poetry.lock, pdm.lock and pylock.toml all list `name` and `version`."""
-    table = tomllib.loads(text)
-    rows = table.get("packages" if name.startswith("pylock") else "package", [])
-    return _locked((row["name"], row.get("version"), row.get("marker") or "") for row in rows), str(
-        table.get("requires-python", "")
-    )
+def _by_content(path: str, head: bytes) -> tuple[str, Reader | None] | None:
+    name = path.rpartition("/")[2]
+    if "templates" in path.split("/")[:-1] and b"{{" in head:
+        return ("helm template", read.read_helm_template) if b"kind:" in head else None
+    if VALUES.fullmatch(name):
+        return "helm values", read.read_helm_values
+    for role, patterns, held, reader in CONTENTS:
+        named = any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns.split("|"))
+        if named and all(re.search(each.encode(), head, re.M | re.I) for each in held.split(" & ")):
+            return role, reader
+    return None
 
 
-def _locked(rows: Iterable[tuple[str, Any, Any]]) -> list[Wish]:
-    """Exact versions. A lock may hold several versions of a package, for several platforms: then none is said."""
-    versions: dict[str, set[str]] = {}
-    markers: dict[str, str] = {}
-    for name, version, marker in rows:
-        versions.setdefault(normal(name), set()).add(str(version or ""))
-        markers[normal(name)] = marker if isinstance(marker, str) else ""
-    return [
-        Wish(name=name, wants=f"=={next(iter(found))}" if found != {""} else "", marker=markers[name], weight="lock")
-        for name, found in versions.items()
-        if len(found) == 1
-    ]
+def _locked(found: list[Declaration]) -> list[Declaration]:
+    """A lock file beside a declaration says what floats in it: then nothing does."""
+    folders = {role: {_folder(one) for one in found if one.role == role} for role in ("terraform lock", "helm lock")}
+    settled = {("terraform", "floating-provider"): "terraform lock", ("helm chart", "floating-chart"): "helm lock"}
+    result = []
+    for one in found:
+        floating = tuple(
+            item
+            for item in one.floating
+            if _folder(one) not in folders.get(settled.get((one.role, item.code), ""), frozenset())
+        )
+        result.append(msgspec.structs.replace(one, floating=floating) if floating != one.floating else one)
+    return result
 
 
-def _setup_cfg(text: str, _: str) -> Read:
-    parser = configparser.RawConfigParser()
-    parser.read_string(text)
-    get = parser.get
-    wishes = _wishes(get("options", "install_requires", fallback="").splitlines())
-    if parser.has_section("options.extras_require"):
-        for _name, lines in parser.items("options.extras_require"):
-            wishes += _wishes(lines.splitlines(), "extra")
-    return wishes, get("options", "python_requires", fallback="")
-
-
-def _pipfile(text: str, _: str) -> Read:
-    table = tomllib.loads(text)
-    wishes = _pipfile_section(table.get("packages", {}), "main")
-    wishes += _pipfile_section(table.get("dev-packages", {}), "extra")
-    asked = table.get("requires", {})
-    return wishes, str(asked.get("python_full_version") or asked.get("python_version") or "")
-
-
-def _pipfile_section(table: Mapping[str, Any], weight: Weight) -> list[Wish]:
-    wishes = []
-    for name, told in table.items():
-        one = told if isinstance(told, dict) else {"version": told}
-        version = str(one.get("version", "")).strip()
-        wants = "" if version in ("", "*") else version
-        wishes.append(Wish(name=normal(name), wants=wants, marker=str(one.get("markers", "")), weight=weight))
-    return wishes
-
-
-def _pipfile_lock(text: str, _: str) -> Read:
-    table = json.loads(text)
-    rows = [
-        (name, str(told.get("version", "")).removeprefix("=="), told.get("markers", ""))
-        for section in ("default", "develop")
-        for name, told in table.get(section, {}).items()
-    ]
-    asked = table.get("_meta", {}).get("requires", {})
-    return _locked(rows), str(asked.get("python_full_version") or asked.get("python_version") or "")
-
-
-def _python_version(text: str, _: str) -> Read:
-    words = [word for line in text.splitlines() for word in line.partition("#")[0].split()]
-    return [], words[0].removeprefix("python-") if words else ""
-
-
-# -- conda -------------------------------------------------------------------------------------------------------
-
-
-def _conda_environment(text: str, _: str) -> Read:
-    import yaml
-
-    table = yaml.safe_load(text)
-    wishes: list[Wish] = []
-    python = ""
-    for item in table.get("dependencies") or []:
-        if isinstance(item, dict):
-            wishes += _wishes([line for line in item.get("pip") or [] if not line.startswith("-")])
-            continue
-        name, wants = _conda_spec(str(item))
-        if name == "python":
-            python = wants
-        elif name not in ("pip", ""):
-            wishes.append(Wish(name=normal(name), wants=wants, weight="extra"))  # conda's names are not always Python's
-    return wishes, python
-
-
-def _conda_spec(spec: str) -> tuple[str, str]:
-    """`conda-forge::numpy=1.26=py311_0` as (`numpy`, `==1.26.*`)."""
-    spec = spec.rpartition("::")[2].partition("[")[0].strip()
-    found = re.match(r"^([\w.-]+)\s*(.*)$", spec)
-    if not found:
-        return "", ""
-    name, rest = found[1], found[2].strip()
-    if re.match(r"^=[^=]", rest):
-        return name, f"=={rest[1:].partition('=')[0].removesuffix('.*')}.*"
-    if rest.startswith("=="):
-        return name, "==" + rest[2:].partition("=")[0]
-    if re.match(r"^\d", rest):
-        return name, f"=={rest.partition(' ')[0].removesuffix('.*')}.*"
-    return name, rest.replace(" ", "") if "|" not in rest else ""
-
-
-def _conda_lock(text: str, _: str) -> Read:
-    import yaml
-
-    rows = yaml.safe_load(text).get("package") or []
-    return _locked((row["name"], row.get("version"), "") for row in rows if row["name"] != "python"), ""
+def _folder(one: Declaration) -> str:
+    return one.path.rpartition("/")[0]
