@@ -142,6 +142,7 @@ def _rebuild(
         environments_folder(home.settings, variables),
         python=options.python or None,
         project=ground.project,
+        original_paths=not rooms.usable(),
         variables=variables,
         home=user,
         progress=progress,
