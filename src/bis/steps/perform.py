@@ -16,6 +16,7 @@ import msgspec
 
 from bis import __version__
 from bis.digest import spell
+from bis.errors import BisError, KeepingError, explains
 from bis.nouns.part import Finding, Part, PartKind
 from bis.nouns.run import Chance, Coverage, Run, Status, Usage
 from bis.nouns.trace import Trace
@@ -28,6 +29,11 @@ from bis.steps.samples import started_at
 from bis.steps.seal import collect, log_output, seal
 from bis.steps.terminal import Screen
 from bis.steps.trace import Tracer
+
+
+UNSEALED = explains(
+    "B052", "The command ended, and its record could not be written. What was seen of it waits in .bis/live."
+)
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,39 +74,60 @@ def perform(plan: Plan, home: Home, *, started: Callable[[Run], None] = lambda r
     # The tracer starts while the parts are captured.
     with prepare(plan.tracing) as tracer:
         inside.mkdir(parents=True)
-        home.ledger.begin(plan.run)
         captures = capture(plan.scene, home.store, plan.given)
-        _note(scratch, plan.run, captures.first, home)
+        _note(scratch, plan.run, captures.first)
         started(msgspec.structs.replace(plan.run, parts=captures.first))
         since_ns = time.time_ns()
-        execution = _execute(plan, tracer, scratch, inside)
-    reports = chances.observe(inside)
-    scene = msgspec.structs.replace(plan.scene, trace=execution.trace, reports=reports)
-    run = record_of(plan.run, execution, scene, captures.finish(scene, home.store), home, since_ns)
-    seal(run, home.store, home.ledger)
+        try:
+            execution = _execute(plan, tracer, scratch, home)
+        except BisError:
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise
+    scene = msgspec.structs.replace(plan.scene, trace=execution.trace, reports=chances.observe(inside))
+    try:
+        run = record_of(plan.run, execution, scene, captures.finish(scene, home.store), home, since_ns)
+        seal(run, home.store, home.ledger)
+    except (KeepingError, OSError) as error:
+        raise _unsealed(plan.run, execution, scratch, error) from error
     shutil.rmtree(scratch, ignore_errors=True)
     return Performed(run=run, scene=scene)
 
 
-def _note(scratch: Path, run: Run, parts: dict[PartKind, Part], home: Home) -> None:
-    """Write down what is known before the start, durably, for whoever finds the run without its supervisor."""
-    home.store.flush()
+def _note(scratch: Path, run: Run, parts: dict[PartKind, Part]) -> None:
+    """Write down what is known before the start, for whoever finds the run without its supervisor."""
     (scratch / "supervisor").write_text(f"{os.getpid()} {started_at(os.getpid())}")
     (scratch / "parts.json").write_bytes(msgspec.json.encode(parts))
     (scratch / "run.json").write_bytes(msgspec.json.encode(run))
 
 
-def _execute(plan: Plan, tracer: Tracer, scratch: Path, inside: Path) -> Execution:
+def _unsealed(run: Run, execution: Execution, scratch: Path, error: Exception) -> KeepingError:
+    ended = f"exit {execution.exit}" if execution.signal is None else f"signal {execution.signal}"
+    return KeepingError(
+        f"the command ended ({ended}), and its record could not be written: {error.args[0] if error.args else error}",
+        because=f"What was seen of it is kept in {scratch}, and nothing of it is lost.",
+        hint=f"make room, then: bis show {run.id[:8]}, which writes the record first",
+        code=UNSEALED,
+    )
+
+
+def _execute(plan: Plan, tracer: Tracer, scratch: Path, home: Home) -> Execution:
     scene = plan.scene
+
+    def begun(_: int) -> None:
+        # While the command runs, what is to survive a power cut is made durable.
+        home.store.flush()
+        home.ledger.begin(plan.run)
+
     seen_by_kernel = tracer.facts.get("mechanism") == "notify"
     hook = chances.copy_hook(plan.hook) if plan.hook else chances.HOOK
-    added = chances.variables(plan.chance, inside, scene.variables, events=not seen_by_kernel, hook=hook)
+    added = chances.variables(plan.chance, scratch / "inside", scene.variables, events=not seen_by_kernel, hook=hook)
     with _umask(plan.run.conditions.get("umask", "")):
         return execute(
             plan.command,
             folder=scene.real(spell(str(scene.folder))),
             variables={**scene.variables, **added, "BIS_RUN": plan.run.id},
             scratch=scratch,
+            on_start=begun,
             tracer=tracer,
             screen=_recorded_screen(plan.run),
             roots=(scene.project,),

@@ -5,11 +5,13 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from bis.digest import unspell
+from bis.errors import KeepingError
 from bis.nouns.part import Finding, Part, PartKind
 from bis.nouns.run import Run
 from bis.parts import Scene
@@ -33,7 +35,9 @@ def recover_lost(home: Home, variables: Mapping[str, str]) -> list[Run]:
             if time.time() - scratch.stat().st_mtime > home.settings.lost_after:
                 shutil.rmtree(scratch, ignore_errors=True)
         elif not _alive(scratch):
-            found.append(_seal(run, scratch, home, variables))
+            # A full disk must not keep anybody from reading the log: the run waits for a command that finds room.
+            with suppress(KeepingError):
+                found.append(_seal(run, scratch, home, variables))
     return found
 
 
