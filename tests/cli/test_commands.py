@@ -193,6 +193,12 @@ def test_bis_may_be_told_where_to_start(bis: Type, project: Path, tmp_path: Path
     assert bis(*words, folder=project).out == f"{tmp_path}\n"
 
 
+@pytest.mark.parametrize("name", ["a/b", "a~1", "@latest", "-x", "..", "a\nb", "models:a"])
+def test_a_name_that_no_reference_could_name_is_refused(name: str, bis: Type, tmp_path: Path) -> None:
+    assert bis("run", f"--name={name}", "--", "true", folder=tmp_path).status == 2
+    assert not list(tmp_path.iterdir())
+
+
 def test_seed_and_no_seed_exclude_each_other(bis: Type, tmp_path: Path) -> None:
     assert bis("run", "--seed", "1", "--no-seed", "--", "true", folder=tmp_path).status == 2
 
@@ -286,6 +292,14 @@ def test_a_code_is_explained_and_a_misspelled_one_is_not_taken_for_another(bis: 
     assert bis("explain", "b004").out.startswith("B004  The run is recorded")
     assert bis("explain", "B9999").status == 3
     assert len(bis("explain").out.splitlines()) > 10
+
+
+def test_a_finding_is_explained_by_the_runs_that_have_it(bis: Type, tmp_path: Path) -> None:
+    bis("run", "--name", "shell", "--", "true", folder=tmp_path)
+    done = bis("explain", "no-python", folder=tmp_path)
+    assert done.out.startswith("findings        [!] ")
+    assert done.out.endswith("in              shell\n")
+    assert bis("explain", "no-pyhton", folder=tmp_path).err.endswith("help: bis explain no-python\n")
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from bis.store.sweep import Room
 
 LARGEST = 5
+FAULTS = 50
+"""So many are listed."""
 
 
 @command(
@@ -48,10 +50,11 @@ def verify(door: Door, as_json: bool) -> int:
     if as_json:
         terminal.json("bis.verify/1", {"sound": not found, **figures, "findings": found})
         return 5 if found else 0
-    rows: list[list[Cell]] = [[("[!]", "red"), plain(one.text), (one.code, "grey")] for one in found]
+    rows: list[list[Cell]] = [[("[!]", "red"), plain(one.text), (one.code, "grey")] for one in found[:FAULTS]]
     word = terminal.paint(*(("damaged", "red") if found else ("sound", "green")))
     told = f"{count(runs, 'run')}, {count(figures['objects'], 'object')}, {size(figures['bytes'])} of content"
-    terminal.show([*terminal.aligned(rows), f"{word}  {told}"])
+    more = [f"and {len(found) - FAULTS:,} more (--json)"] if len(found) > FAULTS else []
+    terminal.show([*terminal.aligned(rows), *more, f"{word}  {told}"])
     for hint in dict.fromkeys(plain(one.hint) for one in found if one.hint):
         terminal.tell(f"help: {hint}")
     return 5 if found else 0
@@ -97,7 +100,8 @@ def du(door: Door, largest: int, as_json: bool) -> int:
     from bis.store.sweep import room
 
     terminal, home = door.terminal, door.home
-    found, places, files = room(home.store), _places(door), _files(home)
+    found, places = room(home.store), _places(door)
+    files = _files(home) if as_json or terminal.tty else []
     if as_json:
         terminal.json("bis.du/1", {"store": home.store.path, "room": found, "places": places, "files": files[:largest]})
         return 0
@@ -180,7 +184,7 @@ def _file_lines(files: Sequence[File], terminal: Terminal) -> list[str]:
     if not files or not terminal.tty:
         return []
     rows: list[list[Cell]] = [[size(file.size), count(file.runs, "run"), file.role, plain(file.path)] for file in files]
-    columns = [Column("content", right=True), Column("in", right=True), Column("as"), Column("largest files")]
+    columns = [Column("content", right=True), Column("used by", right=True), Column("as"), Column("largest files")]
     return ["", *terminal.table(columns, rows)]
 
 

@@ -40,7 +40,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "reindex": Entry("keep", "Build the ledger again from the store."),
     },
     "Help": {
-        "explain": Entry("words", "Explain an error code."),
+        "explain": Entry("words", "Explain an error code, or a finding of a run."),
         "completion": Entry("words", "Print the script that completes bis commands in a shell."),
     },
 }

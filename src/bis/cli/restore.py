@@ -41,7 +41,8 @@ def restore(
     from bis.acts.restore import restore as act
 
     found = door.find(run)
-    into = door.folder / (folder or unspell(found.name))
+    # A name is one folder here, whatever a record from elsewhere says.
+    into = door.folder / (folder or unspell(found.name).replace("/", "-").lstrip(".") or found.id)
     restored = act(
         found,
         door.home,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -74,6 +75,12 @@ def run(
     """
     if seed is not None and no_seed:
         raise UsageError("--seed and --no-seed exclude each other", hint="bis run --seed 7 -- python train.py")
+    if name and (not name.isprintable() or set(name) & set("@~/:") or name[0] in "-. " or name.endswith(" ")):
+        raise UsageError(
+            f"{name!r} cannot be the name of a run",
+            because="Names have no control characters and none of @ ~ / :, and do not begin with - or a dot.",
+            hint=f"bis run --name {re.sub('[^A-Za-z0-9]+', '-', name).strip('-') or 'baseline'} -- COMMAND",
+        )
     if not words:
         raise UsageError("there is no command to run", hint="bis run -- python train.py")
     from bis.acts.run import RunOptions

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 
 import click
 from click.shell_completion import BashComplete, CompletionItem, add_completion_class, get_completion_class
 
 from bis.cli.command import Door, command, json_option, nearest
+from bis.cli.text import plain
 from bis.errors import EXPLANATIONS, NotFound
 
+FINDING = re.compile("[a-z]+(-[a-z]+)*")
+NAMED = 5
+"""So many runs are named."""
 WHERE = {
     "bash": "bis completion bash > ~/.local/share/bash-completion/completions/bis",
     "zsh": "bis completion zsh > ~/.zfunc/_bis     (with `fpath+=~/.zfunc` before `compinit` in ~/.zshrc)",
@@ -67,16 +72,18 @@ class Code(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.
 
 @command(
     "explain",
-    short_help="Explain an error code.",
+    short_help="Explain an error code, or a finding of a run.",
     statuses={3: "there is no such code"},
-    examples=["bis explain B004", "bis explain"],
+    examples=["bis explain B004", "bis explain os-randomness", "bis explain"],
 )
 @json_option
 @click.argument("code", required=False, type=Code(), metavar="[CODE]")
 def explain(door: Door, code: str | None, as_json: bool) -> int:
-    """Say what the CODE of an error means; without one, what all of them mean."""
-    from bis.cli.text import plain
-
+    """Say what the CODE of an error means, or which runs have a finding of this CODE, what it says and what to do.
+    Without CODE, what all codes of errors mean.
+    """
+    if code is not None and FINDING.fullmatch(code):
+        return _explain_finding(door, code, as_json)
     _import_all()
     known = dict(sorted(EXPLANATIONS.items()))
     if code is not None:
@@ -88,6 +95,26 @@ def explain(door: Door, code: str | None, as_json: bool) -> int:
         door.terminal.json("bis.explain/1", {"codes": known})
     else:
         door.terminal.show(door.terminal.aligned([[(name, "yellow"), meaning] for name, meaning in known.items()]))
+    return 0
+
+
+def _explain_finding(door: Door, code: str, as_json: bool) -> int:
+    """Where a finding was made, newest first, and its words in the newest run."""
+    from bis.cli.page_run import all_findings, finding_lines, labelled
+
+    home, terminal = door.home, door.terminal
+    rows = home.ledger.rows()
+    having = [row for row in rows if code in row.findings]
+    if not having:
+        near = nearest(code, {each for row in rows for each in row.findings})
+        raise NotFound(f"no run here has a finding {code}", hint=f"bis explain {near}".strip())
+    found = [finding for finding in all_findings(home.ledger.get(having[0].id)) if finding.code == code]
+    if as_json:
+        terminal.json("bis.explain/1", {"findings": found, "runs": [row.id for row in having]})
+        return 0
+    names = ", ".join(plain(row.name) for row in having[:NAMED])
+    more = f" and {len(having) - NAMED:,} more" if len(having) > NAMED else ""
+    terminal.show([*finding_lines(found, terminal), *labelled("in", [f"{names}{more}"], terminal)])
     return 0
 
 
