@@ -205,7 +205,7 @@ def test_a_release_gives_the_collected_changes_a_version(tmp_path: Path, monkeyp
 
 def test_nothing_that_is_committed_names_a_machine_or_an_index() -> None:
     """A checkout works anywhere: no path of somebody's machine, no address of a registry."""
-    machines = ("/work" + "/", "/root" + r"/\.", "/opt" + "/wheels", "/tmp" + "/w/")
+    machines = ("/work" + "/", "/root" + r"/\.pyenv", "/opt" + "/wheels", "/tmp" + "/w/")
     indexes = (f"{host}\\.org" for host in ("pypi", "pythonhosted", r"registry\.npmjs", r"deb\.debian"))
     forbidden = re.compile("|".join([*machines, *indexes]).encode())
     found = [
