@@ -109,6 +109,7 @@ class _Site:
 
     def __init__(self, site: str, packages: list[Installed], folder: Path, cache: Path | None) -> None:
         self.site, self.folder = site, folder
+        self._start = os.fspath(folder) + "/"
         self.used: set[str] = set()
         self.verified = 0
         self._packages = {package.name: package for package in packages}
@@ -116,6 +117,7 @@ class _Site:
         for package in packages:
             for top in package.tops:
                 self._by_top.setdefault(top, []).append(package)
+        self._is_system = any(package.origin == "system" for package in packages)
         self._rows: dict[str, dict[str, str]] = {}
         self._file = cache / f"{digest_bytes(os.fsencode(folder))[3:19]}.files" if cache else None
         self._notes = self._read_notes()
@@ -123,13 +125,13 @@ class _Site:
 
     def one(self, path: str, before: Stat | None) -> Edited | None:
         """What is wrong with a file that was opened; None when nothing is."""
-        cached = CACHED.match(path)
+        cached = CACHED.match(path) if path.endswith(".pyc") else None
         if cached:
             path, before = f"{cached['folder'] or ''}{cached['stem']}.py", None
         if path in MACHINERY:
             return None
-        file = self.folder / unspell(path)
-        seen = _seen(before) if before and before.ctime_ns else self._stat(file)
+        file = self._start + unspell(path)
+        seen = _seen(before) if before and before.ctime_ns else _stat(file)
         if seen is None:
             return None
         noted = self._notes.files.get(path)
@@ -143,18 +145,19 @@ class _Site:
             self._notes.records = {name: package.record for name, package in self._packages.items()}
             write_quietly(self._file, msgspec.msgpack.encode(self._notes))
 
-    def _check(self, path: str, file: Path, seen: Seen) -> Edited | None:
+    def _check(self, path: str, file: str, seen: Seen) -> Edited | None:
         owner, told = self._owner(path)
         if owner is None:
-            return Edited(path=path, site=self.site, why="foreign") if file.is_file() else None
-        if owner.proof == "metadata":
-            self.used.add(owner.name)
+            by_hand = os.path.isfile(file) and not self._is_system
+            return Edited(path=path, site=self.site, why="foreign") if by_hand else None
+        if owner.proof == "metadata" or owner.origin == "system":
+            self.used.add(owner.name)  # the operating system's packages are its own to verify
             return None
-        now = self._stat(file)
+        now = _stat(file)
         if now is None or (told and not _matches(file, told)):
             return Edited(path=path, site=self.site, why="edited" if now == seen else "changed", package=owner.name)
         self._count(path, owner.name)
-        if now == seen == self._stat(file):
+        if now == seen == _stat(file):
             self._notes.files[path] = (seen, owner.name)
             self._fresh = True
         return None
@@ -187,13 +190,6 @@ class _Site:
         if not path.partition("/")[0].endswith((".dist-info", ".egg-info", ".pth")):
             self.used.add(name)
 
-    def _stat(self, file: Path) -> Seen | None:
-        try:
-            status = os.stat(file)
-        except OSError:
-            return None
-        return (status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns)
-
     def _read_notes(self) -> _Notes:
         fresh = _Notes(FORMAT, self.site, {}, {})
         if self._file is None:
@@ -205,11 +201,19 @@ class _Site:
         return notes if notes.format == FORMAT and notes.site == self.site else fresh
 
 
+def _stat(file: str) -> Seen | None:
+    try:
+        status = os.stat(file)
+    except OSError:
+        return None
+    return (status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns)
+
+
 def _seen(before: Stat) -> Seen:
     return (before.size, before.mtime_ns, before.inode, before.ctime_ns)
 
 
-def _matches(file: Path, told: str) -> bool:
+def _matches(file: str | Path, told: str) -> bool:
     """Whether a file has the hash that a RECORD names (`sha256=` and unpadded base64)."""
     algorithm, _, text = told.partition("=")
     try:

@@ -4,6 +4,7 @@ Facts of the Part:
 
     python        the interpreter (`interpreter.Interpreter`), `digest` of its executable
     packages      how many distributions the lock holds
+    set           digest of their names, versions and records
     project       the project's folder, for packages that are installed from it
     used          names of those whose files the run opened (only with a trace)
     verified      how many opened files are exactly as their distributions say (only with a trace)
@@ -42,7 +43,7 @@ from bis.parts.edited import Looked, look
 from bis.parts.indexes import told
 from bis.parts.installed import Installed, installed, set_digest
 from bis.parts.interpreter import LAUNCHERS, PYTHON, Interpreter, describe, from_report, guess, which
-from bis.parts.local import Kept, keep
+from bis.parts.local import LOCAL, Kept, keep
 from bis.parts.requirements import against
 from bis.store import Store
 from bis.store import snapshot as trees_of
@@ -68,6 +69,7 @@ def capture(scene: Scene, store: Store, earlier: Part | None = None) -> Part:
     facts: dict[str, Any] = {
         "python": {**msgspec.to_builtins(python), "digest": _digest_of(scene.real(python.real), scene)},
         "packages": len(packages),
+        "set": _plain_set(packages),
         **_some(
             project=spell(os.fspath(scene.project)),
             guessed=not scene.reports,
@@ -154,6 +156,8 @@ def _at_home(package: Installed, scene: Scene) -> Installed:
 
 def _kept(packages: Sequence[Installed], scene: Scene, store: Store, earlier: Part | None) -> Kept:
     """The local packages, put into the store; as they were when the run started, if that was looked at."""
+    if not any(item.origin in LOCAL for item in packages):
+        return Kept(packages=tuple(packages))
     before = {item.name: item for item in _packages_or_none(earlier, store)}
     again = [item for item in packages if not _is_same(before.get(item.name), item)]
     kept = keep(again, scene, store)
@@ -189,14 +193,19 @@ def _packages_or_none(part: Part | None, store: Store) -> tuple[Installed, ...]:
         return ()
 
 
-def _changed(packages: Iterable[Installed], store: Store, earlier: Part | None) -> list[str]:
+def _changed(packages: Sequence[Installed], store: Store, earlier: Part | None) -> list[str]:
     """What the run did to its own environment."""
-    if earlier is None or "lock" not in earlier.trees:
+    if earlier is None or "lock" not in earlier.trees or earlier.facts.get("set") == _plain_set(packages):
         return []
     before = {item.name: item.version for item in _packages_or_none(earlier, store)}
     after = {item.name: item.version for item in packages}
     names = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
     return [f"{name} {before.get(name, 'not there')} -> {after.get(name, 'gone')}" for name in names]
+
+
+def _plain_set(packages: Iterable[Installed]) -> Digest:
+    """What is installed, whatever the state of the source trees."""
+    return digest_value([[item.name, item.version, item.record] for item in packages])
 
 
 def _cache(scene: Scene) -> Path:
