@@ -110,6 +110,7 @@ RULES: tuple[Rule, ...] = (
         r"(?<![0-9A-Fa-f])[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}(?![0-9A-Za-z])",
         _random_id,
     ),
+    Rule("id", r"(?<=\bcell-id=)[0-9a-f]{8}(?![0-9A-Za-z])"),
     Rule(
         "time",
         r"(?<![0-9A-Za-z.])\d{4}[-/.]\d\d[-/.]\d\d"
@@ -146,6 +147,7 @@ RULES: tuple[Rule, ...] = (
         _duration,
     ),
     Rule("duration", rf"(?<![\w:.])\d{{1,2}}:\d\d(?= {NUMBER}[mun]?s/(?:step|epoch))"),  # what Keras expects to remain
+    Rule("duration", rf"\b(?:user|sys:|total:|Wall time:) (?P<v>{NUMBER} ?(?:ns|us|µs|μs|ms|s))(?![\w.])", _duration),
     Rule("rate", rf"(?<![\w.])(?:{NUMBER}|\?) ?[kM]?(?:{RATED})(?:/s(?:ec(?:ond)?)?| per second)(?!\w)"),
     Rule("duration", rf"(?<![\w.])(?:{NUMBER} ?|\?)(?:m|u|µ|n)?s(?:ec)?{PER}(?!\w)", _duration),
     Rule("duration", rf"(?<![\w.]){NUMBER}{GLUED_UNIT}(?![\w/%])(?!\.\w)", _duration),
@@ -219,6 +221,8 @@ PATTERN = _combined()
 DIGITS = {ord(digit): "0" for digit in "123456789"}
 CACHED = 50_000
 LONGEST_CACHED = 2_000
+SHORTEST = 3
+"""Letters of a folder or name that is looked for in texts."""
 
 
 class Masks:
@@ -237,8 +241,8 @@ class Masks:
         seen: list[tuple[str, str, str]] = []
         if self.names:
             replaced = self._unnamed(before, 0), self._unnamed(after, 1)
-            if replaced != (before, after):
-                seen.append(("path", *self._first_name(before)))
+            if replaced[0] != before:
+                seen.append(self._first_name(before))
             before, after = replaced
         if not self._spans_agree(before, after, kinds, seen):
             return False
@@ -277,8 +281,9 @@ class Masks:
                 text = pair[side][1].sub(f"\0{number}\0", text)
         return text
 
-    def _first_name(self, text: str) -> tuple[str, str]:
-        return next(((old[0], new[0]) for old, new in self.names if old[0] in text), ("", ""))
+    def _first_name(self, text: str) -> tuple[str, str, str]:
+        old, new = next((pair[0][0], pair[1][0]) for pair in self.names if pair[0][0] in text)
+        return "path" if "/" in old else "name", old, new
 
     def _spans(self, text: str) -> tuple[tuple[Span, int], ...]:
         shape = text.translate(DIGITS)
@@ -370,7 +375,7 @@ def _names(context: Context) -> list[tuple[tuple[str, re.Pattern[str]], tuple[st
         (old, new)
         for olds, news in ((context.before.roots, context.after.roots), (context.before.names, context.after.names))
         for old, new in zip(olds, news, strict=False)
-        if old != new and len(old) > 1 and len(new) > 1
+        if old != new and min(len(old), len(new)) >= SHORTEST
     ]
     for old, new in list(pairs):
         if old.count("/") > 1 and new.count("/") > 1:

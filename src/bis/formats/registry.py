@@ -24,6 +24,7 @@ from bis.formats.images import Pillow, Png
 from bis.formats.masks import STRICT
 from bis.formats.notebooks import Notebook
 from bis.formats.npy import Npy
+from bis.formats.pages import Html
 from bis.formats.pickles import Pickle
 from bis.formats.protobufs import Events, Onnx
 from bis.formats.skops import Skops
@@ -116,6 +117,7 @@ FORMATS: tuple[Format, ...] = (
     BundleIndex(),
     BundleData(),
     Notebook(compare),
+    Html(),
     MLmodel(),
     KerasMetadata(),
     KerasConfig(),
