@@ -309,10 +309,46 @@ def test_a_verdict_shows_each_part_and_output_and_what_was_not_compared(some_run
     )
 
 
+def test_a_verdict_names_what_was_taken_from_elsewhere_and_what_is_new(some_run: Make, terminal: Terminal) -> None:
+    findings = (
+        Finding(code="os-randomness", text="known of the run already"),
+        Finding(code="no-room", text="not at the original paths", hint="sudo sysctl"),
+    )
+    told = page(verdict_page(verdict(findings=findings), some_run(), terminal, {"data": "new/"}))
+    assert "taken           data from new/\n" in told
+    assert "findings        [!] not at the original paths  no-room\n                    sudo sysctl\n" in told
+    assert "known of the run already" not in told
+
+
 def test_nothing_observed_is_never_told_as_the_same(some_run: Make, terminal: Terminal) -> None:
     empty = verdict(sameness="nothing observed", outputs=(), metrics=(), causes=())
     last = verdict_page(empty, some_run(), terminal)[-1]
     assert last.startswith("nothing observed  train-12 -> 90de0000  it printed nothing and wrote nothing")
+
+
+@pytest.mark.parametrize(
+    ("judged", "said"),
+    [
+        ({"metrics": ("equivalent", ())}, "the same within the tolerance declared"),
+        ({"outputs": ("equivalent", ())}, "the same in meaning"),
+        ({"outputs": ("equivalent", (Masked(rule="time", count=1),))}, "the same but for what was set aside"),
+        (
+            {"outputs": ("identical", ())},
+            "every output is the same, byte for byte, but not everything could be ruled out",
+        ),
+    ],
+)
+def test_why_a_verdict_is_no_better_than_equivalent_is_said(
+    judged: dict[str, tuple[str, tuple[Masked, ...]]], said: str, some_run: Make, terminal: Terminal
+) -> None:
+    made = {
+        name: (Judged(name="x", sameness=sameness, masked=aside),)  # type: ignore[arg-type]
+        for name, (sameness, aside) in judged.items()
+    }
+    told = verdict_page(
+        verdict(**{"sameness": "equivalent", "outputs": (), "metrics": ()} | made), some_run(), terminal
+    )
+    assert told[-1] == f"equivalent  train-12 -> 90de0000  {said}   next: bis show 90de0000"
 
 
 def test_many_identical_outputs_are_counted_and_one_that_differs_is_never_among_them(

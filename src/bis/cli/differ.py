@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from bis.cli.command import STATUSES, Door, RunReference, command, json_option
+from bis.cli.text import plain
 
 ALL = "Also what is the same, what hardly matters, and lists at full length."
 
@@ -33,8 +34,11 @@ def diff(door: Door, before: str, after: str, everything: bool, stat: bool, as_m
     from bis.acts.explain import difference
     from bis.cli import page_difference
 
-    found = difference(door.find(before), door.find(after), door.home)
     terminal = door.terminal
+    old, new = door.find(before), door.find(after)
+    if old.id == new.id:
+        terminal.tell(f"help: {plain(before)} and {plain(after)} are the same run")
+    found = difference(old, new, door.home)
     if as_json:
         terminal.json("bis.diff/1", page_difference.difference_json(found))
     elif as_markdown:

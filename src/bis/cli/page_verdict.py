@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from bis.cli.page_difference import coloured, detail_of, masked, with_reason
-from bis.cli.page_run import COLOURS, finding_lines, labelled, mark
+from bis.cli.page_run import COLOURS, all_findings, finding_lines, labelled, mark
 from bis.cli.text import count, plain
+from bis.nouns.part import Finding
 from bis.nouns.run import Run
 from bis.nouns.verdict import Judged, Verdict
 
@@ -20,20 +22,23 @@ DETAIL, LEAKS = 8, 5
 """So many lines of what differs, and so many files, are shown here; `bis diff` and `--json` tell all."""
 SENTENCES = {
     "identical": "every output is the same, byte for byte",
-    "equivalent": "the same in meaning, or within the tolerance declared",
     "different": "it did not come out the same",
     "not repeatable": "it could not be done again",
     "nothing observed": "it printed nothing and wrote nothing, so there was nothing to compare",
 }
 
 
-def verdict_page(verdict: Verdict, run: Run, terminal: Terminal) -> list[str]:
+def verdict_page(
+    verdict: Verdict, run: Run, terminal: Terminal, taken: Mapping[str, str] = MappingProxyType({})
+) -> list[str]:
+    """`taken`: the parts that were taken from elsewhere on purpose, and from where."""
     return [
         *_table(verdict, terminal),
+        *labelled("taken", [f"{plain(kind)} from {plain(source)}" for kind, source in taken.items()], terminal),
         *labelled("set aside", list(_set_aside(verdict)), terminal),
         *labelled("not compared", [plain(text) for text in verdict.not_compared], terminal),
         *labelled("read from here", list(_leaks(verdict)), terminal),
-        *finding_lines([finding for finding in verdict.findings if finding.blocks], terminal),
+        *finding_lines(_news(verdict, run), terminal),
         *labelled("trace", [plain(verdict.coverage)] if verdict.coverage else [], terminal),
         *labelled("causes", [plain(cause) for cause in verdict.causes], terminal),
         closing(verdict, run, terminal),
@@ -48,9 +53,15 @@ def closing(verdict: Verdict, run: Run, terminal: Terminal) -> str:
 
 
 def _sentence(verdict: Verdict) -> str:
-    if verdict.sameness == "equivalent" and all(one.sameness == "identical" for one in _judged(verdict)):
-        return "every output is the same, byte for byte, but something could not be ruled out"
-    return SENTENCES[verdict.sameness]
+    if verdict.sameness != "equivalent":
+        return SENTENCES[verdict.sameness]
+    judged = _judged(verdict)
+    if all(one.sameness == "identical" for one in judged):
+        return "every output is the same, byte for byte, but not everything could be ruled out"
+    if any(one.masked for one in judged):
+        return "the same but for what was set aside"
+    within = any(one.sameness == "equivalent" for one in verdict.metrics)
+    return "the same within the tolerance declared" if within else "the same in meaning"
 
 
 def _next(verdict: Verdict) -> str:
@@ -110,6 +121,12 @@ def _set_aside(verdict: Verdict) -> Iterator[str]:
         if one.sameness in ("identical", "equivalent"):
             for each in one.masked:
                 yield f"{masked(each)}  in {plain(one.name)}"
+
+
+def _news(verdict: Verdict, run: Run) -> list[Finding]:
+    """Findings that stand in the way, and those that the recorded run does not have."""
+    known = {finding.code for finding in all_findings(run)}
+    return [finding for finding in verdict.findings if finding.blocks or finding.code not in known]
 
 
 def _leaks(verdict: Verdict) -> Iterator[str]:

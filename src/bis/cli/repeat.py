@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from bis.cli.command import STATUSES, Door, RunReference, command, json_option
+from bis.cli.text import plain
+from bis.digest import spell
 from bis.errors import CannotRepeat, Failure, UsageError
 
 if TYPE_CHECKING:
@@ -71,7 +74,7 @@ def repeat(
     """
     parts = dict(_pair(text, "--with environment=RUN") for text in taken)
     tolerance = dict(_tolerance(text) for text in tolerances)
-    folder = _empty(door.folder / into, times) if into else None
+    folder = _folder(door, into, keep, times)
     from bis.acts.repeat import RepeatOptions
 
     options = RepeatOptions(
@@ -79,7 +82,7 @@ def repeat(
         here=here,
         taken=parts,
         into=folder,
-        keep=keep,
+        keep=folder is not None,
         python=python,
         tolerance=tolerance,
         offline=offline,
@@ -91,7 +94,9 @@ def repeat(
         same = all(verdict.same for verdict in verdicts)
         door.terminal.json("bis.repeat/1", {"sameness": worst, "same": same, "verdicts": verdicts})
     else:
-        _show(verdicts, found, door.terminal)
+        _show(verdicts, found, door.terminal, parts)
+    if folder:
+        door.terminal.tell(f"it was repeated in {plain(spell(str(folder / 'project')))}")
     return exit_status(worst, strict)
 
 
@@ -119,7 +124,7 @@ def _repeat(door: Door, run: Run, options: RepeatOptions, as_json: bool) -> list
         door.terminal.settle()
 
 
-def _show(verdicts: Sequence[Verdict], run: Run, terminal: Terminal) -> None:
+def _show(verdicts: Sequence[Verdict], run: Run, terminal: Terminal, taken: Mapping[str, str]) -> None:
     """The page of each word that was spoken, once; for several repeats then a line each, and how many were the same."""
     from bis.cli.page_verdict import closing, verdict_page
     from bis.cli.text import count
@@ -128,7 +133,9 @@ def _show(verdicts: Sequence[Verdict], run: Run, terminal: Terminal) -> None:
     told: set[str] = set()
     for verdict in verdicts:
         lines += (
-            verdict_page(verdict, run, terminal) if verdict.sameness not in told else [closing(verdict, run, terminal)]
+            verdict_page(verdict, run, terminal, taken)
+            if verdict.sameness not in told
+            else [closing(verdict, run, terminal)]
         )
         told.add(verdict.sameness)
     if len(verdicts) > 1:
@@ -156,9 +163,13 @@ def _tolerance(text: str) -> tuple[str, float]:
     return name, float(found[1]) / (100 if found[2] else 1)
 
 
-def _empty(folder: Path, times: int) -> Path:
-    if times > 1:
-        raise UsageError("--into and --times exclude each other", hint=f"bis repeat RUN --into {folder}")
+def _folder(door: Door, into: Path | None, keep: bool, times: int) -> Path | None:
+    """Where to repeat, when the place is to be kept: what was asked for, or a new folder."""
+    if times > 1 and (into or keep):
+        raise UsageError("--times keeps no folders", hint=f"bis repeat RUN {f'--into {into}' if into else '--keep'}")
+    if into is None:
+        return Path(tempfile.mkdtemp(prefix="bis-repeat-")) if keep else None
+    folder = door.folder / into
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} is there already, and not empty", hint=f"bis repeat RUN --into {folder}-2")
     return folder
