@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import configparser
 import fnmatch
+import functools
 import json
+import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from bis.digest import digest_bytes, digest_value, keyed_digest, spell, unspell
-from bis.nouns.part import Change, Finding, Part, PartKind
+from bis.nouns.part import Change, Finding, Part, PartKind, Weight
 from bis.parts import Place, Scene
 from bis.parts.origin import sorter
 from bis.parts.secret import hide, hide_argv, is_secret_file, is_secret_name
@@ -24,57 +26,22 @@ from bis.store import Store
 
 KIND: PartKind = "params"
 
-ALLOWED = (
-    *(
-        "PYTHON*",
-        "OMP_*",
-        "MKL_*",
-        "KMP_*",
-        "GOMP_*",
-        "OPENBLAS_*",
-        "BLIS_*",
-        "VECLIB_*",
-        "NUMEXPR_*",
-        "NPY_*",
-        "ATEN_*",
-    ),
-    *(
-        "CUDA_*",
-        "CUBLAS_*",
-        "CUDNN_*",
-        "NVIDIA_*",
-        "NCCL_*",
-        "TORCH*",
-        "PYTORCH_*",
-        "TF_*",
-        "XLA_*",
-        "KERAS_*",
-        "JAX_*",
-    ),
-    *("ONEDNN_*", "DNNL_*", "HF_*", "TRANSFORMERS_*", "TOKENIZERS_*", "WANDB_MODE", "MLFLOW_*", "DVC_*", "KEDRO_*"),
-    *("LANG", "LANGUAGE", "LC_*", "TZ", "MPLBACKEND", "MALLOC_*", "LOKY_*", "JOBLIB_*", "RAY_*", "DASK_*", "SKLEARN_*"),
-    *("SOURCE_DATE_EPOCH", "TERM", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "CI", "DO_NOT_TRACK", "DISPLAY"),
+ALLOWED = tuple(
+    """PYTHON* OMP_* MKL_* KMP_* GOMP_* OPENBLAS_* BLIS_* VECLIB_* NUMEXPR_* NUMBA_* NPY_* ATEN_* ONEDNN_* DNNL_*
+    CUDA_* CUBLAS_* CUDNN_* NVIDIA_* NCCL_* TORCH* PYTORCH_* TF_* XLA_* KERAS_* JAX_* HF_* TRANSFORMERS_* TOKENIZERS_*
+    WANDB_MODE MLFLOW_* DVC_* KEDRO_* RAY_* DASK_* SKLEARN_* LOKY_* JOBLIB_* POLARS_* MALLOC_* MPLBACKEND
+    LANG LANGUAGE LC_* TZ SOURCE_DATE_EPOCH""".split()
 )
 """Environment variables whose values are recorded, beside those that settings name."""
+APPEARANCE = tuple(
+    "TERM COLUMNS LINES NO_COLOR FORCE_COLOR CLICOLOR* CI DO_NOT_TRACK DISPLAY PYTHONDONTWRITEBYTECODE".split()
+)
+"""Recorded and given again, and no ingredient: they change how a log looks."""
 OURS = ("BIS_*",)
-PLUMBING = (
-    *(
-        "PATH",
-        "HOME",
-        "USER",
-        "LOGNAME",
-        "SHELL",
-        "PWD",
-        "OLDPWD",
-        "SHLVL",
-        "_",
-        "HOSTNAME",
-        "SSH_*",
-        "XDG_*",
-        "DBUS_*",
-    ),
-    *("TMUX*", "TERM_*", "LS_COLORS", "COLORTERM", "EDITOR", "VISUAL", "PAGER", "LESS*", "MAIL", "LD_LIBRARY_PATH"),
-    *("VIRTUAL_ENV*", "CONDA_*", "PYENV_*", "UV_*", "PIP_*", "TMPDIR", "TEMP", "TMP", "WINDOWID", "GPG_*", "PS1"),
+PLUMBING = tuple(
+    """PATH HOME USER LOGNAME SHELL PWD OLDPWD SHLVL _ HOSTNAME SSH_* XDG_* DBUS_* TMUX* TERM_* LS_COLORS COLORTERM
+    EDITOR VISUAL PAGER LESS* MAIL LD_LIBRARY_PATH VIRTUAL_ENV* CONDA_* PYENV_* UV_* PIP_* TMPDIR TEMP TMP WINDOWID
+    GPG_* PS1""".split()
 )
 """Variables of sessions and installers: neither recorded by value nor reported when they differ."""
 CONFIG = frozenset({".yaml", ".yml", ".toml", ".json", ".ini", ".cfg", ".conf"})
@@ -89,7 +56,10 @@ def capture(scene: Scene, store: Store, earlier: Part | None = None) -> Part:
     findings: list[Finding] = []
     if scene.trace is not None:
         facts["config"], facts["values"] = _config(scene)
-    identity = {key: facts.get(key, {}) for key in ("argv", "config", "variables")}
+    identity = {key: facts.get(key, {}) for key in ("argv", "config")}
+    identity["variables"] = {
+        name: value for name, value in facts["variables"].items() if not _matches(name, APPEARANCE)
+    }
     told = len(facts["options"]) + len(facts.get("values", {}))
     return Part(
         kind=KIND,
@@ -191,7 +161,7 @@ def _add(found: dict[str, str], name: str, value: str) -> None:
 def _variables(scene: Scene) -> dict[str, dict[str, str]]:
     shown: dict[str, str] = {}
     hidden: dict[str, str] = {}
-    allowed = (*ALLOWED, *scene.settings.variables)
+    allowed = (*ALLOWED, *APPEARANCE, *scene.settings.variables)
     for name, value in sorted(scene.variables.items()):
         if _matches(name, OURS) or (_matches(name, PLUMBING) and not _matches(name, scene.settings.variables)):
             continue
@@ -203,7 +173,12 @@ def _variables(scene: Scene) -> dict[str, dict[str, str]]:
 
 
 def _matches(name: str, globs: Sequence[str]) -> bool:
-    return any(fnmatch.fnmatchcase(name, glob) for glob in globs)
+    return bool(globs) and _pattern(tuple(globs)).match(name) is not None
+
+
+@functools.cache
+def _pattern(globs: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("|".join(map(fnmatch.translate, globs)))
 
 
 def _config(scene: Scene) -> tuple[dict[str, str], dict[str, str]]:
@@ -279,7 +254,8 @@ def _changed(kind: str, before: Mapping[str, Any], after: Mapping[str, Any], *ta
         for name in sorted({*old, *new}):
             if old.get(name) != new.get(name):
                 shown = f"${name}" if table == "variables" else name
-                changes.append(Change(kind=kind, name=shown, before=old.get(name), after=new.get(name)))
+                weight: Weight = "minor" if table == "variables" and _matches(name, APPEARANCE) else "matters"
+                changes.append(Change(kind=kind, name=shown, before=old.get(name), after=new.get(name), weight=weight))
     return changes
 
 
