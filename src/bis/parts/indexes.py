@@ -6,7 +6,6 @@ stay in the environment of the process that installs; `told` is what a record ma
 
 from __future__ import annotations
 
-import configparser
 import os
 import re
 import tomllib
@@ -147,10 +146,16 @@ def _pip_files(variables: Mapping[str, str], home: Path, prefix: Path | None) ->
 
 
 def _pip_settings(file: Path) -> dict[str, str]:
+    try:
+        text = file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return {}
+    import configparser
+
     parser = configparser.RawConfigParser()
     try:
-        parser.read_string(file.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, configparser.Error):
+        parser.read_string(text)
+    except configparser.Error:
         return {}
     found: dict[str, str] = {}
     for section in PIP_SECTIONS:

@@ -16,7 +16,6 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import unquote, urlsplit
 
 import msgspec
 
@@ -314,6 +313,8 @@ def _direct_url(raw: bytes | None) -> dict[str, Any]:
         return {}
     if not url:
         return {}
+    from urllib.parse import unquote, urlsplit
+
     fields: dict[str, Any] = {"url": public_url(url), "subdirectory": str(told.get("subdirectory") or "")}
     path = unquote(urlsplit(url).path) if url.startswith("file:") else ""
     if isinstance(vcs := told.get("vcs_info"), dict):

@@ -12,7 +12,6 @@ from __future__ import annotations
 import fnmatch
 import os
 import stat
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import file_digest
 from pathlib import Path
@@ -89,6 +88,8 @@ def _proved_wheel(package: Installed, scene: Scene) -> tuple[Path, str] | None:
         return None
     if path.stat().st_size > scene.settings.limits.input_file and not scene.settings.copy_data:
         return None
+    import zipfile
+
     try:
         with zipfile.ZipFile(path) as archive:
             name = next(name for name in archive.namelist() if name.endswith(".dist-info/RECORD"))

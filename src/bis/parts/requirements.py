@@ -6,9 +6,7 @@ file, never of the run.
 
 from __future__ import annotations
 
-import configparser
 import fnmatch
-import json
 import os
 import re
 import tomllib
@@ -246,7 +244,7 @@ def declaration(source: Source) -> Declaration:
     blank = Declaration(path=source.name, digest=digest_bytes(source.raw))
     try:
         wishes, python = _reader(source.path.name)(source.raw.decode("utf-8-sig"), source.path.name)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, configparser.Error) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return msgspec.structs.replace(blank, problem=f"{type(error).__name__}: {error}"[:300])
     if _reader(source.path.name) is _requirements:
         wishes = [msgspec.structs.replace(wish, weight=source.weight) for wish in wishes]
@@ -391,8 +389,13 @@ def _locked(rows: Iterable[tuple[str, Any, Any]]) -> list[Wish]:
 
 
 def _setup_cfg(text: str, _: str) -> Read:
+    import configparser
+
     parser = configparser.RawConfigParser()
-    parser.read_string(text)
+    try:
+        parser.read_string(text)
+    except configparser.Error as error:
+        raise ValueError(str(error)) from None
     get = parser.get
     wishes = _wishes(get("options", "install_requires", fallback="").splitlines())
     if parser.has_section("options.extras_require"):
@@ -420,7 +423,7 @@ def _pipfile_section(table: Mapping[str, Any], weight: Weight) -> list[Wish]:
 
 
 def _pipfile_lock(text: str, _: str) -> Read:
-    table = json.loads(text)
+    table = msgspec.json.decode(text)
     rows = [
         (name, str(told.get("version", "")).removeprefix("=="), told.get("markers", ""))
         for section in ("default", "develop")
