@@ -22,8 +22,8 @@ class Supervised(msgspec.Struct, frozen=True):
     project: Path
 
     def access(self, path: Path | str | bytes) -> Access | None:
-        name = os.path.join(os.fsencode(os.path.realpath(self.project)), os.fsencode(path))
-        return next((each for each in self.execution.trace.accesses if each.path == spell(name)), None)
+        name = spell(os.fsencode(self.project.resolve() / os.fsdecode(path)))
+        return next((each for each in self.execution.trace.accesses if each.path == name), None)
 
     def how(self, path: Path | str | bytes) -> str:
         """What was done to a path: letters, empty when it was not seen."""

@@ -48,7 +48,9 @@ class Guard:
         self.streams = {}
         """Descriptor of output -> (letter, file, bytes so far)."""
         self.order = None
-        self.last = (0, 0.0)
+        self.last = (None, 0.0)
+        """Which notifications the tracer was seen to have received and answered last, and since when."""
+        self.standing_in = False
 
     def run(self):
         poll = select.poll()
@@ -69,8 +71,8 @@ class Guard:
                 elif number in self.streams and not self.drain(number):
                     poll.unregister(number)
                     self.close(number)
-            if self.traced:
-                self.look_after()
+            if self.traced and self.listener >= 0:
+                self.look_after(poll)
 
     def needed(self):
         return self.traced or self.supervised or self.listener >= 0 or bool(self.streams)
@@ -119,27 +121,30 @@ class Guard:
         self.traced = False
         if self.listener >= 0:
             self.let_go(self.page[:8])
+            self.standing_in = False
             poll.register(self.listener, select.POLLIN)
 
-    def look_after(self):
-        """A tracer that waits for a file system which waits for the command would wait for ever."""
-        ident, now = int.from_bytes(self.page[:8], sys.byteorder), time.monotonic()
-        if ident == 0 or ident != self.last[0]:
-            self.last = (ident, now)
-        elif now - self.last[1] >= STUCK and self.listener >= 0:
-            if not self.page[KEEPING]:
-                self.page[UNSEEN] = 1
-                self.let_go(self.page[:8])
-            poll = select.poll()
+    def look_after(self, poll):
+        """A tracer that waits for a file system which waits for the command would wait for ever; and one that was
+        stopped answers nobody. Stand in for it until it moves."""
+        place, now = (self.page[:8], self.page[ANSWER : ANSWER + 8]), time.monotonic()
+        held_up = place == self.last[0] and (any(place[0]) or self.standing_in or self.somebody_waits())
+        if not held_up:
+            self.last = (place, now)
+            if self.standing_in:
+                self.standing_in = False
+                poll.unregister(self.listener)
+        elif now - self.last[1] >= STUCK and not self.standing_in:
+            self.standing_in = True
+            self.page[UNSEEN] = 1
+            if any(place[0]) and not self.page[KEEPING]:
+                self.let_go(place[0])
             poll.register(self.listener, select.POLLIN)
-            while int.from_bytes(self.page[:8], sys.byteorder) == ident and not self.tracer_is_gone():
-                if any(events & select.POLLIN for _number, events in poll.poll(50)):
-                    self.answer()
 
-    def tracer_is_gone(self):
+    def somebody_waits(self):
         poll = select.poll()
-        poll.register(self.watched, 0)
-        return any(events & select.POLLHUP for _number, events in poll.poll(0))
+        poll.register(self.listener, select.POLLIN)
+        return any(events & select.POLLIN for _number, events in poll.poll(0))
 
     def answer(self):
         """Let a call go on, unseen."""

@@ -54,7 +54,7 @@ class Supervision:
         here = Screen() if quiet else screen_here()
         self.screen = screen if screen is not None else here
         self._onward = not quiet
-        self._pty = Pty(self.screen) if self.screen.any else None
+        self._pty = Pty(self.screen, like_ours=not quiet) if self.screen.any else None
         self._interactive = self._pty is not None and here.stdin and self.screen.stdin
         self._shared_group = self._pty is None and controls()
         self._signals = Signals(self._deliver, self._wanted_signals())
@@ -89,9 +89,9 @@ class Supervision:
             self._start(command, folder, variables, order)
             self.sampler = Sampler(self.tracer.pid, self.scratch / SAMPLES, heartbeat)
             self.sampler.start()
-            if on_start is not None:
-                on_start(self.child)
             try:
+                if on_start is not None:
+                    on_start(self.child)
                 if self._interactive:
                     self._raw.enter()
                 self._attend()
@@ -303,7 +303,11 @@ class Supervision:
         elif self._shared_group and self.tracer.group_heard(number):
             return
         with contextlib.suppress(OSError):
-            os.kill(self.child, number)
+            if self._pty and number in (signal.SIGINT, signal.SIGQUIT):
+                # Typed at a terminal that is not ours to read: it would have gone to all of the group.
+                os.killpg(self._pty.foreground() or self.child, number)
+            else:
+                os.kill(self.child, number)
 
     def _typed(self, data: bytes) -> None:
         assert self._keys is not None

@@ -60,12 +60,12 @@ def _size(number: int) -> tuple[int, int]:
 
 
 class Pty:
-    """A terminal for the command, as large and set as the user's."""
+    """A terminal for the command, as large as `screen` says; `like_ours`: set as the user's is."""
 
-    def __init__(self, screen: Screen) -> None:
+    def __init__(self, screen: Screen, like_ours: bool) -> None:
         self.master, self.slave = os.openpty()
         self.resize(screen.rows, screen.columns)
-        for number in (STDIN, STDOUT, STDERR):
+        for number in (STDIN, STDOUT, STDERR) if like_ours else ():
             with contextlib.suppress(termios.error):
                 termios.tcsetattr(self.slave, termios.TCSANOW, termios.tcgetattr(number))
                 break
