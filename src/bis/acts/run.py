@@ -112,7 +112,7 @@ def _still_outputs(home: Home) -> frozenset[str]:
 def _record(command: Sequence[str], scene: Scene, home: Home, options: RunOptions, chance: Chance) -> Run:
     return new_run(
         secrets.token_hex(6),
-        options.name or auto_name(command, home.ledger.count("repeats = ''") + 1),
+        options.name or auto_name(command, home.ledger.count("repeats = ''") + 1, scene.folder),
         [spell(word) for word in hide_argv(command, home.key)],
         _folder(scene.folder, home),
         home.project,

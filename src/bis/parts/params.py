@@ -108,7 +108,7 @@ def variables_to_give(part: Part, here: Mapping[str, str], key: bytes) -> tuple[
         findings.append(
             Finding(
                 code="variables-not-kept",
-                text=f"set when the run was recorded, and not set to the same value now: {', '.join(sorted(differing))}",
+                text=f"set when the run was recorded, and not so now: {', '.join(sorted(differing))}",
                 hint='export them before you repeat, or record their values: variables = ["NAME"] in bis.toml',
             )
         )

@@ -105,7 +105,8 @@ def is_secret_name(name: str) -> bool:
 
 
 def hide(text: str, key: bytes, name: str = "") -> str:
-    """`text` with what looks like a credential replaced by `{secret:…}` and a keyed digest; all of it when `name` says so."""
+    """`text` with what looks like a credential replaced by `{secret:…}`, which holds a keyed digest; all of it when
+    `name` says so."""
     if name and is_secret_name(name) and text:
         return f"{{secret:{keyed_digest(key, text)}}}"
     text = IN_URL.sub(lambda match: f"{match[1]}{{secret:{keyed_digest(key, match[2])}}}{match[3]}", text)

@@ -84,11 +84,12 @@ def _capture(kind: Kind, scene: Scene, store: Store, earlier: Part | None) -> Pa
     return part
 
 
-def auto_name(command: Sequence[str], number: int) -> str:
-    """`train-12` for the twelfth run of the project, `python train.py --lr 1`."""
+def auto_name(command: Sequence[str], number: int, folder: Path) -> str:
+    """`train-12` for the twelfth run of the project, `python train.py --lr 1`: after the first script that is there."""
     words = [word for word in command[1:] if not word.startswith("-")]
     scripts = [word for word in words if PurePosixPath(word).suffix in (".py", ".ipynb", ".sh", ".R", ".jl")]
-    stem = PurePosixPath(scripts[0] if scripts else command[0]).stem
+    present = [word for word in scripts if (folder / word).is_file()]
+    stem = PurePosixPath((present or scripts or command)[0]).stem
     if "-m" in command[:-1]:
         stem = command[command.index("-m") + 1].rpartition(".")[2]
     cleaned = "".join(letter if (letter.isalnum() and letter.isascii()) or letter == "_" else "-" for letter in stem)
