@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from bis.digest import spell
 from bis.nouns.part import Finding
+from bis.nouns.run import Chance
 from bis.parts import Report
 from bis.steps import chance
 
@@ -37,6 +38,7 @@ class Played(NamedTuple):
     err: str
     status: int
     reports: tuple[Report, ...]
+    chance: Chance
     findings: tuple[Finding, ...]
     lines: list[dict[str, Any]]
 
@@ -84,8 +86,8 @@ def play(tmp_path: Path) -> Play:
         reports = chance.observe(inside)
         lines = [json.loads(line) for path in sorted(inside.glob("*.jsonl")) for line in path.read_text().splitlines()]
         assert not [line for line in lines if line["e"] == "trouble"], done.stderr
-        _, findings = chance.seen(drawn, reports, None)
-        return Played(done.stdout, done.stderr, done.returncode, reports, findings, lines)
+        full, findings = chance.seen(drawn, reports, None)
+        return Played(done.stdout, done.stderr, done.returncode, reports, full, findings, lines)
 
     return run
 
@@ -193,7 +195,20 @@ def test_each_generator_without_a_seed_draws_a_stream_of_its_own_and_the_same_ag
     first, second = play(code, python=training_python), play(code, python=training_python)
     assert first.out == second.out
     assert len(set(first.out.split())) == 8
-    assert first.reports[0].facts["streams"]["numpy"] == 1
+    assert first.chance.streams == {"numpy": 2, "numpy.generator": 6}
+
+
+def test_only_streams_that_were_drawn_from_are_counted(play: Play, training_python: Path) -> None:
+    code = """
+        import random
+        import numpy as np
+        np.random.seed(1)
+        print(np.random.rand(), np.random.RandomState(3).rand(), np.random.default_rng(4).random())
+        if {draw}:
+            random.random()
+    """
+    assert play(code.format(draw=False), python=training_python).chance.streams == {}
+    assert play(code.format(draw=True), python=training_python).chance.streams == {"random": 1}
 
 
 @pytest.mark.slow

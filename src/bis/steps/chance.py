@@ -189,8 +189,8 @@ def seen(chance: Chance, reports: tuple[Report, ...], trace: Trace | None) -> tu
     """The chance with what was seen of it, and what its reader should know."""
     streams: dict[str, int] = {}
     for report in reports:
-        for name, count in report.facts.get("streams", {}).items():
-            streams[name] = streams.get(name, 0) + int(count)
+        for name, count in _used(report).items():
+            streams[name] = streams.get(name, 0) + count
     own = dict.fromkeys(chance.own) | dict.fromkeys(_all(reports, "own"))
     entropy = tuple(dict.fromkeys(_all(reports, "entropy")))
     full = _with(chance, streams=dict(sorted(streams.items())), own=tuple(own), entropy=entropy)
@@ -203,6 +203,19 @@ def seen(chance: Chance, reports: tuple[Report, ...], trace: Trace | None) -> tu
         *_trouble(reports),
     ]
     return full, tuple(findings)
+
+
+GLOBAL = {"random", "numpy", "torch"}
+"""Streams that are given on import, and often never drawn from."""
+
+
+def _used(report: Report) -> dict[str, int]:
+    """The streams of one process that mattered; all, when it did not live to tell."""
+    streams: dict[str, int] = {name: int(count) for name, count in report.facts.get("streams", {}).items()}
+    if not report.facts.get("end"):
+        return streams
+    idle = GLOBAL - set(report.facts.get("drawn", ()))
+    return {name: count for name, count in streams.items() if name not in idle}
 
 
 def _all(reports: tuple[Report, ...], name: str) -> list[str]:

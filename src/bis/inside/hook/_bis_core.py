@@ -27,7 +27,9 @@ are spelled as `bis.digest.spell` does. `e` is the kind of line:
     open     p, m (r, w, a);  list: p;  remove: p;  rename: p, q    (all but for BIS_EVENTS=1 left to the tracer)
     trouble  w: what failed in this hook
     connect  a: `tcp:HOST:PORT`, `udp:HOST:PORT`, `unix:PATH`;  name: h: a host name that was looked up
-    facts    pools, simd, torch, tensorflow, modules, streams: the newest of each counts, a fork does not
+    facts    drawn: those of the streams `random`, `numpy` and `torch` that were drawn from; end: true, when the process
+             has come to its end;
+             pools, simd, torch, tensorflow, modules, streams: the newest of each counts, a fork does not
              repeat its parent's
 
 Seeds. A process is named by its place in the tree, `r:train.py.s1.f2`: the run (`r`), the first `train.py` that
@@ -104,7 +106,7 @@ def begin(folder):
         emit({"e": "race", "label": _label() or "python"})
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=_in_child)
-    atexit.register(finish)
+    atexit.register(finish, end=True)
     _wrap_os()
     if EVENTS:
         load("_bis_events").listen()
@@ -414,7 +416,7 @@ def _wrap_os():
 
 def _leaving(inner):
     def _exit(status):
-        finish()
+        finish(end=True)
         inner(status)
 
     return _exit
@@ -528,13 +530,15 @@ def load(name):
 TOLD = {}  # facts as last written, so that only what has changed since is written again
 
 
-def finish():
+def finish(end=False):
     """Write what is best seen at the end. Also called after a few imports, as a process may end without an end."""
     try:
         facts = load("_bis_facts").facts()
         new = {name: value for name, value in facts.items() if encode(value) != TOLD.get(name)}
+        TOLD.update((name, encode(value)) for name, value in new.items())
+        if end:
+            new["end"] = True
         if new:
-            TOLD.update((name, encode(value)) for name, value in new.items())
             emit({"e": "facts", **new})
     except Exception:
         trouble()

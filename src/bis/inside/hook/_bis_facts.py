@@ -16,6 +16,9 @@ def facts():
     found = {"streams": dict(core.STREAMS)}
     before = len(KNOWN)
     found["modules"] = modules()
+    seeds = sys.modules.get("_bis_seeds")
+    if seeds is not None and core.SEED:
+        found["drawn"] = seeds.drawn() or None
     if (not core.FORKED or len(KNOWN) > before) and any(name in sys.modules for name in NUMERIC):
         for name, look in (("pools", pools), ("simd", simd), ("torch", torch), ("tensorflow", tensorflow)):
             try:

@@ -127,12 +127,19 @@ def _importing(frame):
     return False
 
 
-def caller(depth=2):
-    """The name of the module that called, and of its thread if that is not the main one: what one module or thread
+def counts(frame):
+    """Whether a generator made here is a stream worth counting: not the standard library's, for names of temporary
+    files, and not what a library makes while it is imported."""
+    of = kind(frame)
+    return of != "standard" and not (of == "library" and _importing(frame))
+
+
+def module(frame):
+    """The name of the module that asks, and of its thread if that is not the main one: what one module or thread
     does cannot shift the counters of another."""
-    module = sys._getframe(depth).f_globals.get("__name__") or ""
+    name = frame.f_globals.get("__name__") or ""
     threading = sys.modules.get("threading")
     if threading is None or threading.main_thread().ident == core.get_ident():
-        return module
+        return name
     thread = threading._active.get(core.get_ident())
-    return "%s#%s" % (module, thread.name) if thread is not None else module
+    return "%s#%s" % (name, thread.name) if thread is not None else name

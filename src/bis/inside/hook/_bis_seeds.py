@@ -14,16 +14,71 @@ OWN = set()
 def after(name, module):
     """Called when a module of `core.WANTED` has just been imported (or imported again)."""
     AFTER[name](module)
-    workers = sys.modules.get("_bis_workers")
-    if workers is not None and name in GLOBALS:
-        workers.remember(GLOBALS[name])
 
 
-GLOBALS = {"random": "random", "numpy.random.mtrand": "numpy", "torch": "torch"}
+# ------------------------------------------------------------------ which were drawn from
 
 
-def noticing(module, name, label, generator):
-    """Wrap a seeding function: with a seed it is the program's own doing; without, a derived seed is given."""
+def _python_state():
+    return sys.modules["random"]._inst.getstate()
+
+
+def _numpy_state():
+    state = sys.modules["numpy.random.mtrand"]._rand.get_state(legacy=False)["state"]
+    return state["pos"], state["key"].tobytes()
+
+
+def _torch_state():
+    return bytes(sys.modules["torch"].default_generator.get_state().tolist())
+
+
+STATES = {"random": _python_state, "numpy": _numpy_state, "torch": _torch_state}
+GIVEN = {}
+"""Global generators that nobody has drawn from yet, with the state that they were given."""
+
+DRAWN = set()
+core.AFTER_FORK.append(DRAWN.clear)
+
+
+def given(name):
+    """Called when a global generator has just been seeded here."""
+    try:
+        GIVEN[name] = STATES[name]()
+    except Exception:  # another kind of generator has been put in its place
+        DRAWN.add(name)
+
+
+def look(name):
+    """See whether it has been drawn from since."""
+    if name in GIVEN:
+        try:
+            drawn = STATES[name]() != GIVEN[name]
+        except Exception:
+            drawn = True
+        if drawn:
+            del GIVEN[name]
+            DRAWN.add(name)
+
+
+def drawn():
+    """The global generators that were seeded here and drawn from."""
+    for name in list(GIVEN):
+        look(name)
+    return sorted(DRAWN)
+
+
+def _own(name):
+    """The program seeds it itself: what comes now is no longer ours."""
+    look(name)
+    GIVEN.pop(name, None)
+    OWN.add(name)
+
+
+# ------------------------------------------------------------------ what the program seeds
+
+
+def noticing(module, name, label, generator, fresh=None):
+    """Wrap a seeding function: with a seed it is the program's own doing; without, `fresh` gives a derived one."""
     inner = getattr(module, name, None)
     if inner is None:
         return
@@ -32,9 +87,10 @@ def noticing(module, name, label, generator):
         try:
             if any(value is not None for value in (*args[:1], *options.values())):
                 if places.seeded(label, sys._getframe(1)):
-                    OWN.add(generator)
-            else:
+                    _own(generator)
+            elif fresh is not None and core.SEED:
                 OWN.discard(generator)
+                return fresh()
         except Exception:
             core.trouble()
         return inner(*args, **options)
@@ -56,17 +112,20 @@ def _random(module):
     module._urandom = os.urandom  # as it was perhaps imported before it was wrapped
 
     def seed(self, a=None, *args, **options):
-        if not isinstance(self, SystemRandom):
-            shared = self is getattr(module, "_inst", None)
-            if a is None and core.SEED:
-                caller = places.caller(3 if sys._getframe(1).f_globals is vars(module) else 2)
-                if shared:
-                    a = core.derive("random")
-                else:  # a copy gets its state from elsewhere: it is no stream of its own
-                    a = core.derive("" if caller == "copy" else "random.Random", caller)
-            elif a is not None:
-                _own_random(shared)
-        return inner(self, a, *args, **options)
+        shared = self is getattr(module, "_inst", None)
+        derived = a is None and core.SEED and not isinstance(self, SystemRandom)
+        if derived and shared:
+            a = core.derive("random")
+            OWN.discard("random")
+        elif derived:
+            frame = sys._getframe(1)
+            frame = frame.f_back if frame.f_globals is vars(module) else frame
+            a = core.derive("random.Random" if places.counts(frame) else "", places.module(frame))
+        elif a is not None:
+            _own_random(shared)
+        inner(self, a, *args, **options)
+        if derived and shared:
+            given("random")
 
     if not hasattr(inner, "__wrapped__"):
         Random.seed = core.alike(seed, inner)
@@ -80,7 +139,7 @@ def _own_random(shared):
     frame = sys._getframe(2)
     if shared:
         if places.seeded("random.seed", frame):
-            OWN.add("random")
+            _own("random")
     else:
         if frame.f_globals.get("__name__") == "random":
             frame = frame.f_back
@@ -111,24 +170,35 @@ def _numpy_bits(module):
         if "numpy.random.mtrand" not in sys.modules or not READY:
             READY.add("numpy")
             return core.derive("numpy", "", bits)
-        caller = places.caller()
-        if caller == "numpy.random._pickle":  # a copy, which gets its state from elsewhere
-            return core.derive("", caller, bits)
-        return core.derive("numpy.generator", caller, bits)
+        frame = sys._getframe(1)
+        through = frame.f_code is getattr(DEFAULT_RNG, "__code__", None)
+        frame = frame.f_back if through else frame
+        counted = (through or _without_arguments(frame)) and places.counts(frame)
+        return core.derive("numpy.generator" if counted else "", places.module(frame), bits)
 
     module.randbits = core.alike(randbits, inner)
 
 
+def _without_arguments(frame):
+    """Whether the call under way has none: `RandomState(3)` asks for entropy too, and then uses 3. So do copies."""
+    at = frame.f_lasti + 1
+    code = frame.f_code.co_code
+    return places.module(frame) != "numpy.random._pickle" and at < len(code) and code[at] == 0
+
+
+DEFAULT_RNG = None
 READY = set()
 
 
 def _numpy_global(module):
     if core.SEED:
-        if "numpy" not in READY:
-            _numpy_again()
+        if "numpy" in READY:  # seeded as it was made
+            given("numpy")
+        else:
             READY.add("numpy")
+            _numpy_again()
         _in_forks(_numpy_again)
-    noticing(module, "seed", "numpy.random.seed", "numpy")
+    noticing(module, "seed", "numpy.random.seed", "numpy", _numpy_again)
     noticing(module, "set_state", "numpy.random.set_state", "numpy")
 
 
@@ -139,11 +209,13 @@ def _numpy_again():
     number = core.derive("numpy")
     try:
         sys.modules["numpy.random.mtrand"]._rand.seed([number >> shift & 0xFFFFFFFF for shift in (0, 32, 64, 96)])
+        given("numpy")
     except Exception:
         core.trouble()
 
 
 def _numpy_generators(module):
+    global DEFAULT_RNG
     inner = module.default_rng
 
     def default_rng(seed=None):
@@ -153,6 +225,7 @@ def _numpy_generators(module):
                 places.seeded("numpy.random.default_rng", frame)
         return inner(seed)
 
+    DEFAULT_RNG = default_rng
     module.default_rng = core.alike(default_rng, inner)
 
 
@@ -169,6 +242,7 @@ def _torch_seeding(module):
             number = core.derive("torch", "", 64) >> 1
             module.manual_seed.__wrapped__(number)
             OWN.discard("torch")
+            given("torch")
             return number
 
         module.seed = core.alike(seed, inner)
@@ -177,6 +251,7 @@ def _torch_seeding(module):
 def _torch(module):
     if core.SEED and "torch" not in OWN:
         module.random.manual_seed.__wrapped__(core.derive("torch", "", 64) >> 1)
+        given("torch")
         _in_forks(_torch_again)
     if core.DETERMINISTIC:
         module.use_deterministic_algorithms(True, warn_only=True)
@@ -188,6 +263,7 @@ def _torch(module):
 def _torch_again():
     if "torch" not in OWN and core.ALONE:  # a thread that was drawing would hold the generator's lock for ever
         sys.modules["torch"].default_generator.manual_seed(core.derive("torch", "", 64) >> 1)
+        given("torch")
 
 
 def _tensorflow(module):

@@ -105,7 +105,7 @@ def system(command):
 
 def replacing(path, argv, env=None):
     """This process becomes another program. Its place has no counter, as a search along PATH tries many."""
-    core.finish()
+    core.finish(end=True)
     place = core.KEY + ".e"
     if os.access(path, os.X_OK):
         tell(path, argv, place)

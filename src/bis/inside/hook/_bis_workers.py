@@ -1,23 +1,14 @@
 """Workers of process pools: whether they draw from generators that were seeded per worker.
 
 Such numbers are the same again in each worker, but which task a worker gets is up to the scheduler, so the run's
-reader should know. Seen by comparing, after each task, the state of the global generators with that at the start.
+reader should know. A worker is often killed when its pool ends, so it looks after each task.
 """
 
-import sys
 import threading
 
 import _bis_core as core
 
 seeds = core.load("_bis_seeds")
-
-START = {}
-"""Global generators that have not been drawn from yet, with the state that they were given."""
-
-DREW = []
-WORKING = False
-ASIDE = {"tempfile", "multiprocessing", "_posixsubprocess", "uuid"}
-"""Modules whose own generators choose names of files and the like."""
 
 
 def pool(module, name, kind):
@@ -27,7 +18,6 @@ def pool(module, name, kind):
     def worker(tasks, results, *args, **options):
         if threading.current_thread() is threading.main_thread():  # else a pool of threads
             try:
-                _begin(kind)
                 results = _Results(results, kind)
             except Exception:
                 core.trouble()
@@ -36,29 +26,12 @@ def pool(module, name, kind):
     setattr(module, name, core.alike(worker, inner))
 
 
-def _begin(kind):
-    global WORKING
-    WORKING = True
-    START.clear()
-    DREW.clear()
-    for name in STATES:
-        remember(name)
-    core.emit({"e": "worker", "pool": kind, "drew": []})
-
-
-def remember(name):
-    """Keep the state that a generator was given, when this process is a worker."""
-    if WORKING and core.SEED and name not in seeds.OWN:
-        state = STATES[name]()
-        if state is not None:
-            START[name] = state
-
-
 class _Results:
-    """The queue for results, looked at after each."""
+    """The queue for results, with a look after each."""
 
     def __init__(self, inner, kind):
-        self._inner, self._kind = inner, kind
+        self._inner, self._kind, self._drew = inner, kind, []
+        core.emit({"e": "worker", "pool": kind, "drew": []})
 
     def __getattr__(self, name):
         return getattr(self._inner, name)
@@ -66,41 +39,18 @@ class _Results:
     def put(self, *args, **options):
         self._inner.put(*args, **options)
         try:
-            _look(self._kind)
+            drew = _drew()
+            if drew != self._drew:
+                self._drew = drew
+                core.emit({"e": "worker", "pool": self._kind, "drew": drew})
         except Exception:
             core.trouble()
 
 
-def _look(kind):
-    before = len(DREW)
-    for name in list(START):
-        if name in seeds.OWN:
-            del START[name]
-        elif STATES[name]() != START[name]:
-            del START[name]
-            DREW.append(name)
-    for slot in core.COUNTS:
+def _drew():
+    found = set(seeds.drawn())
+    for slot in list(core.COUNTS):
         name, _, module = slot.partition("@")
-        if name and module and module.split("#")[0] not in ASIDE and name not in DREW:
-            DREW.append(name)
-    if len(DREW) > before:
-        core.emit({"e": "worker", "pool": kind, "drew": sorted(DREW)})
-
-
-def _python():
-    module = sys.modules.get("random")
-    return module and module._inst.getstate()
-
-
-def _numpy():
-    module = sys.modules.get("numpy.random.mtrand")
-    state = module and module._rand.get_state(legacy=False)
-    return state and repr(state["state"]["pos"]) + state["state"]["key"].tobytes().hex()
-
-
-def _torch():
-    module = sys.modules.get("torch")
-    return module and module.default_generator.get_state().numpy().tobytes()
-
-
-STATES = {"random": _python, "numpy": _numpy, "torch": _torch}
+        if name and module:
+            found.add(name)
+    return sorted(found)
