@@ -5,12 +5,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from bis.digest import canonical
 from bis.nouns.part import Part
 from bis.nouns.trace import Access, Stat, Trace
 from bis.parts import Place, Scene, declared, infrastructure, system
 from bis.store.local import LocalStore
+from bis.store.snapshot import walk
 
 SHA = "sha256:" + "0123456789abcdef" * 4
 IMAGE = f"ghcr.io/team/train:v1@{SHA}"
@@ -284,10 +287,50 @@ def test_drift_between_a_deployment_and_the_image(scene: MakeScene, store: Local
     assert finding.text == f"compose.yml names ghcr.io/team/train:v2@{SHA}, and this container runs {IMAGE}"
 
 
-def test_restoring_leaves_everything_as_it_is(scene: MakeScene, store: LocalStore, tmp_path: Path) -> None:
+def test_declared_files_come_back_where_the_code_did_not_bring_them(
+    scene: MakeScene, store: LocalStore, project: Path, tmp_path: Path
+) -> None:
+    (project / "deploy").mkdir()
+    (project / "deploy" / "Dockerfile").write_text("FROM scratch\n")
+    (project / "compose.yml").write_text("services: {}\n")
+    before = infrastructure.capture(scene(), store)
+    fresh = tmp_path / "fresh"
+    fresh.mkdir()
+    (fresh / "compose.yml").write_text("services: {changed: {}}\n")
+    infrastructure.restore(before, Place(project=fresh), store)
+    assert (fresh / "deploy" / "Dockerfile").read_text() == "FROM scratch\n"
+    assert "changed" in (fresh / "compose.yml").read_text()
+    (fresh / "compose.yml").write_text("services: {}\n")
+    assert infrastructure.capture(scene(project=fresh), store).digest == before.digest
+
+
+def test_without_declared_files_nothing_is_restored(scene: MakeScene, store: LocalStore, tmp_path: Path) -> None:
     part = infrastructure.capture(scene(), store)
     infrastructure.restore(part, Place(project=tmp_path / "fresh"), store)
     assert not (tmp_path / "fresh").exists()
+
+
+def test_credentials_in_declarations_are_not_kept(scene: MakeScene, store: LocalStore, project: Path) -> None:
+    (project / "prod.tfvars").write_text('password = "hunter2"\n')
+    (project / "Dockerfile").write_text("FROM scratch\nRUN pip install git+https://me:hunter2@x.org/a\n")
+    one = infrastructure.capture(scene(), store)
+    assert "hunter2" not in str(one)
+    assert "declared" in one.trees
+    assert [leaf.path for leaf in walk(store, one.trees["declared"])] == ["Dockerfile"]
+    other = infrastructure.capture(scene(key=b"another"), store)
+    digests = [
+        {item["path"]: item["digest"] for item in part.facts["declared"]}["prod.tfvars"] for part in (one, other)
+    ]
+    assert digests[0].startswith("hmac:")
+    assert digests[0] != digests[1]
+
+
+def test_a_part_compares_the_same_when_it_comes_from_a_record(scene: MakeScene, store: LocalStore) -> None:
+    """A record has its keys sorted."""
+    before = infrastructure.capture(scene(variables=in_image("a")), store)
+    after = infrastructure.capture(scene(variables=in_image("b")), store)
+    recorded = msgspec.json.decode(canonical(before), type=Part)
+    assert [change.name for change in infrastructure.compare(recorded, after, store)] == ["image"]
 
 
 def test_a_home_that_cannot_be_written_is_no_trouble(scene: MakeScene, store: LocalStore, tmp_path: Path) -> None:

@@ -182,7 +182,8 @@ def _unpinned(line: int, tool: str, packages: list[str]) -> Floating:
     shown = " ".join(packages[:5]) + (f" and {len(packages) - 5} more" if len(packages) > 5 else "")
     why = f"{'get their versions' if len(packages) > 1 else 'gets its version'} on the day of the build"
     pip, verb = tool.startswith("pip"), INSTALLERS.get(tool, "install")
-    hint = f"name versions: {packages[0]}{'==' if pip else '='}…"
+    plain = [package for package in packages if "://" not in package]
+    hint = f"name versions: {plain[0]}{'==' if pip else '='}…" if plain else f"name a commit: {packages[0]}@…"
     code = "floating-pip" if pip else "floating-package"
     return Floating(line=line, code=code, what=f"{tool} {verb} {shown}", why=why, hint=hint)
 

@@ -13,6 +13,9 @@ Facts, each left out where it is not known:
     unowned         shared libraries of the system that it opened and no package has: path -> digest
     declared        files with path, role, digest, images, floating (line, code, what, why, hint), pins, trouble
     declared partly True when the project was too large to be looked through for them
+
+Declared files are kept in the tree `declared`: with no version control, the code does not have them. Those that hold
+credentials are not; their digest is made with the key of the store.
 """
 
 from __future__ import annotations
@@ -27,15 +30,16 @@ from typing import Any
 
 import msgspec
 
-from bis.digest import Digest, digest_bytes, digest_file, digest_value, readable, short, spell
+from bis.digest import Digest, digest_bytes, digest_file, digest_value, keyed_digest, readable, short, spell, unspell
 from bis.errors import BisError
 from bis.nouns.part import Change, Finding, Part, PartKind, Weight
 from bis.parts import Place, Scene, system
 from bis.parts.declared import MAKES_IMAGES, Declaration, Memory, declarations
 from bis.parts.images import parse_image
 from bis.parts.origin import environment_folders
+from bis.parts.secret import hide, is_secret_file
 from bis.parts.surroundings import in_container, surroundings
-from bis.store import Store
+from bis.store import Store, snapshot
 
 KIND: PartKind = "infrastructure"
 SYSTEM = ("/usr/", "/lib/", "/lib32/", "/lib64/", "/bin/", "/sbin/", "/opt/")
@@ -54,6 +58,11 @@ def capture(scene: Scene, store: Store, earlier: Part | None = None) -> Part:
     facts |= _carried(earlier) or _declared(scene, project)
     packages, findings = _packages(scene)
     trees: dict[str, Digest] = {}
+    if earlier and "declared" in earlier.trees:
+        trees["declared"] = earlier.trees["declared"]
+    elif kept := [one["path"] for one in facts["declared"] if not _secret(one, scene)]:
+        pairs = ((path, project / unspell(path)) for path in kept)
+        trees["declared"] = snapshot.put_paths(pairs, store, scene.cache, modes="exec", notes=findings)
     if packages:
         facts["packages"] = {"manager": packages.manager, "count": len(packages.versions)}
         trees["packages"] = _keep(packages, store)
@@ -71,7 +80,11 @@ def capture(scene: Scene, store: Store, earlier: Part | None = None) -> Part:
 
 
 def restore(part: Part, place: Place, store: Store) -> None:
-    """Nothing to put back: declared files are part of the code, and the system is the machine's."""
+    """Declared files that did not come back with the code. The system itself is the machine's."""
+    if "declared" in part.trees:
+        snapshot.restore(
+            store, part.trees["declared"], place.project, only=lambda path: not (place.project / unspell(path)).exists()
+        )
 
 
 def compare(before: Part, after: Part, store: Store) -> list[Change]:
@@ -95,8 +108,24 @@ def _declared(scene: Scene, project: Path) -> dict[str, Any]:
     memory = _recall(file)
     found, complete = declarations(project, memory, scene.cache.now() if scene.cache else time.time_ns())
     _remember(file, memory)
-    facts: dict[str, Any] = {"declared": [msgspec.to_builtins(one) for one in found]}
+    facts: dict[str, Any] = {"declared": [_without_secrets(one, scene) for one in found]}
     return facts if complete else facts | {"declared partly": True}
+
+
+def _without_secrets(one: Declaration, scene: Scene) -> dict[str, Any]:
+    key = scene.key
+    floating = tuple(
+        msgspec.structs.replace(item, what=hide(item.what, key), hint=hide(item.hint, key)) for item in one.floating
+    )
+    facts: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(one, floating=floating))
+    if _secret(facts, scene):
+        facts["digest"] = keyed_digest(scene.key, one.digest)
+    return facts
+
+
+def _secret(one: Mapping[str, Any], scene: Scene) -> bool:
+    """Values of Terraform variables are where its credentials are."""
+    return one["role"] == "terraform variables" or is_secret_file(unspell(one["path"]), scene.settings.secrets)
 
 
 def cache_folder(scene: Scene) -> Path:
@@ -347,8 +376,9 @@ def _named(facts: Mapping[str, Any]) -> str | None:
 def _words(value: Mapping[str, Any] | Iterable[str] | None) -> str | None:
     if not value:
         return None
-    pairs = [f"{name} {item}" for name, item in value.items()] if isinstance(value, Mapping) else list(value)
-    return ", ".join(pairs)
+    # A record has its keys sorted, a part that was just captured has not.
+    words = [f"{name} {item}" for name, item in sorted(value.items())] if isinstance(value, Mapping) else value
+    return ", ".join(words)
 
 
 def _short(digest: str | None) -> str | None:
