@@ -346,8 +346,9 @@ def test_the_start_of_an_id_is_enough_when_no_other_begins_so(ledger: Ledger) ->
     assert all(
         word in said for word in ("7f3a11112222", "train-1", "7f3a33334444", "train-2", "2026-11-23", "python train.py")
     )
-    with pytest.raises(NotFound):
+    with pytest.raises(NotFound) as short:
         find(ledger, "abc")
+    assert "needs 4" in short.value.because
 
 
 def test_a_name_that_looks_like_an_id_wins(ledger: Ledger) -> None:

@@ -156,6 +156,24 @@ def test_the_same_content_is_the_same_tree_wherever_it_lies(store: LocalStore, s
     assert snapshot(tmp_path / "moved", None) == digest
 
 
+def test_a_folder_reached_through_a_link_is_that_folder(store: LocalStore, source: Path, tmp_path: Path) -> None:
+    (tmp_path / "way").symlink_to(source)
+    assert snapshot(tmp_path / "way", store) == snapshot(source, store)
+
+
+def test_a_folder_that_is_not_there_is_no_empty_folder(store: LocalStore, source: Path) -> None:
+    for path in (source / "absent", source / "train.py"):
+        with pytest.raises(KeepingError) as error:
+            snapshot(path, store)
+        assert error.value.code == "B059"
+
+
+def test_an_empty_folder_is_put_back_as_one(store: LocalStore, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    restore(store, snapshot(tmp_path / "empty", store), tmp_path / "deep" / "back")
+    assert list((tmp_path / "deep" / "back").iterdir()) == []
+
+
 def test_some_paths_can_be_taken_under_other_names(store: LocalStore, source: Path) -> None:
     digest = put_paths([("inputs/a.csv", source / "src/deep/data.csv"), ("inputs/code", source / "src")], store)
     assert paths(store, digest) == ["inputs/a.csv", "inputs/code/deep/data.csv", "inputs/code/model.py"]

@@ -28,6 +28,9 @@ T = TypeVar("T")
 
 SCRIPTS: Final = (".py", ".ipynb", ".sh", ".r", ".jl", ".pyz", ".pl", ".js")
 AT_ONCE: Final = 500
+DIGITS: Final = frozenset("0123456789abcdef")
+SHORTEST: Final = 4
+"""Digits of an id that are enough to mean it."""
 
 
 def open_ledger(path: Path, create: bool = True) -> SqliteLedger:
@@ -245,7 +248,7 @@ class SqliteLedger:
 
     def _by_id(self, reference: Reference) -> list[Any]:
         digits = reference.base.lower()
-        if len(digits) < 4 or not set(digits) <= set("0123456789abcdef"):
+        if len(digits) < SHORTEST or not set(digits) <= DIGITS:
             return []
         found = self.database.ask(
             "SELECT seq, started, id, name, command FROM runs WHERE id >= ? AND id < ? ORDER BY started DESC",
@@ -274,9 +277,11 @@ class SqliteLedger:
             return NotFound(what, hint="bis log")
         names = [name for (name,) in self.database.ask("SELECT DISTINCT name FROM runs ORDER BY seq DESC LIMIT 2000")]
         near = difflib.get_close_matches(reference.base, names, 3)
+        few = len(reference.base) < SHORTEST and set(reference.base.lower()) <= DIGITS
+        rule = f"An id needs {SHORTEST} of its digits." if few else f"A reference is {EXAMPLES}."
         return NotFound(
             f"no run is called {readable(reference.base)!r}, and no id begins so",
-            because=f"Names like it: {', '.join(near)}." if near else f"A reference is {EXAMPLES}.",
+            because=f"Names like it: {', '.join(near)}." if near else rule,
             hint=f"bis show {near[0]}" if near else "bis log",
         )
 

@@ -267,19 +267,19 @@ class LocalStore:
 
     def _from_any_copy(self, digest: Digest, read: Callable[[int, Item], T]) -> T:
         """What `read` makes of the first copy that is whole. What the index says is doubted before a pack is."""
-        broken: dict[str, None] = {}
+        broken: dict[str, str] = {}
         for _ in range(2):
             for place in self._places(digest):
                 try:
                     return self._from_copy(place, read)
-                except Damaged:
-                    broken[place.pack] = None
+                except Damaged as error:
+                    broken[place.pack] = error.what
             with self._lock:
                 for name in filter(None, broken):
                     self.index.read_again(name)
         raise Damaged(
             f"{short(digest)} is damaged in pack {', '.join(name[:12] for name in broken)}",
-            because=f"Its bytes do not match {digest} any more. They are not handed out.",
+            because=f"{digest} is not handed out: {'; '.join(dict.fromkeys(broken.values()))}.",
             hint="bis verify",
         )
 
@@ -294,8 +294,6 @@ class LocalStore:
         try:
             packs.check_head(fd, place.item)
             return read(fd, place.item)
-        except OSError as error:
-            raise trouble(error, "read", path) from error
         finally:
             os.close(fd)
 
@@ -356,10 +354,15 @@ class _Stream(io.RawIOBase):
 def _copy_out(fd: int, item: Item, fresh: Path, mode: int) -> None:
     """Write an object to a new file. A second try, from another copy, begins again."""
     try:
-        with open(fresh, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
-            for block in packs.raw_blocks(fd, item):
-                file.write(block)
-            os.fchmod(file.fileno(), mode)
+        into = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            for block in packs.raw_blocks(fd, item) if item.raw > SMALL else [packs.read_object(fd, item)]:
+                rest = memoryview(block)
+                while rest:
+                    rest = rest[os.write(into, rest) :]
+            os.fchmod(into, mode)
+        finally:
+            os.close(into)
     except OSError as error:
         raise trouble(error, "write", fresh.parent) from error
 

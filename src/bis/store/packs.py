@@ -204,8 +204,11 @@ class PackWriter:
             os.fsync(self._fd)
         except OSError as error:
             raise Unsynced(error) from error
-        os.fchmod(self._fd, os.fstat(self._fd).st_mode & 0o444)
         self.path.rename(self.folder / name)
+        with contextlib.suppress(
+            OSError
+        ):  # against accidents only; last, so that what a killed writer left can be opened
+            os.fchmod(self._fd, os.fstat(self._fd).st_mode & 0o444)
         try:
             sync_folder(self.folder)
         except OSError as error:
@@ -315,8 +318,8 @@ def seal_holds(fd: int, item: Item) -> bool:
 
 def check_head(fd: int, item: Item) -> None:
     """Raises Damaged unless the object of which `item` speaks begins where it says."""
-    if read_head(os.pread(fd, HEAD.size, item.offset), item.offset) != item:
-        raise Damaged("there is no such object at this place of the pack")
+    if read_head(_pread(fd, HEAD.size, item.offset), item.offset) != item:
+        raise Damaged("its head is not where it should be")
 
 
 def read_object(fd: int, item: Item) -> bytes:
@@ -325,7 +328,7 @@ def read_object(fd: int, item: Item) -> bytes:
     if item.method == ZSTD:
         data = squeeze.unpack_exactly(data, item.raw)
     if blake3(data).digest() != item.digest:
-        raise Damaged("an object does not match its digest")
+        raise Damaged("its bytes do not match its digest")
     return data
 
 
@@ -333,9 +336,9 @@ def blocks(fd: int, item: Item) -> Iterator[bytes]:
     """The stored payload, in pieces."""
     offset = item.payload
     while offset < item.after:
-        block = os.pread(fd, min(BLOCK, item.after - offset), offset)
+        block = _pread(fd, min(BLOCK, item.after - offset), offset)
         if not block:
-            raise Damaged("a pack ends in the middle of an object")
+            raise Damaged("the pack ends in the middle of it")
         offset += len(block)
         yield block
 
@@ -351,7 +354,7 @@ def raw_blocks(fd: int, item: Item) -> Iterator[bytes]:
             break
         yield block
     if size != item.raw or hasher.digest() != item.digest:
-        raise Damaged("an object does not match its digest")
+        raise Damaged("its bytes do not match its digest")
 
 
 def _expanded(fd: int, item: Item) -> Iterator[bytes]:
@@ -370,14 +373,18 @@ def _expanded(fd: int, item: Item) -> Iterator[bytes]:
                     break
                 piece = reader.decompress(b"", max_length=BLOCK)
     except zstd.ZstdError as error:
-        raise Damaged(f"a compressed object cannot be read: {error}") from None
+        raise Damaged(f"its compression is broken ({error})") from None
 
 
 def _pread(fd: int, size: int, offset: int) -> bytes:
-    """`os.pread` that does not stop at 2 GiB or at a signal."""
+    """`os.pread` that does not stop at 2 GiB or at a signal. What the disk cannot read is as good as damaged: another
+    copy may serve."""
     pieces = []
-    while size > 0 and (piece := os.pread(fd, min(size, 1 << 30), offset)):
-        pieces.append(piece)
-        size -= len(piece)
-        offset += len(piece)
-    return b"".join(pieces)
+    try:
+        while size > 0 and (piece := os.pread(fd, min(size, 1 << 30), offset)):
+            pieces.append(piece)
+            size -= len(piece)
+            offset += len(piece)
+    except OSError as error:
+        raise Damaged(f"the disk cannot read it: {error.strerror}") from error
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)

@@ -6,6 +6,7 @@ that somebody is writing to) becomes a Finding and is left out; nothing is guess
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import stat
@@ -21,7 +22,7 @@ from bis.nouns.part import Finding
 from bis.nouns.tree import Entry, Leaf, Tree
 from bis.store import Store
 from bis.store.statcache import StatCache, open_cache
-from bis.store.trouble import IN_THE_WAY, UNREADABLE, UNSAFE, shown, trouble
+from bis.store.trouble import IN_THE_WAY, UNREADABLE, UNSAFE, shown, trouble, unreadable
 
 Keep = Callable[[str, os.stat_result], bool]
 Modes = Literal["full", "exec"]
@@ -149,13 +150,14 @@ def restore(
     leaves = [leaf for leaf in walk(store, digest, folders=True) if only is None or only(leaf.path)]
     _look_first(leaves, into, overwrite)
     absent = []
+    made: set[Path] = set()
     try:
         into.mkdir(parents=True, exist_ok=True)
         for leaf in leaves:
             if leaf.entry.kind == "file" and not leaf.entry.kept:
                 absent.append(leaf)
             else:
-                _put_back(store, leaf, into / unspell(leaf.path), overwrite)
+                _put_back(store, leaf, into / unspell(leaf.path), overwrite, made)
         for leaf in reversed(leaves):
             if leaf.entry.kind == "tree" and leaf.entry.mode != FOLDER_MODE:
                 (into / unspell(leaf.path)).chmod(leaf.entry.mode)
@@ -223,9 +225,11 @@ class _Taking:
         while todo:
             path, place = todo.pop()
             try:
-                status = os.lstat(place)
+                status = os.lstat(place) if path else Path(place).stat()
                 if path:
                     yield path, place, status
+                elif not stat.S_ISDIR(status.st_mode):
+                    raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), place)
                 if stat.S_ISDIR(status.st_mode):
                     with os.scandir(place) as entries:
                         todo += [
@@ -233,6 +237,8 @@ class _Taking:
                             for entry in entries
                         ]
             except OSError as error:
+                if not path:  # nothing at all could be taken: no finding is loud enough
+                    raise unreadable(error, Path(place)) from error
                 self.cannot(path, error)
 
     def other(self, path: str, place: str, status: os.stat_result) -> Leaf | None:
@@ -303,9 +309,7 @@ class _Taking:
     def cannot(self, path: str, error: BaseException) -> None:
         said = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
         code = "vanished" if isinstance(error, FileNotFoundError) else "unreadable"
-        self.notes.append(
-            Finding(code=code, text=f"{readable(path) or 'the folder'} cannot be read: {said}", blocks=True)
-        )
+        self.notes.append(Finding(code=code, text=f"{readable(path)} cannot be read: {said}", blocks=True))
 
 
 def _times(status: os.stat_result) -> tuple[int, ...]:
@@ -380,12 +384,14 @@ def _look_first(leaves: list[Leaf], into: Path, overwrite: bool) -> None:
         )
 
 
-def _put_back(store: Store, leaf: Leaf, place: Path, overwrite: bool) -> None:
+def _put_back(store: Store, leaf: Leaf, place: Path, overwrite: bool, made: set[Path]) -> None:
+    folder = place if leaf.entry.kind == "tree" else place.parent
+    if folder not in made:
+        folder.mkdir(exist_ok=True, parents=True)
+        made.add(folder)
     if leaf.entry.kind == "tree":
-        place.mkdir(exist_ok=True, parents=True)
         return
     fresh = place.with_name(f".bis-{secrets.token_hex(8)}") if overwrite and os.path.lexists(place) else place
-    fresh.parent.mkdir(exist_ok=True, parents=True)
     if leaf.entry.kind == "link":
         fresh.symlink_to(unspell(leaf.entry.target))
     else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import sys
 from typing import Any, Final
 
 from bis.errors import Damaged
@@ -13,11 +15,12 @@ PAYS: Final = 0.93
 """What compression brings down to less than this share of its size is kept compressed."""
 
 
+@functools.cache
 def zstd() -> Any:
     """The module. Imported when first needed: it takes longer than opening a store."""
-    try:
-        from compression import zstd as found  # type: ignore[import-not-found,unused-ignore]
-    except ImportError:
+    if sys.version_info >= (3, 14):
+        from compression import zstd as found
+    else:
         from backports import zstd as found
     return found
 
@@ -41,9 +44,9 @@ def unpack_exactly(data: bytes, size: int) -> bytes:
     try:
         plain: bytes = reader.decompress(data, max_length=size + 1)
     except zstd().ZstdError as error:
-        raise Damaged(f"a compressed object cannot be read: {error}", hint="bis verify") from None
+        raise Damaged(f"its compression is broken ({error})", hint="bis verify") from None
     if len(plain) != size:
-        raise Damaged(f"a compressed object does not hold {size} bytes", hint="bis verify")
+        raise Damaged(f"it does not hold {size} bytes", hint="bis verify")
     return plain
 
 
