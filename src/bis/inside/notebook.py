@@ -16,7 +16,8 @@ def main():
     source, output = sys.argv[1:3]
     python = sys.argv[3] if len(sys.argv) > 3 else sys.executable
     notebook = nbformat.read(source, as_version=4)
-    client = NotebookClient(notebook, timeout=None, kernel_name="python3", resources={"metadata": {"path": os.path.dirname(source) or "."}})
+    folder = os.path.dirname(source) or "."
+    client = NotebookClient(notebook, timeout=None, kernel_name="python3", resources={"metadata": {"path": folder}})
     client.km = client.create_kernel_manager()
     # The kernel is the project's interpreter, whatever kernel of the name python3 is installed for the user.
     client.km.kernel_spec.argv[:] = [python, "-m", "ipykernel_launcher", "-f", "{connection_file}"]

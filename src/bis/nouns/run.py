@@ -55,7 +55,7 @@ class Output(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One thing that the run made."""
 
     path: str
-    """Spelled; relative to the project when inside it, else absolute. `stdout` and `stderr` are `<stdout>`, `<stderr>`."""
+    """Spelled; relative to the project when inside it, else absolute. The logs are `<stdout>` and `<stderr>`."""
     digest: Digest
     size: int
     mode: int = 0o644

@@ -273,7 +273,7 @@ def _put(inputs: Iterable[Input], scene: Scene, store: Store, findings: list[Fin
         findings.append(
             Finding(
                 code="by-reference",
-                text=f"recorded by reference, hashed and not copied: {_some([leaf.path for leaf in away])} ({_size(total)})",
+                text=f"recorded by reference, not copied: {_some([leaf.path for leaf in away])} ({_size(total)})",
                 hint="bis run --copy-data, or limits.input_file in bis.toml",
             )
         )

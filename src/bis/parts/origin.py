@@ -46,7 +46,7 @@ SMALL = 1 << 20
 
 
 def is_data(path: str, size: int) -> bool:
-    """Whether a file of a project counts as data rather than code, by its name and, for JSON, XML and text, its size."""
+    """Whether a file of a project counts as data, not as code: by its name or, where that says nothing, its size."""
     name = PurePosixPath(path).name
     if name in SOURCE_NAMES or fnmatch.fnmatch(name, "requirements*.txt") or fnmatch.fnmatch(name, "README*"):
         return False

@@ -27,7 +27,7 @@ FROM_PATH = ("code", "data")
 def exchange(run: Run, taken: Mapping[str, str], home: Home, variables: Mapping[str, str]) -> dict[PartKind, Part]:
     """The parts of `run`, those named in `taken` (kind -> run or path) replaced.
 
-    Raises UsageError for what is no kind of part, or a path for a kind that needs a run; NotFound for what is not there.
+    Raises UsageError for what is no kind of part, or a path for a kind that needs a run; NotFound for what is absent.
     """
     parts: dict[PartKind, Part] = dict(run.parts)
     kinds: dict[str, PartKind] = {kind.KIND: kind.KIND for kind in KINDS}

@@ -30,7 +30,6 @@ from bis.steps.seal import collect, log_output, seal
 from bis.steps.terminal import Screen
 from bis.steps.trace import Tracer
 
-
 UNSEALED = explains(
     "B052", "The command ended, and its record could not be written. What was seen of it waits in .bis/live."
 )

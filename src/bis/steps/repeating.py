@@ -70,7 +70,7 @@ def bring_secrets(run: Run, ground: Ground, key: bytes) -> None:
             same = False
         if not same:
             raise CannotRepeat(
-                f"the run read {readable(secret['path'])}, whose content is never stored, and {source} does not hold it now",
+                f"the run read {readable(secret['path'])}, which is never stored, and {source} does not hold it now",
                 because="Credentials are recorded only as a digest; a repeat takes them from where they lie.",
                 hint=f"put the file back at {source}, then: bis repeat {run.id[:8]}",
             )
