@@ -23,14 +23,14 @@ are spelled as `bis.digest.spell` does. `e` is the kind of line:
     worker   pool: this process takes tasks of a process pool; drew: names of the streams it drew from
     race     label: a like process was started at the same time by something that is not Python
     nested   pid: a `bis run` of its own, which keeps its own record
-    exec     p, argv, k (key that the child gets);  mute: the same, for a Python that cannot speak (-I, -S, -E)
-    open     p, m (r, w, a);  list: p;  remove: p;  rename: p, q    (all but for BIS_EVENTS=1 left to the tracer)
-    trouble  w: what failed in this hook
+    exec     p, argv, k (for a Python that will speak for itself: its key)
+    mute     p, argv: of a Python that cannot speak (-I, -S, -E)
     connect  a: `tcp:HOST:PORT`, `udp:HOST:PORT`, `unix:PATH`;  name: h: a host name that was looked up
-    facts    drawn: those of the streams `random`, `numpy` and `torch` that were drawn from; end: true, when the process
-             has come to its end;
-             pools, simd, torch, tensorflow, modules, streams: the newest of each counts, a fork does not
-             repeat its parent's
+    open     p, m (r, w, a);  list: p;  remove: p;  rename: p, q    (only with BIS_EVENTS=1)
+    trouble  w: what failed in this hook
+    facts    pools, simd, torch, tensorflow, modules, streams: the newest of each counts, and a fork does not repeat
+             its parent's; drawn: those of the streams `random`, `numpy`, `torch` that were drawn from; end: true
+             when the process has come to its end
 
 Seeds. A process is named by its place in the tree, `r:train.py.s1.f2`: the run (`r`), the first `train.py` that
 claimed a place there, its first spawned child (`s1`), the second fork of that (`f2`). A generator's seed is the keyed

@@ -121,17 +121,24 @@ def replacing(path, argv, env=None):
 def tell(path, argv, place):
     argv = [os.fspath(word) for word in argv]
     path = os.fspath(path) if not isinstance(path, int) else "/proc/self/fd/%d" % path
-    core.emit({"e": "exec", "p": path, "argv": argv, "k": place})
+    line = {"e": "exec", "p": path, "argv": argv}
     if mute(argv):
         core.emit({"e": "mute", "p": path, "argv": argv})
+    elif is_python(argv):
+        line["k"] = place
+    core.emit(line)
+
+
+def is_python(argv):
+    name = os.path.basename(os.fsdecode(argv[0])) if argv else ""
+    return name.startswith(("python", "pypy")) and not name.endswith("-config")
 
 
 def mute(argv):
     """Whether this command line starts a Python that reads neither PYTHONPATH nor sitecustomize."""
-    words = [os.fsdecode(word) for word in argv]
-    name = os.path.basename(words[0]) if words else ""
-    if not name.startswith(("python", "pypy")) or name.endswith("-config"):
+    if not is_python(argv):
         return False
+    words = [os.fsdecode(word) for word in argv]
     words = iter(words[1:])
     for word in words:
         if word in ("-X", "-W"):
