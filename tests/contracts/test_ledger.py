@@ -1,5 +1,6 @@
 """What every ledger promises, whatever lies behind it. A new ledger is one more line in `LEDGERS`."""
 
+import contextlib
 import math
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -7,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from bis.digest import Digest, canonical, digest_value
 from bis.errors import NotFound, UsageError
@@ -240,6 +243,7 @@ FILTERS = [
     ("tags.x IS NULL", "4321"),
     ("tags.x = 'y'", ""),
     ("status='FINISHED'AND metrics.loss=0.1", "1"),
+    ("params.seconds LIKE '%' AND tags.started ILIKE 'x'", ""),
 ]
 
 
@@ -310,6 +314,20 @@ def test_a_filter_that_makes_no_sense_says_where_and_what_was_meant(
     assert hint in error.value.hint
     assert error.value.hint
     assert said in str(error.value)
+
+
+WORDS = (
+    "metrics.loss params.`a b` tags.x status start_time exit code = != < LIKE IN NOT IS NULL AND ( ) , 'x' 1 -2e3 nan"
+)
+words = st.sampled_from(WORDS.split()) | st.text(max_size=4)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.lists(words, max_size=8).map(" ".join))
+def test_any_text_is_a_filter_or_a_clear_error(four: Ledger, filter: str) -> None:
+    for ask in (lambda: four.count(filter), lambda: four.rows(order=[filter])):
+        with contextlib.suppress(UsageError):
+            ask()
 
 
 def test_an_order_that_makes_no_sense_says_so(four: Ledger) -> None:

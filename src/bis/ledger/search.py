@@ -206,8 +206,12 @@ def _is_in(entity: str, key: str, reader: _Reader, *, negated: bool) -> Query:
 
 def _is_like(entity: str, key: str, reader: _Reader, operator: str, at: int) -> Query:
     token = reader.value()
-    if token.kind == "number" or entity == "metrics" or key in NUMBERS | TIMES:
-        raise reader.wrong(f"a comparison of numbers, as {operator} is for text", Token("", operator, at))
+    of_numbers = entity == "metrics" or (entity == "attributes" and key in NUMBERS | TIMES)
+    if of_numbers or token.kind == "number":
+        raise UsageError(
+            f"{operator} compares text, and a number stands at position {at + 1} of the filter: {reader.text}",
+            hint="metrics.loss < 0.3 AND params.model LIKE 'ridge%'",
+        )
     pattern = _text(token)
     column = ATTRIBUTES[key] if entity == "attributes" else "value"
     condition = f"{column} LIKE ?" if operator == "LIKE" else f"lower({column}) LIKE lower(?)"
