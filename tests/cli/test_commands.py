@@ -13,6 +13,7 @@ import click
 import pytest
 
 from bis.cli.main import COMMANDS, SECTIONS, cli
+from bis.cli.repeat import exit_status
 
 Type = Callable[..., Any]
 
@@ -222,6 +223,21 @@ def test_a_repeat_with_options_that_make_no_sense_is_refused(words: list[str], b
     done = bis("repeat", "low", *words, folder=tmp_path)
     assert done.status == 2
     assert "help: bis repeat" in done.err
+
+
+@pytest.mark.parametrize(
+    ("sameness", "status", "strictly"),
+    [
+        ("identical", 0, 0),
+        ("equivalent", 0, 1),
+        ("nothing observed", 0, 1),
+        ("different", 1, 1),
+        ("not repeatable", 4, 4),
+    ],
+)
+def test_the_exit_status_of_a_repeat_is_its_verdict(sameness: str, status: int, strictly: int) -> None:
+    assert exit_status(sameness, strict=False) == status
+    assert exit_status(sameness, strict=True) == strictly
 
 
 def test_restore_puts_the_run_into_a_folder_of_its_name_and_never_over_work(
