@@ -1,5 +1,6 @@
 """Environments rebuilt with uv from wheels written by the test; no network."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -27,6 +28,19 @@ from bis.store.local import LocalStore, open_store
 Make = Callable[..., Path]
 Capture = Callable[..., Part]
 Build = Callable[..., Rebuilt]
+BUILDER = """
+import os, sys
+from pathlib import Path
+import msgspec
+from bis.nouns.part import Part
+from bis.steps.rebuild import rebuild
+from bis.store.local import open_store
+top = Path(sys.argv[1])
+part = msgspec.json.decode((top / "part.json").read_bytes(), type=Part)
+told = {"UV_CACHE_DIR": str(top / "uv-cache"), "UV_NO_CONFIG": "1", "UV_FIND_LINKS": str(top / "wheels")}
+told |= {"UV_DEFAULT_INDEX": (top / "no-index").as_uri(), "PATH": "/usr/bin:/bin", "PIP_CONFIG_FILE": os.devnull}
+rebuild(part, open_store(top / "store"), top / "cache", variables=told, home=top / "home")
+"""
 HERE = ".".join(map(str, sys.version_info[:3]))
 
 
@@ -413,6 +427,41 @@ def test_what_a_killed_builder_left_is_cleared_away(
     (left / MARKER).unlink()
     assert build(part).how == "built"
     assert not left.exists()
+
+
+def test_builders_may_be_killed_at_any_moment(
+    capture: Capture,
+    store: LocalStore,
+    make_wheel: Make,
+    make_environment: Make,
+    uv_variables: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    """Other processes, killed while they build; the last one, left alone, still gets a whole environment."""
+    make_wheel("tiny", "1.0", {f"tiny/m{number}.py": "x = 1\n" * 50 for number in range(300)})
+    part = capture(make_environment(tmp_path / "env", "tiny"))
+    store.flush()
+    store.close()
+    (tmp_path / "part.json").write_bytes(msgspec.json.encode(part))
+    for after in (0.3, 0.5, 0.7):
+        with subprocess.Popen([sys.executable, "-c", BUILDER, str(tmp_path)], env={"PATH": "/usr/bin:/bin"}) as builder:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                builder.wait(after)
+            builder.kill()
+    opened = open_store(tmp_path / "store")
+    rebuilt = rebuild(part, opened, tmp_path / "cache", variables=uv_variables, home=tmp_path / "home")
+    assert rebuilt.proved == 1
+    assert len(list(site_of(rebuilt.python).glob("tiny/m*.py"))) == 300
+    assert not list((tmp_path / "cache").glob(".building-*"))
+
+
+def test_a_folder_that_cannot_be_written_is_told_as_such(
+    build: Build, capture: Capture, make_environment: Make, tmp_path: Path
+) -> None:
+    part = capture(make_environment(tmp_path / "env"))
+    (tmp_path / "cache").write_text("in the way")
+    with pytest.raises(KeepingError, match="cannot build an environment in"):
+        build(part)
 
 
 @pytest.mark.parametrize("damage", ["marker", "package", "interpreter"])

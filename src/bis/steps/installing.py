@@ -38,6 +38,7 @@ UNREACHABLE = re.compile(
     r"error sending request|failed to fetch|dns error|timed out|status (401|403|5\d\d)", re.IGNORECASE
 )
 """uv could not look, which is another thing than not finding."""
+FULL = re.compile(r"no space left|disk quota|read-only file system|permission denied", re.IGNORECASE)
 SCRIPT = """#!/bin/sh
 '''exec' "$(dirname -- "$(realpath -- "$0")")"/'python' "$0" "$@"
 ' '''
@@ -61,6 +62,8 @@ class Uv(msgspec.Struct, frozen=True, kw_only=True):
     folder: Path | None
     places: str
     """Where it looks for packages, for messages."""
+    held: tuple[int, ...] = ()
+    """Locks that it keeps held, even when it outlives who started it."""
 
     def run(self, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -71,6 +74,7 @@ class Uv(msgspec.Struct, frozen=True, kw_only=True):
             text=True,
             errors="replace",
             check=False,
+            pass_fds=self.held,
         )
 
 
@@ -145,6 +149,9 @@ def install(order: Order, wanted: Sequence[Installed]) -> None:
     for settings in _ways_round(said.stderr, wanted, order.uv):
         if order.uv.run(*command, **{**more, **settings}).returncode == 0:
             return
+    if FULL.search(said.stderr):
+        hint = "free some room, or name another place: BIS_ENVIRONMENTS=/some/folder"
+        raise KeepingError("an environment could not be written", because=_tail(said.stderr), hint=hint)
     if UNREACHABLE.search(said.stderr):
         raise KeepingError(
             "an index of packages could not be asked, and not all packages are in uv's cache",

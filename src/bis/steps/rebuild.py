@@ -42,6 +42,7 @@ from bis.steps.installing import (
 from bis.steps.pythons import find_python
 from bis.store import Store
 from bis.store.snapshot import restore, snapshot, walk
+from bis.store.trouble import trouble
 
 MARKER = "bis-environment.json"
 BUILDING, NOTES = ".building-", ".installed"
@@ -82,7 +83,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     python: Interpreter
     packages: tuple[Installed, ...]
     trees: dict[str, Digest]
-    places: dict[str, str]
+    places: dict[str, str] = {}
     """Name of an editable package -> the folder that it will be imported from (not spelled)."""
     system_site: bool = False
     project: str = ""
@@ -130,12 +131,16 @@ def rebuild(
     if recorded.origin == "conda" or any(item.origin == "conda" for item in packages):
         return _as_is(part, recorded, packages, variables, home, run)
     found = find_python(recorded, python, variables, home, run)
-    sources = _sources(packages, store, into_cache)
-    places = _places(part, packages, sources, project, original_paths)
-    plan = _plan(part, recorded, found, packages, places, variables, home, run)
+    plan = _plan(part, recorded, found, packages, variables, home, run)
     if project and not original_paths and any(item.origin == "project" for item in packages):
         plan = msgspec.structs.replace(plan, project=spell(os.fspath(project)))
-    answer = _cached_or_built(plan, store, into_cache, offline_first, variables, home, project, run, progress)
+    try:
+        sources = _sources(packages, store, into_cache)
+        places = _places(part, packages, sources, project, original_paths)
+        plan = msgspec.structs.replace(plan, places=places)
+        answer = _cached_or_built(plan, store, into_cache, offline_first, variables, home, project, run, progress)
+    except OSError as error:
+        raise trouble(error, "build an environment in", Path(error.filename or into_cache)) from error
     named = {item.source: spell(os.fspath(sources[item.name])) for item in packages if item.name in sources}
     return msgspec.structs.replace(answer, sources=named)
 
@@ -145,13 +150,12 @@ def _plan(
     recorded: Interpreter,
     found: Interpreter,
     packages: tuple[Installed, ...],
-    places: dict[str, str],
     variables: Mapping[str, str],
     home: Path,
     run: str,
 ) -> Plan:
     """Packages of the operating system are not installed but found; those that are not, and were not used, left out."""
-    plan = Plan(recorded=recorded, python=found, packages=packages, trees=part.trees, places=places)
+    plan = Plan(recorded=recorded, python=found, packages=packages, trees=part.trees)
     system = {item.name: item for item in packages if item.origin == "system"}
     if not system:
         return plan
@@ -188,15 +192,14 @@ def _cached_or_built(
     progress: Callable[[str], None],
 ) -> Rebuilt:
     final = into_cache / plan.key
-    into_cache.mkdir(parents=True, exist_ok=True)
-    with _alone(into_cache / f".{plan.key}.lock"):
+    with _alone(into_cache / f".{plan.key}.lock") as lock:
         if ready := _ready(final):
             return ready
         _clear(into_cache, plan.key)
         room = into_cache / f"{BUILDING}{plan.key}-{os.getpid()}-{secrets.token_hex(4)}"
         try:
             progress(f"rebuilding Python {plan.python.version} with {len(plan.packages)} packages")
-            uv = find_uv(variables, home, project)
+            uv = msgspec.structs.replace(find_uv(variables, home, project), held=(lock,))
             make_room(uv, room, plan.python, plan.system_site, run)
             order = Order(uv=uv, room=room, python=plan.python, run=run, offline_first=offline_first, progress=progress)
             answer = _build(order, plan, store)
@@ -209,13 +212,14 @@ def _cached_or_built(
 
 
 @contextlib.contextmanager
-def _alone(file: Path) -> Iterator[None]:
+def _alone(file: Path) -> Iterator[int]:
     """Hold the lock of one environment, so that two builders do not do the same work. The kernel lets go of it when
-    its holder dies. Where files cannot be locked, the rename at the end still decides."""
+    its holder dies, and all to whom it handed the lock. Where files cannot be locked, the rename at the end still decides."""
+    file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a+") as handle:
         with contextlib.suppress(OSError):
             fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+        yield handle.fileno()
 
 
 def _ready(final: Path) -> Rebuilt | None:
@@ -274,7 +278,6 @@ def _sources(packages: Sequence[Installed], store: Store, into_cache: Path) -> d
 
 def _source(package: Installed, store: Store, into: Path) -> Path:
     final = into / short(package.tree, 20)
-    into.mkdir(parents=True, exist_ok=True)
     with _alone(into / f".{final.name}.lock"):
         if final.is_dir():
             if _still(final, package.tree, store):
@@ -408,9 +411,12 @@ def _findings(plan: Plan, wrong: Sequence[Installed], broken: Sequence[str], fix
         text = f"repeated with a Python built for {plan.python.abi}; recorded with {plan.recorded.abi}"
         yield Finding(code="other-python", text=text, blocks=True)
     if wrong:
-        names = [f"{item.name} {item.version}" + (" (built from source)" if item.built else "") for item in wrong]
+        names = [f"{item.name} {item.version}" for item in wrong]
         text = f"not the recorded files, but another wheel or build of the same version: {_list(names)}"
         yield Finding(code="other-files", text=text, hint="bis diff shows what is different")
+    if built := [f"{item.name} {item.version}" for item in plan.packages if item.built]:
+        text = f"no wheel was ever downloaded of these, they are built from their source archives: {_list(built)}"
+        yield Finding(code="built-from-source", text=text)
     if broken:
         text = f"files that do not match their own RECORD, from uv's cache and from the index: {_list(broken)}"
         yield Finding(
