@@ -166,6 +166,8 @@ def test_a_ledger_on_a_network_file_system_is_kept_in_the_cache_folder(
     with open_ledger(tmp_path / "net" / "ledger.db") as ledger:
         assert ledger.count() == 1
         assert ledger.database.relocated
+        assert "network file system (nfs4)" in ledger.database.remark
+        assert str(tmp_path / "cache") in ledger.database.remark
         assert ledger.database.path.is_relative_to(tmp_path / "cache")
     with open_ledger(tmp_path / "other" / "ledger.db") as other:
         assert other.count() == 0

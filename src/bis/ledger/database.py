@@ -47,6 +47,14 @@ class Database:
         return self.path != self.asked
 
     @property
+    def remark(self) -> str:
+        """What a person should be told about the place; empty when it is the one that was asked for."""
+        if not self.relocated:
+            return ""
+        kind = network_file_system(self.asked.parent)
+        return f"{shown(self.asked)} is on a network file system ({kind}): the ledger is kept in {shown(self.path)}"
+
+    @property
     def there(self) -> bool:
         """Whether there is a file yet."""
         with self._words():
