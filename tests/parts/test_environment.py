@@ -566,3 +566,18 @@ def test_a_file_as_it_was_when_opened_is_what_counts(
     access = Access(path=str(file), how="r", before=before)
     part = capture(python, trace=Trace(mechanism="notify", complete=True, accesses=(access,)))
     assert part.facts["edited"][0]["why"] == "changed"
+
+
+def test_a_checkout_is_recorded_with_its_commit_and_its_files(
+    capture: Callable[..., Part], store: LocalStore, make_source: Make, make_environment: Make, tmp_path: Path
+) -> None:
+    source = make_source(tmp_path / "lib", "libone")
+    git = ["git", "-C", str(source), "-c", "user.name=a", "-c", "user.email=a@b.c"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "add", "."], check=True)
+    subprocess.run([*git, "commit", "-qm", "one"], check=True)
+    commit = subprocess.check_output([*git, "rev-parse", "HEAD"], text=True).strip()
+    part = capture(make_environment(tmp_path / "env", f"libone @ git+file://{source}"))
+    item = packages(part, store)["libone"]
+    assert (item.origin, item.commit, item.url) == ("vcs", commit, f"git+file://{source}")
+    assert "libone/__init__.py" in {leaf.path for leaf in walk(store, part.trees["installed:libone"])}

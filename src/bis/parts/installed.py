@@ -38,7 +38,7 @@ MADE_BY_INSTALLERS = frozenset(
     )
 )
 """Files of a dist-info folder that are not from the wheel."""
-FORMAT = 5
+FORMAT = 6
 """Of the cache; another number: it is not read."""
 WHEN_READ = ("METADATA", "PKG-INFO")
 
@@ -58,7 +58,7 @@ class Installed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     installer: str = ""
     requested: bool = False
     url: str = ""
-    """Where it came from, by direct_url.json, without credentials."""
+    """Where it came from, by direct_url.json, without credentials; `git+https://…` for a checkout."""
     commit: str = ""
     subdirectory: str = ""
     sha256: str = ""
@@ -318,7 +318,8 @@ def _direct_url(raw: bytes | None) -> dict[str, Any]:
     fields: dict[str, Any] = {"url": public_url(url), "subdirectory": str(told.get("subdirectory") or "")}
     path = unquote(urlsplit(url).path) if url.startswith("file:") else ""
     if isinstance(vcs := told.get("vcs_info"), dict):
-        return {**fields, "origin": "vcs", "commit": str(vcs.get("commit_id", ""))}
+        address = f"{vcs.get('vcs') or 'git'}+{fields['url']}"
+        return {**fields, "url": address, "origin": "vcs", "commit": str(vcs.get("commit_id", ""))}
     if isinstance(folder := told.get("dir_info"), dict):
         return {**fields, "origin": "editable" if folder.get("editable") else "folder", "source": spell(path)}
     archive = told.get("archive_info")

@@ -47,7 +47,10 @@ def write(python: Interpreter, packages: Iterable[Installed]) -> str:
     if python.version:
         lines.append(f"requires-python = {_value('==' + python.version)}")
     lines += ['created-by = "bis"', ""]
-    for package in sorted(packages, key=lambda item: item.name):
+    ordered = sorted(packages, key=lambda item: item.name)
+    if not ordered:
+        lines.insert(-1, "packages = []")
+    for package in ordered:
         lines += _package(package)
     told = {"version": python.version, "implementation": python.implementation, "abi": python.abi}
     return "\n".join([*lines, "[tool.bis]", *_pairs(told), ""])
@@ -80,8 +83,8 @@ def _package(package: Installed) -> list[str]:
     has_archive = package.origin == "index" and bool(package.archive and package.sha256 and package.url)
     lines = ["[[packages]]", f"name = {_value(package.name)}", *_pairs({"version": package.version})]
     if package.origin == "vcs":
-        vcs, _, url = package.url.rpartition("+")
-        told: dict[str, Any] = {"type": vcs or "git", "url": url or package.url, "commit-id": package.commit}
+        vcs, _, url = package.url.partition("+")
+        told: dict[str, Any] = {"type": vcs, "url": url, "commit-id": package.commit}
         lines.append(f"vcs = {_value({**told, **_some(subdirectory=package.subdirectory)})}")
     elif package.origin in ("editable", "folder", "project") and package.source:
         editable = {"editable": True} if package.origin != "folder" else {}

@@ -214,7 +214,8 @@ def _cached_or_built(
 @contextlib.contextmanager
 def _alone(file: Path) -> Iterator[int]:
     """Hold the lock of one environment, so that two builders do not do the same work. The kernel lets go of it when
-    its holder dies, and all to whom it handed the lock. Where files cannot be locked, the rename at the end still decides."""
+    its holder has died, and all to whom it was handed on. Where files cannot be locked, the rename at the end still
+    decides."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a+") as handle:
         with contextlib.suppress(OSError):
@@ -283,6 +284,8 @@ def _source(package: Installed, store: Store, into: Path) -> Path:
             if _still(final, package.tree, store):
                 return final
             shutil.rmtree(final, ignore_errors=True)
+        for left in into.glob(f"{BUILDING}{final.name}-*"):
+            shutil.rmtree(left, ignore_errors=True)
         room = into / f"{BUILDING}{final.name}-{secrets.token_hex(4)}"
         try:
             restore(store, package.tree, room)
