@@ -1,7 +1,10 @@
 """What the trace sees, and that it says what it does not see. Real processes, one route of access after another."""
 
+import errno
 import os
+import platform
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +15,7 @@ import msgspec
 import pytest
 
 from bis.errors import UsageError
+from bis.nouns.trace import Trace
 from bis.steps import trace
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="system calls are traced on Linux only")
@@ -479,3 +483,119 @@ def _anyone_may(python: str) -> bool:
         return subprocess.run([python, "-c", code], user=65534, capture_output=True, check=False).returncode == 0
     except OSError:
         return False
+
+
+# Full tracing, by strace
+
+
+def test_full_tracing_also_sees_what_is_looked_for_and_absent(run_python: Run, tool: Callable[[str], Path]) -> None:
+    tool("strace")
+    ran = run_python(
+        """
+        import os
+        os.path.exists("looked for\\n.csv")
+        os.chdir("/"); os.path.exists("elsewhere")
+        open("data.csv") if os.path.exists("data.csv") else None
+        """,
+        tracing="full",
+    )
+    assert ran.execution.exit == 0, ran.execution.stderr.read_text()
+    assert ran.how("looked for\n.csv") == "a"
+    assert ran.how("/elsewhere") == ""
+    seen = ran.execution.trace
+    assert (seen.mechanism, seen.complete, seen.limits) == ("strace", True, ())
+    assert ran.access("train.py").was_read
+    assert [each.argv for each in seen.processes] == [(sys.executable, "train.py")]
+
+
+def test_full_tracing_passes_signals_and_statuses(run_python: Run, tool: Callable[[str], Path]) -> None:
+    tool("strace")
+    ran = run_python("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", tracing="full")
+    assert (ran.execution.exit, ran.execution.signal) == (None, signal.SIGKILL)
+    ran = run_python("import sys; sys.exit(9)", tracing="full")
+    assert ran.execution.exit == 9
+
+
+def test_where_there_can_be_no_notifications_strace_stands_in(
+    supervise: Run, project: Path, tmp_path: Path, tool: Callable[[str], Path]
+) -> None:
+    tool("strace")
+    (project / "train.py").write_text("""
+import os, socket, subprocess
+open("data.csv").read(); open("out.txt", "w").write("1"); os.rename("out.txt", "result.txt"); os.listdir(".")
+subprocess.run(["cat", "data.csv"], stdout=-3)
+udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); udp.connect(("127.0.0.1", 5353))
+""")
+    (project / "inner.py").write_text(f"""
+import os, sys, msgspec
+from pathlib import Path
+from bis.steps.execute import execute
+ran = execute([sys.executable, "train.py"], folder=Path.cwd(), variables=dict(os.environ), quiet=True,
+    scratch=Path({str(tmp_path)!r}) / "inner", roots=(Path.cwd(),), tracing="full")
+print(msgspec.json.encode(ran, enc_hook=str).decode())
+""")
+    ran = supervise(sys.executable, "inner.py")
+    inner = msgspec.json.decode(ran.output, type=dict[str, Any])
+    seen = msgspec.convert(inner["trace"], Trace)
+    found = {Path(each.path).name: each for each in seen.accesses if each.path.startswith(str(project.resolve()))}
+    assert (inner["exit"], seen.mechanism, seen.complete) == (0, "strace", False)
+    assert (found["data.csv"].how, found["data.csv"].was_read) == ("r", True)
+    assert found["result.txt"].was_written
+    assert "l" in found["project"].how
+    assert ("cat", "data.csv") in [each.argv for each in seen.processes]
+    assert "udp:127.0.0.1:5353" in seen.connections
+
+
+def test_full_tracing_without_strace_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UsageError, match="needs strace"):
+        trace.start("full")
+
+
+# Machines that do not allow it
+
+FORBID = """
+import ctypes, os, struct, sys
+libc = ctypes.CDLL(None, use_errno=True)
+number, answer = int(sys.argv[1]), int(sys.argv[2])
+code = b"".join(struct.pack("=HBBI", *each) for each in (
+    (0x20, 0, 0, 0), (0x15, 0, 1, number), (0x06, 0, 0, 0x00050000 | answer), (0x06, 0, 0, 0x7FFF0000)))
+buffer = ctypes.create_string_buffer(code, len(code))
+libc.prctl(38, 1, 0, 0, 0)
+assert libc.prctl(22, 2, struct.pack("@HP", 4, ctypes.addressof(buffer))) == 0, os.strerror(ctypes.get_errno())
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+
+
+@pytest.mark.parametrize(
+    ("call", "answer", "reason"),
+    [
+        (317, errno.EPERM, "seccomp(2) is not allowed here (Operation not permitted)"),
+        (317, errno.ENOSYS, "this kernel has no seccomp user notification (Function not implemented)"),
+    ],
+)
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the number of the call is that of x86-64")
+def test_where_it_is_not_allowed_the_trace_says_so_and_the_command_runs(
+    call: int, answer: int, reason: str, project: Path, tmp_path: Path
+) -> None:
+    """Containers forbid system calls in this way."""
+    (project / "train.py").write_text("open('data.csv').read()")
+    (tmp_path / "forbid.py").write_text(FORBID)
+    (tmp_path / "go.py").write_text(f"""
+import os, sys
+from pathlib import Path
+from bis.steps.execute import execute
+ran = execute([sys.executable, "train.py"], folder=Path({str(project)!r}), variables=dict(os.environ), quiet=True,
+    scratch=Path({str(tmp_path)!r}) / "scratch", roots=(Path({str(project)!r}),))
+print(ran.exit, ran.trace.mechanism, ran.trace.complete, *ran.trace.limits, sep="\\n")
+""")
+    words = [
+        sys.executable,
+        str(tmp_path / "forbid.py"),
+        str(call),
+        str(answer),
+        sys.executable,
+        str(tmp_path / "go.py"),
+    ]
+    lines = subprocess.run(words, capture_output=True, text=True, check=False).stdout.splitlines()
+    assert lines[:4] == ["0", "audit", "False", f"system calls could not be traced: {reason}"]

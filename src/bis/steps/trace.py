@@ -197,7 +197,7 @@ def finish(
             connections=tuple(sorted(gathered.connections)),
         )
     if "why" in facts:
-        limits.append(f"system calls could not be traced by notification: {facts['why']}")
+        limits.append(f"system calls could not be traced: {facts['why']}")
     told = (
         strace.Told(scratch / strace.FILE, since_ns) if mode == "full" else Heard(events, since_ns) if events else None
     )
