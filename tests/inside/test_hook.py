@@ -161,6 +161,18 @@ def test_without_a_seed_nothing_is_seeded_and_all_is_observed(play: Play) -> Non
     assert first.reports[0].prefix == sys.prefix
 
 
+def test_without_a_seed_generators_are_named_as_drawing_from_the_system(play: Play, training_python: Path) -> None:
+    code = """
+        import numpy as np
+        np.random.RandomState(3)
+        np.random.default_rng(4)
+        print(np.random.default_rng().random())
+    """
+    first, second = (play(code, python=training_python, enabled=False) for _ in range(2))
+    assert first.out != second.out
+    assert first.chance.entropy == ("numpy.random (train.py:5)",)
+
+
 def test_what_a_script_seeds_itself_is_left_alone_bit_for_bit(
     play: Play, tmp_path: Path, training_python: Path
 ) -> None:

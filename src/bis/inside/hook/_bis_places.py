@@ -108,8 +108,12 @@ def entropy(frame):
         of = "random.SystemRandom" if module == "random" else module
         label = "%s.%s" % (of, frame.f_code.co_name)
         frame = frame.f_back
-    if frame is None:
+    if frame is None or kind(frame) == "bis":  # which has its own word for it
         return
+    unseeded(label, frame)
+
+
+def unseeded(label, frame):
     place = show(frame)
     if kind(frame) == "library" and (place.split(os.sep)[0] in PLUMBING or _importing(frame)):
         return

@@ -163,18 +163,22 @@ def _random_again():
 def _numpy_bits(module):
     """All generators without a seed, the global one included, ask this one function for their entropy."""
     inner = module.randbits
-    if not core.SEED or hasattr(inner, "__wrapped__"):
+    if hasattr(inner, "__wrapped__"):
         return
 
     def randbits(bits):
         if "numpy.random.mtrand" not in sys.modules or not READY:
             READY.add("numpy")
-            return core.derive("numpy", "", bits)
+            return core.derive("numpy", "", bits) if core.SEED else inner(bits)
         frame = sys._getframe(1)
         through = frame.f_code is getattr(DEFAULT_RNG, "__code__", None)
         frame = frame.f_back if through else frame
         counted = (through or _without_arguments(frame)) and places.counts(frame)
-        return core.derive("numpy.generator" if counted else "", places.module(frame), bits)
+        if core.SEED:
+            return core.derive("numpy.generator" if counted else "", places.module(frame), bits)
+        if counted:
+            places.unseeded("numpy.random", frame)
+        return inner(bits)
 
     module.randbits = core.alike(randbits, inner)
 
