@@ -346,12 +346,16 @@ def test_a_run_that_touched_no_card_does_not_depend_on_it(scene: Callable[..., S
 
 def test_whether_a_card_was_used_is_seen_in_the_trace() -> None:
     plain = read("/usr/lib/libc.so.6")
-    assert graphics.used(Trace(mechanism="notify", complete=True, accesses=(plain,)), []) is False
-    assert graphics.used(Trace(mechanism="audit", complete=False, accesses=(plain,)), []) is None
-    assert graphics.used(None, []) is None
+
+    def used(trace: Trace | None, *reports: dict[str, Any]) -> bool | None:
+        return graphics.used(trace, graphics.telling(trace), reports)
+
+    assert used(Trace(mechanism="notify", complete=True, accesses=(plain,))) is False
+    assert used(Trace(mechanism="audit", complete=False, accesses=(plain,))) is None
+    assert used(None) is None
     for path in ("/dev/nvidia0", "/usr/lib/x86_64-linux-gnu/libcuda.so.550.90.07", "/dev/kfd"):
-        assert graphics.used(Trace(mechanism="notify", complete=True, accesses=(plain, read(path))), []) is True
-    assert graphics.used(None, [{"torch": {"gpus": ["NVIDIA H100"]}}]) is True
+        assert used(Trace(mechanism="notify", complete=True, accesses=(plain, read(path)))) is True
+    assert used(None, {"torch": {"gpus": ["NVIDIA H100"]}}) is True
 
 
 def test_versions_of_cuda_libraries_come_from_the_files_that_were_loaded() -> None:
@@ -364,7 +368,7 @@ def test_versions_of_cuda_libraries_come_from_the_files_that_were_loaded() -> No
         "/usr/lib/libm.so.6",
     )
     trace = Trace(mechanism="notify", complete=True, accesses=tuple(read(path) for path in paths))
-    assert graphics.libraries(trace) == {"cudart": "12.4.127", "cudnn": "9"}
+    assert graphics.libraries(graphics.telling(trace)) == {"cudart": "12.4.127", "cudnn": "9"}
 
 
 def smi(folder: Path, answer: str) -> Path:

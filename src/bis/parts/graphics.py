@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -36,24 +37,28 @@ def cards(
     return {name: value for name, value in (("gpus", found), ("driver", version)) if value}
 
 
-def used(trace: Trace | None, reports: list[dict[str, Any]]) -> bool | None:
+def telling(trace: Trace | None) -> list[str]:
+    """Of all that a run opened, the paths that can tell of a card."""
+    accesses = trace.accesses if trace else ()
+    return [path for access in accesses if (path := access.path).startswith("/dev/") or ".so." in path]
+
+
+def used(trace: Trace | None, paths: Iterable[str], reports: Iterable[dict[str, Any]]) -> bool | None:
     """Whether the run talked to a card: None when that could not be seen."""
     if any(facts.get("torch", {}).get("gpus") or facts.get("jax", {}).get("gpus") for facts in reports):
         return True
     if trace is None:
         return None
-    for access in trace.accesses:
-        if access.path.startswith(("/dev/nvidia", "/dev/kfd")) or "/libcuda.so" in access.path:
-            return True
+    if any(path.startswith(("/dev/nvidia", "/dev/kfd")) or "/libcuda.so." in path for path in paths):
+        return True
     return False if trace.complete else None
 
 
-def libraries(trace: Trace | None) -> dict[str, str]:
+def libraries(paths: Iterable[str]) -> dict[str, str]:
     """The versions of the CUDA or ROCm libraries that were loaded, by name, as their file names have them."""
     found: dict[str, str] = {}
-    for access in trace.accesses if trace else ():
-        matched = LIBRARIES.search(access.path) if ".so." in access.path and access.before else None
-        if matched and len(matched.group(2)) >= len(found.get(matched.group(1), "")):
+    for matched in filter(None, map(LIBRARIES.search, paths)):
+        if len(matched.group(2)) >= len(found.get(matched.group(1), "")):
             found[matched.group(1)] = matched.group(2)
     return dict(sorted(found.items()))
 

@@ -43,6 +43,8 @@ from bis.store import Store, snapshot
 
 KIND: PartKind = "infrastructure"
 SYSTEM = ("/usr/", "/lib/", "/lib32/", "/lib64/", "/bin/", "/sbin/", "/opt/")
+LATER = ("packages", "used", "unowned")
+"""Facts that are found out anew when a run has ended."""
 FOLDED = 20
 """From so many changes of no weight, packages are told in one line."""
 
@@ -54,8 +56,10 @@ def capture(scene: Scene, store: Store, earlier: Part | None = None) -> Part:
     and libraries of no package.
     """
     project = scene.real(spell(str(scene.project)))
-    facts: dict[str, Any] = surroundings(scene.project, scene.variables)
-    facts |= _carried(earlier) or _declared(scene, project)
+    # What was so when the run began is what counts when it has ended.
+    facts = {name: value for name, value in earlier.facts.items() if name not in LATER} if earlier else {}
+    if "declared" not in facts:
+        facts = surroundings(scene.project, scene.variables) | _declared(scene, project)
     packages, findings = _packages(scene)
     trees: dict[str, Digest] = {}
     if earlier and "declared" in earlier.trees:
@@ -95,12 +99,6 @@ def compare(before: Part, after: Part, store: Store) -> list[Change]:
     old, new = before.facts, after.facts
     changes = [*_plain(old, new), *_package_changes(before, after, store), *_declared_changes(old, new)]
     return sorted(changes, key=lambda change: change.weight == "minor")
-
-
-def _carried(earlier: Part | None) -> dict[str, Any]:
-    """What was declared when the run began is what counts when it has ended."""
-    names = ("declared", "declared partly")
-    return {name: earlier.facts[name] for name in names if name in earlier.facts} if earlier else {}
 
 
 def _declared(scene: Scene, project: Path) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from bis.parts.forcing import forced, libm_variant
 from bis.store import Store
 
 KIND: PartKind = "machine"
+HARDWARE = ("cpu", "cores", "memory", "gpus", "driver")
 THREADED = ("faiss", "jax", "joblib", "lightgbm", "numba", "numexpr", "polars", "pyarrow", "xgboost")
 
 
@@ -38,7 +39,8 @@ def capture(scene: Scene, store: Store, earlier: Part | None = None) -> Part:
     loaded, and the graphics cards and their driver unless the run used none. Names of models, the number of cores
     and the memory are facts that do not decide.
     """
-    facts = {**_here(), **_told(scene.reports)}
+    here = {name: earlier.facts[name] for name in HARDWARE if name in earlier.facts} if earlier else _here()
+    facts = {**here, **_told(scene.reports)}
     if scene.trace is not None:
         facts |= _graphics_used(scene, facts)
     return Part(kind=KIND, digest=digest_value(_identity(facts)), summary=_summary(facts), facts=facts)
@@ -108,14 +110,15 @@ def _pool_key(pool: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _graphics_used(scene: Scene, facts: Mapping[str, Any]) -> dict[str, Any]:
     """What is known of graphics cards once the run has ended."""
-    used = graphics.used(scene.trace, [report.facts for report in scene.reports])
+    paths = graphics.telling(scene.trace)
+    used = graphics.used(scene.trace, paths, [report.facts for report in scene.reports])
     seen = {name: facts[name] for name in ("gpus", "driver") if name in facts}
     if used is not False:
         seen = graphics.described(seen, _cache(scene))
     if not seen and not used:
         return {}
     known: dict[str, Any] = {} if used is None else {"gpu used": used}
-    versions = graphics.libraries(scene.trace)
+    versions = graphics.libraries(paths)
     return seen | known | ({"cuda": versions} if versions else {})
 
 
