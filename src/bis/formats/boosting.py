@@ -9,7 +9,7 @@ from typing import Any
 from bis.formats import Context, Unreadable
 from bis.formats.arrays import Array
 from bis.formats.documents import read_bounded
-from bis.formats.masks import NONE
+from bis.formats.rules import NONE
 from bis.formats.tally import Tally
 from bis.formats.text import Text
 from bis.formats.values import Walk

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from bis.formats import Context, Unreadable
-from bis.formats.masks import STRICT, Masks
+from bis.formats.masks import Masks
+from bis.formats.rules import STRICT
 from bis.formats.tally import Tally, plural, shown
 from bis.formats.values import POINTS, WORDS, Number, Walk
 from bis.nouns.verdict import Comparison

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from bis.formats import Context
 from bis.formats.documents import read_bounded
-from bis.formats.masks import STRICT
 from bis.formats.moments import dated
+from bis.formats.rules import STRICT
 from bis.formats.tally import Tally, shown, shown_pair
 from bis.formats.text import Reading
 from bis.nouns.verdict import Comparison

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bis.formats import MIB, Context, Unreadable
-from bis.formats.masks import STRICT, Masks
+from bis.formats.masks import Masks
+from bis.formats.rules import STRICT
 from bis.formats.tally import Tally, plural, shown, shown_pair
 from bis.nouns.verdict import Comparison
 

@@ -144,13 +144,13 @@ def _named(text: str, start: float) -> list[tuple[float, float, bool]]:
     if not name:
         return []
     month = "JanFebMarAprMayJunJulAugSepOctNovDec".index(name.group()) // 3 + 1
-    rest = re.sub(r"\d{1,2}:\d\d(?::\d\d)?(?:[.,]\d+)?", " ", text)
+    rest = re.sub(r"(?<!\d)\d{1,2}:\d\d(?::\d\d)?(?:[.,]\d+)?", " ", text)
     rest = re.sub(r"[+-]\d{4}$", " ", rest)
     years = re.findall(r"(?<!\d)\d{4}(?!\d)", rest)
     days = re.findall(r"(?<!\d)\d{1,2}(?!\d)", rest)
     if not days:
         return []
-    hours = re.search(r"\d{1,2}:\d\d.*$", text)
+    hours = re.search(r"(?<!\d)\d{1,2}:\d\d.*$", text)
     dates = [(int(years[0]) if years else 0, month, int(days[0]))]
     return _with_time(dates, f" {hours.group()}" if hours else "", start)
 

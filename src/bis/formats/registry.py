@@ -6,6 +6,7 @@ they mean the same. Else bytes, which differ. A new format is one module and one
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import msgspec
@@ -21,12 +22,12 @@ from bis.formats.documents import JSON, JSON_LINES, TOML, YAML, KerasConfig, Ker
 from bis.formats.figures import Pdf, Svg
 from bis.formats.hdf5 import Hdf5
 from bis.formats.images import Pillow, Png
-from bis.formats.masks import STRICT
 from bis.formats.notebooks import Notebook
 from bis.formats.npy import Npy
 from bis.formats.pages import Html
 from bis.formats.pickles import Pickle
 from bis.formats.protobufs import Events, Onnx
+from bis.formats.rules import STRICT
 from bis.formats.skops import Skops
 from bis.formats.tables import Table
 from bis.formats.tensors import IGNORED, Safetensors, ScriptCode, TorchLegacy, TorchZip
@@ -52,9 +53,9 @@ def compare(name: str, before: Path, after: Path, context: Context) -> Compariso
             return format.compare(before, after, context)
         except Unreadable as error:
             reasons.append(f"not compared as {format.name}: {error}")
-        except OSError:
-            raise
         except Exception as error:  # a foreign file may be damaged in any way, and is then compared in the next one
+            if isinstance(error, OSError) and error.errno in TROUBLE:
+                raise
             reasons.append(f"not readable as {format.name} ({type(error).__name__}: {error})"[:200])
     return different(before, after, "; ".join(reasons))
 
@@ -64,6 +65,8 @@ def _head(path: Path) -> bytes:
         return file.read(HEAD)
 
 
+TROUBLE = (errno.ENOENT, errno.EACCES, errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EROFS)
+"""Errors of the file system; any other comes from what a file holds (a seek to nowhere)."""
 CSV = Table("CSV", (".csv",), "")
 TSV = Table("TSV", (".tsv", ".tab"), "\t")
 

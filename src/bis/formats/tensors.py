@@ -19,8 +19,8 @@ from typing import Any, BinaryIO
 from bis.formats import WHOLE, Compare, Context, Unreadable
 from bis.formats.archives import ZIP, Archive, Box, open_zip, zip_box
 from bis.formats.arrays import Array, compare_arrays
-from bis.formats.masks import STRICT
 from bis.formats.pickles import VOLATILE
+from bis.formats.rules import STRICT
 from bis.formats.tally import Tally, plural, shown
 from bis.formats.text import Reading
 from bis.formats.unpickle import Bounded, read_pickle

@@ -17,8 +17,9 @@ from typing import BinaryIO
 
 from bis.digest import readable, spell
 from bis.formats import Context
-from bis.formats.masks import LOG, Masks
+from bis.formats.masks import Masks
 from bis.formats.numbers import gap
+from bis.formats.rules import LOG
 from bis.formats.screen import Row, has_controls, plain_lines, rows
 from bis.formats.tally import Tally, plural, shown_pair
 from bis.nouns.verdict import Comparison
@@ -37,7 +38,7 @@ COUNTERS = (
 BAR = re.compile(r" *\d+%\|[^|]*\|.*?(?:\]|$)|[━╸╺]{5,}")
 SPACES = "\t\n\r\x08\x1b\x0c"
 NUMBERS = re.compile(r"[-+]?(?:\d+\.\d*|\.\d+|\d+)(?:[eE][-+]?\d+)?")
-ABSOLUTE = re.compile(r"(?<![\w.])/[\w.+@~-]+(?:/[\w.+@~-]+)+")
+FOLDERS = re.compile(r"(?<![\w.])/(?:[\w.+@~-]+/)+(?=[\w.+@~-])")
 
 
 class Text:
@@ -57,12 +58,13 @@ class Text:
 
 
 def is_text(head: bytes) -> bool:
-    """No NUL and hardly any bytes that are neither UTF-8 nor printable."""
+    """No NUL, hardly any control characters, and not many bytes that are no UTF-8 (an older encoding)."""
     if b"\0" in head:
         return False
     text = head.decode("utf-8", "surrogateescape")
-    odd = sum(1 for letter in text if (letter < " " and letter not in SPACES) or "\udc80" <= letter <= "\udcff")
-    return odd * 20 <= len(text)
+    controls = sum(1 for letter in text if letter < " " and letter not in SPACES)
+    foreign = sum(1 for letter in text if "\udc80" <= letter <= "\udcff")
+    return controls * 50 <= len(text) and foreign * 3 <= len(text)
 
 
 def compare_streams(
@@ -223,7 +225,7 @@ class Reading:
             return "float noise"
         if BAR.search(first + second) and self.masks.same(BAR.sub("", first), BAR.sub("", second), None, self.kinds):
             return "progress bar"
-        if self.masks.same(ABSOLUTE.sub("/", first), ABSOLUTE.sub("/", second), None, self.kinds):
+        if self.masks.same(FOLDERS.sub("/", first), FOLDERS.sub("/", second), None, self.kinds):
             return "path"
         return ""
 

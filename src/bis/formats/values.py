@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 
 from bis.formats import Context, Unreadable
 from bis.formats.arrays import Array, compare_arrays
-from bis.formats.masks import STRICT, Masks
+from bis.formats.masks import Masks
 from bis.formats.numbers import is_real, relative
+from bis.formats.rules import STRICT
 from bis.formats.tally import Tally, shown, shown_pair
 
 NOISE = 1e-6
 STEPS = 50_000_000
-ABSOLUTE = re.compile(r"(?<![\w.])/[\w.+@~-]+(?:/[\w.+@~-]+)+")
+FOLDERS = re.compile(r"(?<![\w.])/(?:[\w.+@~-]+/)+(?=[\w.+@~-])")
 WORDS = re.compile(r"[a-z]+|[A-Z][a-z]*")
 CLOCKS = frozenset(
     "time times timing timings seconds second secs sec elapsed duration durations runtime latency eta took walltime "
@@ -190,7 +191,7 @@ class Walk:
         if old == new or self.masks.same(old, new, self.tally, STRICT):
             return
         cause = ""
-        if self.masks.same(ABSOLUTE.sub("/", old), ABSOLUTE.sub("/", new), None, STRICT):
+        if self.masks.same(FOLDERS.sub("/", old), FOLDERS.sub("/", new), None, STRICT):
             cause = "path"
         self._differ(path, shown_pair(old, new), cause)
 
