@@ -183,7 +183,6 @@ def _candidate() -> re.Pattern[str]:
     return re.compile("|".join(sorted(names)))
 
 
-@functools.cache
 def _by_name(path: str) -> tuple[str, Reader | None] | None:
     name = path.rpartition("/")[2]
     for role, patterns, reader in ROLES:
