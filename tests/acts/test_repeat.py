@@ -155,6 +155,23 @@ def test_code_may_be_taken_from_another_run(bis: Bis, project: Path, verdict: Ve
     assert bis("show", "a-1-repeat", "--stdout").stdout == "new\n"
 
 
+def test_params_may_be_taken_from_another_run(bis: Bis, project: Path) -> None:
+    (project / "a.py").write_text("import sys; print(sys.argv[1])")
+    for word in ("old", "new"):
+        assert bis("run", "--", "python3", "a.py", word, python=PYTHON).returncode == 0
+    assert bis("repeat", "a-1", "--with", "params=a-2").returncode == 1
+    assert bis("show", "a-1-repeat", "--stdout").stdout == "new\n"
+
+
+def test_an_ingredient_that_the_store_lost_cannot_be_repeated(bis: Bis, project: Path) -> None:
+    record(bis, project, "print(1)")
+    shutil.rmtree(project / ".bis" / "store" / "packs")
+    (project / ".bis" / "store" / "index.db").unlink()
+    done = bis("repeat", "a-1")
+    assert done.returncode == 4, done.stderr
+    assert "help:" in done.stderr
+
+
 def test_several_repeats_give_several_verdicts(bis: Bis, project: Path) -> None:
     record(bis, project, "print(1)")
     done = bis("repeat", "@", "--times", "2", "--json")

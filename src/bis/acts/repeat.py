@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from bis.digest import canonical, digest_bytes, spell, unspell
-from bis.errors import CannotRepeat
+from bis.errors import CannotRepeat, NotFound
 from bis.nouns.part import Finding, Part, PartKind
 from bis.nouns.run import Run
 from bis.nouns.verdict import Verdict
@@ -70,6 +70,10 @@ def repeat(
     """
     if run.status == "running":
         raise CannotRepeat(f"{run.name} is still under way", hint=f"bis show {run.id[:8]}")
+    if not run.parts:
+        raise CannotRepeat(
+            f"{run.name} was lost before anything of it was recorded", hint="run the command again: bis run -- …"
+        )
     if has_secret(run.command):
         raise CannotRepeat(
             f"the command of {run.name} held a credential, which is never stored",
@@ -113,8 +117,11 @@ def _again(
     for folder in (ground.project, ground.scratch, ground.tools):
         folder.mkdir(parents=True)
     place = Place(project=ground.project, outside=ground.outside)
-    for kind in KINDS:
-        kind.restore(parts[kind.KIND], place, home.store)
+    try:
+        for kind in KINDS:
+            kind.restore(parts[kind.KIND], place, home.store)
+    except NotFound as error:
+        raise CannotRepeat(error.what, because="The store holds it no more.", hint="bis verify") from error
     bring_secrets(run, ground, home.key)
     shutil.copy(SCRIPT, ground.tools)
     user = Path(variables.get("HOME") or "~").expanduser()
@@ -166,7 +173,9 @@ def _plan(
     given, findings = _conditions(parts, home, rebuilt, private, variables, options)
     folder = project / unspell(run.folder)
     python = _python(rebuilt, private)
-    command = substitute([unspell(word) for word in run.command], parts["environment"], python)
+    # The words of the params part, not of the run: they may have been taken from another run.
+    words = [unspell(word) for word in parts["params"].facts["argv"]]
+    command = substitute(words, parts["environment"], python)
     scene = Scene(
         project=project,
         folder=folder,

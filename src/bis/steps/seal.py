@@ -52,7 +52,7 @@ NOISE = (
 def collect(scene: Scene, store: Store, since_ns: int) -> tuple[list[Output], dict[str, float], list[Finding]]:
     """What the run made: files written and still there, with the metrics found in them."""
     findings: list[Finding] = []
-    written = sorted(set(_written(scene, since_ns)))
+    written = sorted({(name, path) for name, path in _written(scene, since_ns) if os.path.lexists(path)})
     leaves = put_leaves(written, store, scene.cache, keep=_keeper(scene), notes=findings)
     outputs = [_output(leaf) for leaf in leaves if leaf.entry.kind != "tree"]
     unkept = [output for output in outputs if not output.kept]
