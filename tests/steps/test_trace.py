@@ -256,7 +256,7 @@ def test_what_a_file_held_before_it_was_overwritten_is_kept(way: str, run_python
 def test_a_large_file_that_is_removed_is_kept_by_a_second_name(run_python: Run, project: Path) -> None:
     content = os.urandom(3 << 20)
     (project / "large.bin").write_bytes(content)
-    ran = run_python("import os; os.remove('large.bin')", preimage_limit=10)
+    ran = run_python("import os; open('large.bin').close(); os.remove('large.bin')", preimage_limit=10)
     assert ran.kept("large.bin") == content
 
 
@@ -266,6 +266,21 @@ def test_a_file_too_large_to_be_kept_is_named(run_python: Run, project: Path) ->
     if ran.kept("large.bin") is None:  # it is kept where the file system clones files
         assert any("large.bin" in limit and "5000 bytes" in limit for limit in ran.execution.trace.limits)
     assert ran.execution.trace.complete
+
+
+def test_a_large_file_that_nobody_read_is_not_kept_when_it_is_written_anew(run_python: Run, project: Path) -> None:
+    """A checkpoint of the last run has no part in this one."""
+    for name in ("checkpoint.bin", "resumed.bin", "log.bin"):
+        (project / name).write_bytes(b"0" * (2 << 20))
+    ran = run_python("""
+        open("checkpoint.bin", "w").write("1")
+        open("resumed.bin").read(1); open("resumed.bin", "w").write("1")
+        open("log.bin", "a").write("1")
+    """)
+    assert ran.kept("checkpoint.bin") is None
+    assert ran.kept("resumed.bin") == b"0" * (2 << 20)
+    assert ran.kept("log.bin") == b"0" * (2 << 20)
+    assert ran.access("checkpoint.bin").before.size == 2 << 20
 
 
 def test_nothing_is_kept_of_files_the_run_made_itself_or_of_files_elsewhere(run_python: Run, tmp_path: Path) -> None:
@@ -448,39 +463,59 @@ def test_the_use_of_io_uring_is_noticed(run_python: Run) -> None:
     assert any("io_uring" in limit for limit in ran.execution.trace.limits)
 
 
-def test_an_ordinary_user_is_traced_too(project: Path, tmp_path: Path, tool: Callable[[str], Path]) -> None:
-    """Without privileges the filter needs no_new_privs, and the tracer may read only what its user may."""
-    if os.getuid() != 0:
-        pytest.skip("these tests run as an ordinary user already")
+@pytest.fixture
+def ordinary_user(project: Path, tmp_path: Path) -> Callable[[str], list[str]]:
+    """Execute a script of the project as a user without privileges; what is to be known of it, in two lines."""
     python = next((each for each in (sys.executable, "/usr/bin/python3") if _anyone_may(each)), None)
     if python is None:
         pytest.skip("no interpreter here that an ordinary user may execute")
     work = tmp_path / "work"
     work.mkdir()
-    for folder in (work, project, tmp_path, *tmp_path.parents[:2]):
+    user = 65534 if os.getuid() == 0 else None
+    for folder in (work, project, tmp_path, *tmp_path.parents[:2]) if user else ():
         folder.chmod(0o777)
-    (project / "train.py").write_text("open('data.csv').read(); open('out', 'w').write('1')")
-    (work / "go.py").write_text(f"""
+
+    def run(script: str) -> list[str]:
+        (work / "go.py").write_text(f"""
 import os, sys
 sys.path += {[str(Path(msgspec.__file__).parent.parent), str(Path(trace.__file__).parent.parent.parent)]!r}
 from pathlib import Path
 from bis.steps.execute import execute
-ran = execute(["{python}", "-S", "train.py"], folder=Path({str(project)!r}), variables=dict(os.environ),
+ran = execute(["{python}", "-S", "{script}"], folder=Path({str(project)!r}), variables=dict(os.environ),
     scratch=Path({str(work)!r}) / "scratch", roots=(Path({str(project)!r}),), quiet=True)
 print(ran.exit, ran.trace.mechanism, ran.trace.complete, ran.trace.limits, ran.stderr.read_text())
 print([each.how for each in ran.trace.accesses if each.path.endswith(("data.csv", "/out"))])
 """)
-    child = subprocess.run(
-        [python, str(work / "go.py")], user=65534, group=65534, capture_output=True, text=True, check=False
-    )
-    assert child.stdout.splitlines() == ["0 notify True () ", "['r', 'cw']"], child.stderr
+        words = [python, str(work / "go.py")]
+        child = subprocess.run(words, user=user, group=user, capture_output=True, text=True, check=False)
+        assert child.returncode == 0, child.stderr
+        return child.stdout.splitlines()
+
+    return run
+
+
+def test_an_ordinary_user_is_traced_too(project: Path, ordinary_user: Callable[[str], list[str]]) -> None:
+    """Without privileges the filter needs no_new_privs, and the tracer may read only what its user may."""
+    (project / "train.py").write_text("open('data.csv').read(); open('out', 'w').write('1')")
+    assert ordinary_user("train.py") == ["0 notify True () ", "['r', 'cw']"]
+
+
+def test_a_process_that_hides_its_memory_is_counted(
+    project: Path, tmp_path: Path, ordinary_user: Callable[[str], list[str]]
+) -> None:
+    """Programs that hold secrets do (ssh-agent, gpg). An ordinary user's tracer cannot read what they open."""
+    (project / "train.py").write_text("import ctypes; ctypes.CDLL(None).prctl(4, 0); open('data.csv').read()")
+    lines = ordinary_user("train.py")
+    assert lines[0].startswith("0 notify False ('")
+    assert "openings could not be attributed to a path" in lines[0]
 
 
 def _anyone_may(python: str) -> bool:
     """Whether an ordinary user can run this interpreter, in a version that bis needs."""
     code = "import sys; sys.exit(sys.version_info < (3, 11))"
     try:
-        return subprocess.run([python, "-c", code], user=65534, capture_output=True, check=False).returncode == 0
+        user = 65534 if os.getuid() == 0 else None
+        return subprocess.run([python, "-c", code], user=user, capture_output=True, check=False).returncode == 0
     except OSError:
         return False
 

@@ -59,9 +59,8 @@ def fork_child(start, trial, others):
 
 def put_filter(trial):
     """In the child: install the filter, hand over the listener, and open a file for a proof."""
-    open_devices()
     try:
-        listener, no_privileges = seccomp.install()
+        listener, no_privileges = seccomp.install(open_devices)
     except seccomp.Refused as refused:
         say(trial, {"refused": str(refused)})
         os._exit(0)
@@ -73,16 +72,17 @@ def put_filter(trial):
 
 
 def open_devices():
-    """The first opening of a graphics card may need a set-user-id helper, which has no effect later."""
-    import glob
-
-    if os.path.exists("/proc/driver/nvidia") and os.path.exists("/usr/bin/nvidia-modprobe"):
-        os.spawnv(os.P_WAIT, "/usr/bin/nvidia-modprobe", ["nvidia-modprobe", "-c0", "-u"])
-    for path in glob.glob("/dev/nvidia*") + glob.glob("/dev/kfd"):
+    """Without set-user-id programs, nvidia-modprobe can no longer make the device files that the first program to use
+    a card needs: have it make them now. The cards themselves are not opened, as that can take seconds."""
+    if os.path.exists("/proc/driver/nvidia") and not os.path.exists("/dev/nvidia-uvm"):
+        for path in ("/usr/bin/nvidia-modprobe", "/usr/sbin/nvidia-modprobe"):
+            if os.path.exists(path):
+                os.spawnv(os.P_WAIT, path, ["nvidia-modprobe", "-c0", "-u"])
+    for path in ("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/kfd"):
         try:
             os.close(os.open(path, os.O_RDWR | os.O_NONBLOCK))
         except OSError:
-            pass
+            pass  # no such card
 
 
 def check(trial, child, page):

@@ -33,6 +33,8 @@ ODD_NAMES = (b"/", b"/.", b"/..")
 MOST_PENDING = 4096
 MOST_PROCESSES = 20000
 LARGE = 1 << 20
+OWN_FOLDER = b"/.bis/"
+"""What a `bis` that runs inside this run keeps for itself."""
 FICLONE = 0x40049409
 
 
@@ -120,15 +122,19 @@ class Recorder(Sight):
 
     def absent(self, view, pid, path):
         view.reads.discard(path)
-        if path.startswith(self.below):
+        if path.startswith(self.below) and OWN_FOLDER not in path:
             self.add(view, pid, path, "a")
 
-    def keep(self, view, pid, path, status, removal=False):
-        """The bytes of a file that is about to be changed, the first time; returns the name they are kept by."""
+    def keep(self, view, pid, path, status, removal=False, wipes=True):
+        """The bytes of a file that is about to be changed, the first time; returns the name they are kept by, `-` if
+        they are not. `wipes`: nothing of them stays. Then a large file that nobody has read is not kept: what it held
+        has no part in the run, and to copy each checkpoint that is written anew would cost more than it tells."""
         letters = view.letters.get(path, "")
         if not path.startswith(self.below) or path.startswith(self.hidden) or not stat.S_ISREG(status.st_mode):
             return b"-"
-        if any(letter in letters for letter in "wctnd"):
+        if any(letter in letters for letter in "wctnd") or OWN_FOLDER in path:
+            return b"-"
+        if wipes and status.st_size > LARGE and "r" not in letters and "x" not in letters:
             return b"-"
         name = b"%d" % self.preimages
         target = os.path.join(self.scratch, b"preimages", name)
@@ -237,7 +243,8 @@ class Recorder(Sight):
             self.add(view, pid, real, "r", status)
         else:
             letters = "tw" if flags & TRUNCATE else "rw" if flags & ACCESS_MODE == 2 else "w"
-            self.add(view, pid, real, letters, status, self.keep(view, pid, real, status))
+            kept = self.keep(view, pid, real, status, wipes="t" in letters)
+            self.add(view, pid, real, letters, status, kept)
 
     def opened_absent(self, pid, view, path, flags):
         folder = path.rpartition(b"/")[0] or b"/"
@@ -248,7 +255,12 @@ class Recorder(Sight):
             self.absent(view, pid, path)
 
     def truncated(self, pid, view, path):
-        self.will_open(pid, view, path, 1 | TRUNCATE)
+        """Cut, or made longer: what is left of it stays."""
+        self.settle()
+        chain = self.chain(view, pid, path)
+        if chain and chain[-1][1] is not None and stat.S_ISREG(chain[-1][1].st_mode):
+            real, status = chain[-1]
+            self.add(view, pid, real, "tw", status, self.keep(view, pid, real, status, wipes=False))
 
     def removed(self, pid, view, path):
         self.settle()
@@ -270,8 +282,8 @@ class Recorder(Sight):
             return
         if not stat.S_ISREG(status.st_mode):
             self.unsettle()
-        kept = self.keep(view, pid, source, status)
-        kept_target = self.keep(view, pid, target, replaced, not exchange) if replaced else b"-"
+        kept = self.keep(view, pid, source, status, wipes=False)
+        kept_target = self.keep(view, pid, target, replaced, not exchange, not exchange) if replaced else b"-"
         self.add(view, pid, source, "mn" if exchange else "m", status, kept)
         self.add(view, pid, target, "nm" if exchange else "n", replaced, kept_target)
         if stat.S_ISDIR(status.st_mode):

@@ -111,9 +111,10 @@ def instruction(code, yes, no, operand):
     return struct.pack("=HBBI", code, yes, no, operand)
 
 
-def install():
+def install(before_giving_up=lambda: None):
     """Put the filter on this process and all it will start; returns the listener and whether privileges that a
-    program file gives (set-user-id) are now without effect. Raises Refused."""
+    program file gives (set-user-id) are without effect from now on: `before_giving_up` is called just before. Raises
+    Refused."""
     number = MACHINES.get(platform.machine(), (0,))[0]
     code = program(tables())
     buffer = ctypes.create_string_buffer(code, len(code))
@@ -125,6 +126,7 @@ def install():
     if error != errno.EACCES:
         raise Refused(_reason(error))
     # Only a process with CAP_SYS_ADMIN may filter without giving up such privileges.
+    before_giving_up()
     if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
         raise Refused("no_new_privs could not be set: %s" % os.strerror(ctypes.get_errno()))
     listener, error = _install(libc, number, fprog)
