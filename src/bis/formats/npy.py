@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import ast
+import io
 import math
 import mmap
 import os
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from bis.formats import Context, Unreadable
+from bis.formats import WHOLE, Context, Unreadable
 from bis.formats.arrays import Array, compare_arrays, itemsize
 from bis.formats.pickles import VOLATILE
 from bis.formats.tally import Tally
-from bis.formats.unpickle import Bounded, read_pickle
+from bis.formats.unpickle import read_pickle
 from bis.formats.values import Walk
 from bis.nouns.verdict import Comparison
 
@@ -44,7 +45,7 @@ def read_npy(file: BinaryIO) -> Array | list[Any]:
     dtype, fortran, shape = npy_header(file)
     size = os.fstat(file.fileno()).st_size
     if "O" in str(dtype):
-        return [str(dtype), shape, read_pickle(Bounded(file, size))]
+        return [str(dtype), shape, read_pickle(io.BytesIO(file.read(WHOLE)))]
     if not isinstance(dtype, str):  # a record
         return [repr(dtype), shape, fortran, file.read()]
     width = itemsize(dtype)

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from bis.formats import WHOLE, Context, Unreadable
+from bis.formats.documents import read_bounded
 from bis.formats.tally import Tally
-from bis.formats.unpickle import Bounded, read_pickle
+from bis.formats.unpickle import read_pickle
 from bis.formats.values import Volatile, Walk
 from bis.nouns.verdict import Comparison
 
@@ -42,24 +43,15 @@ class Pickle:
 
 def read_all(path: Path) -> list[Any]:
     """Every pickle of a file, one after the other, and what is behind the last one."""
-    size = path.stat().st_size
-    if size > WHOLE:
-        raise Unreadable(f"{size >> 20:,} MiB are too large to be read as a whole (limit {WHOLE >> 20} MiB)")
+    file = io.BytesIO(read_bounded(path, WHOLE))
+    size = len(file.getbuffer())
     found: list[Any] = []
-    with path.open("rb") as file:
-        bounded = Bounded(file, size)
-        while file.tell() < size:
-            start = file.tell()
-            try:
-                found.append(read_pickle(bounded, joblib=True))
-            except Unreadable:
-                if not found:
-                    raise
-                file.seek(start)
-                found.append(file.read())
+    while (start := file.tell()) < size:
+        try:
+            found.append(read_pickle(file, joblib=True))
+        except Unreadable:
+            if not found:
+                raise
+            file.seek(start)
+            found.append(file.read())
     return found
-
-
-def read_bytes(data: bytes) -> Any:
-    """The first pickle in `data`."""
-    return read_pickle(Bounded(io.BytesIO(data), len(data)), joblib=True)

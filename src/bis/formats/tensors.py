@@ -19,11 +19,12 @@ from typing import Any, BinaryIO
 from bis.formats import WHOLE, Compare, Context, Unreadable
 from bis.formats.archives import ZIP, Archive, Box, open_zip, zip_box
 from bis.formats.arrays import Array, compare_arrays
+from bis.formats.documents import read_bounded
 from bis.formats.pickles import VOLATILE
 from bis.formats.rules import STRICT
 from bis.formats.tally import Tally, plural, shown
 from bis.formats.text import Reading
-from bis.formats.unpickle import Bounded, read_pickle
+from bis.formats.unpickle import read_pickle
 from bis.formats.values import Made, Name, Pairs, Walk
 from bis.nouns.verdict import Comparison
 
@@ -134,7 +135,7 @@ def _objects_of(box: Box, name: str) -> Any:
     def persistent(key: Any) -> Any:
         return _storage(key, storages, lambda number: _read(box, f"{folder}/{number}"))
 
-    found = read_pickle(Bounded(io.BytesIO(data), len(data)), persistent=persistent)
+    found = read_pickle(io.BytesIO(data), persistent=persistent)
     return _with_tensors(found)
 
 
@@ -262,16 +263,14 @@ class TorchLegacy:
 
     def compare(self, before: Path, after: Path, context: Context) -> Comparison:
         tally = Tally(context)
-        with before.open("rb") as old, after.open("rb") as new:
-            first, second = _legacy(old, before.stat().st_size), _legacy(new, after.stat().st_size)
-            Walk(context, tally, VOLATILE).compare(_with_tensors(first), _with_tensors(second))
+        old, new = (_with_tensors(_legacy(io.BytesIO(read_bounded(path, WHOLE)))) for path in (before, after))
+        Walk(context, tally, VOLATILE).compare(old, new)
         tally.set_aside("address", "names of storages")
         return tally.settle(self.name, "the same objects and tensors", "tensor or value")
 
 
-def _legacy(file: BinaryIO, size: int) -> Any:
+def _legacy(file: io.BytesIO) -> Any:
     """Five pickles (magic number, version, machine, objects, names of storages), then each storage: length, values."""
-    bounded = Bounded(file, size)
     storages: dict[str, Storage] = {}
     data: dict[str, bytes] = {}
 
@@ -280,14 +279,14 @@ def _legacy(file: BinaryIO, size: int) -> Any:
             return key[1]
         return _storage(key, storages, lambda number: data[number])
 
-    head = [read_pickle(bounded) for _ in range(3)]
-    found = read_pickle(bounded, persistent=persistent)
-    names = read_pickle(bounded)
+    head = [read_pickle(file) for _ in range(3)]
+    found = read_pickle(file, persistent=persistent)
+    names = read_pickle(file)
     for name in names if isinstance(names, list) else []:
         storage = storages.get(str(name))
         width = WIDTHS.get(storage.dtype, 1) if storage else 1
         length = int.from_bytes(file.read(8), "little")
-        data[str(name)] = bounded.read(length * width)
+        data[str(name)] = file.read(length * width)
         if len(data[str(name)]) != length * width:
             raise Unreadable("cut off")
     return [head[1], head[2], found]

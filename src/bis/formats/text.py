@@ -114,7 +114,7 @@ class Reading:
                 return
             if old is None or new is None:
                 self._wrong(number, None if old is None else Row(_text(old)), None if new is None else Row(_text(new)))
-            elif not self.masks.same(_text(old), _text(new), self.tally, self.kinds):
+            elif not self._agree(_text(old), _text(new)):
                 self._wrong(number, Row(_text(old)), Row(_text(new)))
 
     def _kept(self, found: Iterator[Row]) -> Iterator[Row]:
@@ -129,9 +129,19 @@ class Reading:
             self._wrong(number, old, new)
 
     def _pair_agrees(self, old: Row, new: Row) -> bool:
-        if not self.masks.same(old.text.rstrip(), new.text.rstrip(), self.tally, self.kinds):
+        if not self._agree(old.text, new.text):
             return False
         return old.frames == new.frames or self._frames(old.frames, new.frames)
+
+    def _agree(self, old: str, new: str) -> bool:
+        """Whether two lines are the same under masks, white space at their ends aside."""
+        if self.masks.same(old, new, self.tally, self.kinds):
+            return True
+        stripped = old.rstrip(), new.rstrip()
+        if stripped == (old, new) or not self.masks.same(*stripped, self.tally, self.kinds):
+            return False
+        self.tally.set_aside("white space at the end of lines")
+        return True
 
     def _frames(self, before: list[str], after: list[str]) -> bool:
         """Whether the overwritten states of a line agree wherever both runs showed one for the same count."""

@@ -7,10 +7,11 @@ the opcodes, become `Array`s, so that the order in memory, sharing and memo numb
 
 from __future__ import annotations
 
+import io
 import math
 import pickletools
 from collections.abc import Callable
-from typing import IO, Any, BinaryIO, cast
+from typing import Any
 
 from bis.formats import Unreadable
 from bis.formats.arrays import Array
@@ -23,31 +24,13 @@ WRAPPERS = ("NumpyArrayWrapper",)
 MARK = object()
 
 
-class Bounded:
-    """A stream that never asks the one below for more than it can hold: a length in a pickle may be any number."""
-
-    def __init__(self, file: BinaryIO, size: int) -> None:
-        self.file = file
-        self.size = size
-
-    def read(self, size: int = -1) -> bytes:
-        left = max(0, self.size - self.file.tell())
-        return self.file.read(left if size < 0 else min(size, left))
-
-    def readline(self) -> bytes:
-        return self.file.readline()
-
-    def tell(self) -> int:
-        return self.file.tell()
-
-
-def read_pickle(file: Bounded, joblib: bool = False, persistent: Callable[[Any], Any] | None = None) -> Any:
+def read_pickle(file: io.BytesIO, joblib: bool = False, persistent: Callable[[Any], Any] | None = None) -> Any:
     """The value that one pickle describes; the file is left behind it. Raises Unreadable when it is damaged."""
     return _Machine(file, joblib, persistent).run()
 
 
 class _Machine:
-    def __init__(self, file: Bounded, joblib: bool, persistent: Callable[[Any], Any] | None) -> None:
+    def __init__(self, file: io.BytesIO, joblib: bool, persistent: Callable[[Any], Any] | None) -> None:
         self.file = file
         self.joblib = joblib
         self.persistent = persistent
@@ -57,7 +40,7 @@ class _Machine:
     def run(self) -> Any:
         steps = 0
         try:
-            for opcode, arg, _ in pickletools.genops(cast(IO[bytes], self.file)):
+            for opcode, arg, _ in pickletools.genops(self.file):
                 steps += 1
                 if steps > OPCODES:
                     raise Unreadable(f"more than {OPCODES:,} pickle instructions")
