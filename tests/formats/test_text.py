@@ -1,6 +1,8 @@
 """Text: logs line by line, progress bars, order."""
 
+import io
 import random
+import resource
 from pathlib import Path
 
 import pytest
@@ -156,8 +158,6 @@ def test_a_bar_rewritten_for_ever_is_not_held_in_memory(tmp_path: Path) -> None:
 
 @given(st.text(alphabet="ab \r\n\x08\x1b[0123456789ABCDGKJmH;?%|/", max_size=80))
 def test_any_terminal_text_is_read_and_is_the_same_as_itself(text: str) -> None:
-    import io
-
     data = text.encode()
     for row in rows(io.BytesIO(data)):
         assert "\r" not in row.text
@@ -166,8 +166,6 @@ def test_any_terminal_text_is_read_and_is_the_same_as_itself(text: str) -> None:
 
 @given(st.lists(st.text(alphabet="abcdef 0123456789.", min_size=1, max_size=30), min_size=1, max_size=20), st.data())
 def test_a_word_changed_anywhere_in_a_log_is_seen(lines: list[str], data: st.DataObject) -> None:
-    import io
-
     place = data.draw(st.integers(0, len(lines) - 1))
     changed = [*lines]
     changed[place] += " xyzzy"
@@ -178,8 +176,6 @@ def test_a_word_changed_anywhere_in_a_log_is_seen(lines: list[str], data: st.Dat
 
 @pytest.mark.slow
 def test_a_log_of_three_million_lines_is_compared_in_bounded_memory(tmp_path: Path) -> None:
-    import resource
-
     noon, chance = 1_795_348_800, random.Random(0)
     for name in ("before", "after"):
         with (tmp_path / name).open("w") as file:

@@ -176,7 +176,7 @@ class Walk:
             return
         real = all(isinstance(value, float) or is_real(text) for value, text in zip((old, new), written, strict=True))
         distance = relative(float(old), float(new)) if real else None
-        if distance is not None and distance <= self.context.tolerance:
+        if distance is not None and 0 < self.context.tolerance >= distance:
             self.tally.within += 1
             return
         what = f"{shown(old)} -> {shown(new)}"

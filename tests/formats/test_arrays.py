@@ -1,0 +1,90 @@
+"""Arrays: `.npy` and `.npz`."""
+
+import io
+import zipfile
+
+import numpy
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bis.formats.arrays import Array, _c_order, difference
+
+
+def npy(array: numpy.ndarray, version: tuple[int, int] | None = None) -> bytes:
+    file = io.BytesIO()
+    numpy.lib.format.write_array(file, array, version, allow_pickle=True)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("dtype", ["f8", "f4", "i2", "?", "U3", "S4", "c8", "M8[s]"])
+def test_an_array_in_another_order_of_memory_is_the_same(judge, dtype: str) -> None:
+    array = numpy.arange(24).astype(dtype).reshape(2, 3, 4)
+    found = judge("a.npy", npy(array), npy(numpy.asfortranarray(array)))
+    assert (found.same, found.level, found.format) == (True, "meaning", "npy")
+    assert judge("a.npy", npy(array), npy(array, (2, 0))).same is True
+    other = array.copy()
+    other[1, 2, 3] = array[0, 0, 0] if dtype != "?" else not array[1, 2, 3]
+    found = judge("a.npy", npy(array), npy(numpy.asfortranarray(other)))
+    assert (found.same, "1 of 24 values differ, first [1, 2, 3]" in found.why) == (False, True)
+
+
+def test_type_and_shape_count(judge) -> None:
+    array = numpy.arange(6)
+    assert "type <i8 -> <i4" in judge("a.npy", npy(array), npy(array.astype("i4"))).why
+    assert "shape (6,) -> (2, 3)" in judge("a.npy", npy(array), npy(array.reshape(2, 3))).why
+
+
+def test_the_last_bits_of_a_float_are_a_difference_with_a_cause(judge) -> None:
+    old = numpy.linspace(1, 2, 100)
+    new = old.copy()
+    new[50] = numpy.nextafter(new[50], 2)
+    found = judge("a.npy", npy(old), npy(new))
+    assert (found.same, found.causes) == (False, ("float noise",))
+    assert "largest absolute difference 2.22e-16" in found.why
+
+
+def test_records_and_objects_are_compared(judge) -> None:
+    record = numpy.array([(1, 2.0), (3, 4.0)], dtype=[("a", "i4"), ("b", "f8")])
+    other = record.copy()
+    other["b"][1] = 5
+    assert judge("r.npy", npy(record), npy(other)).same is False
+    objects = numpy.array(["a", 1, None], dtype=object)
+    found = judge("o.npy", npy(objects), npy(numpy.array(["a", 2, None], dtype=object)))
+    assert (found.same, "1 -> 2" in found.why) == (False, True)
+
+
+def test_npz_members_are_arrays(judge) -> None:
+    def npz(moment: int, **arrays: numpy.ndarray) -> bytes:
+        target = io.BytesIO()
+        with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED if moment > 2000 else zipfile.ZIP_STORED) as box:
+            for name, array in arrays.items():
+                info = zipfile.ZipInfo(f"{name}.npy", (moment, 1, 1, 0, 0, 0))
+                box.writestr(info, npy(array), box.compression)
+        return target.getvalue()
+
+    x, y = numpy.arange(6.0).reshape(2, 3), numpy.arange(3)
+    found = judge("a.npz", npz(1990, x=x, y=y), npz(2020, y=y, x=x))
+    assert (found.same, found.format) == (True, "npz")
+    found = judge("a.npz", npz(1990, x=x, y=y), npz(1990, x=x + 1e-3, y=y))
+    assert (found.same, "x.npy: 6 of 6 values differ" in found.why) == (False, True)
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=4), st.sampled_from(["u1", "i2", "f4", "f8", "S3"]))
+def test_fortran_order_is_undone_as_numpy_does(shape: list[int], dtype: str) -> None:
+    array = numpy.arange(numpy.prod(shape)).astype(dtype).reshape(shape)
+    made = Array(array.dtype.str, shape, array.tobytes("F"), fortran=True)
+    assert bytes(made.data) == array.tobytes("C")
+    if array.size:
+        assert _c_order(array.tobytes("F"), tuple(shape), array.itemsize) == array.tobytes("C")
+
+
+@given(st.binary(min_size=16, max_size=16), st.binary(min_size=16, max_size=16))
+@pytest.mark.parametrize("dtype", ["<f8", ">f4", "<f2", "bf16", "<i8", "<u2", "|b1", "<c8", "<U1", "|S2", "<M8[ns]"])
+def test_a_difference_is_counted_as_numpy_counts_it(dtype: str, old: bytes, new: bytes) -> None:
+    count = 8 if dtype == "bf16" else 16 // numpy.dtype(dtype).itemsize
+    told, _ = difference(dtype, (count,), old, new) if old != new else ("0 of", "")
+    if dtype[1] in "iuM":
+        differing = int((numpy.frombuffer(old, dtype) != numpy.frombuffer(new, dtype)).sum())
+        assert told.startswith(f"{differing:,} of")
+    assert told.split(" of")[0].isdigit()

@@ -1,0 +1,225 @@
+"""Pickles and joblib dumps: by value, and never run."""
+
+import collections
+import gzip
+import io
+import os
+import pickle
+import zlib
+from pathlib import Path
+
+import numpy
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bis.formats import Context
+from bis.formats.tally import Tally
+from bis.formats.unpickle import read_pickle
+from bis.formats.values import Walk
+
+
+class Trap:
+    """What a hostile pickle would do when it is loaded."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+def test_a_hostile_pickle_is_read_and_never_run(judge, tmp_path: Path) -> None:
+    sprung = tmp_path / "sprung"
+    old, new = pickle.dumps([Trap(sprung), 1]), pickle.dumps([Trap(sprung), 2])
+    found = judge("model.pkl", old, new)
+    assert found.same is False
+    assert "[1]: 1 -> 2" in found.why
+    assert not sprung.exists()
+    pickle.loads(old)
+    assert sprung.exists(), "the trap works when it is loaded"
+
+
+def test_another_command_in_a_pickle_is_a_difference(judge, tmp_path: Path) -> None:
+    found = judge("model.pkl", pickle.dumps(Trap(tmp_path / "a")), pickle.dumps(Trap(tmp_path / "b")))
+    assert found.same is False
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_protocols_and_sharing_make_no_difference(judge, protocol: int) -> None:
+    text, array = "a text", numpy.arange(6.0).reshape(2, 3)
+    shared = {"a": [text, text], "b": (array, array), "n": 10**30, "f": 0.1, "x": b"\xff\0", "e": None, "t": True}
+    apart = {**shared, "a": [text, "".join(list(text))], "b": (array, array.copy())}
+    found = judge("m.pkl", pickle.dumps(shared, protocol), pickle.dumps(apart, protocol))
+    assert (found.same, found.level, found.format) == (True, "meaning", "pickle")
+
+
+def test_sets_have_no_order(judge) -> None:
+    old = pickle.dumps({"alpha", "beta", "gamma"}, 4)
+    new = (
+        old.replace(b"\x8c\x05alpha", b"#").replace(b"\x8c\x05gamma", b"\x8c\x05alpha").replace(b"#", b"\x8c\x05gamma")
+    )
+    assert old != new
+    found = judge("names.pkl", old, new)
+    assert (found.same, [mask.rule for mask in found.masked]) == (True, ["set order"])
+    assert judge("names.pkl", old, old.replace(b"beta", b"betb")).same is False
+
+
+def test_an_array_in_fortran_order_holds_the_same(judge) -> None:
+    array = numpy.arange(24.0).reshape(2, 3, 4)
+    for protocol in (2, 4, 5):
+        old, new = (pickle.dumps({"a": some}, protocol) for some in (array, numpy.asfortranarray(array)))
+        assert judge("a.pkl", old, new).same is True
+        assert (
+            judge("a.pkl", old, pickle.dumps({"a": numpy.asfortranarray(array + (array == 7))}, protocol)).same is False
+        )
+
+
+@pytest.mark.parametrize("dtype", ["f8", "f4", "f2", "i8", "u1", "?", "U5", "S3", "M8[ns]", "c16", ">f4"])
+def test_one_weight_is_named_with_its_place_and_distance(judge, dtype: str) -> None:
+    old = numpy.arange(12).astype(dtype).reshape(3, 4)
+    new = old.copy()
+    new[1, 2] = numpy.arange(100, 101).astype(dtype)[0] if dtype != "?" else not old[1, 2]
+    found = judge("m.pkl", pickle.dumps({"coef_": old}), pickle.dumps({"coef_": new}))
+    assert found.same is False
+    assert found.why.startswith("coef_: 1 of 12 values differ, first [1, 2]")
+
+
+def test_a_volatile_attribute_is_set_aside_by_its_rule(judge) -> None:
+    class Vectorizer:
+        pass
+
+    def dumped(number: int, words: int) -> bytes:
+        made = collections.OrderedDict(_stop_words_id=number, words=words)
+        return pickle.dumps(made)
+
+    found = judge("v.pkl", dumped(140143554714816, 3), dumped(140673395627136, 3))
+    assert (found.same, [mask.rule for mask in found.masked]) == (True, ["address"])
+    assert judge("v.pkl", dumped(140143554714816, 3), dumped(140143554714816, 4)).same is False
+
+
+def test_a_path_of_the_run_in_a_pickle_is_masked(judge) -> None:
+    old, new = ({"file": f"{root}/train.py", "line": 3} for root in ("/home/ana/churn", "/tmp/again/churn"))
+    found = judge("f.pkl", pickle.dumps(old), pickle.dumps(new))
+    assert (found.same, [mask.rule for mask in found.masked]) == (True, ["path"])
+
+
+def test_cycles_and_heaps_of_sharing_come_to_an_end(judge) -> None:
+    loop: list = [1]
+    loop.append(loop)
+    wide: list = ["leaf"]
+    for _ in range(60):
+        wide = [wide, wide]
+    found = judge("c.pkl", pickle.dumps([loop, wide], 2), pickle.dumps([loop, wide], 4))
+    assert found.same is True
+    other: list = ["loaf"]
+    for _ in range(60):
+        other = [other, other]
+    assert judge("c.pkl", pickle.dumps(wide), pickle.dumps(other)).same is False
+
+
+def test_the_order_of_keys_counts_and_has_a_cause(judge) -> None:
+    found = judge("d.pkl", pickle.dumps({"a": 1, "b": 2}), pickle.dumps({"b": 2, "a": 1}))
+    assert (found.same, found.causes) == (False, ("order of keys",))
+
+
+def test_several_pickles_in_one_file_all_count(judge) -> None:
+    old = pickle.dumps(1) + pickle.dumps([2])
+    assert judge("m.pkl", old, pickle.dumps(1, 2) + pickle.dumps([2], 2)).same is True
+    assert judge("m.pkl", old, pickle.dumps(1) + pickle.dumps([3])).same is False
+    assert judge("m.pkl", old, pickle.dumps(1)).same is False
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x80\x04.",
+        b"\x80\x04\x95\xff\xff\xff\xff\xff\xff\xff\x7f.",
+        b"\x80\x04\x8e\xff\xff\xff\xff\xff\xff\xff\x7fabc.",
+        b"\x80\x02(.",
+        b"\x80\x02h\x05.",
+        b"\x80\x04K\x01K\x02b.",
+        b"\x80\x02cos\nsystem\n(S'echo hi'\ntRR.",
+        b"\x80\x04" + b"2" * 50 + b".",
+        b"\x80\x04\x82\x01.",
+    ],
+)
+def test_a_damaged_pickle_is_compared_as_bytes(judge, content: bytes) -> None:
+    assert judge("m.pkl", content, content + b"!").same is False
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.binary(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3) | st.tuples(inner)
+    ),
+    max_leaves=12,
+)
+
+
+@given(VALUES, st.integers(0, 5), st.integers(0, 5))
+def test_any_value_is_the_same_under_any_two_protocols(value: object, one: int, other: int) -> None:
+    tally = Tally(Context())
+    Walk(Context(), tally).compare(_read(pickle.dumps(value, one)), _read(pickle.dumps(value, other)))
+    assert not tally.count, tally.lines
+
+
+@given(VALUES, VALUES)
+def test_two_values_are_the_same_only_if_python_says_so(one: object, other: object) -> None:
+    tally = Tally(Context())
+    Walk(Context(), tally).compare(_read(pickle.dumps(one)), _read(pickle.dumps(other)))
+    assert (tally.count == 0) == (repr(one) == repr(other))
+
+
+def _read(data: bytes) -> object:
+    return read_pickle(io.BytesIO(data), joblib=True)
+
+
+SCRIPT = """
+import os, pickle, joblib, numpy, pandas
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+rng = numpy.random.default_rng(0)
+X, y = rng.normal(size=(60, 4)), rng.integers(0, 2, 60)
+pipe = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, y)
+forest = RandomForestClassifier(5, random_state=0).fit(X, y)
+words = CountVectorizer(stop_words=["of", "to"]).fit(["the cost of it", "two of the two"])
+order = numpy.asfortranarray if os.environ.get("FORTRAN") else numpy.ascontiguousarray
+pipe[-1].coef_[0, 1] += float(os.environ.get("NUDGE", 0))
+made = {"pipe": pipe, "X": order(X), "o": numpy.array(["a", None, 3], dtype=object), "names": {"ab", "cd", "ef", "gh"}}
+for how in ("zlib", "gzip", "bz2", "lzma", "xz"):
+    joblib.dump(made, how + ".joblib", compress=(how, 3))
+joblib.dump(made, "plain.joblib")
+joblib.dump(forest, "forest.joblib")
+pickle.dump(words, open("words.pkl", "wb"))
+frame = pandas.DataFrame({"a": range(5), "b": list("vwxyz"), "c": pandas.Categorical(list("uvuvu"))})
+frame.loc[3, "a"] += int(os.environ.get("CELL", 0))
+frame.to_pickle("frame.pkl")
+frame.to_pickle("frame.pkl.gz")
+"""
+JOBLIBS = ["zlib.joblib", "gzip.joblib", "bz2.joblib", "lzma.joblib", "xz.joblib", "plain.joblib"]
+
+
+def test_real_models_saved_twice_are_the_same_and_a_nudged_weight_is_seen(make, judge_files) -> None:
+    one = make(SCRIPT, {"PYTHONHASHSEED": "1"})
+    two = make(SCRIPT, {"PYTHONHASHSEED": "2", "FORTRAN": "1"})
+    other = make(SCRIPT, {"PYTHONHASHSEED": "2", "FORTRAN": "1", "NUDGE": "1e-11", "CELL": "1"})
+    for name in [*JOBLIBS, "forest.joblib", "words.pkl", "frame.pkl", "frame.pkl.gz"]:
+        found = judge_files(one / name, two / name)
+        assert found.same is True, (name, found)
+    for name in [*JOBLIBS, "frame.pkl", "frame.pkl.gz"]:
+        found = judge_files(two / name, other / name)
+        assert found.same is False, name
+        assert "1 of " in found.why, (name, found.why)
+        assert ("coef_" in found.why) == name.endswith("joblib"), found.why
+    assert judge_files(one / "plain.joblib", other / "plain.joblib").causes == ("float noise",)
+
+
+def test_a_packed_joblib_dump_names_what_is_in_it(judge) -> None:
+    old, new = ({"coef": numpy.array([1.0, 2.0])}, {"coef": numpy.array([1.0, 2.5])})
+    for pack in (zlib.compress, gzip.compress):
+        found = judge("m.joblib", pack(pickle.dumps(old)), pack(pickle.dumps(new)))
+        assert (found.same, "coef: 1 of 2 values differ" in found.why) == (False, True)
