@@ -16,7 +16,7 @@ from typing import Any
 
 from bis.digest import readable, spell
 from bis.errors import BisError, Failure, NotFound, UsageError, explains
-from bis.steps.relay import Keys, Stream
+from bis.steps.relay import PIPE_ROOM, Keys, Stream
 from bis.steps.samples import Sampler
 from bis.steps.terminal import ENDING, INTERRUPT, STDIN, SUSPEND, Pty, Raw, Screen, Signals, controls, screen_here
 from bis.steps.trace import Tracer
@@ -262,10 +262,11 @@ class Supervision:
             time.sleep(0.05)
 
     def _take_the_rest(self) -> None:
-        """What was written before the end of the tracer belongs to the command."""
+        """What was written before the end of the tracer belongs to the command; a pipe holds no more than that."""
         for stream in self.streams:
-            while stream.open and _has_data(stream.source) and stream.take(self._index):
-                pass
+            limit = stream.offset + PIPE_ROOM
+            while stream.open and stream.offset < limit and _has_data(stream.source):
+                stream.take(self._index)
 
     # Signals and keys
 
