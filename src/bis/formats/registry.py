@@ -31,7 +31,7 @@ from bis.formats.rules import STRICT
 from bis.formats.skops import Skops
 from bis.formats.tables import Table
 from bis.formats.tensors import IGNORED, Safetensors, ScriptCode, TorchLegacy, TorchZip
-from bis.formats.text import Text
+from bis.formats.text import PidFile, Text
 from bis.nouns.verdict import Comparison
 
 
@@ -50,7 +50,7 @@ def compare(name: str, before: Path, after: Path, context: Context) -> Compariso
         if not (format.recognises(name, head) and format.recognises(name, other)):
             continue
         try:
-            return format.compare(before, after, context)
+            return _noted(format.compare(before, after, context), reasons)
         except Unreadable as error:
             reasons.append(f"not compared as {format.name}: {error}")
         except Exception as error:  # a foreign file may be damaged in any way, and is then compared in the next one
@@ -58,6 +58,13 @@ def compare(name: str, before: Path, after: Path, context: Context) -> Compariso
                 raise
             reasons.append(f"not readable as {format.name} ({type(error).__name__}: {error})"[:200])
     return different(before, after, "; ".join(reasons))
+
+
+def _noted(found: Comparison, reasons: list[str]) -> Comparison:
+    """What was found, and why no format that fits better found it."""
+    if found.same or not reasons:
+        return found
+    return msgspec.structs.replace(found, detail="\n".join((*found.detail.splitlines(), *reasons)))
 
 
 def _head(path: Path) -> bytes:
@@ -130,6 +137,7 @@ FORMATS: tuple[Format, ...] = (
     TOML,
     CSV,
     TSV,
+    PidFile(),
     Text("data as text", STRICT, DATA),
     Text(),
 )

@@ -62,6 +62,10 @@ IGNORED = {
 }
 
 
+MOVED = 8_000_000
+"""Most values of a tensor that are put in another order."""
+
+
 class Storage(Made):
     """The values that one or more tensors show, read when the first one is built."""
 
@@ -213,7 +217,7 @@ def _gathered(data: bytes, width: int, offset: int, shape: tuple[int, ...], stri
         expected *= length
     else:
         return data[offset * width : (offset + count) * width]
-    if count * width > WHOLE:
+    if count > MOVED:
         raise ValueError("too large to be put in order")
     return _strided(data, width, offset, shape, stride)
 

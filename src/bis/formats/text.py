@@ -57,6 +57,24 @@ class Text:
             return compare_streams(old, new, context, self.name, self.kinds)
 
 
+class PidFile:
+    """A lock or pid file that holds the number of a process and nothing else."""
+
+    name = "process id file"
+
+    def recognises(self, name: str, head: bytes) -> bool:
+        base = name.rpartition("/")[2]
+        return (base.endswith((".pid", ".lock")) or base == "lock") and re.fullmatch(
+            rb"\s*\d{1,10}\s*", head
+        ) is not None
+
+    def compare(self, before: Path, after: Path, context: Context) -> Comparison:
+        tally = Tally(context)
+        old, new = (path.read_text().strip() for path in (before, after))
+        tally.set_aside("process id", old, new)
+        return tally.settle(self.name, "the number of a process")
+
+
 def is_text(head: bytes) -> bool:
     """No NUL, hardly any control characters, and not many bytes that are no UTF-8 (an older encoding)."""
     if b"\0" in head:

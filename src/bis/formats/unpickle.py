@@ -252,6 +252,8 @@ def _made(what: Any, args: Any) -> Any:
         return made
     if what in SETS and len(args) == 1 and isinstance(args[0], (list, tuple)):
         return Bag(args[0])
+    if what in EMPTIES and not args:
+        return b""
     if what in BYTEARRAYS and len(args) == 1 and isinstance(args[0], bytes):
         return bytearray(args[0])
     if what == Name("_codecs", "encode") and len(args) == 2 and args[1] == "latin1" and isinstance(args[0], str):
@@ -268,6 +270,7 @@ def _made(what: Any, args: Any) -> Any:
 
 
 SETS = tuple(Name(module, name) for module in ("builtins", "__builtin__") for name in ("set", "frozenset"))
+EMPTIES = (Name("builtins", "bytes"), Name("__builtin__", "bytes"))
 BYTEARRAYS = (Name("builtins", "bytearray"), Name("__builtin__", "bytearray"))
 
 
