@@ -114,7 +114,7 @@ def load_settings(project: Path, variables: Mapping[str, str]) -> Settings:
         known = ", ".join(Settings.__struct_fields__)
         raise UsageError(
             f"a setting makes no sense: {error}",
-            because=f"Settings are in {project / FILE}, [tool.bis] of pyproject.toml and {home / 'bis' / 'config.toml'}.",
+            because=f"Settings: {project / FILE}, [tool.bis] of pyproject.toml, {home / 'bis' / 'config.toml'}.",
             hint=f"one of these keys: {known}",
         ) from None
 

@@ -125,13 +125,14 @@ def _again(
     bring_secrets(run, ground, home.key)
     shutil.copy(SCRIPT, ground.tools)
     user = Path(variables.get("HOME") or "~").expanduser()
-    rebuilt = None if options.here else _rebuild(parts, home, ground, variables, user, options, progress)
+    rebuilt = None if options.here else _rebuild(run, parts, home, ground, variables, user, options, progress)
     plan = _plan(run, parts, home, ground, rebuilt, variables, user, options)
     progress("executing")
     return perform(plan, home)
 
 
 def _rebuild(
+    run: Run,
     parts: Mapping[PartKind, Part],
     home: Home,
     ground: Ground,
@@ -152,6 +153,7 @@ def _rebuild(
         original_paths=not rooms.usable(),
         variables=variables,
         home=user,
+        run=run.id[:8],
         progress=progress,
     )
 
@@ -170,17 +172,18 @@ def _plan(
     private = not reason
     project = Path(unspell(run.project)) if private else ground.project
     shown = mounts(run, ground, rebuilt, user) if private else ()
-    given, findings = _conditions(parts, home, rebuilt, private, variables, options)
+    given, forced, findings = _conditions(parts, home, rebuilt, private, variables, options)
     folder = project / unspell(run.folder)
     python = _python(rebuilt, private)
     # The words of the params part, not of the run: they may have been taken from another run.
     words = [unspell(word) for word in parts["params"].facts["argv"]]
-    command = substitute(words, parts["environment"], python)
+    executed = substitute(words, parts["environment"], python)
     scene = Scene(
         project=project,
         folder=folder,
-        command=command,
+        command=tuple(words),
         variables=given,
+        forced=forced,
         settings=home.settings,
         home=user,
         key=home.key,
@@ -196,7 +199,7 @@ def _plan(
     return Plan(
         run=_record(run, project, scene, options, findings),
         scene=scene,
-        command=notebook_command(command, scene.real(spell(str(folder))), lookup, ground.tools / SCRIPT.name),
+        command=notebook_command(executed, scene.real(spell(str(folder))), lookup, ground.tools / SCRIPT.name),
         scratch=ground.scratch,
         chance=chances.again(run.chance),
         tracing=home.settings.trace,
@@ -214,18 +217,19 @@ def _conditions(
     private: bool,
     here: Mapping[str, str],
     options: RepeatOptions,
-) -> tuple[dict[str, str], tuple[Finding, ...]]:
-    """The environment variables of the command, and what could not be given again."""
+) -> tuple[dict[str, str], frozenset[str], tuple[Finding, ...]]:
+    """The environment variables of the command, those of them that force conditions, what could not be given again."""
     if options.here:
-        return dict(here), ()
+        return dict(here), frozenset(), ()
     given, findings = variables_to_give(parts["params"], here, home.key)
-    forced, more = machine.conditions(parts["machine"])
-    given = {**given, **{name: value for name, value in forced.items() if name not in given}}
+    wanted, more = machine.conditions(parts["machine"])
+    forced = {name: value for name, value in wanted.items() if name not in given}
+    given = {**given, **forced}
     if rebuilt is not None and rebuilt.how in ("built", "cached"):
         prefix = unspell(rebuilt.at) if private and rebuilt.at else str(rebuilt.prefix)
         given["PATH"] = f"{prefix}/bin:{given.get('PATH', '')}"
         given["VIRTUAL_ENV"] = prefix
-    return given, (*findings, *more, *(rebuilt.findings if rebuilt else ()))
+    return given, frozenset(forced), (*findings, *more, *(rebuilt.findings if rebuilt else ()))
 
 
 def _python(rebuilt: Rebuilt | None, private: bool) -> Path | None:

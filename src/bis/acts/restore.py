@@ -12,8 +12,7 @@ from bis.digest import readable, unspell
 from bis.errors import CannotRepeat, UsageError
 from bis.nouns.run import Output, Run
 from bis.parts import Place
-from bis.parts import code as code_part
-from bis.parts import data as data_part
+from bis.parts.kinds import KINDS
 from bis.steps.home import Home
 from bis.steps.rebuild import rebuild
 from bis.steps.repeating import environments_folder
@@ -55,11 +54,11 @@ def restore(
     into.mkdir(parents=True, exist_ok=True)
     place = Place(project=into, outside=into / "outside" if "outside" in run.parts["data"].trees else None)
     missing = []
-    code_part.restore(run.parts["code"], place, home.store)
-    try:
-        data_part.restore(run.parts["data"], place, home.store)
-    except CannotRepeat as error:
-        missing.append(error.what)
+    for kind in KINDS:
+        try:
+            kind.restore(run.parts[kind.KIND], place, home.store)
+        except CannotRepeat as error:
+            missing.append(error.what)
     missing += [
         f"{name}: {why}" for name, why in run.parts["code"].facts.get("left out", {}).items() if why == "secret"
     ]

@@ -45,19 +45,20 @@ def verify(door: Door, as_json: bool) -> int:
     terminal, home = door.terminal, door.home
     found = check(home.store, lambda done, total: terminal.meter(f"read {size(done)} of {size(total)}"))
     found += _unsealed(home)
+    damaged = any(finding.blocks for finding in found)
     runs, kinds = home.ledger.count(), room(home.store).kinds.values()
     figures = {"runs": runs, "objects": sum(kind.objects for kind in kinds), "bytes": sum(kind.raw for kind in kinds)}
     if as_json:
-        terminal.json("bis.verify/1", {"sound": not found, **figures, "findings": found})
-        return 5 if found else 0
+        terminal.json("bis.verify/1", {"sound": not damaged, **figures, "findings": found})
+        return 5 if damaged else 0
     rows: list[list[Cell]] = [[("[!]", "red"), plain(one.text), (one.code, "grey")] for one in found[:FAULTS]]
-    word = terminal.paint(*(("damaged", "red") if found else ("sound", "green")))
+    word = terminal.paint(*(("damaged", "red") if damaged else ("sound", "green")))
     told = f"{count(runs, 'run')}, {count(figures['objects'], 'object')}, {size(figures['bytes'])} of content"
     more = [f"and {len(found) - FAULTS:,} more (--json)"] if len(found) > FAULTS else []
     terminal.show([*terminal.aligned(rows), *more, f"{word}  {told}"])
     for hint in dict.fromkeys(plain(one.hint) for one in found if one.hint):
         terminal.tell(f"help: {hint}")
-    return 5 if found else 0
+    return 5 if damaged else 0
 
 
 def _unsealed(home: Home) -> list[Finding]:

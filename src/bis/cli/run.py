@@ -21,6 +21,8 @@ NOT_STARTED = {"B126": 126, "B127": 127}
 """The exit statuses that a shell has for commands that cannot be executed or are not there."""
 METRICS, FINDINGS = 4, 3
 """So many are told when a run has ended; `bis show` tells all."""
+STANDING = ("floating-", "declared-differs", "os-randomness", "fixed-packages", "unverified-download")
+"""Findings that stand from run to run: the end of each run does not repeat them, and `bis show` has them."""
 
 
 @command(
@@ -167,7 +169,7 @@ def _tell_findings(run: Run, terminal: Terminal) -> None:
     from bis.cli.page_run import all_findings
     from bis.cli.text import count, plain
 
-    found = all_findings(run)
+    found = [finding for finding in all_findings(run) if not finding.code.startswith(STANDING)]
     shown = sorted(found, key=lambda finding: not finding.blocks)[:FINDINGS]
     for finding in shown:
         terminal.say(("[!]", "yellow"), plain(finding.text))

@@ -8,7 +8,6 @@ import os
 import select
 import signal
 import socket
-import sys
 import time
 
 import seccomp

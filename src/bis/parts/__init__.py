@@ -47,6 +47,8 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
     """argv as the operating system takes it (not spelled)."""
     variables: dict[str, str]
     """The command's environment variables."""
+    forced: frozenset[str] = frozenset()
+    """Names of variables that a repeat sets to force the recorded conditions: no params of it."""
     settings: Settings
     home: Path
     key: bytes = b""

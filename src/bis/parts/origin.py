@@ -26,6 +26,9 @@ CACHES = (
 KEPT_CACHES = (".cache/huggingface", ".cache/torch", ".cache/kagglehub", ".keras/datasets", "scikit_learn_data")
 """Folders that are called caches and hold data sets and weights: a result depends on them."""
 
+TOOLS = (".pyenv", ".asdf", ".local/share/mise", ".local/share/uv", ".local/bin", ".rye", ".nvm")
+"""Folders below home from which interpreters come."""
+
 SOURCE = frozenset(
     """.py .pyi .pyx .pxd .ipynb .r .rmd .qmd .jl .sh .bash .zsh .fish .sql .c .cc .cpp .cxx .cu .cuh .h .hpp .rs .go
     .java .scala .js .mjs .ts .tsx .jsx .css .toml .cfg .ini .conf .yaml .yml .md .rst .lock .tf .tfvars .hcl .proto
@@ -61,9 +64,9 @@ def is_data(path: str, size: int) -> bool:
 def sorter(scene: Scene) -> Callable[[str], Origin]:
     """A function that tells the origin of an absolute, spelled path; made once for a scene, called for each file."""
     project = str(scene.project)
-    environment = tuple(f"{folder}/" for folder in environment_folders(scene.reports) if folder != project)
-    # Homes of some services are below /var or /run: the project wins over the system.
     home = str(scene.home)
+    folders = (*environment_folders(scene.reports), *(f"{home}/{name}" for name in TOOLS))
+    environment = tuple(f"{folder}/" for folder in folders if folder != project)
     caches = tuple(f"{home}/{name}" for name in CACHES)
     kept = tuple(f"{home}/{name}" for name in KEPT_CACHES)
     own = tuple(f"{folder}/" for folder in (f"{project}/.bis", INSIDE, *scene.own))

@@ -163,7 +163,8 @@ def _variables(scene: Scene) -> dict[str, dict[str, str]]:
     hidden: dict[str, str] = {}
     allowed = (*ALLOWED, *APPEARANCE, *scene.settings.variables)
     for name, value in sorted(scene.variables.items()):
-        if _matches(name, OURS) or (_matches(name, PLUMBING) and not _matches(name, scene.settings.variables)):
+        plumbing = _matches(name, PLUMBING) and not _matches(name, scene.settings.variables)
+        if plumbing or name in scene.forced or _matches(name, OURS):
             continue
         if _matches(name, allowed) and not is_secret_name(name) and hide(value, scene.key) == value:
             shown[spell(name)] = spell(value)

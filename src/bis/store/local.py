@@ -47,6 +47,8 @@ def open_store(path: Path, create: bool = True) -> LocalStore:
         raise trouble(error, "read the store", path) from error
     else:
         _check(text, path)
+        with contextlib.suppress(OSError):  # a store that lost its packs is an empty one, and says so object by object
+            (path / "packs").mkdir(exist_ok=True)
     return LocalStore(path)
 
 
