@@ -76,7 +76,7 @@ class _Rows:
         rest_new, same_new = _apart(news, common)
         for one, other in zip(same_old, same_new, strict=True):
             if one != other:
-                self._cells(one, other, masked=True)
+                self._cells(one, other)
         for one, other in zip_longest(rest_old, rest_new):
             if one is None or other is None:
                 row = shown(other if one is None else one, 80)
@@ -84,7 +84,7 @@ class _Rows:
                     f"table {shown(self.table)}", f"only in the {'second' if one is None else 'first'}: {row}"
                 )
             else:
-                self._cells(one, other, masked=False)
+                self._cells(one, other)
 
     def _read(self, database: sqlite3.Connection, side: int) -> list[tuple[str, Row]]:
         name = self.table.replace('"', '""')
@@ -115,15 +115,16 @@ class _Rows:
         named = (self.table, column) == ("runs", "name") or (column == "value" and "mlflow.runName" in row)
         return named and RUN_NAME.fullmatch(cell) is not None
 
-    def _cells(self, old: Row, new: Row, masked: bool) -> None:
+    def _cells(self, old: Row, new: Row) -> None:
         where = f"table {shown(self.table)}"
         for column, one, other in zip(self.columns, old, new, strict=True):
             if one == other and type(one) is type(other):
                 continue
-            if masked and not (isinstance(one, str) and not self._is_run_name(old, column, one)):
-                self.tally.set_aside("time" if isinstance(one, int) else "run name", str(one), str(other))
-            elif isinstance(one, str) and isinstance(other, str):
-                self.walk.compare_leaf(one, other, where, column)
+            if isinstance(one, str) and isinstance(other, str):
+                if self._is_run_name(old, column, one) and self._is_run_name(new, column, other):
+                    self.tally.set_aside("run name", one, other)
+                else:
+                    self.walk.compare_leaf(one, other, where, column)
             elif isinstance(one, (int, float)) and isinstance(other, (int, float)):
                 self.walk.compare_leaf(Number(one), Number(other), where, column)
             else:

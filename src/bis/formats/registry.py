@@ -45,7 +45,7 @@ def compare(name: str, before: Path, after: Path, context: Context) -> Compariso
         return Comparison(same=True, level="bytes", why="the same bytes")
     context = msgspec.structs.replace(context, name=name)
     head, other = _head(before), _head(after)
-    reasons = []
+    reasons: list[str] = []
     for format in FORMATS if context.depth <= DEPTH else ():
         if not (format.recognises(name, head) and format.recognises(name, other)):
             continue

@@ -216,8 +216,8 @@ class Walk:
 
     def _partners(self, old: dict[Any, Any], new: dict[Any, Any], partner: dict[Any, Any], path: Path) -> None:
         """Keys that are on one side only: paired when they are the same under masks, else differences."""
-        left = [key for key in old if key not in partner]
-        right = [key for key in new if key not in partner]
+        left = [key for key in old if key not in partner and not self._lacking(key, old)]
+        right = [key for key in new if key not in partner and not self._lacking(key, new)]
         for key in left:
             for other in right:
                 if isinstance(key, str) and isinstance(other, str) and self.masks.same(key, other, self.tally, STRICT):
@@ -228,6 +228,13 @@ class Walk:
                 self._differ((path, f".{shown(key, 60)}"), "only in the first")
         for key in right:
             self._differ((path, f".{shown(key, 60)}"), "only in the second")
+
+    def _lacking(self, key: Any, there: dict[Any, Any]) -> bool:
+        """Whether a key that only one side has is one of those that are set aside."""
+        known = self.volatile.get(key) if isinstance(key, str) else None
+        if known:
+            self.tally.set_aside(known.rule, f"{key} {shown(there[key], 50)}", "none")
+        return known is not None
 
     def _set_aside(self, key: Any, old: Any, new: Any) -> bool:
         known = self.volatile.get(key) if isinstance(key, str) else None

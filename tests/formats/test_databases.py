@@ -1,0 +1,96 @@
+"""SQLite, and in it what MLflow writes."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+ONE, TWO = "098f6bcd462144739ade4e832627b4f6", "a7f35d1e22c84c0d9b1e6a5f7d3c2b1a"
+
+
+def database(
+    path: Path,
+    *,
+    run: str = ONE,
+    name: str = "clumsy-bird-123",
+    started: int = 1_795_348_807_123,
+    accuracy: float = 0.91,
+    root: str = "/home/ana/churn",
+    checks: tuple[str, str] = ("a", "b"),
+    turned: bool = False,
+    lasted: float = 1.5,
+) -> Path:
+    """Two runs, their metrics and tags, as MLflow lays them out."""
+    made = sqlite3.connect(path)
+    made.execute(
+        "CREATE TABLE runs (run_uuid TEXT, name TEXT, start_time BIGINT, artifact_uri TEXT, duration REAL,\n"
+        f"\tCHECK (name != '{checks[0]}'),\n\tCHECK (name != '{checks[1]}')\n)"
+    )
+    made.execute("CREATE TABLE metrics (key TEXT, value REAL, run_uuid TEXT, step INT)")
+    made.execute("CREATE TABLE tags (key TEXT, value TEXT, run_uuid TEXT)")
+    rows = [("acc", accuracy, run, 1), ("loss", 0.25, run, 1)]
+    made.executemany("INSERT INTO metrics VALUES (?, ?, ?, ?)", rows[::-1] if turned else rows)
+    made.execute("INSERT INTO runs VALUES (?, ?, ?, ?, ?)", (run, name, started, f"{root}/mlruns/0/{run}", lasted))
+    made.execute("INSERT INTO tags VALUES ('mlflow.runName', ?, ?)", (name, run))
+    made.commit()
+    if turned:
+        made.execute("VACUUM")
+    made.close()
+    return path
+
+
+AGAIN = {"run": TWO, "name": "sassy-wolf-20", "started": 1_795_446_001_456, "root": "/tmp/again/churn", "turned": True}
+
+
+def test_ids_times_names_and_paths_of_a_run_are_masked(tmp_path: Path, judge_files) -> None:
+    found = judge_files(database(tmp_path / "one.db"), database(tmp_path / "two.db", checks=("b", "a"), **AGAIN))
+    assert (found.same, found.level, found.format) == (True, "meaning", "SQLite"), found.detail
+    assert {mask.rule for mask in found.masked} == {"id", "time", "run name", "path", "order in the schema"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"accuracy": 0.92}, "table metrics.value: 0.91 -> 0.92"),
+        ({"name": "something else"}, "table runs"),
+        ({"started": 1_795_550_000_000}, "table runs.start_time"),
+        ({"root": "/srv/other"}, "table runs.artifact_uri"),
+    ],
+)
+def test_one_changed_value_is_named(tmp_path: Path, judge_files, changed: dict, told: str) -> None:
+    found = judge_files(database(tmp_path / "one.db"), database(tmp_path / "two.db", **{**AGAIN, **changed}))
+    assert found.same is False
+    assert told in found.detail, found.detail
+
+
+def test_a_duration_in_a_table_is_a_difference_with_its_cause(tmp_path: Path, judge_files) -> None:
+    found = judge_files(database(tmp_path / "one.db"), database(tmp_path / "two.db", **AGAIN, lasted=1.75))
+    assert (found.same, found.causes) == (False, ("clock",))
+
+
+def test_a_missing_table_and_a_missing_row_are_told(tmp_path: Path, judge_files) -> None:
+    one, two = database(tmp_path / "one.db"), database(tmp_path / "two.db")
+    with sqlite3.connect(two) as made:
+        made.execute("DELETE FROM metrics WHERE key = 'loss'")
+    made.close()
+    assert "table metrics: only in the first" in judge_files(one, two).why
+    with sqlite3.connect(two) as made:
+        made.execute("DROP TABLE tags")
+    made.close()
+    assert "schema table tags" in judge_files(one, two).why
+
+
+def test_nothing_is_written_beside_a_database(tmp_path: Path, judge_files) -> None:
+    one, two = database(tmp_path / "one.db"), database(tmp_path / "two.db", **AGAIN)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    judge_files(one, two)
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_a_damaged_database_is_no_crash(tmp_path: Path, judge_files) -> None:
+    one = database(tmp_path / "one.db")
+    content = one.read_bytes()
+    for cut in (50, 1000, len(content) - 10):
+        other = tmp_path / "other.db"
+        other.write_bytes(content[:cut] + b"\xff" * 40)
+        assert judge_files(one, other).same is False
