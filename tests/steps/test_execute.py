@@ -600,6 +600,20 @@ def test_ctrl_z_stops_the_command_and_bis_and_both_go_on(at_terminal: Run) -> No
     assert supervisor.result()["exit"] == 0
 
 
+def test_what_outlives_the_command_on_a_terminal_is_not_ended_with_it(at_terminal: Run) -> None:
+    """As it would not be without bis: a server that was started in the background, a process that tidies up."""
+    supervisor, terminal = at_terminal("""
+import subprocess
+print(subprocess.Popen(["sh", "-c", "sleep 1; echo tidied; echo 1 > tidy.txt; sleep 2; echo 1 > later.txt"]).pid)
+""")
+    result = supervisor.result()
+    assert result["exit"] == 0
+    pid = int((supervisor.scratch / "stdout").read_text().split()[0])
+    terminal.expect(b"tidied")
+    wait_for(lambda: not alive(pid))
+    assert (supervisor.project / "later.txt").exists()
+
+
 def test_a_repeat_can_be_given_the_same_terminal_without_there_being_one(run_python: Run) -> None:
     ran = run_python(
         "import os, sys; print(sys.stdout.isatty(), os.get_terminal_size(1).columns)",

@@ -57,6 +57,7 @@ class Calls:
         self.openat(pid, folder, path, int.from_bytes(self.record.read(pid, how, 8), sys.byteorder))
 
     def execveat(self, pid, folder, path, argv, _environment=0, flags=0, *_):
+        self.record.first = self.record.first or pid
         raw = self.record.text(pid, path)
         full = self.record.absolute(pid, folder, raw) if raw or flags & EMPTY_PATH else None
         if full is not None:

@@ -7,9 +7,12 @@ import errno
 import fcntl
 import json
 import os
+import select
 import signal
 import socket
 import sys
+import termios
+import time
 
 import seccomp
 from channel import ANSWER, hear, say
@@ -114,21 +117,19 @@ def check(trial, child, page):
 
 
 def obey(start):
-    """In the child: wait for the order and become the command. Failures are reported by errno on the last of the
-    descriptors, which closes when the command has begun."""
+    """Wait for the order and become the command. Its pid is reported on the fourth descriptor, then what failed, as
+    JSON lines; that it closes means that the command has begun."""
     order, descriptors = hear(start)
     if order is None:
         os._exit(0)
     inputs, report, terminal = descriptors[:3], descriptors[3], descriptors[4:]
+    if terminal:
+        lead(terminal[0], descriptors)
+    elif order["group"] is not None:
+        os.setpgid(0, order["group"])
+    tell(report, {"pid": os.getpid()})
     step = "folder"
     try:
-        if terminal:
-            os.setsid()
-            import termios
-
-            fcntl.ioctl(terminal[0], termios.TIOCSCTTY, 0)
-        elif order["group"] is not None:
-            os.setpgid(0, order["group"])
         report = fcntl.fcntl(report, fcntl.F_DUPFD_CLOEXEC, 10)
         inputs = [fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 10) for number in inputs]
         for number, source in enumerate(inputs):
@@ -139,9 +140,81 @@ def obey(start):
             signal.signal(each, signal.SIG_DFL)
         step = "command"
         become([os.fsencode(word) for word in order["command"]], order["variables"])
-    except OSError as error:
-        os.write(report, json.dumps({"step": step, "errno": error.errno}).encode())
+    except (OSError, ValueError) as error:
+        tell(report, {"step": step, "errno": getattr(error, "errno", None) or errno.EINVAL})
     os._exit(127)
+
+
+def tell(report, message):
+    os.write(report, json.dumps(message).encode() + b"\n")
+
+
+def lead(terminal, descriptors):
+    """Be the leader of a session on a terminal, and let a new process become the command.
+
+    When a leader ends, the kernel ends what is in the foreground of its terminal. The command must not be the leader
+    then: children that outlive it for a moment, to tidy up, or for good, would not survive it."""
+    os.setsid()
+    fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    pid = adopted_child()
+    if pid == 0:
+        signal.signal(signal.SIGHUP, before)
+        os.setpgid(0, 0)
+        put_in_front(terminal)
+        return
+    for number in {0, 1, 2, *descriptors} - {terminal}:
+        os.close(number)
+    wait_for(pid)
+    put_in_front(terminal)  # now the foreground is this process, and its end the end of nobody else
+    os._exit(0)
+
+
+def adopted_child():
+    """Fork a process that is a child of the tracer, which takes orphans. Returns its pid, in it 0."""
+    reader, writer = os.pipe()
+    middle = os.fork()
+    if middle == 0:
+        inner = os.fork()
+        if inner == 0:
+            os.close(reader)
+            os.close(writer)
+            return 0
+        os.write(writer, b"%d" % inner)
+        os._exit(0)
+    os.waitpid(middle, 0)
+    os.close(writer)
+    pid = int(os.read(reader, 16))
+    os.close(reader)
+    return pid
+
+
+def put_in_front(terminal):
+    """Make the own process group the one that the terminal's keys are for."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
+    try:
+        os.tcsetpgrp(terminal, os.getpgrp())
+    except OSError:
+        pass  # the terminal is gone
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTTOU})
+
+
+def wait_for(pid):
+    """Sleep until a process that is not our child has ended."""
+    try:
+        watched = os.pidfd_open(pid)
+        select.select([watched], [], [])
+    except (AttributeError, OSError):
+        while is_there(pid):
+            time.sleep(0.2)
+
+
+def is_there(pid):
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return False
+    return True
 
 
 def become(command, variables):

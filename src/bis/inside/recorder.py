@@ -57,6 +57,8 @@ class Recorder(Sight):
         self.lines = []
         self.pending = []
         """Openings for reading that are still to be looked at: (pid, view, path as named, flags)."""
+        self.first = 0
+        """The process that was the first to execute something: the command."""
         self.preimages = 0
         self.executed_files = set()
         self.addresses = set()

@@ -83,6 +83,8 @@ class Tracer:
 
     def __init__(self, control, alive, listener, page, child, order):
         self.control, self.alive, self.listener, self.page, self.child = control, alive, listener, page, child
+        if order["leads"]:
+            self.child = 0
         self.order = order
         self.scratch = order["scratch"]
         log = os.open(os.path.join(self.scratch, "tracer.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -98,6 +100,7 @@ class Tracer:
         self.answered = 0
         self.due = True
         self.next_tick = 0.0
+        self.statuses = {}
         self.ended = None
         self.gone = False
         self.alone = False
@@ -216,6 +219,9 @@ class Tracer:
         message, _descriptors = hear(self.control)
         if message is None:
             self.alone = True
+        elif "child" in message:
+            self.child = message["child"]
+            self.due = True
         elif message.get("stop"):
             self.stop = True
 
@@ -240,8 +246,12 @@ class Tracer:
                 break
             self.cpu += usage.ru_utime + usage.ru_stime
             self.peak = max(self.peak, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024))
-            if pid == self.child:
-                self.child_ended(status)
+            self.statuses[pid] = status
+        if self.ended is None:
+            # On a terminal the command is a grandchild that came to us; it is known by its first deed, or told.
+            command = self.child or self.record.first
+            if command in self.statuses:
+                self.child_ended(self.statuses[command])
 
     def child_ended(self, status):
         killed = os.WIFSIGNALED(status)

@@ -23,13 +23,14 @@ PR_SET_CHILD_SUBREAPER = 36
 
 
 class Sampler(threading.Thread):
-    """Samples the tree below `tracer` (without itself) into `file`, and touches `heartbeat`."""
+    """Samples the tree below `tracer` (without itself and without `without`) into `file`, and touches `heartbeat`."""
 
-    def __init__(self, tracer: int, file: Path, heartbeat: Path | None) -> None:
+    def __init__(self, tracer: int, file: Path, heartbeat: Path | None, without: int = 0) -> None:
         super().__init__(name="bis-samples", daemon=True)
         self.peak_bytes = 0
         self.cpu_seconds = 0.0
         self._tracer = tracer
+        self._without = without
         self._file = file
         self._heartbeat = heartbeat
         self._over = threading.Event()
@@ -59,7 +60,7 @@ class Sampler(threading.Thread):
         adopt_orphans(False)
 
     def _sample(self, seconds: float) -> str:
-        living = {pid: use for pid in tree(self._tracer) if (use := _use(pid)) is not None}
+        living = {pid: use for pid in tree(self._tracer) if pid != self._without and (use := _use(pid))}
         # A process that has ended keeps what it had used when it was last seen.
         self._latest.update(living)
         rss = sum(use.rss for use in living.values())

@@ -58,6 +58,8 @@ class Supervision:
         self._interactive = self._pty is not None and here.stdin and self.screen.stdin
         self._shared_group = self._pty is None and controls()
         self._signals = Signals(self._deliver, self._wanted_signals())
+        self._leader = 0
+        """The leader of the command's session, a process of ours."""
         self._interrupts = 0
         self._typed_interrupt = False
         self._last_signal = (0, 0.0)
@@ -87,7 +89,7 @@ class Supervision:
         """From the start of the command to its end. Raises when it could not be started."""
         with self._signals:
             self._start(command, folder, variables, order)
-            self.sampler = Sampler(self.tracer.pid, self.scratch / SAMPLES, heartbeat)
+            self.sampler = Sampler(self.tracer.pid, self.scratch / SAMPLES, heartbeat, without=self._leader)
             self.sampler.start()
             try:
                 if on_start is not None:
@@ -106,14 +108,14 @@ class Supervision:
     # Starting
 
     def _start(self, command: list[str], folder: Path, variables: dict[str, str], order: dict[str, Any]) -> None:
-        self.child = int(self.tracer.facts["pid"])
+        self.child = leader = int(self.tracer.facts["pid"])
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
         self._index = os.open(self.scratch / LINES, flags, 0o600)
         inputs = self._wire()
         report, theirs = os.pipe()
         self._given.append(theirs)
         group = os.getpgrp() if self._shared_group else None
-        self.tracer.watch(order)
+        self.tracer.watch({**order, "leads": self._pty is not None})
         self.tracer.keep_output(self.scratch, {each.letter: each.source for each in self.streams}, group)
         self.tracer.begin(
             {
@@ -127,9 +129,14 @@ class Supervision:
         )
         self._let_go()
         with os.fdopen(report, "rb") as answer:
-            trouble = answer.read()
-        if trouble:
-            raise not_started(json.loads(trouble), command, folder, variables)
+            said: dict[str, Any] = {}
+            for line in answer:
+                said.update(json.loads(line))
+        self.child = int(said.get("pid", leader))
+        self._leader = leader if leader != self.child else 0
+        self.tracer.name_child(self.child)
+        if "errno" in said:
+            raise not_started(said, command, folder, variables)
 
     def _wire(self) -> list[int]:
         """The command's stdin, stdout and stderr; this side's ends become streams."""

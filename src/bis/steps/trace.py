@@ -90,6 +90,10 @@ class Tracer:
         _send(self._start, order, descriptors)
         self._start.close()
 
+    def name_child(self, pid: int) -> None:
+        """Tell it which process is the command."""
+        _send(self.control, {"child": pid})
+
     def receive(self) -> dict[str, Any] | None:
         """The next message; None when the tracer is gone. Waits."""
         while b"\n" not in self._inbox:
