@@ -43,6 +43,7 @@ class Sight:
     def __init__(self):
         self.processes = {}
         """Thread id -> (descriptor of its memory, its view); forgotten at each tick, as ids come back."""
+        self.most_processes = max(1, min(200, os.sysconf("SC_OPEN_MAX") // 4))
         self.views = {}
         self.home = _namespace(b"self")
 
@@ -57,7 +58,7 @@ class Sight:
         except OSError:
             os.close(memory)
             raise
-        if len(self.processes) > 200:
+        if len(self.processes) >= self.most_processes:
             self.forget_all()
         self.processes[pid] = found = (memory, view)
         return found

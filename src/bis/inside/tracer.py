@@ -276,6 +276,9 @@ class Tracer:
         self.record.end({"answered": self.answered, "left": self.left, "cpu": round(time.process_time(), 4)})
         self.alive.send(b"q")
         say(self.control, {"done": self.facts()})
+        # To end with something unread would make the supervisor lose what it has not read yet.
+        while hear(self.control)[0] is not None:
+            pass
 
     def reaped(self):
         self.reap()
