@@ -218,3 +218,27 @@ def test_no_trace_of_a_repeat_is_left_on_disk(bis: Bis, project: Path, tmp_path:
     temporary.mkdir()
     assert bis("repeat", "@", env={"TMPDIR": str(temporary)}).returncode == 0
     assert list(temporary.iterdir()) == []
+
+
+def test_what_an_earlier_run_made_is_an_input_whatever_its_name(bis: Bis, project: Path, verdict: Verdict) -> None:
+    subprocess.run(["git", "init", "-q"], cwd=project, check=True)
+    made = {"vocabulary.json": "[3]", "made.py": "X = 5", "c.yaml": "a: 1"}
+    (project / "prepare.py").write_text(f"for name, text in {made}.items(): open(name, 'w').write(text)")
+    assert bis("run", "--", "python3", "prepare.py", python=PYTHON).returncode == 0
+    record(bis, project, "import made; print(made.X, open('vocabulary.json').read(), open('c.yaml').read())")
+    forget_files(project)
+    found = verdict(bis("repeat", "@", "--json", python=PYTHON))
+    assert found["sameness"] == "identical", found
+
+
+def test_sources_that_version_control_ignores_are_code_when_the_run_reads_them(
+    bis: Bis, project: Path, verdict: Verdict
+) -> None:
+    subprocess.run(["git", "init", "-q"], cwd=project, check=True)
+    (project / ".gitignore").write_text("here.py\nhere.yaml\n")
+    (project / "here.py").write_text("X = 5")
+    (project / "here.yaml").write_text("a: 1")
+    record(bis, project, "import here; print(here.X, open('here.yaml').read())")
+    forget_files(project)
+    found = verdict(bis("repeat", "@", "--json", python=PYTHON))
+    assert found["sameness"] == "identical", found

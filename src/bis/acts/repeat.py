@@ -21,6 +21,7 @@ from bis.parts.params import variables_to_give
 from bis.parts.secret import has_secret
 from bis.steps import chance as chances
 from bis.steps import rooms
+from bis.steps.capture import made_inputs
 from bis.steps.compare import compare_parts, context_of, judge_metrics, judge_outputs, judge_parts
 from bis.steps.exchange import exchange
 from bis.steps.home import Home
@@ -191,6 +192,7 @@ def _plan(
         locate=(lambda path: outside(path, shown, ground.scratch)) if private else None,
         own=(spell(str(ground.tools)), spell(str(ground.scratch))),
         restored=restored(shown) if private else (spell(str(ground.top)),),
+        known_outputs=made_inputs(parts["data"]),
     )
     if not private and not options.here:
         findings = (*findings, rooms.finding())

@@ -17,7 +17,7 @@ from bis.parts import Scene
 from bis.parts.secret import hide_argv
 from bis.settings import Settings, find_project, load_settings
 from bis.steps import chance as chances
-from bis.steps.capture import auto_name, known_outputs, remembered_inputs
+from bis.steps.capture import auto_name, known_outputs, made_inputs, remembered_inputs
 from bis.steps.home import Home, open_home
 from bis.steps.notebook import notebook_command
 from bis.steps.perform import Plan, conditions_here, new_run, perform
@@ -96,7 +96,7 @@ def _scene(command: Sequence[str], folder: Path, home: Home, variables: Mapping[
         home=Path(variables.get("HOME") or "~").expanduser(),
         key=home.key,
         cache=home.cache,
-        known_outputs=_still_outputs(home),
+        known_outputs=_still_outputs(home) | made_inputs(last.parts.get("data") if last else None),
         remembered=remembered_inputs(last),
     )
 

@@ -33,8 +33,9 @@ class Access(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def was_read(self) -> bool:
-        """Read with content that came from before the run."""
-        return self.before is not None and "r" in self.how
+        """Read with content that came from before the run: not emptied, removed or replaced before."""
+        first = self.how.partition("r")[0]
+        return self.before is not None and "r" in self.how and not any(letter in first for letter in "tdmn")
 
     @property
     def was_written(self) -> bool:

@@ -65,7 +65,8 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
     """None before the command ran."""
     reports: tuple[Report, ...] = ()
     known_outputs: frozenset[str] = frozenset()
-    """Paths (spelled, relative to the project) that earlier runs wrote and nobody has changed since."""
+    """Paths (spelled, relative to the project) that earlier runs wrote and nobody has changed since, and those that
+    are inputs of the run on no other ground: data when they are read, never code."""
     remembered: tuple[str, ...] = ()
     """Inputs (spelled, relative or absolute) of the last run of the same command."""
 

@@ -38,7 +38,7 @@ DIFF_SIZE = 256 << 10
 
 def capture(scene: Scene, store: Store, earlier: Part | None = None) -> Part:
     if earlier is not None:
-        return _with_sources_seen(scene, store, earlier) if earlier.facts["system"] == "none" else earlier
+        return _with_sources_seen(scene, store, earlier)
     checkout = look(scene.real(spell(str(scene.project))), scene.variables)
     names, left_out = _chosen(scene, checkout)
     notes: list[Finding] = []
@@ -132,7 +132,8 @@ def _named_on_command_line(scene: Scene) -> Iterator[str]:
 
 
 def _with_sources_seen(scene: Scene, store: Store, earlier: Part) -> Part:
-    """Without version control, after the run: the source files of the project that the run read."""
+    """After the run, the source files of the project that it read and that were not known before: without version
+    control most of them, with it those that it ignores. What an earlier run made is data."""
     origin = sorter(scene)
     names: dict[str, Path] = {}
     known = {leaf.path: leaf for leaf in walk(store, earlier.trees["tree"])}
@@ -140,10 +141,12 @@ def _with_sources_seen(scene: Scene, store: Store, earlier: Part) -> Part:
         if not access.was_read or origin(access.path) != "project":
             continue
         name = scene.named(access.path)
-        if name in known or is_data(name, access.before.size if access.before else 0):
+        if name in known or name in scene.known_outputs or is_data(name, access.before.size if access.before else 0):
             continue
         if not _is_secret(name, scene):
             names[name] = Path(unspell(access.preimage)) if access.preimage else scene.real(access.path)
+    if not names:
+        return earlier
     notes: list[Finding] = []
     leaves = [*known.values(), *put_leaves(sorted(names.items()), store, scene.cache, notes=notes)]
     return _part(sorted(leaves, key=lambda leaf: leaf.path), earlier.facts, store, (*earlier.findings, *notes))

@@ -161,7 +161,9 @@ def _chooser(scene: Scene) -> Callable[[Access], bool]:
         if where not in ("project", "outside", "temporary") or _is_secret(access.path, scene):
             return False
         size = access.before.size if access.before else 0
-        return where != "project" or is_data(access.path[len(top) + 1 :], size)
+        name = access.path[len(top) + 1 :]
+        # What an earlier run made is left out of the code, whatever its name.
+        return where != "project" or name in scene.known_outputs or is_data(name, size)
 
     return chosen
 

@@ -28,6 +28,11 @@ KEPT_CACHES = (".cache/huggingface", ".cache/torch", ".cache/kagglehub", ".keras
 
 TOOLS = (".pyenv", ".asdf", ".local/share/mise", ".local/share/uv", ".local/bin", ".rye", ".nvm")
 """Folders below home from which interpreters come."""
+BOOKKEEPING = (
+    *(".git/", ".hg/", ".svn/", ".dvc/tmp/"),
+    *(".pytest_cache/", ".mypy_cache/", ".ruff_cache/", ".ipynb_checkpoints/"),
+)
+"""Folders of a project in which tools keep what is theirs."""
 
 SOURCE = frozenset(
     """.py .pyi .pyx .pxd .ipynb .r .rmd .qmd .jl .sh .bash .zsh .fish .sql .c .cc .cpp .cxx .cu .cuh .h .hpp .rs .go
@@ -108,7 +113,7 @@ def environment_folders(reports: Iterable[Report]) -> tuple[str, ...]:
 
 def _bookkeeping(path: str, project: str) -> bool:
     inside = path[len(project) + 1 :]
-    return inside.startswith((".git/", ".hg/", ".svn/")) or inside in (".git", ".hg", ".svn") or "/.git/" in inside
+    return inside.startswith(BOOKKEEPING) or inside in (".git", ".hg", ".svn") or "/.git/" in inside
 
 
 def _below(path: str, folder: str) -> bool:

@@ -14,6 +14,7 @@ from bis.nouns.part import Finding, Part, PartKind
 from bis.nouns.run import Run
 from bis.parts import Kind, Scene
 from bis.parts.kinds import KINDS
+from bis.parts.origin import is_data
 from bis.store import Store
 
 FIRST: tuple[PartKind, ...] = ("code", "data", "params")
@@ -100,6 +101,12 @@ def remembered_inputs(last: Run | None) -> tuple[str, ...]:
     """The inputs that the last run of the same command read."""
     part = last.parts.get("data") if last else None
     return tuple(row["path"] for row in part.facts.get("inputs", ())) if part else ()
+
+
+def made_inputs(part: Part | None) -> frozenset[str]:
+    """Inputs that only their origin, an earlier run, tells from code: they stay data."""
+    rows = part.facts.get("inputs", ()) if part else ()
+    return frozenset(row["path"] for row in rows if row["read"] and not is_data(row["path"], row["size"]))
 
 
 def known_outputs(runs: Sequence[Run], project: Path) -> dict[str, set[str]]:
