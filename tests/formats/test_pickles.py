@@ -123,6 +123,21 @@ def test_the_order_of_keys_counts_and_has_a_cause(judge) -> None:
     assert (found.same, found.causes) == (False, ("order of keys",))
 
 
+class Set:
+    """An object whose state is given by a function, as cloudpickle gives functions theirs."""
+
+    def __init__(self, state: dict) -> None:
+        self.state = state
+
+    def __reduce__(self):
+        return complex, (1, 2), self.state, None, None, setattr
+
+
+def test_a_state_that_a_function_sets_counts(judge) -> None:
+    found = judge("f.pkl", pickle.dumps([Set({"n": 1})]), pickle.dumps([Set({"n": 2})]))
+    assert (found.same, found.why) == (False, "[0][1][0].n: 1 -> 2")
+
+
 def test_several_pickles_in_one_file_all_count(judge) -> None:
     old = pickle.dumps(1) + pickle.dumps([2])
     assert judge("m.pkl", old, pickle.dumps(1, 2) + pickle.dumps([2], 2)).same is True

@@ -101,6 +101,8 @@ def _chunks(data: bytes) -> Iterator[tuple[str, bytes]]:
         content = data[at + 8 : at + 8 + length]
         if len(content) != length:
             raise Unreadable("a PNG that is cut off")
+        if zlib.crc32(data[at + 4 : at + 8 + length]).to_bytes(4) != data[at + 8 + length : at + 12 + length]:
+            raise Unreadable(f"a PNG whose {kind.decode('latin-1')} is damaged")
         yield kind.decode("latin-1"), content
         if kind == b"IEND":
             return

@@ -85,7 +85,7 @@ class Masks:
 
     def _first_name(self, text: str) -> tuple[str, str, str]:
         old, new = next((pair[0][0], pair[1][0]) for pair in self.names if pair[0][0] in text)
-        return "path" if "/" in old else "name", old, new
+        return "path" if "/" in old else "size" if old.endswith(" bytes") else "name", old, new
 
     def _spans(self, text: str) -> tuple[tuple[Span, int], ...]:
         shape = text.translate(DIGITS)

@@ -37,6 +37,8 @@ METADATA = {
     "vscode": Volatile("notebook metadata"),
 }
 SUFFIXES = {"image/png": ".png", "image/jpeg": ".jpg", "application/pdf": ".pdf", "image/gif": ".gif"}
+CELL = ("cell_type", "id", "metadata", "execution_count", "source", "outputs")
+OUTPUT = ("output_type", "data", "metadata", "execution_count", "transient", "ename", "evalue", "traceback")
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -67,6 +69,7 @@ class Notebook:
                 tally.set_aside("cell id" if key == "id" else "execution count", str(old.get(key)), str(new.get(key)))
         walk = Walk(context, tally, METADATA)
         walk.compare(old.get("metadata", {}), new.get("metadata", {}), f"{where} metadata")
+        walk.compare(_rest(old, CELL), _rest(new, CELL), where)
         first, second = _joined(old.get("source", "")), _joined(new.get("source", ""))
         if first != second:
             walk.compare(first.split("\n"), second.split("\n"), f"{where} source")
@@ -135,12 +138,18 @@ def _outputs(outputs: Any) -> list[dict[str, Any]]:
             streams = {}
         if kind == "error":
             traceback = "\n".join(map(str, output.get("traceback", [])))
-            found.append({"error": f"{output.get('ename')}: {output.get('evalue')}", "traceback": traceback})
+            error = f"{output.get('ename')}: {output.get('evalue')}"
+            found.append({"error": error, "traceback": traceback, "rest": _rest(output, OUTPUT)})
         else:
-            found.append({mime: _content(mime, data) for mime, data in output.get("data", {}).items()})
+            shown = {mime: _content(mime, data) for mime, data in output.get("data", {}).items()}
+            found.append({**shown, "type": str(kind), "rest": [_rest(output, OUTPUT), output.get("metadata", {})]})
     if streams:
         found.append(streams)
     return found
+
+
+def _rest(found: dict[str, Any], known: tuple[str, ...]) -> dict[str, Any]:
+    return {key: value for key, value in found.items() if key not in known}
 
 
 def _content(mime: str, data: Any) -> Any:

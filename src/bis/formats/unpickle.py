@@ -36,6 +36,8 @@ class _Machine:
         self.persistent = persistent
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
+        self.dropped: list[Any] = []
+        """What was called for its effect alone, on nothing that can be told."""
 
     def run(self) -> Any:
         steps = 0
@@ -45,7 +47,8 @@ class _Machine:
                 if steps > OPCODES:
                     raise Unreadable(f"more than {OPCODES:,} pickle instructions")
                 if opcode.name == "STOP":
-                    return self.stack.pop()
+                    value = self.stack.pop()
+                    return (value, self.dropped) if self.dropped else value
                 self._step(opcode.name, arg)
         except (ValueError, IndexError, KeyError, TypeError, AttributeError, MemoryError, OverflowError) as error:
             raise Unreadable(f"a damaged pickle ({type(error).__name__}: {shown(error, 80)})") from None
@@ -83,10 +86,20 @@ class _Machine:
         self.memo[len(self.memo)] = self.stack[-1]
 
     def _pop(self, arg: Any) -> None:
-        self.stack.pop()
+        self._drop(self.stack.pop())
 
     def _pop_mark(self, arg: Any) -> None:
-        self._to_mark()
+        for item in self._to_mark():
+            self._drop(item)
+
+    def _drop(self, value: Any) -> None:
+        """A call whose answer is dropped was made for its effect: `setter(object, state)` gives the object a state."""
+        if not isinstance(value, Made):
+            return
+        if isinstance(value.args, tuple) and value.args and isinstance(value.args[0], Made):
+            value.args[0].add_state((value.what, value.args[1:]))
+        else:
+            self.dropped.append(value)
 
     def _dup(self, arg: Any) -> None:
         self.stack.append(self.stack[-1])
@@ -191,7 +204,7 @@ class _Machine:
         target = self.stack[-1]
         if not isinstance(target, Made):
             raise TypeError("a state for something that is no object")
-        target.state = state if target.state is None else (target.state, state)
+        target.add_state(state)
         if _is_core(target.what, "_reconstruct"):
             target.array = _array_of_state(state)
         elif self.joblib and isinstance(target.what, Name) and target.what.name in WRAPPERS:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
 
 from bis.formats import Context, Unreadable
@@ -34,7 +33,7 @@ POINTS = frozenset(
 
 
 class Number(str):
-    """A number as it is written: 1.0 and 1.00 are the same, and each printed digit counts."""
+    """A number as it is written: each printed digit counts, those behind the sixteenth too."""
 
     __slots__ = ()
 
@@ -76,6 +75,9 @@ class Made:
         self.items: list[Any] = []
         self.pairs = Pairs()
         self.array: Array | None = None
+
+    def add_state(self, state: Any) -> None:
+        self.state = state if self.state is None else (self.state, state)
 
 
 class Volatile(NamedTuple):
@@ -129,7 +131,7 @@ class Walk:
         """Compare one cell: two texts, or two `Number`s."""
         path: Path = ((None, where), f".{key}")
         if isinstance(old, Number) and isinstance(new, Number):
-            self._number(old, new, path, exact=True)
+            self._number(old, new, path)
         else:
             self._text(old, new, path)
 
@@ -163,8 +165,8 @@ class Walk:
             self._number(old, new, path)
         return []
 
-    def _number(self, old: Any, new: Any, path: Path, exact: bool = False) -> None:
-        if not exact and _same_number(old, new):
+    def _number(self, old: Any, new: Any, path: Path) -> None:
+        if _same_number(old, new):
             return
         written = str(old), str(new)
         if isinstance(old, bool) or old is None or not all(_is_number(text) for text in written):
@@ -349,19 +351,9 @@ def _digest(*parts: bytes) -> bytes:
 
 
 def _same_number(old: Any, new: Any) -> bool:
-    if isinstance(old, Number) and isinstance(new, Number):
-        return str.__eq__(old, new) or (is_real(old) == is_real(new) and _exact(old) == _exact(new) is not None)
     if isinstance(old, float):
         return repr(old) == repr(new)
     return bool(old == new)
-
-
-def _exact(text: str) -> Decimal | None:
-    try:
-        value = Decimal(text)
-    except (InvalidOperation, ValueError):
-        return None
-    return value if value.is_finite() else None
 
 
 def _is_number(text: str) -> bool:
