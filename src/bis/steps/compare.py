@@ -25,6 +25,8 @@ from bis.steps.pairing import pair, stable
 from bis.store import Store
 
 LOGS = ("<stdout>", "<stderr>")
+TELLING = 100
+"""Bytes of a file whose size, as a number in a log, can hardly be anything else."""
 
 
 def compare_parts(before: Run, after: Run, store: Store) -> dict[PartKind, list[Change]]:
@@ -53,9 +55,7 @@ def judge_parts(before: Run, after: Run, changes: Mapping[PartKind, Sequence[Cha
             judged.append(Judged(name=kind.KIND, sameness="not compared", why=why))
             continue
         matter = [change for change in changes[kind.KIND] if change.weight == "matters"]
-        sameness: OutputSameness = (
-            "different" if matter else "identical" if old.digest == new.digest else "equivalent"
-        )
+        sameness: OutputSameness = "different" if matter else "identical" if old.digest == new.digest else "equivalent"
         judged.append(
             Judged(
                 name=kind.KIND,
@@ -79,13 +79,31 @@ def judge_outputs(
     """The word on each output. In metric files numbers may differ as far as the widest declared tolerance goes;
     each metric is then judged with its own."""
     tolerant = msgspec.structs.replace(context, tolerance=max(tolerance.values(), default=0.0))
-    judged = []
+    files: list[Judged] = []
+    logs: list[tuple[Output | None, Output | None]] = []
     with tempfile.TemporaryDirectory(prefix="bis-compare-") as folder:
         for old, new in pair(before.outputs, after.outputs):
             name = old.path if old else new.path if new else ""
+            if name in LOGS:
+                logs.append((old, new))
+                continue
             used = tolerant if is_metric_file(name, metric_files) else context
-            judged.append(_judge_output(name, old, new, store, used, Path(folder)))
-    return [one for one in judged if one.sameness != "not compared" or one.name not in LOGS]
+            files.append(_judge_output(name, old, new, store, used, Path(folder)))
+            if old and new and files[-1].sameness == "equivalent":
+                context = _with_sizes(context, old, new)
+        judged = [_judge_output(old.path, old, new, store, context, Path(folder)) for old, new in logs if old]
+    return [one for one in judged if one.sameness != "not compared"] + files
+
+
+def _with_sizes(context: Context, old: Output, new: Output) -> Context:
+    """Logs name the sizes of files that were written. Where two files mean the same, so do their two sizes."""
+    if old.size == new.size or min(old.size, new.size) < TELLING:
+        return context
+    sides = (
+        msgspec.structs.replace(side, names=(*side.names, f"{size} bytes"))
+        for side, size in ((context.before, old.size), (context.after, new.size))
+    )
+    return msgspec.structs.replace(context, before=next(sides), after=next(sides))
 
 
 def context_of(before: Run, after: Run) -> Context:
@@ -199,13 +217,8 @@ def number(value: float | None) -> str:
     """A metric for a person, exact: the shortest text that reads back as the same number."""
     if value is None:
         return ""
-    return (
-        str(int(value))
-        if value == int(value) and abs(value) < 1e15
-        else repr(value)
-        if math.isfinite(value)
-        else str(value)
-    )
+    whole = math.isfinite(value) and value == int(value) and abs(value) < 1e15
+    return str(int(value)) if whole else str(value)
 
 
 def _chance(before: Run, after: Run) -> list[Change]:

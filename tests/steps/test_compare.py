@@ -1,0 +1,84 @@
+"""Outputs of two runs, side by side."""
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from bis.nouns.run import Output, Run
+from bis.nouns.verdict import Judged
+from bis.steps.compare import context_of, judge_metrics, judge_outputs
+from bis.store.local import LocalStore, open_store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    return open_store(tmp_path / "store")
+
+
+def run(store: LocalStore, files: dict[str, bytes], **fields: object) -> Run:
+    outputs = tuple(Output(path=name, digest=store.put_bytes(data), size=len(data)) for name, data in files.items())
+    store.flush()
+    given = {"id": "0" * 12, "name": "a-1", "command": ("a",), "started": "2026-05-03T10:00:00Z", "status": "finished"}
+    return Run(**{**given, **fields}, outputs=outputs)  # type: ignore[arg-type]
+
+
+def judged(store: LocalStore, before: dict[str, bytes], after: dict[str, bytes]) -> dict[str, Judged]:
+    old, new = run(store, before), run(store, after, id="1" * 12)
+    return {one.name: one for one in judge_outputs(old, new, store, context_of(old, new))}
+
+
+def test_the_same_bytes_are_identical(store: LocalStore) -> None:
+    assert judged(store, {"x.csv": b"1"}, {"x.csv": b"1"})["x.csv"].sameness == "identical"
+
+
+def test_an_output_that_one_run_did_not_make_is_different(store: LocalStore) -> None:
+    found = judged(store, {"x.csv": b"1"}, {"y.csv": b"1"})
+    assert {name: one.sameness for name, one in found.items()} == {"x.csv": "different", "y.csv": "different"}
+
+
+def test_empty_logs_say_nothing(store: LocalStore) -> None:
+    assert judged(store, {"<stdout>": b""}, {"<stdout>": b""}) == {}
+
+
+def test_a_log_that_one_run_left_empty_is_different(store: LocalStore) -> None:
+    assert judged(store, {"<stdout>": b"x\n"}, {"<stdout>": b""})["<stdout>"].sameness == "different"
+
+
+def test_the_size_of_a_file_that_means_the_same_is_the_same_in_a_log(store: LocalStore) -> None:
+    text = b"".join(b"%d\n" % (number * number) for number in range(5000))
+    files = gzip.compress(text, 1, mtime=1), gzip.compress(text, 9, mtime=2)
+    assert len(files[0]) != len(files[1])
+    logs = [f"wrote {len(data)} bytes to x.gz, loss 0.25\n".encode() for data in files]
+    found = judged(store, {"<stdout>": logs[0], "x.gz": files[0]}, {"<stdout>": logs[1], "x.gz": files[1]})
+    assert {name: one.sameness for name, one in found.items()} == {"<stdout>": "equivalent", "x.gz": "equivalent"}
+    assert found["<stdout>"].masked[0].rule == "size"
+
+
+def test_another_number_of_bytes_is_different(store: LocalStore) -> None:
+    found = judged(store, {"<stdout>": b"read 1234 bytes\n"}, {"<stdout>": b"read 1235 bytes\n"})
+    assert found["<stdout>"].sameness == "different"
+
+
+def test_content_that_was_not_kept_is_never_called_the_same_when_it_differs(store: LocalStore) -> None:
+    old = run(store, {"x.csv": b"1"})
+    new = run(store, {"x.csv": b"2"}, id="1" * 12)
+    away = Output(path="x.csv", digest=new.outputs[0].digest, size=1, kept=False)
+    new = Run(**{**{name: getattr(new, name) for name in new.__struct_fields__}, "outputs": (away,)})
+    (found,) = judge_outputs(old, new, store, context_of(old, new))
+    assert found.sameness == "different"
+    assert "not kept" in found.why
+
+
+def test_metrics_are_equal_within_a_declared_tolerance_or_different(store: LocalStore) -> None:
+    old, new = run(store, {}, metrics={"loss": 1.0, "auc": 0.5}), run(store, {}, metrics={"loss": 1.001, "auc": 0.5})
+    plain = {one.name: one.sameness for one in judge_metrics(old, new, {})}
+    assert plain == {"loss": "different", "auc": "identical"}
+    tolerant = {one.name: one.sameness for one in judge_metrics(old, new, {"l*": 0.01})}
+    assert tolerant == {"loss": "equivalent", "auc": "identical"}
+
+
+def test_nan_equals_nan_and_nothing_else(store: LocalStore) -> None:
+    nan = float("nan")
+    old, new = run(store, {}, metrics={"a": nan, "b": nan}), run(store, {}, metrics={"a": nan, "b": 1.0})
+    assert [one.sameness for one in judge_metrics(old, new, {"*": 1.0})] == ["identical", "different"]
