@@ -93,10 +93,11 @@ def test_a_run_that_shows_nothing_is_never_called_the_same(bis: Bis, project: Pa
 
 
 def test_a_file_of_the_live_machine_is_a_leak(bis: Bis, project: Path, verdict: Verdict) -> None:
-    outside = project.parent / "counter.csv"
+    outside = project.parent / "switch.csv"
     source = f"import os; p = {str(outside)!r}\n"
-    source += "if os.path.exists(p): open(p).read()\nelse: open(p, 'w').write('1')\nprint('done')"
+    source += "if os.path.exists(p): open(p).read()\nprint('done')"
     record(bis, project, source)
+    outside.write_text("1")
     found = verdict(bis("repeat", "@", "--json"))
     assert found["leaks"] == [str(outside)]
     assert found["sameness"] == "equivalent"
@@ -242,3 +243,16 @@ def test_sources_that_version_control_ignores_are_code_when_the_run_reads_them(
     forget_files(project)
     found = verdict(bis("repeat", "@", "--json", python=PYTHON))
     assert found["sameness"] == "identical", found
+
+
+def test_a_repeat_writes_over_nothing_outside_the_project(bis: Bis, project: Path, verdict: Verdict) -> None:
+    shared = Path("/var/tmp") / project.parents[1].name / "shared"
+    shared.mkdir(parents=True)
+    try:
+        record(bis, project, f"import os; open('{shared}/new', 'w'); os.replace('{shared}/new', '{shared}/out.csv')")
+        (shared / "out.csv").write_text("what somebody wrote since")
+        found = verdict(bis("repeat", "@", "--json", python=PYTHON))
+        assert (shared / "out.csv").read_text() == "what somebody wrote since"
+        assert found["sameness"] == "identical", found
+    finally:
+        shutil.rmtree(shared.parent)

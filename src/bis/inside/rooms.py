@@ -5,7 +5,8 @@
 Standalone: standard library only, Python 3.8 or newer, Linux. The specification is one JSON object:
 
     mounts   in order: {"bind": SOURCE, "at": TARGET, "write": true} shows SOURCE at TARGET;
-             {"hide": PATH} puts an empty folder (or file) over PATH, if there is one.
+             {"hide": PATH} puts an empty folder (or file) over PATH, if there is one;
+             {"absent": PATH} shows nothing at PATH: its folder is made up, and what is written there stays in `made`.
              Sources are meant as they are before any of this.
     folder   where the command starts, as seen in the room
     scratch  a folder of the caller's: `made` below it mirrors what had to be made up
@@ -94,8 +95,10 @@ class Room:
     def furnish(self, mounts):
         attempt("scratch", self.store, os.makedirs, self.store, 0o755, True)
         for entry, source in [(entry, opened(entry["bind"]) if "bind" in entry else None) for entry in mounts]:
-            if source is None:
+            if "hide" in entry:
                 self.hide(os.path.realpath(entry["hide"]))
+            elif "absent" in entry:
+                self.absent(os.path.normpath(entry["absent"]))
             else:
                 self.bind(source, entry["bind"], entry["at"], entry.get("write", True))
         if self.exchanged:
@@ -119,6 +122,15 @@ class Room:
             raise Refused("hide", path, errno.EINVAL)
         mount(self.empty(path, found), path, MS_BIND)
         self.cover(path, "ours", self.named + path)
+
+    def absent(self, path):
+        folder = os.path.dirname(path)
+        if folder != "/":
+            folder = self.ensure(folder, True)
+        if self.kind(folder) == "other":
+            self.make_up(folder)
+        if self.kind(folder) == "ours" and mode_of(path):
+            self.clear(path)
 
     def ensure(self, target, folder):
         """The target, made to be a folder (or a file) that is reached without symbolic links."""

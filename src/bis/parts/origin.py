@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections.abc import Callable, Iterable
 from pathlib import PurePosixPath
 from typing import Literal
@@ -19,6 +20,11 @@ SYSTEM = (
     *("/var/lib", "/var/cache", "/var/run", "/nix/store", "/gnu/store", "/snap", "/System", "/Library"),
 )
 TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")
+PASSING = re.compile(
+    r"\.|tmp|pymp-|joblib_|loky-|torchinductor_|torch_|ray(?:/|$)|matplotlib-|hsperfdata_|pip-|uv-|bis-|ssh-|numba_|"
+    r"xla_|cuda|nvidia|dask-|spark-|blockmgr-|runtime-|systemd-|__|mlflow-|wandb|keras_|core\.|nsight"
+)
+"""How names begin that programs draw for files in passing, in the folders for temporary ones."""
 CACHES = (
     *(".cache", ".config/matplotlib", ".matplotlib", ".local/share/jupyter/runtime", ".ipython", ".jupyter", ".nv"),
     *(".keras/keras.json", ".local/share/jupyter", ".python_history", ".dvc", ".config/dvc", ".local/state"),
@@ -64,6 +70,12 @@ def is_data(path: str, size: int) -> bool:
     if suffix in DATA:
         return True
     return size > SMALL
+
+
+def in_passing(path: str) -> bool:
+    """Whether a file in a folder for temporary files bears no name that somebody gave it: it is nobody's result."""
+    folder = next((folder for folder in TEMPORARY if _below(path, folder)), "")
+    return bool(folder) and bool(PASSING.match(path[len(folder) + 1 :]))
 
 
 def sorter(scene: Scene) -> Callable[[str], Origin]:

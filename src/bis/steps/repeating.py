@@ -83,6 +83,7 @@ def mounts(run: Run, ground: Ground, rebuilt: Rebuilt | None, home: Path) -> tup
     project = Path(unspell(run.project))
     shown = [Mount(at=home / ".cache")] if (home / ".cache").is_dir() else []
     shown += [Mount(at=home / name, source=home / name, write=False) for name in KEPT_CACHES if (home / name).is_dir()]
+    shown += [Mount(at=Path(path), absent=True) for path in _made_outside(run)]
     shown.append(Mount(at=project, source=ground.project))
     shown += [Mount(at=Path("/") / path, source=ground.outside / path) for path in _shown_inputs(ground)]
     if rebuilt is not None and rebuilt.how in ("built", "cached"):
@@ -96,6 +97,11 @@ def mounts(run: Run, ground: Ground, rebuilt: Rebuilt | None, home: Path) -> tup
     # The ground itself must stay in sight where the project or a hidden folder lies above it.
     shown.append(Mount(at=ground.top, source=ground.top))
     return tuple(shown)
+
+
+def _made_outside(run: Run) -> list[str]:
+    """Outputs that are not in the project: a repeat makes its own, and never writes over those that are there."""
+    return [unspell(output.path) for output in run.outputs if output.path.startswith("/")]
 
 
 def _shown_inputs(ground: Ground) -> list[Path]:

@@ -35,6 +35,8 @@ class Mount(msgspec.Struct, frozen=True, kw_only=True):
     source: Path | None = None
     """What is seen there; None: nothing, an empty folder (a path that is not there stays so)."""
     write: bool = True
+    absent: bool = False
+    """Nothing is there, and what the command writes there (and beside it) does not reach the machine."""
 
 
 def usable() -> str:
@@ -96,6 +98,8 @@ def outside(path: Path, scratch: Path) -> Path:
 
 
 def _entry(mount: Mount) -> dict[str, Any]:
+    if mount.absent:
+        return {"absent": str(mount.at)}
     if mount.source is None:
         return {"hide": str(mount.at)}
     return {"bind": str(mount.source), "at": str(mount.at), "write": mount.write}

@@ -14,7 +14,7 @@ from bis.nouns.run import Output, Run
 from bis.nouns.trace import Trace
 from bis.nouns.tree import Leaf
 from bis.parts import Scene
-from bis.parts.origin import sorter
+from bis.parts.origin import in_passing, sorter
 from bis.parts.secret import is_secret_file
 from bis.steps.metrics import SIZE as METRIC_SIZE
 from bis.steps.metrics import is_metric_file, read_metrics
@@ -87,7 +87,8 @@ def _written(scene: Scene, since_ns: int) -> Iterator[tuple[str, Path]]:
     trace = scene.trace or Trace(mechanism="none", complete=False)
     origin = sorter(scene)
     for access in trace.accesses:
-        if access.was_written and origin(access.path) in ("project", "outside"):
+        where = origin(access.path) if access.was_written else "system"
+        if where in ("project", "outside") or (where == "temporary" and not in_passing(access.path)):
             name = scene.named(access.path)
             if not _ignored(name, scene):
                 yield name, scene.real(access.path)
