@@ -174,7 +174,7 @@ WORDS = (
     ),
     Rule(
         "duration",
-        rf"(?i:\b(?:done|finished|completed|trained|fitted|ran|run)\b[a-z ]{{0,20}}\bin\s+)(?P<v>{DECIMAL}){ENDS}",
+        rf"(?i:\b(?:done|finished|completed|trained|fitted|ran|run)\b[a-z ]{{0,40}}\bin:?\s+)(?P<v>{DECIMAL}){ENDS}",
         _duration,
     ),
     Rule("address", r"(?i:\b(?:id|address|addr)['\"]?[=:( ]+)(?P<v>\d{13,15})(?![\w.])"),
