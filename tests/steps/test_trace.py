@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -472,7 +473,8 @@ def ordinary_user(project: Path, tmp_path: Path) -> Callable[[str], list[str]]:
     work = tmp_path / "work"
     work.mkdir()
     user = 65534 if os.getuid() == 0 else None
-    for folder in (work, project, tmp_path, *tmp_path.parents[:2]) if user else ():
+    above = [folder for folder in tmp_path.parents if Path(tempfile.gettempdir()) in folder.parents]
+    for folder in (work, project, tmp_path, *above) if user else ():
         folder.chmod(0o777)
 
     def run(script: str) -> list[str]:
