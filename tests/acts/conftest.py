@@ -39,20 +39,25 @@ def bis(project: Path, variables: dict[str, str]) -> Bis:
     """Call bis in the project: `bis("run", "--", "sh", "-c", "true")`; `python=` is first on its PATH."""
 
     def call(
-        *words: str, python: Path | None = None, folder: Path = project, env: Mapping[str, str] | None = None
+        *words: str,
+        python: Path | None = None,
+        folder: Path = project,
+        env: Mapping[str, str] | None = None,
+        stdin: Path = Path("/dev/null"),
     ) -> subprocess.CompletedProcess[str]:
         given = {**variables, **(env or {})}
         if python is not None:
             given["PATH"] = f"{python.parent}{os.pathsep}{given['PATH']}"
-        return subprocess.run(
-            [sys.executable, "-m", "bis", *words],
-            cwd=folder,
-            env=given,
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            check=False,
-        )
+        with stdin.open("rb") as source:
+            return subprocess.run(
+                [sys.executable, "-m", "bis", *words],
+                cwd=folder,
+                env=given,
+                capture_output=True,
+                text=True,
+                stdin=source,
+                check=False,
+            )
 
     return call
 

@@ -36,7 +36,7 @@ def forget_files(project: Path) -> None:
     """Remove all that is not the record."""
     for path in project.iterdir():
         if path.name not in (".bis", "bis.toml"):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 def test_an_unseeded_training_repeats_identically_from_nothing_but_its_record(
@@ -256,3 +256,36 @@ def test_a_repeat_writes_over_nothing_outside_the_project(bis: Bis, project: Pat
         assert found["sameness"] == "identical", found
     finally:
         shutil.rmtree(shared.parent)
+
+
+@pytest.mark.parametrize("versioned", [True, False])
+def test_links_to_data_are_there_again(bis: Bis, project: Path, verdict: Verdict, versioned: bool) -> None:
+    if versioned:
+        subprocess.run(["git", "init", "-q"], cwd=project, check=True)
+        (project / ".gitignore").write_text("data\n")
+    (project.parent / "big" / "sub").mkdir(parents=True)
+    (project.parent / "big" / "sub" / "x.csv").write_text("5,6")
+    (project / "data").symlink_to(project.parent / "big")
+    (project / "y.csv").symlink_to(project.parent / "big" / "y.csv")
+    (project / "y.csv").write_text("7")
+    record(
+        bis, project, "import os; print(open('data/sub/x.csv').read(), open('y.csv').read(), os.path.islink('y.csv'))"
+    )
+    forget_files(project)
+    shutil.rmtree(project.parent / "big")
+    found = verdict(bis("repeat", "@", "--json", python=PYTHON))
+    assert found["sameness"] == "identical", found
+
+
+def test_a_file_as_standard_input_is_recorded_and_given_again(
+    bis: Bis, project: Path, verdict: Verdict, tmp_path: Path
+) -> None:
+    rows = tmp_path / "rows.txt"
+    rows.write_text("1\n2\n")
+    (project / "a.py").write_text("import sys; print(sum(map(int, sys.stdin)))")
+    assert bis("run", "--", "python3", "a.py", python=PYTHON, stdin=rows).stdout == "3\n"
+    rows.write_text("10\n")
+    assert verdict(bis("repeat", "@", "--json"))["sameness"] == "identical"
+    assert bis("run", "--", "python3", "a.py", python=PYTHON, stdin=rows).stdout == "10\n"
+    changed = bis("diff", "a-1", "a-2")
+    assert "<stdin>" in changed.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 import tempfile
@@ -208,6 +209,7 @@ def _plan(
         given={kind: part for kind, part in parts.items() if kind == "code"},
         wrapper=rooms.prefix(shown, folder, ground.scratch) if private else (),
         hook=ground.tools / "hook",
+        stdin=_stdin(run, home, ground),
         quiet=options.quiet,
     )
 
@@ -255,7 +257,15 @@ def _record(run: Run, project: Path, scene: Scene, options: RepeatOptions, findi
         repeats=run.id,
         taken=options.taken,
     )
-    return msgspec.structs.replace(record, findings=findings)
+    return msgspec.structs.replace(record, findings=findings, stdin=run.stdin)
+
+
+def _stdin(run: Run, home: Home, ground: Ground) -> Path:
+    """The recorded standard input as a file; never what this terminal or pipe has."""
+    if not run.stdin:
+        return Path(os.devnull)
+    home.store.get_file(run.stdin, ground.top / "stdin")
+    return ground.top / "stdin"
 
 
 def _verdict(

@@ -96,6 +96,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag=RUN
     usage: Usage = Usage()
     lines: Digest = Digest("")
     """Blob: when each piece of the output came (`docs/format.md`, time index)."""
+    stdin: Digest = Digest("")
+    """Blob: what the command read from standard input, where that was a file."""
     coverage: Coverage = Coverage(mechanism="none", complete=False)
     conditions: dict[str, str] = {}
     """What a repeat forces again: `umask`, `TZ`, `LANG`, threads per pool, …"""

@@ -42,6 +42,9 @@ def compare_parts(before: Run, after: Run, store: Store) -> dict[PartKind, list[
         else:
             changes[kind.KIND] = kind.compare(old, new, store)
     changes.setdefault("params", []).extend(_chance(before, after))
+    if before.stdin != after.stdin:
+        sides = [short(run.stdin) if run.stdin else None for run in (before, after)]
+        changes.setdefault("data", []).append(Change(kind="data", name="<stdin>", before=sides[0], after=sides[1]))
     return changes
 
 

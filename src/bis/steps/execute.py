@@ -84,19 +84,20 @@ def execute(
     on_start: Callable[[int], None] | None = None,
     quiet: bool = False,
     screen: Screen | None = None,
+    stdin: Path | None = None,
     tracer: Tracer | None = None,
 ) -> Execution:
     """Run a command to its end.
 
     `roots`: folders below which absences are recorded and overwritten files kept. `wrapper`: a command that ends by
     executing the given one, and is not part of the trace. `quiet`: nothing of the output is passed on. `screen`: give
-    the command terminals as it says, instead of what bis itself has. `tracer`: one from `prepare`; it is used up.
+    the command terminals as it says, instead of what bis itself has. `stdin`: a file to read from, likewise. `tracer`: one from `prepare`; it is used up.
     Raises UsageError or NotFound when the command could not be started at all; nothing is left behind then.
     """
     with tracer or prepare(tracing) as ours:
         scratch.mkdir(parents=True, exist_ok=True)
         prefix = (*_strace(ours, scratch), *wrapper)
-        supervision = Supervision(ours, scratch, quiet, screen)
+        supervision = Supervision(ours, scratch, quiet, screen, stdin)
         order = _Order(
             started_ns=time.time_ns(),
             mode=ours.mode,

@@ -22,6 +22,7 @@ from bis.nouns.run import Chance, Coverage, Run, Status, Usage
 from bis.nouns.trace import Trace
 from bis.parts import Scene
 from bis.steps import chance as chances
+from bis.steps import feed
 from bis.steps.capture import capture
 from bis.steps.execute import Execution, execute, prepare
 from bis.steps.home import Home
@@ -54,6 +55,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Command prefix that enters the place where the command is to run."""
     hook: Path | None = None
     """Where to put a copy of the hook for interpreters, when the command cannot see that of bis."""
+    stdin: Path | None = None
+    """What the command reads as standard input; None: what bis itself has."""
     quiet: bool = False
     """Do not pass the command's output through."""
 
@@ -70,6 +73,7 @@ def perform(plan: Plan, home: Home, *, started: Callable[[Run], None] = lambda r
     what bis itself cannot do raises before the command starts."""
     scratch = plan.scratch / plan.run.id
     inside = scratch / "inside"
+    given = feed.look() if plan.stdin is None else feed.Feed(kind="other")
     # The tracer starts while the parts are captured.
     with prepare(plan.tracing) as tracer:
         inside.mkdir(parents=True)
@@ -85,6 +89,7 @@ def perform(plan: Plan, home: Home, *, started: Callable[[Run], None] = lambda r
     scene = msgspec.structs.replace(plan.scene, trace=execution.trace, reports=chances.observe(inside))
     try:
         run = record_of(plan.run, execution, scene, captures.finish(scene, home.store), home, since_ns)
+        run = _with_stdin(run, given, home, scratch)
         seal(run, home.store, home.ledger)
     except (KeepingError, OSError) as error:
         raise _unsealed(plan.run, execution, scratch, error) from error
@@ -109,6 +114,11 @@ def _unsealed(run: Run, execution: Execution, scratch: Path, error: Exception) -
     )
 
 
+def _with_stdin(run: Run, given: feed.Feed, home: Home, scratch: Path) -> Run:
+    read = feed.kept(given, home.store, scratch) or run.stdin
+    return msgspec.structs.replace(run, stdin=read, findings=(*run.findings, *feed.findings(given)))
+
+
 def _execute(plan: Plan, tracer: Tracer, scratch: Path, home: Home) -> Execution:
     scene = plan.scene
 
@@ -129,6 +139,7 @@ def _execute(plan: Plan, tracer: Tracer, scratch: Path, home: Home) -> Execution
             on_start=begun,
             tracer=tracer,
             screen=_recorded_screen(plan.run),
+            stdin=plan.stdin,
             roots=(scene.project,),
             preimage_limit=scene.settings.limits.preimage_file,
             wrapper=plan.wrapper,

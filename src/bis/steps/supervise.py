@@ -39,7 +39,10 @@ LINES, SAMPLES = "lines", "samples.csv"
 class Supervision:
     """One command while it runs."""
 
-    def __init__(self, tracer: Tracer, scratch: Path, quiet: bool, screen: Screen | None) -> None:
+    def __init__(
+        self, tracer: Tracer, scratch: Path, quiet: bool, screen: Screen | None, stdin: Path | None = None
+    ) -> None:
+        self._fed = stdin
         self.tracer = tracer
         self.scratch = scratch
         self.child = 0
@@ -162,9 +165,9 @@ class Supervision:
         return inputs
 
     def _stdin(self) -> int:
-        if _is_open(STDIN):
+        if self._fed is None and _is_open(STDIN):
             return STDIN
-        null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        null = os.open(self._fed or os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._given.append(null)
         return null
 

@@ -189,7 +189,7 @@ def _named_by_record(store: LocalStore, digest: Digest, findings: list[Finding])
         return []
     parts = [(f"{kind} {role}", content) for kind, part in run.parts.items() for role, content in part.trees.items()]
     outputs = [(f"output {output.path}", output.digest) for output in run.outputs if output.kept and not output.target]
-    others = [("usage", run.usage.samples), ("times of the output", run.lines)]
+    others = [("usage", run.usage.samples), ("times of the output", run.lines), ("standard input", run.stdin)]
     named = [*parts, *outputs, *others]
     return [(f"run {run.name} ({run.id}): {readable(what)}", content) for what, content in named if content]
 
