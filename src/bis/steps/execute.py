@@ -91,7 +91,8 @@ def execute(
 
     `roots`: folders below which absences are recorded and overwritten files kept. `wrapper`: a command that ends by
     executing the given one, and is not part of the trace. `quiet`: nothing of the output is passed on. `screen`: give
-    the command terminals as it says, instead of what bis itself has. `stdin`: a file to read from, likewise. `tracer`: one from `prepare`; it is used up.
+    the command terminals as it says, instead of what bis itself has. `stdin`: a file to read from, likewise.
+    `tracer`: one from `prepare`; it is used up.
     Raises UsageError or NotFound when the command could not be started at all; nothing is left behind then.
     """
     with tracer or prepare(tracing) as ours:
