@@ -46,14 +46,14 @@ TIMED = (
     r"|response|query|search|optimi[sz]ation|tuning|validation|remaining|run)[ _-]times?"
 )
 LASTS = (
-    r"(?:elapsed|took|takes|taken|lasted|runtime|duration|wall[ _-]?clock|eta|latency|remaining"
-    rf"|time[ _-](?:taken|spent|elapsed|used|cost|total)|{TIMED})"
+    r"(?:elapsed|took|takes|taken|lasted|wall[ _-]?clock"
+    rf"|time[ _-](?:taken|spent|elapsed|used|needed|cost|total)|{TIMED})"
 )
-LINKS = (
-    r"(?:[ _](?:time|seconds|secs|sec|ms|s))?['\"]?\s*"
-    r"(?:[(\[](?:in )?(?:s|sec|secs|seconds|ms|min|minutes)[)\]]|in seconds)?"
-    r"\s*(?:=|:|is|was|of|->)?\s*(?:about |approx\.? |~ ?|array\(\[ ?)?"
-)
+"""Words behind which a number is a duration."""
+OF = r"(?: (?:for|of|to|by|in|on|per|with|using) [\w ()'-]{1,40}?)?"
+IN_UNIT = r"(?:[(\[](?:in )?(?:s|sec|secs|seconds|ms|min|minutes)[)\]]|in seconds)?"
+QUOTE = r"['\"]?"
+LIST = rf"(?:array\()?\[ *(?:{DECIMAL},? *)+(?=\])"
 RATED = (
     r"(?:it|iters?|iterations?|[kKMGT]?i?B|[kKMG]?[bB]ytes|samples?|examples?|im(?:a)?ge?s?|tok(?:en)?s?|steps?|rows?|batch(?:es)?"
     r"|records?|req(?:uest)?s?|items?|epochs?|frames?|words?|docs?|sentences?|files?|trials?|nodes?|tasks?|sequences?|evals?)"
@@ -117,7 +117,7 @@ NUMBERS = (
     Rule(
         "time",
         r"(?<![A-Za-z.])\d{4}[-/.]\d\d[-/.]\d\d"
-        rf"(?:[T @_-]{{1,2}}\d\d[:.h-]?\d\d(?:[:.m-]?\d\d(?:[.,]\d{{1,9}})?)?{ZONE})?(?![0-9])",
+        rf"(?:[T @_/-]{{1,2}}\d\d[:.h-]?\d\d(?:[:.m-]?\d\d(?:[.,]\d{{1,9}})?)?{ZONE})?(?![0-9])",
         _in_window,
     ),
     Rule(
@@ -164,14 +164,33 @@ WORDS = (
         "time", rf"\b{DAYS},? +\d{{1,2}}[ /-]{MONTHS}[ /-]\d{{4}}(?:[,: ] ?{CLOCK}{ZONE})?(?![0-9A-Za-z])", _in_window
     ),
     Rule("duration", rf"\b(?:user|sys:|total:|Wall time:) (?P<v>{NUMBER} ?(?:ns|us|µs|μs|ms|s))(?![\w.])", _duration),
-    Rule("duration", rf"(?i:{LASTS}{LINKS})(?P<v>{DECIMAL}(?:, *{DECIMAL})*){ENDS}", _duration),
-    Rule("duration", rf"(?i:(?:elapsed|took|eta|runtime|duration){LINKS})(?P<v>\d+){ENDS}", _duration),
     Rule(
         "duration",
-        rf"(?i:(?:times?|seconds|secs|millis(?:econds)?)['\"]?\s*"
-        rf"(?:[(\[](?:s|sec|secs|seconds|ms)[)\]])?\s*[:=]\s*)(?P<v>{DECIMAL}){ENDS}",
+        rf"(?i:{LASTS}(?:[ _](?:time|seconds|secs|sec|ms|s))?{QUOTE}{OF}\s*{IN_UNIT}"
+        r"\s*(?:=|:|is|was|of|->)?\s*(?:about |~ ?)?)"
+        rf"(?P<v>{DECIMAL}){ENDS}",
         _duration,
     ),
+    Rule("duration", rf"(?i:{LASTS}{QUOTE}\s*[:=]\s*)(?P<v>{LIST})", _duration),
+    Rule(
+        "duration", rf"(?i:(?:elapsed|took|lasted)(?: time)?{QUOTE}\s*{IN_UNIT}\s*[:=]?\s*)(?P<v>\d+){ENDS}", _duration
+    ),
+    # Words that may as well name a column or a feature need a colon, and a number with a point.
+    Rule(
+        "duration",
+        rf"(?i:(?:times?|duration|latency|runtime|remaining|seconds|secs|millis(?:econds)?){QUOTE}{OF}\s*{IN_UNIT}\s*[:=]\s*)"
+        rf"(?P<v>{DECIMAL}){ENDS}",
+        _duration,
+    ),
+    Rule("duration", rf"(?<!at )(?<!of )(?<!in )time (?P<v>{DECIMAL}){ENDS}", _duration),
+    Rule("duration", r"\bETA:? ?(?P<v>\d+:\d\d(?::\d\d)?|\d+)(?![\w.:])"),
+    # The meters of PyTorch's examples: Time  0.123 ( 0.120)  Data  0.001 ( 0.002); ms/batch 12.34
+    Rule(
+        "duration",
+        r"\bTime +(?P<v>\d+\.\d+ +\( *\d+\.\d+\)(?:\s+Data +\d+\.\d+ +\( *\d+\.\d+\))?)(?!\w)",
+    ),
+    Rule("duration", rf"\b(?:ms|s|sec|us){PER}\s*[:=]?\s*(?P<v>{NUMBER})(?![\w.])", _duration),
+    Rule("rate", rf"(?i:\b\w*(?:per_sec(?:ond)?|\bfps|throughput){QUOTE}\s*[:=]\s*)(?P<v>{NUMBER}){ENDS}"),
     Rule(
         "duration",
         rf"(?i:\b(?:done|finished|completed|trained|fitted|ran|run)\b[a-z ]{{0,40}}\bin:?\s+)(?P<v>{DECIMAL}){ENDS}",
@@ -191,6 +210,7 @@ WORDS = (
     ),
     Rule("port", r"\blocalhost:(?P<v>\d{5})(?!\d)", _ephemeral),
     Rule("run name", r"(?i:\brun(?:[ _]?name)?['\"]?[ :=]+['\"]?)(?P<v>[a-z]+-[a-z]+-\d{1,4})(?![\w-])"),
+    Rule("run name", r"\brun-(?P<v>\d{8}_\d{6}-[a-z0-9]{8})(?![\w-])"),
     Rule(
         "timing choice",
         r"(?:Auto-choosing |You can set `force_)(?P<v>row|col)(?=-wise multi-threading|_wise=true` to remove)",

@@ -173,7 +173,8 @@ class Walk:
             self._differ(path, f"{shown(old)} -> {shown(new)}")
             return
         words = _words(path)
-        if words & POINTS and all(self.masks.plausible(text, "epoch", side) for side, text in enumerate(written)):
+        moments = all(self.masks.plausible(text, "epoch", side) for side, text in enumerate(written))
+        if words & POINTS and moments:
             self.tally.set_aside("time", *written)
             return
         real = all(isinstance(value, float) or is_real(text) for value, text in zip((old, new), written, strict=True))
@@ -184,7 +185,7 @@ class Walk:
         what = f"{shown(old)} -> {shown(new)}"
         if distance is not None:
             what += f" (relative difference {distance:.2g})"
-        if words & CLOCKS:
+        if words & CLOCKS or moments:
             self._differ(path, what, "clock")
         else:
             self._differ(path, what, "float noise" if distance is not None and distance <= NOISE else "")
