@@ -8,10 +8,10 @@ are in the tree, and belong to the data part when the run reads them.
 
 from __future__ import annotations
 
-import difflib
+import bisect
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 import msgspec
@@ -22,7 +22,7 @@ from bis.nouns.part import Change, Finding, Part, PartKind
 from bis.nouns.tree import Entry, Leaf
 from bis.parts import Place, Scene
 from bis.parts.origin import is_data, sorter
-from bis.parts.secret import holds_secret
+from bis.parts.secret import holds_secret, is_secret_file
 from bis.parts.vcs import Checkout, look, permalink
 from bis.store import Store
 from bis.store.snapshot import difference, plant, put_leaves, walk
@@ -42,7 +42,8 @@ def capture(scene: Scene, store: Store, earlier: Part | None = None) -> Part:
     checkout = look(scene.real(spell(str(scene.project))), scene.variables)
     names, left_out = _chosen(scene, checkout)
     notes: list[Finding] = []
-    leaves = put_leaves([(name, scene.project / unspell(name)) for name in names], store, scene.cache, notes=notes)
+    top = str(scene.project)
+    leaves = put_leaves([(name, f"{top}/{unspell(name)}") for name in names], store, scene.cache, notes=notes)
     facts = {
         "system": checkout.system,
         "revision": checkout.revision,
@@ -93,7 +94,8 @@ def _chosen(scene: Scene, checkout: Checkout) -> tuple[list[str], dict[str, str]
             left_out[name] = why
         else:
             names.append(name)
-    present = [name for name in names if os.path.lexists(scene.project / unspell(name))]
+    top = str(scene.project)
+    present = [name for name in names if os.path.lexists(f"{top}/{unspell(name)}")]
     return sorted(present), left_out
 
 
@@ -115,8 +117,8 @@ def _why_not(name: str, scene: Scene) -> str:
 
 
 def _is_secret(name: str, scene: Scene) -> bool:
-    path = scene.real(spell(str(scene.project / unspell(name))))
-    return holds_secret(name, path, scene.settings.secrets)
+    secrets = scene.settings.secrets
+    return is_secret_file(name, secrets) and holds_secret(name, scene.real(f"{spell(str(scene.project))}/{name}"), secrets)
 
 
 def _named_on_command_line(scene: Scene) -> Iterator[str]:
@@ -145,11 +147,34 @@ def _with_sources_seen(scene: Scene, store: Store, earlier: Part) -> Part:
             continue
         if not _is_secret(name, scene):
             names[name] = Path(unspell(access.preimage)) if access.preimage else scene.real(access.path)
+    names |= _links_followed(scene, {*known, *names})
     if not names:
         return earlier
     notes: list[Finding] = []
     leaves = [*known.values(), *put_leaves(sorted(names.items()), store, scene.cache, notes=notes)]
     return _part(sorted(leaves, key=lambda leaf: leaf.path), earlier.facts, store, (*earlier.findings, *notes))
+
+
+def _links_followed(scene: Scene, known: Collection[str]) -> dict[str, Path]:
+    """Links to folders through which the run reached files, beside the sources: `data -> /mnt/data`, ignored or not.
+    A trace names files without links; without the link a repeat would not find them."""
+    accesses = scene.trace.accesses if scene.trace else ()
+    read = sorted(access.path for access in accesses if access.was_read or "l" in access.how)
+    found = {}
+    for folder in sorted({".", *(str(parent) for name in known for parent in PurePosixPath(name).parents)}):
+        try:
+            with os.scandir(scene.project / unspell(folder)) as entries:
+                links = [entry for entry in entries if entry.is_symlink() and entry.is_dir()]
+        except OSError:
+            continue
+        for link in links:
+            name = f"{folder}/{spell(link.name)}" if folder != "." else spell(link.name)
+            target = os.path.realpath(link.path)
+            at = bisect.bisect_left(read, spell(target))
+            used = at < len(read) and f"{read[at]}/".startswith(f"{spell(target)}/")
+            if name not in known and used and not Path(target, "pyvenv.cfg").exists():
+                found[name] = Path(link.path)
+    return found
 
 
 def _part(leaves: list[Leaf], facts: dict[str, object], store: Store, findings: Iterable[Finding]) -> Part:
@@ -261,6 +286,8 @@ def unified(path: str, before: bytes | None, after: bytes | None, context: int =
     """A unified difference of two texts as `diff -u` writes it; empty for what is not text or too large."""
     if before is None or after is None or b"\0" in before[:8192] or b"\0" in after[:8192]:
         return ""
+    import difflib
+
     name = readable(path)
     if path.endswith(".ipynb"):
         before, after = _cells(before), _cells(after)

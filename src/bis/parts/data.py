@@ -26,7 +26,7 @@ from bis.nouns.tree import Leaf
 from bis.parts import Place, Scene
 from bis.parts.code import DIFF_SIZE, unified
 from bis.parts.origin import is_data, sorter
-from bis.parts.secret import holds_secret
+from bis.parts.secret import holds_secret, is_secret_file
 from bis.store import Store
 from bis.store.snapshot import plant, put_leaves, walk
 from bis.store.snapshot import restore as restore_tree
@@ -61,7 +61,11 @@ def capture(scene: Scene, store: Store, earlier: Part | None = None) -> Part:
         network = sorted({address for address in scene.trace.connections if _is_far(address)})
     leaves = _put(inputs.values(), scene, store, findings)
     leaves |= {name: before[name] for name, one in inputs.items() if one.place is None}
-    rows = [_row(inputs[name], leaf) for name, leaf in sorted(leaves.items()) if name in inputs]
+    rows = [
+        _row(inputs[name], leaf)
+        for name, leaf in sorted(leaves.items())
+        if name in inputs and leaf.entry.kind != "link"
+    ]
     if network:
         findings.append(_network_finding(network))
     facts = {"project": spell(str(scene.project)), "secrets": secrets, "network": network}
@@ -220,9 +224,7 @@ def _secrets(scene: Scene) -> Iterator[dict[str, str]]:
     assert scene.trace is not None
     origin = sorter(scene)
     for access in scene.trace.accesses:
-        if access.was_read and _is_secret(access.path, scene):
-            if origin(access.path) not in ("project", "outside"):
-                continue
+        if access.was_read and origin(access.path) in ("project", "outside") and _is_secret(access.path, scene):
             try:
                 content = scene.real(access.path).read_bytes()
             except OSError:
@@ -231,7 +233,8 @@ def _secrets(scene: Scene) -> Iterator[dict[str, str]]:
 
 
 def _is_secret(path: str, scene: Scene) -> bool:
-    return holds_secret(path, scene.real(path), scene.settings.secrets)
+    secrets = scene.settings.secrets
+    return is_secret_file(path, secrets) and holds_secret(path, scene.real(path), secrets)
 
 
 def _is_far(address: str) -> bool:
@@ -260,11 +263,14 @@ def _put(inputs: Iterable[Input], scene: Scene, store: Store, findings: list[Fin
     keep = _keeper(scene)
     found: dict[str, Leaf] = {}
     present = []
-    for one in inputs:
+    named = {one.name: one for one in inputs}
+    for one in named.values():
         try:
             if one.place and stat.S_ISREG(one.place.stat().st_mode):
-                # What the run opened is a file's bytes, also where the name is a link: the link is resolved.
-                present.append((one.name, one.place.resolve()))
+                # What the run opened is a file's bytes, also where the name is a link: the link is resolved, unless it
+                # lies in the project and what it leads to is an input by its own name.
+                target = _target(one, scene)
+                present.append((one.name, one.place if target and target in named else one.place.resolve()))
         except OSError:
             continue
     for leaf in put_leaves(sorted(present), store, scene.cache, keep=keep, notes=findings):
@@ -280,6 +286,14 @@ def _put(inputs: Iterable[Input], scene: Scene, store: Store, findings: list[Fin
             )
         )
     return found
+
+
+def _target(one: Input, scene: Scene) -> str:
+    """What an input of the project that is a link leads to, as records name it; empty for a file."""
+    if one.place is None or one.name.startswith("/") or not one.place.is_symlink():
+        return ""
+    folder = (scene.project / unspell(one.name)).parent
+    return scene.named(spell(os.path.normpath(folder / one.place.readlink())))
 
 
 def _keeper(scene: Scene) -> Callable[[str, os.stat_result], bool]:
