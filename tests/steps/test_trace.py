@@ -464,6 +464,26 @@ def test_the_use_of_io_uring_is_noticed(run_python: Run) -> None:
     assert any("io_uring" in limit for limit in ran.execution.trace.limits)
 
 
+def test_without_proc_the_command_runs_all_the_same(project: Path, tmp_path: Path, tool: Callable[[str], Path]) -> None:
+    """As on a system that has none."""
+    tool("unshare")
+    (project / "train.py").write_text("open('data.csv').read()")
+    (tmp_path / "go.py").write_text(f"""
+import os, sys
+from pathlib import Path
+from bis.steps.execute import execute
+ran = execute([sys.executable, "train.py"], folder=Path({str(project)!r}), variables=dict(os.environ), quiet=True,
+    scratch=Path({str(tmp_path)!r}) / "scratch", roots=(Path({str(project)!r}),))
+print(ran.exit, ran.trace.mechanism, ran.trace.complete, ran.failure, *ran.trace.limits, sep="\\n")
+""")
+    words = ["unshare", "-rm", "sh", "-c", 'mount -t tmpfs none /proc && exec "$@"', "sh", sys.executable]
+    done = subprocess.run([*words, str(tmp_path / "go.py")], capture_output=True, text=True, check=False)
+    if "unshare" in done.stderr or "mount" in done.stderr:
+        pytest.skip(f"no mount namespaces here: {done.stderr}")
+    assert done.stdout.splitlines()[:4] == ["0", "audit", "False", ""], done.stderr
+    assert "the memory of a child process cannot be read" in done.stdout
+
+
 @pytest.fixture
 def ordinary_user(project: Path, tmp_path: Path) -> Callable[[str], list[str]]:
     """Execute a script of the project as a user without privileges; what is to be known of it, in two lines."""

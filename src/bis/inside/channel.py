@@ -19,18 +19,25 @@ UNSEEN = 1025
 
 def close_others(keep):
     """Let go of what was inherited for the command: an end of somebody's pipe must not stay open here."""
-    if sys.platform != "linux":
-        return
     null = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1, 2):
         os.dup2(null, number)
-    for name in os.listdir("/proc/self/fd"):
-        number = int(name)
+    for number in descriptors():
         if number > 2 and number not in keep:
             try:
                 os.close(number)
             except OSError:
                 pass
+
+
+def descriptors():
+    """All that may be open."""
+    for folder in ("/proc/self/fd", "/dev/fd"):
+        try:
+            return [int(name) for name in os.listdir(folder)]
+        except OSError:
+            pass
+    return range(min(4096, os.sysconf("SC_OPEN_MAX")))
 
 
 def forget(channel):

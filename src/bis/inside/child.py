@@ -123,8 +123,10 @@ def obey(start):
     if order is None:
         os._exit(0)
     inputs, report, terminal = descriptors[:3], descriptors[3], descriptors[4:]
-    if terminal:
+    if terminal and sys.platform == "linux":
         lead(terminal[0], descriptors)
+    elif terminal:
+        own(terminal[0])
     elif order["group"] is not None:
         os.setpgid(0, order["group"])
     tell(report, {"pid": os.getpid()})
@@ -154,8 +156,7 @@ def lead(terminal, descriptors):
 
     When a leader ends, the kernel ends what is in the foreground of its terminal. The command must not be the leader
     then: children that outlive it for a moment, to tidy up, or for good, would not survive it."""
-    os.setsid()
-    fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+    own(terminal)
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     pid = adopted_child()
     if pid == 0:
@@ -168,6 +169,12 @@ def lead(terminal, descriptors):
     wait_for(pid)
     put_in_front(terminal)  # now the foreground is this process, and its end the end of nobody else
     os._exit(0)
+
+
+def own(terminal):
+    """Begin a session on a terminal."""
+    os.setsid()
+    fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
 
 
 def adopted_child():
