@@ -153,3 +153,15 @@ def test_a_nested_run_knows_the_run_around_it(bis: Bis, project: Path, home: Cal
     (inside,) = [run for name, run in runs.items() if name != "outer"]
     assert inside.parent == runs["outer"].id
     assert not inside.coverage.complete
+
+
+def test_what_would_be_different_now_supposes_that_the_same_files_are_read(bis: Bis, project: Path) -> None:
+    (project / "helper.py").write_text("X = 1")
+    (project / "conf.yaml").write_text("lr: 1")
+    (project / "a.py").write_text("import helper; print(open('conf.yaml').read())")
+    assert bis("run", "--", "python3", "a.py").returncode == 0
+    assert bis("status").returncode == 0
+    (project / "conf.yaml").write_text("lr: 2")
+    found = bis("status")
+    assert found.returncode == 1
+    assert "conf.yaml:lr  1 -> 2" in found.stdout

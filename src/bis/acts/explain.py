@@ -12,7 +12,7 @@ from bis.nouns.part import Change, PartKind
 from bis.nouns.run import Run
 from bis.nouns.verdict import Judged
 from bis.parts import Scene
-from bis.steps.capture import capture, remembered_inputs
+from bis.steps.capture import capture_supposed, made_inputs, remembered_inputs
 from bis.steps.compare import compare_parts, context_of, judge_metrics, judge_outputs, judge_parts
 from bis.steps.home import Home
 from bis.steps.perform import now
@@ -41,7 +41,9 @@ def difference(before: Run, after: Run, home: Home) -> Difference:
         after=after,
         parts=judge_parts(before, after, changes),
         changes=changes,
-        outputs=judge_outputs(before, after, home.store, context_of(before, after)),
+        outputs=judge_outputs(
+            before, after, home.store, context_of(before, after), home.settings.tolerance, home.settings.metrics
+        ),
         metrics=judge_metrics(before, after, home.settings.tolerance),
     )
 
@@ -49,8 +51,8 @@ def difference(before: Run, after: Run, home: Home) -> Difference:
 def status(against: Run, home: Home, *, folder: Path, variables: Mapping[str, str]) -> Difference:
     """What would be different if the command of `against` ran now. Executes nothing and records nothing.
 
-    Parts that only an execution shows (which packages it used, which BLAS kernel it chose) are compared as far as
-    they are known before one.
+    Code, data and params are what they would be if it read the same files again. Parts that only an execution shows
+    (which packages it used, which BLAS kernel it chose) are compared as far as they are known before one.
     """
     scene = Scene(
         project=home.project,
@@ -61,11 +63,11 @@ def status(against: Run, home: Home, *, folder: Path, variables: Mapping[str, st
         home=Path(variables.get("HOME") or "~").expanduser(),
         key=home.key,
         cache=home.cache,
-        known_outputs=frozenset(output.path for output in against.outputs),
+        known_outputs=frozenset(output.path for output in against.outputs) | made_inputs(against.parts.get("data")),
         remembered=remembered_inputs(against),
     )
     store = Forgetful(home.store)
-    parts = capture(scene, store).wait()
+    parts = capture_supposed(scene, store, against)
     after = msgspec.structs.replace(
         against,
         id="",

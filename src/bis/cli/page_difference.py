@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from bis.cli.render import Cell, Terminal
 
 ROWS = 20
-"""So many changes of one part are listed, and so many lines of a detail; `--all` lists all."""
+"""So many changes of one part are listed, and so many lines of the detail of one; `--all` lists all."""
+DETAILS = 3
+"""So many lines of what is different in one output."""
 FILES = 50
 """So many files of code."""
 SIGNS = {"+": "green", "-": "red", "@": "cyan"}
@@ -99,7 +101,7 @@ def _rows(
         elif "\n" not in told:
             lines.append(f"{head}  ({plain(told)})")
         else:
-            lines += [head, *_cut(plain_lines(told), terminal, fold, everything)]
+            lines += [head, *_cut(plain_lines(told), terminal, fold, len(told) if everything else ROWS)]
     return lines
 
 
@@ -112,8 +114,7 @@ def _side(text: str | None) -> str:
     return "absent" if text is None else plain(text) if text else '""'
 
 
-def _cut(lines: Sequence[str], terminal: Terminal, fold: Fold, everything: bool) -> list[str]:
-    most = len(lines) if everything else ROWS
+def _cut(lines: Sequence[str], terminal: Terminal, fold: Fold, most: int) -> list[str]:
     fold.more += max(0, len(lines) - most)
     return [f"    {coloured(line, terminal)}" for line in lines[:most]]
 
@@ -184,7 +185,7 @@ def judged_lines(shown: Sequence[Judged], terminal: Terminal, fold: Fold, everyt
     for head, one in zip(terminal.aligned(rows), shown, strict=True):
         lines += with_reason(head, one.why, terminal, LABEL)
         if one.sameness == "different":
-            lines += _cut(detail_of(one), terminal, fold, everything)
+            lines += _cut(detail_of(one), terminal, fold, len(one.detail) if everything else DETAILS)
         lines += [terminal.paint(f"    set aside: {masked(each)}", "grey") for each in one.masked]
     return lines
 

@@ -2,51 +2,49 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import msgspec
 
-from bis.digest import digest_value
+from bis.digest import digest_value, spell, unspell
 from bis.nouns.part import Finding, Part, PartKind
 from bis.nouns.run import Run
-from bis.parts import Kind, Scene
-from bis.parts.kinds import KINDS
+from bis.nouns.trace import Access, Stat, Trace
+from bis.parts import Kind, Scene, code, data, params
 from bis.parts.origin import is_data
 from bis.store import Store
+from bis.store.snapshot import walk
 
-FIRST: tuple[PartKind, ...] = ("code", "data", "params")
+FIRST: tuple[Kind, ...] = (code, data, params)
 """Captured before the command starts, as the command may change them; the others while it runs."""
 
 
 class Captures:
-    """Parts on their way. `first` is there when `begin` returns; `rest` waits for the others."""
+    """Parts on their way: `first` is there at once, the others are captured from `go_on` on."""
 
     def __init__(self, scene: Scene, store: Store, given: Mapping[PartKind, Part]) -> None:
-        self._given = given
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="bis-capture")
-        self._parts: dict[PartKind, Part] = dict(given)
-        self._coming: dict[PartKind, Future[Part]] = {}
-        for kind in KINDS:
-            if kind.KIND in given:
-                continue
-            if kind.KIND in FIRST:
-                self._parts[kind.KIND] = _capture(kind, scene, store, None)
-            else:
-                self._coming[kind.KIND] = self._pool.submit(_capture, kind, scene, store, None)
+        self._scene, self._store, self._given = scene, store, given
+        self._parts: dict[PartKind, Part] = {**given}
+        self._parts |= {kind.KIND: _capture(kind, scene, store, None) for kind in FIRST if kind.KIND not in given}
+        self.first = dict(self._parts)
+        self._beside = threading.Thread(target=self._capture_rest, name="bis-capture", daemon=True)
+        self._error: Exception | None = None
 
-    @property
-    def first(self) -> dict[PartKind, Part]:
-        return dict(self._parts)
+    def go_on(self) -> None:
+        """Begin to capture the others, in a thread of its own."""
+        if self._beside.ident is None:
+            self._beside.start()
 
     def wait(self) -> dict[PartKind, Part]:
         """All parts, as they are without an execution."""
-        self._parts |= {kind: coming.result() for kind, coming in self._coming.items()}
-        self._coming.clear()
-        self._pool.shutdown()
-        return {kind.KIND: self._parts[kind.KIND] for kind in KINDS}
+        self.go_on()
+        self._beside.join()
+        if self._error:
+            raise self._error
+        return {kind.KIND: self._parts[kind.KIND] for kind in _kinds()}
 
     def finish(self, scene: Scene, store: Store) -> dict[PartKind, Part]:
         """All parts, captured again with what the trace saw."""
@@ -55,13 +53,54 @@ class Captures:
             kind.KIND: self._given[kind.KIND]
             if kind.KIND in self._given
             else _capture(kind, scene, store, earlier[kind.KIND])
-            for kind in KINDS
+            for kind in _kinds()
         }
+
+    def _capture_rest(self) -> None:
+        try:
+            for kind in _kinds():
+                if kind.KIND not in self._parts:
+                    self._parts[kind.KIND] = _capture(kind, self._scene, self._store, None)
+        except Exception as error:
+            self._error = error
 
 
 def capture(scene: Scene, store: Store, given: Mapping[PartKind, Part] | None = None) -> Captures:
-    """Start capturing: code, data and params at once, the rest beside the command."""
+    """Capture code, data and params; the rest follows when `go_on` is called, beside the command."""
     return Captures(scene, store, given or {})
+
+
+def _kinds() -> tuple[Kind, ...]:
+    """All kinds. Importing those that are not first takes some milliseconds, which no command needs to wait for."""
+    from bis.parts.kinds import KINDS
+
+    return KINDS
+
+
+def capture_supposed(scene: Scene, store: Store, like: Run) -> dict[PartKind, Part]:
+    """Every part as it is now, supposed that a command reads the files that it read in the run `like`."""
+    parts = capture(scene, store).wait()
+    seen = msgspec.structs.replace(
+        scene, trace=Trace(mechanism="none", complete=True, accesses=tuple(_accesses(scene, store, like)))
+    )
+    again = {kind.KIND: _capture(kind, seen, store, parts[kind.KIND]) for kind in KINDS if kind.KIND in FIRST}
+    return {**parts, **again}
+
+
+def _accesses(scene: Scene, store: Store, like: Run) -> Iterator[Access]:
+    """As a trace would tell them: the files of a run that are there now."""
+    code, data, params = (like.parts.get(kind) for kind in FIRST)
+    names = {leaf.path for leaf in walk(store, code.trees["tree"])} if code and "tree" in code.trees else set()
+    names |= {row["path"] for row in data.facts.get("inputs", ()) if row["read"]} if data else set()
+    names |= set(params.facts.get("config", ())) if params else set()
+    for name in sorted(names):
+        path = scene.project / unspell(name)
+        try:
+            found = path.stat()
+        except OSError:
+            continue
+        before = Stat(size=found.st_size, mtime_ns=found.st_mtime_ns, inode=found.st_ino)
+        yield Access(path=spell(str(path)), how="r", before=before)
 
 
 def _capture(kind: Kind, scene: Scene, store: Store, earlier: Part | None) -> Part:
