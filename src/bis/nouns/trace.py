@@ -18,6 +18,12 @@ class Stat(msgspec.Struct, frozen=True, array_like=True):
     ctime_ns: int = 0
 
 
+REPLACED = frozenset("tdmn")
+"""Letters after which a path no longer holds the bytes from before the run."""
+WRITTEN = frozenset("wctn")
+"""Letters by which a run gave a path new bytes."""
+
+
 class Access(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """All that a run did to one path."""
 
@@ -34,12 +40,12 @@ class Access(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def was_read(self) -> bool:
         """Read with content that came from before the run: not emptied, removed or replaced before."""
-        first = self.how.partition("r")[0]
-        return self.before is not None and "r" in self.how and not any(letter in first for letter in "tdmn")
+        first, read, _ = self.how.partition("r")
+        return bool(read) and self.before is not None and REPLACED.isdisjoint(first)
 
     @property
     def was_written(self) -> bool:
-        return any(letter in self.how for letter in "wctn")
+        return not WRITTEN.isdisjoint(self.how)
 
 
 class Process(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

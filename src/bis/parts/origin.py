@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import re
 from collections.abc import Callable, Iterable
 from pathlib import PurePosixPath
@@ -61,10 +60,14 @@ SMALL = 1 << 20
 
 def is_data(path: str, size: int) -> bool:
     """Whether a file of a project counts as data, not as code: by its name or, where that says nothing, its size."""
-    name = PurePosixPath(path).name
-    if name in SOURCE_NAMES or fnmatch.fnmatch(name, "requirements*.txt") or fnmatch.fnmatch(name, "README*"):
+    # Asked of every file of a project several times a run: plain text, no Path.
+    name = path.rpartition("/")[2]
+    if name in SOURCE_NAMES or name.startswith("README"):
         return False
-    suffix = PurePosixPath(name).suffix.lower()
+    if name.startswith("requirements") and name.endswith(".txt"):
+        return False
+    dot = name.rfind(".")
+    suffix = name[dot:].lower() if 0 < dot < len(name) - 1 else ""
     if suffix in SOURCE:
         return False
     if suffix in DATA:
