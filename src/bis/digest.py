@@ -7,7 +7,6 @@ shortest text that reads back as the same double, NaN and infinities as the stri
 
 from __future__ import annotations
 
-import hmac
 import json
 import math
 import os
@@ -55,6 +54,8 @@ def digest_many(digests: Iterable[str]) -> Digest:
 
 def keyed_digest(secret: bytes, text: str) -> str:
     """A digest of something that must not be guessed from the record: equal secrets compare, nobody can reverse."""
+    import hmac
+
     return "hmac:" + hmac.new(secret, os.fsencode(text), "sha256").hexdigest()[:32]
 
 

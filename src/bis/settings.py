@@ -6,7 +6,6 @@ or `[tool.bis]` in its `pyproject.toml`. Each key below is one setting, document
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -130,10 +129,13 @@ def _merge(into: dict[str, Any], table: Mapping[str, Any]) -> None:
 
 def _read(path: Path, table: str | None) -> dict[str, Any]:
     try:
-        content = tomllib.loads(path.read_text("utf-8"))
+        text = path.read_text("utf-8")
+        import tomllib  # only where there is a file
+
+        content = tomllib.loads(text)
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # no TOML, or no UTF-8
         if table:
             return {}
         raise UsageError(f"{path} is not valid TOML: {error}", hint=f"mend {path}") from None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -130,6 +129,8 @@ def no_option(ctx: click.Context, typed: str) -> UsageError:
     """The error for an option that is not there, with the one that was probably meant."""
     known = [name for param in ctx.command.get_params(ctx) for name in (*param.opts, *param.secondary_opts)]
     options = [name for name in known if name.startswith("-")]
+    from difflib import get_close_matches
+
     near = get_close_matches(typed.partition("=")[0], options, 1, 0.5)
     what = f'{ctx.command_path} has no option "{typed}"'
     return UsageError(what, because=f"Did you mean {near[0]}?" if near else "", hint=f"{ctx.command_path} --help")
@@ -137,6 +138,8 @@ def no_option(ctx: click.Context, typed: str) -> UsageError:
 
 def nearest(word: str, known: Iterable[str], likeness: float = 0.5) -> str:
     """The known word that was probably meant; empty when none is near."""
+    from difflib import get_close_matches
+
     found = get_close_matches(word, list(known), 1, likeness)
     return found[0] if found else ""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import shlex
 import sqlite3
@@ -276,6 +275,8 @@ class SqliteLedger:
             )
             return NotFound(what, hint="bis log")
         names = [name for (name,) in self.database.ask("SELECT DISTINCT name FROM runs ORDER BY seq DESC LIMIT 2000")]
+        import difflib
+
         near = difflib.get_close_matches(reference.base, names, 3)
         few = len(reference.base) < SHORTEST and set(reference.base.lower()) <= DIGITS
         rule = f"An id needs {SHORTEST} of its digits." if few else f"A reference is {EXAMPLES}."

@@ -9,7 +9,6 @@ param compared with a bare number by its number, and dates for start_time.
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Sequence
@@ -156,6 +155,8 @@ def _identifier(reader: _Reader) -> tuple[str, str, int]:
 
 def _attribute(reader: _Reader, key: str, at: int) -> tuple[str, str, int]:
     if key not in ATTRIBUTES:
+        import difflib
+
         near = difflib.get_close_matches(key, ATTRIBUTES, 1)
         known = ", ".join(sorted(name for name in ATTRIBUTES if name.islower() and " " not in name))
         meant = f"did you mean {near[0]}?" if near else f"did you mean metrics.{key} or params.{key}?"
@@ -168,6 +169,8 @@ def _attribute(reader: _Reader, key: str, at: int) -> tuple[str, str, int]:
 
 
 def _unknown(reader: _Reader, token: Token, entity: str, key: str) -> UsageError:
+    import difflib
+
     near = difflib.get_close_matches(entity, ENTITIES, 1)
     meant = f"did you mean {near[0]}.{key}?" if near else "one of metrics.NAME, params.NAME, tags.NAME, attributes.NAME"
     return UsageError(f"no field {token.text!r} at position {token.at + 1} of the filter: {reader.text}", hint=meant)

@@ -7,12 +7,10 @@ digest, which tells whether a value is the same and nothing else).
 
 from __future__ import annotations
 
-import configparser
 import fnmatch
 import functools
 import json
 import re
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -221,11 +219,15 @@ def parse(name: str, content: bytes) -> Any:
         if suffix == ".json":
             return json.loads(text)
         if suffix == ".toml":
+            import tomllib
+
             return tomllib.loads(text)
         if suffix in (".yaml", ".yml"):
             import yaml
 
             return yaml.safe_load(text)
+        import configparser
+
         parser = configparser.ConfigParser(interpolation=None)
         parser.read_string(text)
         return {section: dict(parser[section]) for section in parser.sections()}

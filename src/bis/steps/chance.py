@@ -7,7 +7,7 @@ What nobody seeded is seeded from one number per run, by code that runs inside t
 from __future__ import annotations
 
 import json
-import secrets
+import os
 import shutil
 import sys
 from collections.abc import Mapping
@@ -68,7 +68,7 @@ def _fresh() -> int:
     around = sys.modules.get("_bis_core")
     if around is not None and around.SEED:
         return int(around.derive("bis run", "", 64)) >> 1
-    return secrets.randbits(63)
+    return int.from_bytes(os.urandom(8), "big") >> 1
 
 
 def again(chance: Chance) -> Chance:

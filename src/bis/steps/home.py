@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from pathlib import Path
 
 import msgspec
@@ -80,7 +79,7 @@ def _key(folder: Path, create: bool) -> bytes:
     # Two first runs at once: the key appears whole, and the one that comes second takes the key of the first.
     draft = folder / f"key.{os.getpid()}"
     with os.fdopen(os.open(draft, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "wb") as out:
-        out.write(secrets.token_bytes(32))
+        out.write(os.urandom(32))
     try:
         os.link(draft, file)
     except FileExistsError:

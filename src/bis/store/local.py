@@ -6,7 +6,6 @@ import contextlib
 import functools
 import io
 import os
-import secrets
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -63,7 +62,7 @@ def _make(path: Path) -> None:
                 code=NOT_A_STORE,
             )
         (path / "packs").mkdir(exist_ok=True)
-        fresh = path / f"format.{secrets.token_hex(4)}"
+        fresh = path / f"format.{os.urandom(4).hex()}"
         with fresh.open("x", encoding="utf-8") as file:
             file.write(f"{FORMAT} {VERSION}\n")
             file.flush()
@@ -228,7 +227,7 @@ class LocalStore:
         return io.BufferedReader(self._from_any_copy(digest, functools.partial(_Stream, digest)), READ_SIZE)
 
     def get_file(self, digest: Digest, path: Path, mode: int = 0o644) -> None:
-        fresh = path.parent / f".bis-{secrets.token_hex(8)}"
+        fresh = path.parent / f".bis-{os.urandom(8).hex()}"
         try:
             self._from_any_copy(digest, lambda fd, item: _copy_out(fd, item, fresh, mode))
             _appear(fresh, path)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -234,7 +233,7 @@ def pack_name(heads: list[bytes]) -> str:
 
 def _create(folder: Path) -> tuple[Path, int]:
     while True:
-        path = folder / f"{UNFINISHED}{secrets.token_hex(8)}"
+        path = folder / f"{UNFINISHED}{os.urandom(8).hex()}"
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         lock(fd)
         if os.fstat(fd).st_nlink:

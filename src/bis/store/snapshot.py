@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -391,7 +390,7 @@ def _put_back(store: Store, leaf: Leaf, place: Path, overwrite: bool, made: set[
         made.add(folder)
     if leaf.entry.kind == "tree":
         return
-    fresh = place.with_name(f".bis-{secrets.token_hex(8)}") if overwrite and os.path.lexists(place) else place
+    fresh = place.with_name(f".bis-{os.urandom(8).hex()}") if overwrite and os.path.lexists(place) else place
     if leaf.entry.kind == "link":
         fresh.symlink_to(unspell(leaf.entry.target))
     else:
