@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -18,6 +18,9 @@ from bis.nouns.trace import Trace
 from bis.settings import Settings
 from bis.store import Store
 from bis.store.statcache import StatCache
+
+if TYPE_CHECKING:
+    from bis.parts.vcs import Asked
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -59,6 +62,8 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
     """Folders (spelled) of bis itself, for this execution: nothing in them is an ingredient of the run."""
     restored: tuple[str, ...] = ()
     """For a repeat: folders and files (spelled, as the command sees them) that were put there from the record."""
+    asked: Asked | None = None
+    """What the version control was asked ahead, so that the answers come while other work is done."""
     cache: StatCache | None = None
     """Digests of unchanged files, so that they are not read again."""
     trace: Trace | None = None

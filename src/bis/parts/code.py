@@ -39,7 +39,7 @@ DIFF_SIZE = 256 << 10
 def capture(scene: Scene, store: Store, earlier: Part | None = None) -> Part:
     if earlier is not None:
         return _with_sources_seen(scene, store, earlier)
-    checkout = look(scene.real(spell(str(scene.project))), scene.variables)
+    checkout = look(scene.real(spell(str(scene.project))), scene.variables, scene.asked)
     names, left_out = _chosen(scene, checkout)
     notes: list[Finding] = []
     top = str(scene.project)
@@ -118,7 +118,9 @@ def _why_not(name: str, scene: Scene) -> str:
 
 def _is_secret(name: str, scene: Scene) -> bool:
     secrets = scene.settings.secrets
-    return is_secret_file(name, secrets) and holds_secret(name, scene.real(f"{spell(str(scene.project))}/{name}"), secrets)
+    if not is_secret_file(name, secrets):
+        return False
+    return holds_secret(name, scene.real(f"{spell(str(scene.project))}/{name}"), secrets)
 
 
 def _named_on_command_line(scene: Scene) -> Iterator[str]:

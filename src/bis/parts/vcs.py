@@ -39,33 +39,59 @@ class Checkout(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     findings: tuple[Finding, ...] = ()
 
 
-def look(project: Path, variables: Mapping[str, str]) -> Checkout:
+class Asked:
+    """Questions to Git that were asked, and are answered while other work is done."""
+
+    def __init__(self, project: Path, variables: Mapping[str, str]) -> None:
+        self.project = project
+        # All at once: each costs some milliseconds, nearly all of them start-up.
+        self._running = _start_all(project, {**variables, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}, QUESTIONS)
+
+    def answers(self) -> dict[str, subprocess.CompletedProcess[bytes]]:
+        return _answers(self._running)
+
+
+def ask(project: Path, variables: Mapping[str, str]) -> Asked | None:
+    """Ask ahead of `look`, which is then given what this returned; None where there is nothing to ask ahead."""
+    return Asked(project, variables) if _system(project) == "git" else None
+
+
+def look(project: Path, variables: Mapping[str, str], asked: Asked | None = None) -> Checkout:
     """The checkout that `project` lies in. A broken one is a Finding, and is then read as no checkout at all."""
-    for folder in (project, *project.parents):
-        if (folder / ".git").exists():
-            return _git(project, variables)
-        if (folder / ".hg").is_dir():
+    match _system(project):
+        case "git":
+            ahead = asked if asked is not None and asked.project == project else Asked(project, variables)
+            return _git(project, variables, ahead.answers())
+        case "hg":
             return _mercurial(project, variables)
-        if (folder / ".svn").is_dir():
+        case "svn":
             return _subversion(project, variables)
     return Checkout(system="none")
 
 
+def _system(project: Path) -> str:
+    for folder in (project, *project.parents):
+        if (folder / ".git").exists():
+            return "git"
+        for system in ("hg", "svn"):
+            if (folder / f".{system}").is_dir():
+                return system
+    return "none"
+
+
 # Git --------------------------------------------------------------------------------------------------------
 
+QUESTIONS = {
+    "files": ("git", "ls-files", "--stage", "-z"),
+    "status": ("git", "status", "--porcelain=v2", "--branch", "-z", "--untracked-files=all", "--no-renames"),
+    "config": ("git", "config", "-z", "--get-regexp", r"^(remote\..*\.url|branch\..*\.remote)$"),
+    "root": ("git", "rev-parse", "--show-prefix"),
+}
 
-def _git(project: Path, variables: Mapping[str, str]) -> Checkout:
-    # Three questions at once: each costs some milliseconds, nearly all of them start-up.
-    asked = _ask_all(
-        project,
-        {**variables, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"},
-        {
-            "files": ("git", "ls-files", "--stage", "-z"),
-            "status": ("git", "status", "--porcelain=v2", "--branch", "-z", "--untracked-files=all", "--no-renames"),
-            "config": ("git", "config", "-z", "--get-regexp", r"^(remote\..*\.url|branch\..*\.remote)$"),
-            "root": ("git", "rev-parse", "--show-prefix"),
-        },
-    )
+
+def _git(
+    project: Path, variables: Mapping[str, str], asked: Mapping[str, subprocess.CompletedProcess[bytes]]
+) -> Checkout:
     for question in ("files", "status"):
         answer = asked[question]
         if answer.returncode != 0:
@@ -233,11 +259,17 @@ def _ask_all(
     folder: Path, variables: Mapping[str, str], questions: Mapping[str, Sequence[str]]
 ) -> dict[str, subprocess.CompletedProcess[bytes]]:
     """Run the programs side by side; one that is not installed answers 127."""
-    started: dict[str, subprocess.Popen[bytes]] = {}
-    answers: dict[str, subprocess.CompletedProcess[bytes]] = {}
+    return _answers(_start_all(folder, variables, questions))
+
+
+Running = dict[str, "subprocess.Popen[bytes] | subprocess.CompletedProcess[bytes]"]
+
+
+def _start_all(folder: Path, variables: Mapping[str, str], questions: Mapping[str, Sequence[str]]) -> Running:
+    running: Running = {}
     for name, command in questions.items():
         try:
-            started[name] = subprocess.Popen(
+            running[name] = subprocess.Popen(
                 command,
                 cwd=folder,
                 env=dict(variables),
@@ -246,10 +278,18 @@ def _ask_all(
                 stderr=subprocess.PIPE,
             )
         except OSError as error:
-            answers[name] = subprocess.CompletedProcess(command, 127, b"", f"{command[0]}: {error.strerror}".encode())
-    for name, process in started.items():
-        stdout, stderr = process.communicate()
-        answers[name] = subprocess.CompletedProcess(questions[name], process.returncode, stdout, stderr)
+            running[name] = subprocess.CompletedProcess(command, 127, b"", f"{command[0]}: {error.strerror}".encode())
+    return running
+
+
+def _answers(running: Running) -> dict[str, subprocess.CompletedProcess[bytes]]:
+    answers = {}
+    for name, process in running.items():
+        if isinstance(process, subprocess.Popen):
+            stdout, stderr = process.communicate()
+            answers[name] = subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+        else:
+            answers[name] = process
     return answers
 
 

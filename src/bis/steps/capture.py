@@ -18,7 +18,7 @@ from bis.parts.origin import is_data
 from bis.store import Store
 from bis.store.snapshot import walk
 
-FIRST: tuple[Kind, ...] = (code, data, params)
+FIRST: tuple[PartKind, ...] = ("code", "data", "params")
 """Captured before the command starts, as the command may change them; the others while it runs."""
 
 
@@ -28,7 +28,8 @@ class Captures:
     def __init__(self, scene: Scene, store: Store, given: Mapping[PartKind, Part]) -> None:
         self._scene, self._store, self._given = scene, store, given
         self._parts: dict[PartKind, Part] = {**given}
-        self._parts |= {kind.KIND: _capture(kind, scene, store, None) for kind in FIRST if kind.KIND not in given}
+        first: tuple[Kind, ...] = (code, data, params)
+        self._parts |= {kind.KIND: _capture(kind, scene, store, None) for kind in first if kind.KIND not in given}
         self.first = dict(self._parts)
         self._beside = threading.Thread(target=self._capture_rest, name="bis-capture", daemon=True)
         self._error: Exception | None = None
@@ -83,7 +84,7 @@ def capture_supposed(scene: Scene, store: Store, like: Run) -> dict[PartKind, Pa
     seen = msgspec.structs.replace(
         scene, trace=Trace(mechanism="none", complete=True, accesses=tuple(_accesses(scene, store, like)))
     )
-    again = {kind.KIND: _capture(kind, seen, store, parts[kind.KIND]) for kind in KINDS if kind.KIND in FIRST}
+    again = {kind.KIND: _capture(kind, seen, store, parts[kind.KIND]) for kind in _kinds() if kind.KIND in FIRST}
     return {**parts, **again}
 
 

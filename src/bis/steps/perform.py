@@ -23,7 +23,7 @@ from bis.nouns.trace import Trace
 from bis.parts import Scene
 from bis.steps import chance as chances
 from bis.steps import feed
-from bis.steps.capture import capture
+from bis.steps.capture import Captures, capture
 from bis.steps.execute import Execution, execute, prepare
 from bis.steps.home import Home
 from bis.steps.samples import started_at
@@ -68,21 +68,23 @@ class Performed(msgspec.Struct, frozen=True, kw_only=True):
     """With what was seen of the execution."""
 
 
-def perform(plan: Plan, home: Home, *, started: Callable[[Run], None] = lambda run: None) -> Performed:
+def perform(
+    plan: Plan, home: Home, *, started: Callable[[Run], None] = lambda run: None, tracer: Tracer | None = None
+) -> Performed:
     """Execute the plan and seal the run. Whatever happens to the command, a truthful record is left;
-    what bis itself cannot do raises before the command starts."""
+    what bis itself cannot do raises before the command starts. `tracer`: one that was started ahead."""
     scratch = plan.scratch / plan.run.id
     inside = scratch / "inside"
     given = feed.look() if plan.stdin is None else feed.Feed(kind="other")
     # The tracer starts while the parts are captured.
-    with prepare(plan.tracing) as tracer:
+    with tracer or prepare(plan.tracing) as tracer:
         inside.mkdir(parents=True)
         captures = capture(plan.scene, home.store, plan.given)
         _note(scratch, plan.run, captures.first)
         started(msgspec.structs.replace(plan.run, parts=captures.first))
         since_ns = time.time_ns()
         try:
-            execution = _execute(plan, tracer, scratch, home)
+            execution = _execute(plan, tracer, scratch, home, captures)
         except BisError:
             shutil.rmtree(scratch, ignore_errors=True)
             raise
@@ -119,10 +121,11 @@ def _with_stdin(run: Run, given: feed.Feed, home: Home, scratch: Path) -> Run:
     return msgspec.structs.replace(run, stdin=read, findings=(*run.findings, *feed.findings(given)))
 
 
-def _execute(plan: Plan, tracer: Tracer, scratch: Path, home: Home) -> Execution:
+def _execute(plan: Plan, tracer: Tracer, scratch: Path, home: Home, captures: Captures) -> Execution:
     scene = plan.scene
 
     def begun(_: int) -> None:
+        captures.go_on()
         # While the command runs, what is to survive a power cut is made durable.
         home.store.flush()
         home.ledger.begin(plan.run)

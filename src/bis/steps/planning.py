@@ -1,0 +1,93 @@
+"""Before a command starts: all that is decided about its run, and looked up for it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from bis.digest import spell, unspell
+from bis.ledger.runs import command_key
+from bis.nouns.run import Chance, Run
+from bis.parts import Scene
+from bis.parts.secret import hide_argv
+from bis.parts.vcs import Asked
+from bis.steps.capture import auto_name, known_outputs, made_inputs, remembered_inputs
+from bis.steps.home import Home
+from bis.steps.notebook import notebook_command
+from bis.steps.perform import Plan, conditions_here, new_run
+from bis.store.snapshot import put_leaves
+
+RECENT = 5
+"""So many of the newest runs are asked for their outputs, which are no code of the next."""
+
+
+def plan(
+    command: Sequence[str],
+    folder: Path,
+    home: Home,
+    variables: Mapping[str, str],
+    *,
+    chance: Chance,
+    name: str = "",
+    note: str = "",
+    quiet: bool = False,
+    asked: Asked | None = None,
+) -> Plan:
+    """The plan of a run of `command`. `asked`: what the version control was asked ahead."""
+    executed = notebook_command(command, folder, variables)
+    scene = _scene(command, folder, home, variables, asked)
+    return Plan(
+        run=_record(command, scene, home, name, note, chance),
+        scene=scene,
+        command=executed,
+        chance=chance,
+        scratch=home.live,
+        tracing=home.settings.trace,
+        quiet=quiet,
+    )
+
+
+def _scene(
+    command: Sequence[str], folder: Path, home: Home, variables: Mapping[str, str], asked: Asked | None
+) -> Scene:
+    last = home.ledger.last(command_key(command, _folder(folder, home)))
+    return Scene(
+        project=home.project,
+        folder=folder,
+        command=tuple(command),
+        variables=dict(variables),
+        settings=home.settings,
+        home=Path(variables.get("HOME") or "~").expanduser(),
+        key=home.key,
+        asked=asked,
+        cache=home.cache,
+        known_outputs=_still_outputs(home) | made_inputs(last.parts.get("data") if last else None),
+        remembered=remembered_inputs(last),
+    )
+
+
+def _still_outputs(home: Home) -> frozenset[str]:
+    """Outputs of recent runs that nobody has changed since."""
+    known = known_outputs(home.ledger.runs(limit=RECENT), home.project)
+    present = [(name, home.project / unspell(name)) for name in sorted(known)]
+    leaves = put_leaves([(name, path) for name, path in present if path.is_file()], None, home.cache)
+    return frozenset(leaf.path for leaf in leaves if leaf.entry.digest in known[leaf.path])
+
+
+def _record(command: Sequence[str], scene: Scene, home: Home, name: str, note: str, chance: Chance) -> Run:
+    return new_run(
+        os.urandom(6).hex(),
+        name or auto_name(command, home.ledger.count("repeats = ''") + 1, scene.folder),
+        [spell(word) for word in hide_argv(command, home.key)],
+        _folder(scene.folder, home),
+        home.project,
+        conditions=conditions_here(scene.variables),
+        chance=chance,
+        parent=scene.variables.get("BIS_RUN", ""),
+        note=note,
+    )
+
+
+def _folder(folder: Path, home: Home) -> str:
+    return spell(os.path.relpath(folder, home.project))
