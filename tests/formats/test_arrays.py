@@ -81,10 +81,44 @@ def test_fortran_order_is_undone_as_numpy_does(shape: list[int], dtype: str) -> 
 
 @given(st.binary(min_size=16, max_size=16), st.binary(min_size=16, max_size=16))
 @pytest.mark.parametrize("dtype", ["<f8", ">f4", "<f2", "bf16", "<i8", "<u2", "|b1", "<c8", "<U1", "|S2", "<M8[ns]"])
-def test_a_difference_is_counted_as_numpy_counts_it(dtype: str, old: bytes, new: bytes) -> None:
+def test_values_that_differ_are_counted(dtype: str, old: bytes, new: bytes) -> None:
     count = 8 if dtype == "bf16" else 16 // numpy.dtype(dtype).itemsize
-    told, _ = difference(dtype, (count,), old, new) if old != new else ("0 of", "")
-    if dtype[1] in "iuM":
-        differing = int((numpy.frombuffer(old, dtype) != numpy.frombuffer(new, dtype)).sum())
-        assert told.startswith(f"{differing:,} of")
-    assert told.split(" of")[0].isdigit()
+    found = difference(dtype, (count,), old, new)
+    assert found.what.startswith(f"{found.number:,} of {count} value")
+    if dtype[1] in "iuMSU" or dtype == "|b1":
+        pieces = [[data[at : at + 16 // count] for at in range(0, 16, 16 // count)] for data in (old, new)]
+        assert found.number == sum(one != other for one, other in zip(*pieces, strict=True))
+    if old == new:
+        assert found.number == 0
+
+
+@pytest.mark.parametrize("dtype", ["<f8", ">f4", "<f2", "<i4", ">u2"])
+def test_numpy_counts_as_this_module_does(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    chance = numpy.random.default_rng(0)
+    old = chance.integers(0, 256, 4096, dtype="u1").tobytes()
+    new = bytearray(old)
+    for at in chance.integers(0, 4096, 40):
+        new[at] ^= 1 << int(chance.integers(8))
+    count = 4096 // numpy.dtype(dtype).itemsize
+    slow = difference(dtype, (count,), old, bytes(new))
+    monkeypatch.setattr("bis.formats.arrays.LARGE", 0)
+    fast = difference(dtype, (count,), old, bytes(new))
+    assert fast == slow
+
+
+def test_what_a_nan_carries_is_set_aside(judge) -> None:
+    old = numpy.array([1.0, numpy.nan])
+    new = old.copy()
+    new.view("u8")[1] ^= 1
+    found = judge("a.npy", npy(old), npy(new))
+    assert (found.same, [mask.rule for mask in found.masked]) == (True, ["bits of NaN"])
+    new[0] = -1.0
+    assert judge("a.npy", npy(old), npy(new)).same is False
+
+
+def test_zeros_of_another_sign_differ(judge) -> None:
+    for dtype in ("f8", "c16"):
+        zero = numpy.zeros(2, dtype)
+        other = zero.copy()
+        other.view("f8")[-1] = -0.0
+        assert judge("a.npy", npy(zero), npy(other)).same is False

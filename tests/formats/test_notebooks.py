@@ -99,6 +99,8 @@ def test_a_source_a_printed_digit_a_pixel_and_a_word_count(judge) -> None:
     why = judged(judge, lambda b: b[cells][2]["outputs"][0].update(output_type="execute_result"))
     assert "display_data" in why
     assert "extra" in judged(judge, lambda b: b[cells][1].update(extra=1))
+    assert "rest" in judged(judge, lambda b: b[cells][1]["outputs"][0].update(extra=1))
+    assert "<None>" in judged(judge, lambda b: b[cells][1]["outputs"][0].pop("name"))
     assert "extra" in judged(judge, lambda b: b[cells][2]["outputs"][0].update(extra=1))
     assert "3 cells -> 2 cells" in judged(judge, lambda b: b[cells].pop())
     assert "language_info" in judged(judge, lambda b: b["metadata"]["language_info"].update(version="3.12.1"))

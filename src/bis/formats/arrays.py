@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import struct
 import sys
 from array import array
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from bis.formats import Unreadable
 from bis.formats.tally import Tally, plural, shown
@@ -17,8 +18,18 @@ BLOCK = 1 << 16
 """Bytes that are looked at together; a block of equal bytes is not looked into."""
 NOISE = {2: 1e-2, 4: 1e-5, 8: 1e-9}
 """By bytes of a number: differences up to this fraction of the largest value touch only last digits."""
+LARGE = 1 << 22
+"""Bytes from which on NumPy counts the differences, if it is there."""
 CODES = {"f4": "f", "f8": "d", "i1": "b", "i2": "h", "i4": "i", "i8": "q", "u1": "B", "u2": "H", "u4": "I", "u8": "Q"}
 CODES |= {"c8": "f", "c16": "d", "M8": "q", "m8": "q", "b1": "B"}
+
+
+class Difference(NamedTuple):
+    """Of two arrays of one type and shape."""
+
+    number: int
+    what: str
+    cause: str
 
 
 class Array:
@@ -53,43 +64,75 @@ def compare_arrays(old: Array, new: Array, tally: Tally, where: str) -> bool:
     elif old.shape != new.shape:
         tally.differ(where, f"shape {shown(old.shape)} -> {shown(new.shape)}")
     elif memoryview(old.data) != memoryview(new.data):
-        what, cause = difference(old.dtype, old.shape, old.data, new.data)
-        tally.differ(where, what, cause)
+        found = difference(old.dtype, old.shape, old.data, new.data)
+        if not found.number:
+            tally.set_aside("bits of NaN")
+            return True
+        tally.differ(where, found.what, found.cause)
     else:
         return True
     return False
 
 
-def difference(dtype: str, shape: tuple[int, ...], old: Buffer, new: Buffer) -> tuple[str, str]:
-    """How many values differ, how far, and the cause if the difference itself shows one."""
+def difference(dtype: str, shape: tuple[int, ...], old: Buffer, new: Buffer) -> Difference:
+    """How many values differ, how far, and the cause if the difference itself shows one. What a NaN carries beside
+    being one is no difference."""
     size = itemsize(dtype)
-    total = math.prod(shape)
     if not size:
-        return f"{plural(len(old), 'byte')} of type {dtype} differ", ""
-    count, first, furthest, largest = 0, -1, 0.0, 0.0
-    pair: tuple[Any, Any] = ("", "")
-    for start, before, after in _blocks(memoryview(old), memoryview(new), size):
-        for number, (one, other) in enumerate(zip(_values(dtype, before), _values(dtype, after), strict=True)):
-            if _same(one, other):
-                if isinstance(one, float) and math.isfinite(one):
-                    largest = max(largest, abs(one))
-                continue
-            count += 1
-            if first < 0:
-                first, pair = start // size + number, (one, other)
-            if isinstance(one, (int, float)):
-                furthest = max(furthest, _distance(one, other))
-                largest = max(largest, *(abs(value) for value in (one, other) if not math.isnan(value)), 0.0)
-    what = f"{count:,} of {plural(total, 'value')} differ, first {_index(first, shape)} {_told(*pair)}"
+        return Difference(1, f"{plural(len(old), 'byte')} of type {dtype} differ", "")
+    found = _by_numpy(dtype, old, new) or _one_by_one(dtype, size, old, new)
+    count, first, furthest, largest = found
+    pair = tuple(_values(dtype, memoryview(data)[first * size : (first + 1) * size])[0] for data in (old, new))
+    told = " -> ".join(shown(_readable(dtype, value), 40) for value in pair)
+    what = f"{count:,} of {plural(math.prod(shape), 'value')} differ, first {_index(first, shape)} {told}"
     if isinstance(pair[0], float):
         what += f", largest absolute difference {furthest:.3g}"
-        if 0 < furthest <= NOISE.get(size // (2 if "c" in dtype else 1), 0.0) * largest:
-            return what, "float noise"
-    return what, ""
+        if 0 < furthest <= NOISE[size] * largest:
+            return Difference(count, what, "float noise")
+    return Difference(count, what, "")
 
 
-def _told(old: Any, new: Any) -> str:
-    return f"{shown(old, 40)} -> {shown(new, 40)}"
+def _one_by_one(dtype: str, size: int, old: Buffer, new: Buffer) -> tuple[int, int, float, float]:
+    """How many values differ, the place of the first, the largest difference, the largest value around."""
+    count, first, furthest, largest = 0, 0, 0.0, 0.0
+    for start, before, after in _blocks(memoryview(old), memoryview(new), size):
+        for number, (one, other) in enumerate(zip(_values(dtype, before), _values(dtype, after), strict=True)):
+            if isinstance(one, float):
+                largest = max(largest, *(abs(value) for value in (one, other) if math.isfinite(value)), 0.0)
+            if _same(one, other):
+                continue
+            first = first if count else start // size + number
+            count += 1
+            if isinstance(one, float):
+                furthest = max(furthest, _distance(one, other))
+    return count, first, furthest, largest
+
+
+def _by_numpy(dtype: str, old: Buffer, new: Buffer) -> tuple[int, int, float, float] | None:
+    """The same by NumPy, for large arrays of numbers where it can be imported."""
+    if len(old) < LARGE or dtype[1:2] not in ("f", "i", "u"):
+        return None
+    try:
+        numpy: Any = importlib.import_module("numpy")
+    except ImportError:
+        return None
+    one, other = numpy.frombuffer(old, dtype), numpy.frombuffer(new, dtype)
+    bits = f"{dtype[0]}u{dtype[2:]}"
+    differs = one.view(bits) != other.view(bits)
+    if dtype[1] != "f":
+        return int(differs.sum()), int(differs.argmax()), 0.0, 0.0
+    with numpy.errstate(all="ignore"):
+        differs &= ~(numpy.isnan(one) & numpy.isnan(other))
+        first = numpy.abs(one[differs].astype("f8") - other[differs].astype("f8"))
+        furthest = numpy.where(numpy.isfinite(first), first, numpy.inf).max(initial=0.0)
+        largest = max(numpy.abs(part[numpy.isfinite(part)]).max(initial=0.0) for part in (one, other))
+    return int(differs.sum()), int(differs.argmax()), float(furthest), float(largest)
+
+
+def _readable(dtype: str, value: Any) -> Any:
+    if dtype.lstrip("<>=|")[:1] != "U" or not isinstance(value, bytes):
+        return value
+    return value.decode("utf-32-be" if dtype[0] == ">" else "utf-32-le", "replace").rstrip("\0")
 
 
 def _same(old: Any, new: Any) -> bool:
@@ -98,7 +141,7 @@ def _same(old: Any, new: Any) -> bool:
         if old == new:
             return math.copysign(1.0, old) == math.copysign(1.0, new)
         return math.isnan(old) and math.isnan(new)
-    return bool(old == new)
+    return repr(old) == repr(new) if isinstance(old, complex) else bool(old == new)
 
 
 def _distance(old: float, new: float) -> float:
@@ -141,10 +184,6 @@ def _values(dtype: str, data: memoryview) -> Sequence[Any]:
             return [complex(values[at], values[at + 1]) for at in range(0, len(values), 2)]
         return values
     size = itemsize(dtype) or 1
-    if plain[0] == "U":
-        codec = "utf-32-be" if order == ">" else "utf-32-le"
-        pieces = (bytes(data[at : at + size]) for at in range(0, len(data), size))
-        return [piece.decode(codec, "replace").rstrip("\0") for piece in pieces]
     return [bytes(data[at : at + size]) for at in range(0, len(data), size)]
 
 

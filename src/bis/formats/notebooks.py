@@ -130,8 +130,10 @@ def _outputs(outputs: Any) -> list[dict[str, Any]]:
     for output in outputs if isinstance(outputs, list) else []:
         kind = output.get("output_type")
         if kind == "stream":
-            key = f"<{output.get('name', 'stdout')}>"
+            key = f"<{output.get('name')}>"
             streams[key] = streams.get(key, "") + _joined(output.get("text", ""))
+            if rest := _rest(output, ("output_type", "name", "text", "metadata")):
+                streams["rest"] = [*streams.get("rest", []), rest]
             continue
         if streams:
             found.append(streams)
