@@ -289,3 +289,39 @@ def test_a_file_as_standard_input_is_recorded_and_given_again(
     assert bis("run", "--", "python3", "a.py", python=PYTHON, stdin=rows).stdout == "10\n"
     changed = bis("diff", "a-1", "a-2")
     assert "<stdin>" in changed.stdout
+
+
+def test_names_in_a_folder_outside_the_project_come_from_the_record(bis: Bis, project: Path, verdict: Verdict) -> None:
+    outside = project.parent / "inputs"
+    outside.mkdir()
+    for name in "ab":
+        (outside / f"{name}.csv").write_text(name)
+    source = f"import os; print([open('{outside}/' + name).read() for name in sorted(os.listdir('{outside}'))])"
+    record(bis, project, source)
+    (outside / "c.csv").write_text("new")
+    found = verdict(bis("repeat", "@", "--json", python=PYTHON))
+    assert (found["sameness"], found.get("leaks")) == ("identical", None), found
+
+
+def test_a_listing_that_is_not_in_the_record_is_a_leak(bis: Bis, project: Path, verdict: Verdict) -> None:
+    outside = project.parent / "empty"
+    outside.mkdir()
+    record(bis, project, f"import os; print(len(os.listdir('{outside}')))")
+    found = verdict(bis("repeat", "@", "--json", python=PYTHON))
+    assert (found["sameness"], found["leaks"]) == ("equivalent", [f"{outside}/"])
+
+
+def test_a_cache_that_is_not_recorded_is_named_as_the_cause(bis: Bis, project: Path, verdict: Verdict) -> None:
+    cache = project.parent / ".cache" / "words" / "x.txt"
+    cache.parent.mkdir(parents=True)
+    cache.write_text("5")
+    record(bis, project, f"print(open('{cache}').read())")
+    found = verdict(bis("repeat", "@", "--json", python=PYTHON))
+    assert found["sameness"] == "different"
+    assert any(str(cache) in cause for cause in found["causes"]), found["causes"]  # type: ignore[attr-defined]
+
+
+def test_a_variable_that_was_not_given_again_is_named_as_the_cause(bis: Bis, project: Path, verdict: Verdict) -> None:
+    record(bis, project, "import os; print(os.environ.get('FOO'))", env={"FOO": "1"})
+    found = verdict(bis("repeat", "@", "--json", python=PYTHON))
+    assert any("FOO" in cause for cause in found["causes"]), found  # type: ignore[attr-defined]

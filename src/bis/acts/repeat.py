@@ -36,6 +36,7 @@ from bis.steps.repeating import (
     differing_inputs,
     environments_folder,
     leaks,
+    missing_caches,
     mounts,
     outside,
     restored,
@@ -283,7 +284,11 @@ def _verdict(
         metrics=judge_metrics(run, again, tolerance),
         changes=[change for of_kind in changes.values() for change in of_kind],
         leaks=leaks(performed.scene, parts["data"]),
-        findings=(*again.findings, *differing_inputs(parts["data"], again.parts["data"])),
+        findings=(
+            *again.findings,
+            *differing_inputs(parts["data"], again.parts["data"]),
+            *missing_caches(performed.scene, parts["data"]),
+        ),
         tolerance=tolerance,
         taken=options.taken,
     )

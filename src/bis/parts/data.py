@@ -3,12 +3,14 @@
 Trees: `project`, the inputs inside the project; `outside`, those of absolute paths (without the leading slash).
 Facts: `inputs`, one row each: `path` (relative to the project, or absolute), `size`, `digest`, `how` (`declared`,
 `remembered`, `discovered`, `listed`), `read`, `kept` (False: recorded by reference); `secrets`, files that were read
-and whose content is never kept: `path`, keyed digest; `network`, addresses that data may have come from.
+and whose content is never kept: `path`, keyed digest; `network`, addresses that data may have come from; `listed`,
+folders outside the project whose names the run read; `caches`, files of caches that it read, which are not recorded.
 """
 
 from __future__ import annotations
 
 import fnmatch
+import itertools
 import os
 import shutil
 import stat
@@ -25,7 +27,7 @@ from bis.nouns.trace import Access, Stat
 from bis.nouns.tree import Leaf
 from bis.parts import Place, Scene
 from bis.parts.code import DIFF_SIZE, unified
-from bis.parts.origin import is_data, sorter
+from bis.parts.origin import TEMPORARY, is_data, sorter
 from bis.parts.secret import holds_secret, is_secret_file
 from bis.store import Store
 from bis.store.snapshot import plant, put_leaves, walk
@@ -35,6 +37,7 @@ KIND: PartKind = "data"
 
 LISTED = 10_000
 """So many files of a listed folder are recorded though they were not opened; in larger folders only what was read."""
+CACHE_FILES = 50
 
 
 class Input(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +72,8 @@ def capture(scene: Scene, store: Store, earlier: Part | None = None) -> Part:
     if network:
         findings.append(_network_finding(network))
     facts = {"project": spell(str(scene.project)), "secrets": secrets, "network": network}
+    if scene.trace is not None:
+        facts |= {"listed": listed_outside(scene), "caches": _caches(scene)}
     return _part(rows, leaves, facts, store, findings)
 
 
@@ -218,6 +223,34 @@ def _beside(scene: Scene, written: set[str]) -> Iterator[tuple[str, Path]]:
                 continue
             if is_data(name, entry.stat().st_size):
                 yield name, Path(entry.path)
+
+
+def listed_outside(scene: Scene) -> list[str]:
+    """Folders outside the project whose names the run read, those left out that interpreters search for modules."""
+    origin = sorter(scene)
+    known = {spell(entry) for report in scene.reports for entry in report.path} | set(TEMPORARY)
+    project = f"{spell(str(scene.project))}/"
+    return sorted(
+        access.path
+        for access in (scene.trace.accesses if scene.trace else ())
+        if "l" in access.how
+        and access.path not in known
+        and origin(access.path) in ("outside", "temporary")
+        and not project.startswith(f"{access.path.rstrip('/')}/")
+    )
+
+
+def _caches(scene: Scene) -> list[str]:
+    """Files of the user's caches that the run read, `CACHE_FILES` at most."""
+    assert scene.trace is not None
+    origin = sorter(scene)
+    home = f"{spell(str(scene.home))}/"
+    found = (
+        access.path
+        for access in scene.trace.accesses
+        if access.was_read and access.path.startswith(home) and not access.path.endswith(".pyc")
+    )
+    return sorted(itertools.islice((path for path in found if origin(path) == "cache"), CACHE_FILES))
 
 
 def _secrets(scene: Scene) -> Iterator[dict[str, str]]:

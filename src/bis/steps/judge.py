@@ -45,7 +45,7 @@ def judge(
         not_compared=tuple(doubts),
         leaks=tuple(leaks),
         findings=tuple(findings),
-        causes=_causes(run, again, outputs, parts) if sameness == "different" else (),
+        causes=_causes(run, again, outputs, parts, findings) if sameness == "different" else (),
         changes=tuple(changes),
         tolerance=dict(tolerance),
         coverage=f"{again.coverage.mechanism}, {'complete' if again.coverage.complete else 'partial'}",
@@ -82,11 +82,14 @@ def _doubts(again: Run, parts: Sequence[Judged], leaks: Sequence[str], findings:
     return doubts
 
 
-def _causes(run: Run, again: Run, outputs: Sequence[Judged], parts: Sequence[Judged]) -> tuple[str, ...]:
+def _causes(
+    run: Run, again: Run, outputs: Sequence[Judged], parts: Sequence[Judged], findings: Sequence[Finding]
+) -> tuple[str, ...]:
     """Why it differs, as far as the differences themselves and what was seen of the run tell."""
     causes: dict[str, None] = {}
     if (run.exit, run.signal) != (again.exit, again.signal):
         causes[f"it ended otherwise: {ending(run)}, then {ending(again)}"] = None
+    causes |= {finding.text: None for finding in findings if finding.code == "cache-missing"}
     for output in outputs:
         for cause in output.causes:
             causes[f"{cause} in {output.name}"] = None
@@ -95,6 +98,8 @@ def _causes(run: Run, again: Run, outputs: Sequence[Judged], parts: Sequence[Jud
             causes[f"{part.name}: {part.why}"] = None
     if not causes and again.chance.entropy:
         causes[f"randomness of the operating system ({again.chance.entropy[0]})"] = None
+    if not causes:
+        causes |= {f"variables {finding.text}": None for finding in findings if finding.code == "variables-not-kept"}
     if not causes and any(finding.code == "unseeded-interpreter" for finding in again.findings):
         causes["an interpreter that could not be seeded"] = None
     return tuple(causes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -13,6 +13,7 @@ from bis.errors import CannotRepeat
 from bis.nouns.part import Finding, Part
 from bis.nouns.run import Run
 from bis.parts import Scene
+from bis.parts.data import listed_outside
 from bis.parts.origin import KEPT_CACHES, sorter
 from bis.settings import Settings
 from bis.steps import rooms
@@ -81,11 +82,12 @@ def bring_secrets(run: Run, ground: Ground, key: bytes) -> None:
 def mounts(run: Run, ground: Ground, rebuilt: Rebuilt | None, home: Path) -> tuple[Mount, ...]:
     """What the command shall see: caches hidden, the restored project, inputs and environment at their old paths."""
     project = Path(unspell(run.project))
+    whole = _listed_whole(run, (project, home, *((rebuilt.prefix,) if rebuilt else ())))
     shown = [Mount(at=home / ".cache")] if (home / ".cache").is_dir() else []
     shown += [Mount(at=home / name, source=home / name, write=False) for name in KEPT_CACHES if (home / name).is_dir()]
     shown += [Mount(at=Path(path), absent=True) for path in _made_outside(run)]
     shown.append(Mount(at=project, source=ground.project))
-    shown += [Mount(at=Path("/") / path, source=ground.outside / path) for path in _shown_inputs(ground)]
+    shown += [Mount(at=Path("/") / path, source=ground.outside / path) for path in _shown_inputs(ground, whole)]
     if rebuilt is not None and rebuilt.how in ("built", "cached"):
         at = Path(unspell(rebuilt.at)) if rebuilt.at else rebuilt.prefix
         shown.append(Mount(at=at, source=rebuilt.prefix, write=False))
@@ -104,8 +106,16 @@ def _made_outside(run: Run) -> list[str]:
     return [unspell(output.path) for output in run.outputs if output.path.startswith("/")]
 
 
-def _shown_inputs(ground: Ground) -> list[Path]:
-    """Inputs from outside the project, relative to the root: files, or their folder where there are many of them."""
+def _listed_whole(run: Run, needed: Sequence[Path]) -> set[Path]:
+    """Folders outside the project that the run listed: a repeat shall find the recorded names there and no others.
+    Not those above something that it needs."""
+    listed = {Path(unspell(path)) for path in run.parts["data"].facts.get("listed", ())}
+    return {folder for folder in listed if not any(path.is_relative_to(folder) for path in needed)}
+
+
+def _shown_inputs(ground: Ground, whole: Collection[Path] = ()) -> list[Path]:
+    """Inputs from outside the project, relative to the root: files, or their folder where there are many of them or
+    it is one of `whole`."""
     folders: dict[Path, list[Path]] = {}
     if ground.outside.is_dir():
         for path in ground.outside.rglob("*"):
@@ -113,7 +123,8 @@ def _shown_inputs(ground: Ground) -> list[Path]:
                 folders.setdefault(path.parent, []).append(path)
     found = []
     for folder, files in sorted(folders.items()):
-        found += [folder] if len(files) >= MANY else sorted(files)
+        there = Path("/") / folder.relative_to(ground.outside)
+        found += [folder] if len(files) >= MANY or there in whole else sorted(files)
     return [path.relative_to(ground.outside) for path in found]
 
 
@@ -140,7 +151,8 @@ def substitute(command: Sequence[str], part: Part, python: Path | None) -> tuple
 
 
 def leaks(scene: Scene, recorded: Part) -> list[str]:
-    """Files that the command read and that neither the record nor environment or system account for (spelled).
+    """Files that the command read, and folders that it listed (with a slash at their end), that neither the record nor
+    environment or system account for (spelled).
 
     A file outside the project that holds, byte for byte, what the record says of that path is no leak.
     """
@@ -154,7 +166,20 @@ def leaks(scene: Scene, recorded: Part) -> list[str]:
             continue
         if access.path not in known and not f"{access.path}/".startswith(restored):
             found.append(access.path)
+    found += [f"{path}/" for path in listed_outside(scene) if not f"{path}/".startswith(restored)]
     return sorted(found)
+
+
+def missing_caches(scene: Scene, recorded: Part) -> Iterator[Finding]:
+    """Files of caches that the run read, and that the repeat neither read nor made anew."""
+    seen = {access.path for access in scene.trace.accesses} if scene.trace else set()
+    for path in recorded.facts.get("caches", ()):
+        if path not in seen:
+            yield Finding(
+                code="cache-missing",
+                text=f"{readable(path)} is of a cache, which is not recorded, and the repeat did not have it",
+                hint=f'declare it and record again: data = ["{readable(path)}"] in bis.toml',
+            )
 
 
 def differing_inputs(recorded: Part, again: Part) -> Iterator[Finding]:
