@@ -92,6 +92,15 @@ def test_yaml_that_multiplies_itself_is_no_trouble(judge) -> None:
     assert judge("p.yaml", bomb, bomb.replace("[x, x]", "[x, y]")).same is False
 
 
+def test_the_record_of_a_run_that_mlflow_named(judge) -> None:
+    old = "run_name: clumsy-bird-123\nstart_time: 1795348807123\nstatus: 3\n"
+    new = "run_name: sassy-wolf-20\nstart_time: 1795446001456\nstatus: 3\n"
+    found = judge("meta.yaml", old, new)
+    assert (found.same, {mask.rule for mask in found.masked}) == (True, {"run name", "time"})
+    assert judge("meta.yaml", old, new.replace("sassy-wolf-20", "baseline")).same is False
+    assert judge("meta.yaml", old, new.replace("status: 3", "status: 4")).same is False
+
+
 def test_toml(judge) -> None:
     assert judge("p.toml", "a = 1.0\n[t]\nb = 'x'\n", 'a = 1.0 # one\n[t]\nb = "x"\n').same is True
     assert judge("p.toml", "a = 1.0\n", "a = 1.1\n").same is False

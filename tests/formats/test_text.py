@@ -143,6 +143,14 @@ def test_lightgbm_may_choose_either_way_to_count(judge) -> None:
     assert judge("<stdout>", row, column.replace("100", "101")).same is False
 
 
+def test_a_file_that_holds_a_process_id_and_nothing_else(judge) -> None:
+    found = judge(".dvc/tmp/lock", " 25713\n", " 27818\n")
+    assert (found.same, [mask.rule for mask in found.masked]) == (True, ["process id"])
+    assert judge(".dvc/tmp/lock", "25713 0.5", "25713 0.6").same is False
+    assert judge("result.txt", "25713", "27818").same is False
+    assert judge("mlruns/0/1/tags/mlflow.runName", "clumsy-bird-123", "sassy-wolf-20").same is True
+
+
 def test_bytes_that_are_no_utf8_count_one_by_one(judge) -> None:
     text = b"caf\xe9 " * 20
     assert judge("old.log", text + b"took 1s", text + b"took 2s").same is True

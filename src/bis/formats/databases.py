@@ -18,11 +18,10 @@ from bis.formats import Context, Unreadable
 from bis.formats.masks import Masks
 from bis.formats.rules import STRICT
 from bis.formats.tally import Tally, plural, shown
-from bis.formats.values import POINTS, WORDS, Number, Walk
+from bis.formats.values import POINTS, RUN_NAME, WORDS, Number, Walk
 from bis.nouns.verdict import Comparison
 
 ROWS = 2_000_000
-RUN_NAME = re.compile(r"[a-z]+-[a-z]+-\d{1,4}")
 Row = tuple[Any, ...]
 
 

@@ -31,7 +31,7 @@ from bis.formats.rules import STRICT
 from bis.formats.skops import Skops
 from bis.formats.tables import Table
 from bis.formats.tensors import IGNORED, Safetensors, ScriptCode, TorchLegacy, TorchZip
-from bis.formats.text import PidFile, Text
+from bis.formats.text import Single, Text
 from bis.nouns.verdict import Comparison
 
 
@@ -137,7 +137,8 @@ FORMATS: tuple[Format, ...] = (
     TOML,
     CSV,
     TSV,
-    PidFile(),
+    Single("process id file", r"(?:\.pid|\.lock|/lock)$", r"\d{1,10}", "process id"),
+    Single("run name file", r"/mlflow\.runName$", r"[a-z]+-[a-z]+-\d{1,4}", "run name"),
     Text("data as text", STRICT, DATA),
     Text(),
 )

@@ -57,22 +57,22 @@ class Text:
             return compare_streams(old, new, context, self.name, self.kinds)
 
 
-class PidFile:
-    """A lock or pid file that holds the number of a process and nothing else."""
+class Single:
+    """A file of one known name that holds one thing of one rule and nothing else."""
 
-    name = "process id file"
+    def __init__(self, name: str, files: str, content: str, rule: str) -> None:
+        self.name = name
+        self.files = re.compile(files)
+        self.content = re.compile(content.encode())
+        self.rule = rule
 
     def recognises(self, name: str, head: bytes) -> bool:
-        base = name.rpartition("/")[2]
-        return (base.endswith((".pid", ".lock")) or base == "lock") and re.fullmatch(
-            rb"\s*\d{1,10}\s*", head
-        ) is not None
+        return self.files.search(name) is not None and self.content.fullmatch(head.strip()) is not None
 
     def compare(self, before: Path, after: Path, context: Context) -> Comparison:
         tally = Tally(context)
-        old, new = (path.read_text().strip() for path in (before, after))
-        tally.set_aside("process id", old, new)
-        return tally.settle(self.name, "the number of a process")
+        tally.set_aside(self.rule, before.read_text().strip(), after.read_text().strip())
+        return tally.settle(self.name, f"one {self.rule} and nothing else")
 
 
 def is_text(head: bytes) -> bool:

@@ -20,6 +20,9 @@ from bis.formats.tally import Tally, shown, shown_pair
 NOISE = 1e-6
 STEPS = 50_000_000
 FOLDERS = re.compile(r"(?<![\w.])/(?:[\w.+@~-]+/)+(?=[\w.+@~-])")
+RUN_NAME = re.compile(r"[a-z]+-[a-z]+-\d{1,4}")
+"""What MLflow calls a run that nobody named."""
+RUN_NAME_KEYS = ("run_name", "mlflow.runName")
 WORDS = re.compile(r"[a-z]+|[A-Z][a-z]*")
 CLOCKS = frozenset(
     "time times timing timings seconds second secs sec elapsed duration durations runtime latency eta took walltime "
@@ -192,6 +195,9 @@ class Walk:
 
     def _text(self, old: str, new: str, path: Path) -> None:
         if old == new or self.masks.same(old, new, self.tally, STRICT):
+            return
+        if _key(path) in RUN_NAME_KEYS and RUN_NAME.fullmatch(old) and RUN_NAME.fullmatch(new):
+            self.tally.set_aside("run name", old, new)
             return
         cause = ""
         if self.masks.same(FOLDERS.sub("/", old), FOLDERS.sub("/", new), None, STRICT):
