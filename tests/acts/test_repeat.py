@@ -325,3 +325,13 @@ def test_a_variable_that_was_not_given_again_is_named_as_the_cause(bis: Bis, pro
     record(bis, project, "import os; print(os.environ.get('FOO'))", env={"FOO": "1"})
     found = verdict(bis("repeat", "@", "--json", python=PYTHON))
     assert any("FOO" in cause for cause in found["causes"]), found  # type: ignore[attr-defined]
+
+
+def test_code_taken_from_a_folder_holds_what_the_run_read_and_no_outputs(
+    bis: Bis, project: Path, verdict: Verdict
+) -> None:
+    (project / "helper.py").write_text("X = 1")
+    record(bis, project, "import helper; print(helper.X); open('out', 'w').write('made')")
+    found = verdict(bis("repeat", "@", "--json", "--with", f"code={project}", python=PYTHON))
+    assert found["sameness"] == "identical", found
+    assert not [change for change in found.get("changes", []) if change["kind"] == "code"]  # type: ignore[attr-defined]

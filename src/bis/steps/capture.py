@@ -80,12 +80,15 @@ def _kinds() -> tuple[Kind, ...]:
 
 def capture_supposed(scene: Scene, store: Store, like: Run) -> dict[PartKind, Part]:
     """Every part as it is now, supposed that a command reads the files that it read in the run `like`."""
-    parts = capture(scene, store).wait()
-    seen = msgspec.structs.replace(
-        scene, trace=Trace(mechanism="none", complete=True, accesses=tuple(_accesses(scene, store, like)))
-    )
+    parts, seen = capture(scene, store).wait(), supposed(scene, store, like)
     again = {kind.KIND: _capture(kind, seen, store, parts[kind.KIND]) for kind in _kinds() if kind.KIND in FIRST}
     return {**parts, **again}
+
+
+def supposed(scene: Scene, store: Store, like: Run) -> Scene:
+    """The scene with a trace as if the command had read, now, the files that it read in the run `like`."""
+    trace = Trace(mechanism="none", complete=True, accesses=tuple(_accesses(scene, store, like)))
+    return msgspec.structs.replace(scene, trace=trace)
 
 
 def _accesses(scene: Scene, store: Store, like: Run) -> Iterator[Access]:

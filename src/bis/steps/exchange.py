@@ -15,9 +15,11 @@ from bis.nouns.part import Part, PartKind
 from bis.nouns.reference import parse
 from bis.nouns.run import Run
 from bis.nouns.tree import Leaf
-from bis.parts import Scene
+from bis.parts import Scene, code
 from bis.parts.kinds import KINDS
+from bis.steps.capture import supposed
 from bis.steps.home import Home
+from bis.steps.planning import still_outputs
 from bis.store.snapshot import plant, put_leaves, walk
 
 ALIASES = {"env": "environment", "infra": "infrastructure", "param": "params"}
@@ -67,8 +69,10 @@ def _from_path(kind: PartKind, path: Path, run: Run, home: Home, variables: Mapp
         home=Path(variables.get("HOME") or "~").expanduser(),
         key=home.key,
         cache=home.cache,
+        known_outputs=still_outputs(home) if path.resolve() == home.project else frozenset(),
     )
-    return next(one for one in KINDS if kind == one.KIND).capture(scene, home.store)
+    # Without version control, the sources are those that the run read.
+    return code.capture(supposed(scene, home.store, run), home.store, code.capture(scene, home.store))
 
 
 def _data_from(path: Path, recorded: Part, home: Home) -> Part:

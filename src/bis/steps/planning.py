@@ -62,12 +62,12 @@ def _scene(
         key=home.key,
         asked=asked,
         cache=home.cache,
-        known_outputs=_still_outputs(home) | made_inputs(last.parts.get("data") if last else None),
+        known_outputs=still_outputs(home) | made_inputs(last.parts.get("data") if last else None),
         remembered=remembered_inputs(last),
     )
 
 
-def _still_outputs(home: Home) -> frozenset[str]:
+def still_outputs(home: Home) -> frozenset[str]:
     """Outputs of recent runs that nobody has changed since."""
     known = known_outputs(home.ledger.runs(limit=RECENT), home.project)
     present = [(name, home.project / unspell(name)) for name in sorted(known)]
