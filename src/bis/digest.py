@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO, NewType
 
@@ -22,7 +21,6 @@ Digest = NewType("Digest", str)
 
 PREFIX = "b3:"
 READ_SIZE = 1 << 20
-MMAP_FROM = 16 << 20
 
 
 def digest_bytes(data: bytes | memoryview) -> Digest:
@@ -45,11 +43,6 @@ def digest_stream(file: BinaryIO) -> Digest:
 def digest_value(value: Any) -> Digest:
     """The digest of any JSON-like value or msgspec.Struct, over its canonical bytes."""
     return digest_bytes(canonical(value))
-
-
-def digest_many(digests: Iterable[str]) -> Digest:
-    """One digest over several, in the order given."""
-    return digest_value(list(digests))
 
 
 def keyed_digest(secret: bytes, text: str) -> str:

@@ -93,8 +93,6 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     """The folder that stands for the project's."""
     outside: Path | None = None
     """Below it files of absolute paths outside the project are put (`outside/home/ana/x.csv`); None: they are left."""
-    environment: Path | None = None
-    """Where the rebuilt environment is to be; None when none is to be rebuilt."""
 
 
 class Kind(Protocol):

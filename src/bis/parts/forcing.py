@@ -6,7 +6,6 @@ is given only where this machine would do something else by itself.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -90,7 +89,6 @@ MKL_LEVELS = (
     ("AVX512_E3", AVX512 | {"avx512_vnni", "avx512_bf16"}),
     ("AVX512_E4", AVX512 | {"avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile"}),
 )
-OPENBLAS_MOST = re.compile(r"MAX_THREADS=([0-9]+)")
 
 
 def forced(was: Facts, here: Facts) -> tuple[dict[str, str], tuple[Finding, ...]]:

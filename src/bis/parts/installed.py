@@ -40,7 +40,6 @@ MADE_BY_INSTALLERS = frozenset(
 """Files of a dist-info folder that are not from the wheel."""
 FORMAT = 6
 """Of the cache; another number: it is not read."""
-WHEN_READ = ("METADATA", "PKG-INFO")
 
 
 class Installed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
