@@ -21,7 +21,7 @@ SYSTEM = (
 TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")
 PASSING = re.compile(
     r"\.|tmp|pymp-|joblib_|loky-|torchinductor_|torch_|ray(?:/|$)|matplotlib-|hsperfdata_|pip-|uv-|bis-|ssh-|numba_|"
-    r"xla_|cuda|nvidia|dask-|spark-|blockmgr-|runtime-|systemd-|__|mlflow-|wandb|keras_|core\.|nsight"
+    r"xla_|cuda|nvidia|dask-|spark-|blockmgr-|runtime-|systemd-|__|mlflow-|wandb|keras_|core\.|nsight|dvc/|hf_|datasets-|pytest-"
 )
 """How names begin that programs draw for files in passing, in the folders for temporary ones."""
 CACHES = (
