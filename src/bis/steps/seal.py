@@ -75,9 +75,8 @@ def log_output(name: str, path: Path, store: Store) -> Output:
 
 def seal(run: Run, store: Store, ledger: Ledger) -> Digest:
     """Write the record, make it durable, then tell the ledger. Killed in between, `reindex` finds it."""
-    store.put_bytes(canonical(run), "record")
+    digest = store.put_bytes(canonical(run), "record")
     store.flush()
-    digest = digest_bytes(canonical(run))
     ledger.seal(run, digest)
     return digest
 
