@@ -98,6 +98,17 @@ def test_a_learning_rate_and_a_shape_count(judge) -> None:
     assert "shape" in judge("m.pt", one, saved(flat, {"0": WEIGHTS.tobytes()})).why
 
 
+def test_the_stride_and_the_place_of_a_tensor_count(judge) -> None:
+    turned = numpy.asfortranarray(WEIGHTS.reshape(3, 4)).tobytes("F")
+    one = saved({"w": Tensor(Storage("0", "FloatStorage", 12), 0, (3, 4), (4, 1))}, {"0": WEIGHTS.tobytes()})
+    other = saved({"w": Tensor(Storage("0", "FloatStorage", 12), 0, (3, 4), (1, 3))}, {"0": turned})
+    found = judge("m.pt", one, other)
+    assert (found.same, "values differ" in found.detail) == (False, False)
+    elsewhere = Storage("0", "FloatStorage", 12, "cuda:0")
+    other = saved({"w": Tensor(elsewhere, 0, (3, 4), (4, 1))}, {"0": WEIGHTS.tobytes()})
+    assert "'cpu' -> 'cuda:0'" in judge("m.pt", one, other).why
+
+
 def test_values_that_no_tensor_shows_are_no_part_of_it(judge) -> None:
     value = {"w": Tensor(Storage("0", "FloatStorage", 12), 2, (3,), (1,))}
     other = WEIGHTS.copy()
