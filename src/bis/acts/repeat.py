@@ -131,7 +131,10 @@ def _again(
     rebuilt = None if options.here else _rebuild(run, parts, home, ground, variables, user, options, progress)
     plan = _plan(run, parts, home, ground, rebuilt, variables, user, options)
     progress("executing")
-    return perform(plan, home)
+    performed = perform(plan, home)
+    if plan.wrapper and (refusal := rooms.refusal(ground.scratch)):
+        raise refusal
+    return performed
 
 
 def _rebuild(
