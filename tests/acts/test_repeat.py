@@ -335,3 +335,14 @@ def test_code_taken_from_a_folder_holds_what_the_run_read_and_no_outputs(
     found = verdict(bis("repeat", "@", "--json", "--with", f"code={project}", python=PYTHON))
     assert found["sameness"] == "identical", found
     assert not [change for change in found.get("changes", []) if change["kind"] == "code"]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("versioned", [True, False])
+def test_what_a_run_appends_to_is_there_again(bis: Bis, project: Path, verdict: Verdict, versioned: bool) -> None:
+    if versioned:
+        subprocess.run(["git", "init", "-q"], cwd=project, check=True)
+    for _ in range(2):
+        record(bis, project, "open('train.log', 'a').write('one more')")
+    forget_files(project)
+    found = verdict(bis("repeat", "@", "--json", python=PYTHON))
+    assert found["sameness"] == "identical", found

@@ -180,7 +180,7 @@ def _chooser(scene: Scene) -> Callable[[Access], bool]:
 def _overwritten(name: str) -> Finding:
     return Finding(
         code="input-overwritten",
-        text=f"{readable(name)} was read, then overwritten or removed by the run; its content from before was not kept",
+        text=f"{readable(name)} was read and then changed or removed by the run; its content from before was not kept",
         hint=f'declare it, so that it is recorded before each run: data = ["{readable(name)}"] in bis.toml',
         blocks=True,
     )
