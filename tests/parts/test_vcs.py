@@ -170,3 +170,9 @@ def test_subversion_is_asked_in_its_own_words(tmp_path: Path, tool: Callable[[st
     seen = look(work, VARIABLES)
     assert seen.system == "svn"
     assert (seen.tracked, seen.changed, seen.untracked) == (("a.py",), ("a.py",), ("b.py",))
+
+
+def test_a_repository_of_another_user_says_how_to_trust_it(repository: Path) -> None:
+    seen = look(repository, {**VARIABLES, "GIT_TEST_ASSUME_DIFFERENT_OWNER": "1"})
+    assert seen.system == "none"
+    assert seen.findings[0].hint == f"git config --global --add safe.directory {repository}"

@@ -95,7 +95,9 @@ def _git(
     for question in ("files", "status"):
         answer = asked[question]
         if answer.returncode != 0:
-            return _broken("git", answer.stderr, "git status")
+            distrusted = b"safe.directory" in answer.stderr
+            trust = f"git config --global --add safe.directory {spell(str(project))}"
+            return _broken("git", answer.stderr, trust if distrusted else "git status")
     prefix = os.fsdecode(asked["root"].stdout.rstrip(b"\n"))
     facts, changed, untracked = _git_status(asked["status"].stdout, prefix)
     tracked, submodules = _git_files(asked["files"].stdout)
@@ -249,7 +251,7 @@ def _broken(system: str, stderr: bytes, command: str) -> Checkout:
     said = stderr.decode("utf-8", "replace").strip().splitlines() or ["no answer"]
     finding = Finding(
         code="checkout-unreadable",
-        text=f"{system} cannot read this repository ({said[0]}); the code was recorded as plain files",
+        text=f"{system} cannot read this repository ({said[0]}); of the code only what the run read is recorded",
         hint=command,
     )
     return Checkout(system="none", findings=(finding,))
