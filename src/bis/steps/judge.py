@@ -12,6 +12,9 @@ from bis.nouns.verdict import Judged, Sameness, Verdict
 RESTORED = ("code", "data", "params", "environment")
 """Parts that a repeat puts back itself: when one of them is not as recorded, it was not the same run."""
 
+LOST = ("cache-missing", "input-overwritten", "input-vanished", "input-changed")
+"""Findings of ingredients that a repeat could not have: causes, when it comes out otherwise."""
+
 
 def judge(
     run: Run,
@@ -89,7 +92,8 @@ def _causes(
     causes: dict[str, None] = {}
     if (run.exit, run.signal) != (again.exit, again.signal):
         causes[f"it ended otherwise: {ending(run)}, then {ending(again)}"] = None
-    causes |= {finding.text: None for finding in findings if finding.code == "cache-missing"}
+    told = [*findings, *(finding for part in run.parts.values() for finding in part.findings)]
+    causes |= {finding.text: None for finding in told if finding.code in LOST}
     for output in outputs:
         for cause in output.causes:
             causes[f"{cause} in {output.name}"] = None
