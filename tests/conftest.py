@@ -4,6 +4,7 @@ import base64
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import warnings
@@ -39,6 +40,9 @@ def build_wheel(directory, settings=None, metadata=None):
 def build_editable(directory, settings=None, metadata=None):
     return _wheel(directory, {{f"__editable__.{{NAME}}.pth": os.path.abspath("src") + "\\n"}})
 """
+
+# A test run under `nohup` would hand ignored signals down to every command that the tests start.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -83,7 +83,9 @@ def mounts(run: Run, ground: Ground, rebuilt: Rebuilt | None, home: Path) -> tup
     """What the command shall see: caches hidden, the restored project, inputs and environment at their old paths."""
     project = Path(unspell(run.project))
     whole = _listed_whole(run, (project, home, *((rebuilt.prefix,) if rebuilt else ())))
-    shown = [Mount(at=home / ".cache")] if (home / ".cache").is_dir() else []
+    # What programs left there in passing is neither recorded nor missed.
+    hidden = [folder for folder in (home / ".cache", Path("/var/tmp")) if folder.is_dir()]
+    shown = [Mount(at=folder) for folder in hidden]
     shown += [Mount(at=home / name, source=home / name, write=False) for name in KEPT_CACHES if (home / name).is_dir()]
     shown += [Mount(at=Path(path), absent=True) for path in _made_outside(run)]
     shown.append(Mount(at=project, source=ground.project))
