@@ -144,3 +144,15 @@ def test_verify_finds_a_flipped_bit_and_a_repeat_refuses_the_damage(bis: Bis, pr
     done = bis("verify")
     assert done.returncode not in (0, 125), done.stdout
     assert done.stdout
+
+
+def test_a_project_with_a_name_of_any_bytes_is_run_and_repeated(bis: Bis, project: Path) -> None:
+    odd = Path(os.fsdecode(os.fsencode(project) + b"/pr\xff\n"))
+    odd.mkdir()
+    (odd / "a.py").write_text("print(open('x.csv').read())")
+    (odd / "x.csv").write_text("1")
+    done = bis("run", "--", "python3", "a.py", python=PYTHON, folder=odd)
+    assert done.returncode == 0, done.stderr
+    repeated = bis("repeat", "@", folder=odd)
+    assert repeated.returncode == 0, repeated.stdout + repeated.stderr
+    assert "identical" in repeated.stdout

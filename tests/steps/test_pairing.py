@@ -30,6 +30,7 @@ def test_what_only_one_run_made_stands_alone() -> None:
         ("logs/events.out.tfevents.1777777777.host.12.0", "logs/events.out.tfevents.1777779999.host.99.0"),
         ("mlruns/0/0123456789abcdef0123456789abcdef/m", "mlruns/0/fedcba9876543210fedcba9876543210/m"),
         ("runs/20260503_100000/x.pt", "runs/20260504_112233/x.pt"),
+        ("worker.pid123.log", "worker.pid45.log"),
     ],
 )
 def test_names_that_differ_by_time_or_id_pair(before: str, after: str) -> None:
@@ -43,6 +44,8 @@ def test_among_several_candidates_equal_content_pairs_first() -> None:
     assert names(pairs) == [(first, fourth), (second, third)]
 
 
-@pytest.mark.parametrize("name", ["model-v2.pkl", "fold_3.csv", "epoch=12-loss=0.1234.ckpt", "data_20.csv"])
+@pytest.mark.parametrize(
+    "name", ["model-v2.pkl", "fold_3.csv", "epoch=12-loss=0.1234.ckpt", "data_20.csv", "acc_9123.txt"]
+)
 def test_numbers_that_are_no_times_or_ids_stay_in_the_name(name: str) -> None:
     assert stable(name) == name

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from bis.digest import spell
+from bis.digest import spell, unspell
 from bis.nouns.run import Usage
 from bis.nouns.trace import Trace
 from bis.steps import strace
@@ -62,7 +62,7 @@ class _Order(msgspec.Struct, frozen=True, kw_only=True):
     facts: dict[str, Any]
     screen: Screen
     roots: tuple[str, ...]
-    inside: str | None
+    inside: str
 
 
 def prepare(tracing: str = "auto") -> Tracer:
@@ -104,13 +104,13 @@ def execute(
             mode=ours.mode,
             facts=ours.facts,
             screen=supervision.screen,
-            roots=tuple(os.path.realpath(root) for root in roots),
-            inside=variables.get("BIS_INSIDE"),
+            roots=tuple(spell(os.path.realpath(root)) for root in roots),
+            inside=spell(variables.get("BIS_INSIDE", "")),
         )
         (scratch / ORDER).write_bytes(msgspec.json.encode(order))
         watch = {
             "scratch": str(scratch),
-            "roots": order.roots,
+            "roots": [unspell(root) for root in order.roots],
             "preimage_limit": preimage_limit,
             "command": list(command) if prefix else None,
             "heartbeat": str(heartbeat) if heartbeat else None,
@@ -168,8 +168,8 @@ def _account(
         order.facts,
         mode=order.mode,
         since_ns=order.started_ns,
-        roots=tuple(map(Path, order.roots)),
-        events=Path(order.inside) if order.inside else None,
+        roots=tuple(Path(unspell(root)) for root in order.roots),
+        events=Path(unspell(order.inside)) if order.inside else None,
         lost=lost,
     )
     return Execution(

@@ -16,7 +16,7 @@ VOLATILE = (
     (re.compile(r"(?<=/)[0-9a-f]{2}/[0-9a-f]{30}(?![0-9a-f])(?:\.dir)?"), "<content>"),
     (re.compile(r"(?<=/)[0-9a-f]{2}/[0-9a-f]{62,64}(?![0-9a-f])(?:/[0-9a-f]{64})?"), "<content>"),
     (re.compile(r"(?<!\d)1[6-9]\d{8}(?:\d{3})?(?:\.\d+)?(?!\d)"), "<time>"),
-    (re.compile(r"(?<=[._-])(?:pid)?\d{3,7}(?=\.(?:log|out|txt|json)$)"), "<pid>"),
+    (re.compile(r"(?<=pid)[._-]?\d{1,7}(?!\d)", re.IGNORECASE), "<pid>"),
 )
 
 

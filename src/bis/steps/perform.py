@@ -16,7 +16,7 @@ import msgspec
 
 from bis import __version__
 from bis.digest import spell
-from bis.errors import BisError, KeepingError, explains
+from bis.errors import KeepingError, explains
 from bis.nouns.part import Finding, Part, PartKind
 from bis.nouns.run import Chance, Coverage, Run, Status, Usage
 from bis.nouns.trace import Trace
@@ -34,6 +34,10 @@ from bis.steps.trace import Tracer
 UNSEALED = explains(
     "B061", "The command ended, and its record could not be written. What was seen of it waits in .bis/live."
 )
+
+
+BEGUN = "begun"
+"""File in the scratch folder: the command has started."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,8 +89,10 @@ def perform(
         since_ns = time.time_ns()
         try:
             execution = _execute(plan, tracer, scratch, home, captures)
-        except BisError:
-            shutil.rmtree(scratch, ignore_errors=True)
+        except Exception:
+            # A command that has begun goes on, and its record is written later by whoever finds it.
+            if not (scratch / BEGUN).exists():
+                shutil.rmtree(scratch, ignore_errors=True)
             raise
     scene = msgspec.structs.replace(plan.scene, trace=execution.trace, reports=chances.observe(inside))
     try:
@@ -125,6 +131,7 @@ def _execute(plan: Plan, tracer: Tracer, scratch: Path, home: Home, captures: Ca
     scene = plan.scene
 
     def begun(_: int) -> None:
+        (scratch / BEGUN).touch()
         captures.go_on()
         # While the command runs, what is to survive a power cut is made durable.
         home.store.flush()

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from bis.digest import unspell
-from bis.errors import KeepingError
+from bis.errors import KeepingError, NotFound
 from bis.nouns.part import Finding, Part, PartKind
 from bis.nouns.run import Run
 from bis.parts import Scene
@@ -36,7 +36,7 @@ def recover_lost(home: Home, variables: Mapping[str, str]) -> list[Run]:
                 shutil.rmtree(scratch, ignore_errors=True)
         elif not _alive(scratch):
             # A full disk must not keep anybody from reading the log: the run waits for a command that finds room.
-            with suppress(KeepingError):
+            with suppress(KeepingError, NotFound):
                 found.append(_seal(run, scratch, home, variables))
     return found
 
