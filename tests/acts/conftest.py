@@ -11,6 +11,7 @@ import pytest
 
 from bis.nouns.run import Run
 from bis.settings import load_settings
+from bis.steps import rooms
 from bis.steps.home import Home, open_home
 
 Bis = Callable[..., subprocess.CompletedProcess[str]]
@@ -84,3 +85,10 @@ def verdict() -> Callable[[subprocess.CompletedProcess[str]], dict[str, object]]
         return found["verdicts"][0]  # type: ignore[no-any-return]
 
     return read
+
+
+@pytest.fixture
+def room() -> None:
+    """A test that needs the original paths in a private mount namespace; where there can be none, it says why."""
+    if reason := rooms.usable():
+        pytest.skip(f"no room can be made here: {reason}")

@@ -56,6 +56,7 @@ def test_an_unseeded_training_repeats_identically_from_nothing_but_its_record(
     assert found.get("leaks", []) == []
 
 
+@pytest.mark.usefixtures("room")
 def test_paths_are_the_original_ones(bis: Bis, project: Path, verdict: Verdict) -> None:
     record(bis, project, "import os; print(os.getcwd(), __file__); open(os.path.abspath('x'), 'w').write(os.getcwd())")
     assert verdict(bis("repeat", "@", "--json"))["sameness"] == "identical"
@@ -103,6 +104,7 @@ def test_a_file_of_the_live_machine_is_a_leak(bis: Bis, project: Path, verdict: 
     assert found["sameness"] == "equivalent"
 
 
+@pytest.mark.usefixtures("room")
 def test_an_input_outside_the_project_comes_from_the_record(bis: Bis, project: Path, verdict: Verdict) -> None:
     outside = project.parent / "inputs" / "x.csv"
     outside.parent.mkdir()
@@ -245,6 +247,7 @@ def test_sources_that_version_control_ignores_are_code_when_the_run_reads_them(
     assert found["sameness"] == "identical", found
 
 
+@pytest.mark.usefixtures("room")
 def test_a_repeat_writes_over_nothing_outside_the_project(bis: Bis, project: Path, verdict: Verdict) -> None:
     shared = Path("/var/tmp") / project.parents[1].name / "shared"
     shared.mkdir(parents=True)
@@ -258,6 +261,7 @@ def test_a_repeat_writes_over_nothing_outside_the_project(bis: Bis, project: Pat
         shutil.rmtree(shared.parent)
 
 
+@pytest.mark.usefixtures("room")
 @pytest.mark.parametrize("versioned", [True, False])
 def test_links_to_data_are_there_again(bis: Bis, project: Path, verdict: Verdict, versioned: bool) -> None:
     if versioned:
@@ -291,6 +295,7 @@ def test_a_file_as_standard_input_is_recorded_and_given_again(
     assert "<stdin>" in changed.stdout
 
 
+@pytest.mark.usefixtures("room")
 def test_names_in_a_folder_outside_the_project_come_from_the_record(bis: Bis, project: Path, verdict: Verdict) -> None:
     outside = project.parent / "inputs"
     outside.mkdir()
@@ -311,6 +316,7 @@ def test_a_listing_that_is_not_in_the_record_is_a_leak(bis: Bis, project: Path, 
     assert (found["sameness"], found["leaks"]) == ("equivalent", [f"{outside}/"])
 
 
+@pytest.mark.usefixtures("room")
 def test_a_cache_that_is_not_recorded_is_named_as_the_cause(bis: Bis, project: Path, verdict: Verdict) -> None:
     cache = project.parent / ".cache" / "words" / "x.txt"
     cache.parent.mkdir(parents=True)
@@ -359,3 +365,16 @@ def test_an_input_whose_bytes_were_lost_is_named_as_the_cause(bis: Bis, project:
         assert any(f"{shared}/log.csv" in cause for cause in found["causes"]), found  # type: ignore[attr-defined]
     finally:
         shutil.rmtree(shared)
+
+
+def test_without_a_room_a_repeat_runs_elsewhere_and_says_so(bis: Bis, project: Path, verdict: Verdict) -> None:
+    record(bis, project, "print(1)")
+    closed = ["unshare", "-r", "sh", "-c"]
+    shut = "echo 0 > /proc/sys/user/max_user_namespaces; exec setpriv --bounding-set=-sys_admin"
+    inner = f"{shut} {sys.executable} -m bis repeat @ --json"
+    done = subprocess.run([*closed, inner], cwd=project, capture_output=True, text=True, check=False)
+    if "unshare" in done.stderr or "setpriv" in done.stderr:
+        pytest.skip(f"user namespaces cannot be closed here: {done.stderr}")
+    found = verdict(done)
+    assert found["sameness"] in ("identical", "equivalent"), found
+    assert "no-room" in [finding["code"] for finding in found["findings"]]  # type: ignore[attr-defined]
