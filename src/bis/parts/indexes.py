@@ -28,7 +28,8 @@ UV_KEYS: dict[str, tuple[str, ...]] = {
     "client-cert": ("SSL_CLIENT_CERT",),
 }
 """What pip calls a setting -> the variables by which uv is told the same, the one to use first."""
-PYPI = "https://pypi.org/simple"
+PUBLIC = "the public index"
+"""What is asked when nobody configured anything: it is never named, installers know where it is."""
 LISTS = frozenset(("extra-index-url", "find-links", "trusted-host"))
 
 
@@ -49,7 +50,9 @@ def for_uv(
     pip = _of_pip(variables, home, prefix)
     added: dict[str, str] = {}
     if not {"index-url", "extra-index-url", "index"} & own.keys():
-        added |= _in_order([pip.get("index-url", PYPI)], pip.get("extra-index-url", []), extra_first)
+        added |= _in_order(
+            [pip["index-url"]] if "index-url" in pip else [], pip.get("extra-index-url", []), extra_first
+        )
     for key, value in pip.items():
         names = UV_KEYS[key] if key not in ("index-url", "extra-index-url") else ()
         if not names or key in own or any(name in variables for name in names):
@@ -65,9 +68,11 @@ def only_folders(variables: Mapping[str, str], home: Path, project: Path | None)
 
 
 def _in_order(main: list[str], extra: list[str], extra_first: bool) -> dict[str, str]:
+    if not main:
+        # The default stays uv's own, which comes last; without a preference the best match of all is taken.
+        strategy = "unsafe-first-match" if extra_first else "unsafe-best-match"
+        return {"UV_INDEX": " ".join(extra), "UV_INDEX_STRATEGY": strategy} if extra else {}
     ordered = [*extra, *main] if extra_first else [*main, *extra]
-    if ordered == [PYPI]:
-        return {}
     told = {"UV_DEFAULT_INDEX": ordered[-1]}
     if len(ordered) > 1:
         told |= {"UV_INDEX": " ".join(ordered[:-1]), "UV_INDEX_STRATEGY": "unsafe-first-match"}
@@ -89,8 +94,8 @@ def asked(variables: Mapping[str, str], home: Path, project: Path | None) -> str
     places = [word for name in names for word in _split(added.get(name) or variables.get(name, ""))]
     own = _of_uv(variables, home, project)
     places += [str(item) for key in ("index-url", "index", "extra-index-url", "find-links") for item in _list(own, key)]
-    default = [] if "index-url" in own or "UV_DEFAULT_INDEX" in added else [PYPI]
-    return ", ".join(dict.fromkeys(public_url(place) for place in [*default, *places]))
+    default = [] if "index-url" in own or "UV_DEFAULT_INDEX" in added else [PUBLIC]
+    return ", ".join(dict.fromkeys([*default, *map(public_url, places)]))
 
 
 def public_url(url: str) -> str:
