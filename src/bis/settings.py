@@ -75,7 +75,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     environments: str = ""
     """Where rebuilt environments are cached; empty: `~/.cache/bis/environments`."""
     lost_after: float = 60.0
-    """Seconds without a heartbeat after which a run whose supervisor is gone is called lost."""
+    """Seconds after which what a command left that was killed before it had begun a run is cleared away."""
 
 
 def find_project(start: Path) -> Path:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -29,16 +31,60 @@ def recover_lost(home: Home, variables: Mapping[str, str]) -> list[Run]:
     """Seal every run under way whose supervisor is gone; the runs that were found lost. Cheap when there are none."""
     found = []
     for scratch in sorted(home.live.iterdir()) if home.live.is_dir() else ():
-        run = _read(scratch)
-        if run is None:
-            # Made and not begun: a supervisor is just starting, or was killed in its first milliseconds.
-            if time.time() - scratch.stat().st_mtime > home.settings.lost_after:
-                shutil.rmtree(scratch, ignore_errors=True)
-        elif not _alive(scratch):
-            # A full disk must not keep anybody from reading the log: the run waits for a command that finds room.
-            with suppress(KeepingError, NotFound):
-                found.append(_seal(run, scratch, home, variables))
+        # A full disk must not keep anybody from reading the log: the run waits for a command that finds room.
+        with _alone(scratch) as ours, suppress(KeepingError, NotFound):
+            if ours and (lost := _look(scratch, home, variables)):
+                found.append(lost)
     return found
+
+
+@contextmanager
+def _alone(scratch: Path) -> Iterator[bool]:
+    """Whether nobody else is about to seal this run. A run that has ended meanwhile is nobody's to seal."""
+    try:
+        folder = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        yield False
+        return
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield True
+    except BlockingIOError:
+        yield False
+    finally:
+        os.close(folder)
+
+
+def _look(scratch: Path, home: Home, variables: Mapping[str, str]) -> Run | None:
+    """The run under way in a scratch folder, sealed, if it is lost."""
+    run = _read(scratch)
+    if run is None:
+        # Made and not begun: a supervisor is just starting, or was killed in its first milliseconds.
+        if _age(scratch) > home.settings.lost_after:
+            shutil.rmtree(scratch, ignore_errors=True)
+        return None
+    if _alive(scratch):
+        return None
+    if _is_sealed(run, home):
+        # It ended while we looked, or its supervisor was killed after its last word.
+        shutil.rmtree(scratch, ignore_errors=True)
+        return None
+    return _seal(run, scratch, home, variables)
+
+
+def _age(scratch: Path) -> float:
+    """Seconds since something came into the folder or left it."""
+    try:
+        return time.time() - scratch.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _is_sealed(run: Run, home: Home) -> bool:
+    try:
+        return bool(home.ledger.record(run.id))
+    except NotFound:
+        return False
 
 
 def _alive(scratch: Path) -> bool:

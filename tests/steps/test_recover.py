@@ -1,0 +1,59 @@
+"""Runs under way are sealed when they are lost, and only then."""
+
+import shutil
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from bis.nouns.run import Run
+from bis.settings import Settings
+from bis.steps.home import Home, open_home
+from bis.steps.recover import _alone, recover_lost
+from bis.steps.seal import seal
+
+RUN = Run(id="a" * 12, name="train-1", command=("true",), started="2026-05-03T00:00:00.000000Z", status="running")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return open_home(tmp_path, Settings())
+
+
+@pytest.fixture
+def left(home: Home) -> Path:
+    """What a supervisor leaves that was killed."""
+    scratch = home.live / RUN.id
+    scratch.mkdir()
+    (scratch / "run.json").write_bytes(msgspec.json.encode(RUN))
+    home.ledger.begin(RUN)
+    return scratch
+
+
+def test_a_run_whose_supervisor_is_gone_is_sealed_as_lost(home: Home, left: Path) -> None:
+    (lost,) = recover_lost(home, {})
+    assert (lost.status, home.ledger.get(RUN.id).status) == ("lost", "lost")
+    assert not left.exists()
+
+
+def test_a_run_that_was_sealed_stays_as_it_was(home: Home, left: Path) -> None:
+    """Its supervisor was killed, or simply ended, between the seal and the removal of its folder."""
+    sealed = msgspec.structs.replace(RUN, status="finished", exit=0)
+    record = seal(sealed, home.store, home.ledger)
+    assert recover_lost(home, {}) == []
+    assert (home.ledger.get(RUN.id), home.ledger.record(RUN.id)) == (sealed, record)
+    assert not left.exists()
+
+
+def test_a_lost_run_is_sealed_by_one_command_alone(home: Home, left: Path) -> None:
+    with _alone(left) as ours:
+        assert ours
+        assert recover_lost(home, {}) == []
+        assert home.ledger.get(RUN.id).status == "running"
+    assert len(recover_lost(home, {})) == 1
+
+
+def test_a_folder_that_is_gone_when_it_is_looked_at_is_nobodys(home: Home, left: Path) -> None:
+    shutil.rmtree(left)
+    with _alone(left) as ours:
+        assert not ours
