@@ -194,6 +194,25 @@ def test_bis_may_be_told_where_to_start(bis: Type, project: Path, tmp_path: Path
     assert bis(*words, folder=project).out == f"{tmp_path}\n"
 
 
+def test_runs_that_start_at_once_have_names_of_their_own(bis: Type, tmp_path: Path, variables: dict[str, str]) -> None:
+    (tmp_path / "train.py").write_text("print('trained')\n")
+    words = [sys.executable, "-m", "bis", "run", "-q", "--", sys.executable, "train.py"]
+    started = [
+        subprocess.Popen(words, cwd=tmp_path, env=variables, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        for _ in range(6)
+    ]
+    assert [process.wait() for process in started] == [0] * 6
+    found = bis("log", "--json", folder=tmp_path).json["runs"]
+    assert sorted(run["name"] for run in found) == [f"train-{number}" for number in range(1, 7)]
+    assert {run["status"] for run in found} == {"finished"}
+
+
+def test_a_command_that_could_not_be_started_uses_up_no_name(bis: Type, tmp_path: Path) -> None:
+    assert bis("run", "--", "./train", folder=tmp_path).status == 127
+    (tmp_path / "train").symlink_to("/bin/true")
+    assert '"train-1"' in bis("run", "--", "./train", folder=tmp_path).err
+
+
 @pytest.mark.parametrize("name", ["a/b", "a~1", "@latest", "-x", "..", "a\nb", "models:a"])
 def test_a_name_that_no_reference_could_name_is_refused(name: str, bis: Type, tmp_path: Path) -> None:
     assert bis("run", f"--name={name}", "--", "true", folder=tmp_path).status == 2

@@ -15,6 +15,7 @@ from bis.digest import Digest, canonical, digest_value
 from bis.errors import NotFound, UsageError
 from bis.ledger import Ledger
 from bis.ledger.runs import command_key, open_ledger
+from bis.nouns.annotation import Annotation
 from bis.nouns.part import Finding, Part
 from bis.nouns.reference import parse
 from bis.nouns.run import Output, Run, Usage
@@ -141,6 +142,28 @@ def test_an_empty_ledger_has_empty_answers(ledger: Ledger) -> None:
     assert ledger.verdicts("x") == []
 
 
+# names
+
+
+def test_a_run_that_nobody_named_gets_a_name_that_no_run_has(ledger: Ledger) -> None:
+    assert ledger.name("train", stamp(0)) == "train-1"
+    assert ledger.name("train", stamp(0)) == "train-2"
+    assert ledger.name("test", stamp(0)) == "test-1"
+    sealed(ledger, a_run(7, name="train-4"), a_run(8), a_run(9, repeats=a_run(8).id))
+    assert ledger.name("train", stamp(1)) == "train-3"
+    assert ledger.name("train", stamp(1)) == "train-5"
+
+
+def test_a_name_whose_run_did_not_begin_is_given_again(ledger: Ledger) -> None:
+    assert ledger.name("train", stamp(0)) == "train-1"
+    ledger.unname("train-1")
+    assert ledger.name("train", stamp(0)) == "train-1"
+    assert ledger.name("train", stamp(60 * 25)) == "train-1"  # whoever was given it is dead
+    sealed(ledger, a_run(1))
+    ledger.unname("train-1")
+    assert ledger.name("train", stamp(60 * 50)) == "train-2"
+
+
 # lists
 
 
@@ -238,6 +261,9 @@ FILTERS = [
     ("start_time > '2026-11-23T12:02:30Z'", "43"),
     ("start_time <= '2026-11-23T14:01:00+02:00'", "1"),
     ("start_time >= 1795435380000", "43"),
+    ("start_time > inf", ""),
+    ("start_time > -1e300", "4321"),
+    ("exit < 99999999999999999999", "4321"),
     ("end_time IS NOT NULL", "4321"),
     ("seconds = 30", "4321"),
     ("tags.x IS NULL", "4321"),
@@ -299,6 +325,7 @@ NONSENSE = [
     ("params.a = 'x", "", "position 12"),
     ("params.a IS 3", "", "NULL"),
     ("start_time > 'someday'", "2026-05-03", "someday"),
+    ("start_time > nan", "2026-05-03", "nan"),
     ("metrics.", "", "position"),
     ("; DROP TABLE runs", "", "position 1"),
     ("params.a = 'x') OR 1=1 --", "", "position"),
@@ -331,8 +358,8 @@ def test_any_text_is_a_filter_or_a_clear_error(four: Ledger, filter: str) -> Non
 
 
 def test_an_order_that_makes_no_sense_says_so(four: Ledger) -> None:
-    for order in ("metrics.loss SIDEWAYS", "lss", "metrics.loss DESC, exit"):
-        with pytest.raises(UsageError):
+    for order in ("metrics.loss SIDEWAYS", "lss", "metrics.loss DESC, exit", "; x"):
+        with pytest.raises(UsageError, match=r"of the order|the order makes no sense|the order cannot be read"):
             four.runs(order=[order])
 
 
@@ -364,6 +391,7 @@ def test_the_start_of_an_id_is_enough_when_no_other_begins_so(ledger: Ledger) ->
     assert all(
         word in said for word in ("7f3a11112222", "train-1", "7f3a33334444", "train-2", "2026-11-23", "python train.py")
     )
+    assert "a digit more: 7f3a3" in error.value.hint
     with pytest.raises(NotFound) as short:
         find(ledger, "abc")
     assert "needs 4" in short.value.because
@@ -396,8 +424,13 @@ def test_an_unknown_reference_names_what_is_near(four: Ledger) -> None:
     assert error.value.hint.startswith("bis show train-")
     with pytest.raises(NotFound, match="nothing-like-it"):
         find(four, "nothing-like-it")
-    with pytest.raises(NotFound, match="no run had started by 2020"):
+    with pytest.raises(NotFound, match=r"no run had started by 2020-01-01 23:59:59Z"):
         find(four, "@{2020-01-01}")
+    for text in ("train-3@{2020-01-01}", "000000000003@{2020-01-01}"):
+        with pytest.raises(NotFound, match=rf"no run called {text[:-13]} had started by 2020"):
+            find(four, text)
+    with pytest.raises(NotFound, match="no run is called 'trian-3'"):
+        find(four, "trian-3@{2020-01-01}")
     with pytest.raises(NotFound, match="only 3 runs"):
         find(four, "@~4")
 
@@ -409,7 +442,7 @@ def test_where_nothing_is_recorded_the_error_says_how_to_begin(ledger: Ledger) -
         assert "bis run" in error.value.hint
 
 
-# the last run of a command, and verdicts
+# the last run of a command, annotations, verdicts
 
 
 def test_the_last_sealed_run_of_a_command_is_found_whatever_its_options(ledger: Ledger) -> None:
@@ -419,6 +452,45 @@ def test_the_last_sealed_run_of_a_command_is_found_whatever_its_options(ledger: 
     assert last
     assert last.name == "train-1"
     assert ledger.last(command_key(("python", "third.py"), ".")) is None
+
+
+def said(run: Run, minutes: float, **fields: Any) -> Annotation:
+    return Annotation(run=run.id, made=stamp(minutes), **fields)
+
+
+def annotate(ledger: Ledger, *annotations: Annotation) -> None:
+    for annotation in annotations:
+        ledger.annotate(annotation, digest_value(annotation))
+
+
+def test_tags_and_note_of_a_run_are_as_the_newest_annotation_says(ledger: Ledger) -> None:
+    run = a_run(1, note="first try")
+    sealed(ledger, run, a_run(2))
+    first = said(run, 1, tags={"team": "fraud", "state": "draft", "old": "1"})
+    second = said(run, 2, tags={"state": "final", "score": "0.5"}, removed=("old",), note="the one that we ship")
+    annotate(ledger, second, first, first)
+    assert ledger.annotations(run.id) == [first, second]
+    assert ledger.rows()[1].tags == {"team": "fraud", "state": "final", "score": "0.5"}
+    assert [row.note for row in ledger.rows()] == ["", "the one that we ship"]
+    assert ledger.get(run.id) == run
+    for filter in (
+        "tags.state = 'final' AND tag.team LIKE 'f%'",
+        "tags.score > 0.4",
+        "note LIKE '%ship'",
+        "tags.old IS NULL AND tags.team IS NOT NULL",
+    ):
+        assert names(ledger.runs(filter)) == ["train-1"], filter
+    assert ledger.count("tags.score > 0.6") == 0
+
+
+def test_annotations_stay_when_their_run_is_sealed_again_and_may_come_before_it(ledger: Ledger) -> None:
+    run = a_run(1, note="first try")
+    annotate(ledger, said(run, 1, tags={"state": "draft"}))
+    sealed(ledger, run)
+    assert (ledger.rows()[0].tags, ledger.rows()[0].note) == ({"state": "draft"}, "first try")
+    annotate(ledger, said(run, 2, note="better"))
+    ledger.seal(run, Digest("b3:2"))
+    assert (ledger.rows()[0].tags, ledger.rows()[0].note) == ({"state": "draft"}, "better")
 
 
 def a_verdict(run: Run, sameness: Any, minutes: float) -> Verdict:

@@ -11,13 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from bis.digest import Digest
 from bis.errors import KeepingError, NotFound
 from bis.ledger import database
 from bis.ledger.database import MIGRATIONS, VERSION, Database, migrate, statements
-from bis.ledger.runs import open_ledger
+from bis.ledger.runs import _columns, open_ledger
 from bis.nouns.run import Run
 
 FORK = multiprocessing.get_context("fork")
@@ -39,7 +40,8 @@ def fill(path: Path, count: int = 1) -> None:
 
 def shape(connection: sqlite3.Connection) -> list[tuple[str, str]]:
     rows = connection.execute("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name")
-    return [(name, " ".join(sql.split())) for name, sql in rows]
+    # A column that was added later stands behind a comma of its own.
+    return [(name, " ".join(sql.split()).replace(" ,", ",").replace(" )", ")")) for name, sql in rows]
 
 
 def test_the_migrations_lead_to_the_schema_that_is_written_down() -> None:
@@ -245,6 +247,41 @@ def test_many_processes_may_begin_and_seal_at_once(tmp_path: Path) -> None:
         writer.join()
     assert [writer.exitcode for writer in writers] == [0] * 4
     assert open_ledger(tmp_path / "ledger.db").count() == 80
+
+
+def test_no_two_processes_are_given_the_same_name(tmp_path: Path) -> None:
+    def work(out: Any) -> None:
+        with open_ledger(tmp_path / "ledger.db") as ledger:
+            out.send([ledger.name("train", "2026-05-03T00:00:00Z") for _ in range(10)])
+
+    pipes = [FORK.Pipe() for _ in range(8)]
+    writers = [FORK.Process(target=work, args=(there,)) for _, there in pipes]
+    for writer in writers:
+        writer.start()
+    names = [name for here, _ in pipes for name in here.recv()]
+    for writer in writers:
+        writer.join()
+    assert sorted(names, key=lambda name: int(name[6:])) == [f"train-{number}" for number in range(1, 81)]
+
+
+def test_a_ledger_that_is_a_folder_is_called_one(tmp_path: Path) -> None:
+    with pytest.raises(KeepingError, match="is a folder") as error:
+        open_ledger(tmp_path).count()
+    assert error.value.hint == f"BIS_LEDGER={tmp_path}/ledger.db"
+
+
+def test_a_ledger_from_before_annotations_has_its_notes(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "ledger.db", isolation_level=None) as connection:
+        for statement in statements((MIGRATIONS / "0001.sql").read_text()):
+            connection.execute(statement)
+        connection.execute("PRAGMA user_version = 1")
+        row = _columns(msgspec.structs.replace(a_run(1), note="why"), "b3:1")
+        del row["note"]
+        marks = ", ".join("?" * len(row))
+        connection.execute(f"INSERT INTO runs ({', '.join(row)}) VALUES ({marks})", tuple(row.values()))
+    connection.close()
+    with open_ledger(tmp_path / "ledger.db") as ledger:
+        assert [row.note for row in ledger.rows("note = 'why'")] == ["why"]
 
 
 def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:

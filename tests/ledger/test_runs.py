@@ -1,4 +1,4 @@
-"""Rebuilding a ledger from the store, tags, and what makes two commands the same."""
+"""Rebuilding a ledger from the store, params, and what makes two commands the same."""
 
 import os
 from pathlib import Path
@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from bis.digest import Digest, canonical
-from bis.errors import Damaged, NotFound
+from bis.errors import Damaged
 from bis.ledger.runs import SqliteLedger, command_key, decode_run, open_ledger, reindex, told
+from bis.nouns.annotation import Annotation
 from bis.nouns.part import Part
 from bis.nouns.run import Run
 from bis.nouns.verdict import Verdict
@@ -28,10 +29,13 @@ def ledger(tmp_path: Path) -> SqliteLedger:
 
 @pytest.fixture
 def kept(tmp_path: Path) -> LocalStore:
-    """A store with the records of two runs and a verdict, and other things."""
+    """A store with the records of two runs, a verdict and two annotations, and other things."""
     store = open_store(tmp_path / "store")
     one = a_run(1, metrics={"loss": float("nan")})
-    for value in (one, a_run(2), Verdict(run=one.id, again=a_run(2).id, sameness="identical", made=one.started)):
+    verdict = Verdict(run=one.id, again=a_run(2).id, sameness="identical", made=one.started)
+    said = Annotation(run=one.id, made=one.started, tags={"state": "draft"})
+    again = Annotation(run=one.id, made=a_run(2).started, tags={"state": "final"}, note="the one that we ship")
+    for value in (one, a_run(2), verdict, said, again):
         store.put_bytes(canonical(value), "record")
     store.put_bytes(b'{"schema":"bis.later/7"}', "record")
     store.put_bytes(b"no json", "record")
@@ -42,9 +46,10 @@ def kept(tmp_path: Path) -> LocalStore:
 
 def test_a_ledger_can_be_rebuilt_from_the_records_of_the_store(ledger: SqliteLedger, kept: LocalStore) -> None:
     seen: list[tuple[int, int]] = []
-    assert reindex(kept, ledger, lambda done, total: seen.append((done, total))) == 5
-    assert seen[-1] == (5, 5)
+    assert reindex(kept, ledger, lambda done, total: seen.append((done, total))) == 7
+    assert seen[-1] == (7, 7)
     assert [(row.name, row.verdict) for row in ledger.rows()] == [("run-2", ""), ("run-1", "identical")]
+    assert (ledger.rows()[1].tags, ledger.rows()[1].note) == ({"state": "final"}, "the one that we ship")
     run = a_run(2)
     assert ledger.get(run.id) == run
     assert kept.get_bytes(ledger.record(run.id)) == canonical(run)
@@ -76,18 +81,6 @@ def test_a_damaged_record_does_not_keep_the_others_from_being_found(ledger: Sqli
     pack.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
     reindex(open_store(kept.path), ledger)
     assert len(ledger.rows()) >= 1
-
-
-def test_tags_can_be_set_and_asked_for(ledger: SqliteLedger) -> None:
-    ledger.seal(a_run(1), Digest("b3:1"))
-    ledger.tag(a_run(1).id, {"team": "fraud", "state": "draft"})
-    ledger.tag(a_run(1).id, {"state": "final"})
-    assert ledger.rows()[0].tags == {"team": "fraud", "state": "final"}
-    assert ledger.count("tags.state = 'final' AND tag.team LIKE 'f%'") == 1
-    ledger.seal(a_run(1), Digest("b3:2"))
-    assert ledger.rows()[0].tags == {"team": "fraud", "state": "final"}
-    with pytest.raises(NotFound):
-        ledger.tag("f" * 12, {"x": "y"})
 
 
 def test_options_and_configuration_values_are_params() -> None:

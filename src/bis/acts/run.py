@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from bis.errors import UsageError
+from bis.errors import KeepingError, UsageError
 from bis.settings import FOLDER, Settings, find_project, load_settings
 from bis.steps import trace as traces
 
@@ -73,7 +74,12 @@ def run(
             quiet=options.quiet,
             asked=asked,
         )
-        return perform(planned, home, started=started, tracer=tracer).run
+        try:
+            return perform(planned, home, started=started, tracer=tracer).run
+        except BaseException:
+            with suppress(KeepingError):
+                home.ledger.unname(planned.run.name)
+            raise
 
 
 def _settings(settings: Settings, options: RunOptions) -> Settings:

@@ -1,4 +1,4 @@
-"""The Ledger protocol: facts about runs. An index: `reindex` rebuilds it from the sealed records of a store."""
+"""The Ledger protocol: facts about runs. An index: `reindex` rebuilds it from the records of a store."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Protocol
 import msgspec
 
 from bis.digest import Digest
+from bis.nouns.annotation import Annotation
 from bis.nouns.part import PartKind
 from bis.nouns.reference import Reference
 from bis.nouns.run import Run, Status
@@ -48,12 +49,18 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     repeats: str = ""
     parent: str = ""
     note: str = ""
+    """The newest: of an annotation, else of the run."""
     verdict: str = ""
     """The newest word on whether it repeats; empty when nobody tried."""
     record: Digest = Digest("")
 
 
 class Ledger(Protocol):
+    def name(self, stem: str, at: str) -> str:
+        """A name for a run that is about to begin: `train-12` for the twelfth of the project. No run has it and, `at`
+        that time and for a day, nobody else is given it, whatever the number of processes that ask."""
+        ...
+
     def begin(self, run: Run) -> None:
         """Note a run that starts. Survives power loss when it returns."""
         ...
@@ -87,6 +94,18 @@ class Ledger(Protocol):
 
     def last(self, command_key: str) -> Run | None:
         """The newest sealed run of the same command (`steps.capture.command_key`), for what it read and wrote."""
+        ...
+
+    def unname(self, name: str) -> None:
+        """Take a name back that `name` gave: its run did not begin."""
+        ...
+
+    def annotate(self, annotation: Annotation, record: Digest) -> None:
+        """Note what was said of a run, which it may hear of later. Tags and note of the run are as the newest says."""
+        ...
+
+    def annotations(self, run: str) -> list[Annotation]:
+        """All that was said about a run, in the order of time."""
         ...
 
     def add_verdict(self, verdict: Verdict, record: Digest) -> None: ...

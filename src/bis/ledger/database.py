@@ -22,7 +22,7 @@ from bis.store.volume import cache_folder, network_file_system
 PATIENCE: Final = 30.0
 """Seconds to wait for another process that writes."""
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
-VERSION: Final = 1
+VERSION: Final = 2
 """The newest migration."""
 DAMAGED_LEDGER = explains("B060", "The ledger's file is damaged. `bis reindex` makes it anew from the sealed records.")
 
@@ -52,7 +52,10 @@ class Database:
         if not self.relocated:
             return ""
         kind = network_file_system(self.asked.parent)
-        return f"{shown(self.asked)} is on a network file system ({kind}): the ledger is kept in {shown(self.path)}"
+        return (
+            f"{shown(self.asked)} would be on a network file system ({kind}), where no database is safe: this machine"
+            f" keeps its ledger in {shown(self.path)}, made from the records in the store"
+        )
 
     @property
     def there(self) -> bool:
@@ -66,11 +69,13 @@ class Database:
             return connection.execute(statement, values).fetchall() if connection else []
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that waits for its turn, and for the disk when it is done."""
+    def writing(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
+        """A transaction that waits for its turn and, when it is done, for the disk. One that is not `durable` may be
+        lost with the power: for what can be made again."""
         with self._lock, self._words():
             connection = self._open(create=True)
             assert connection
+            connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
@@ -153,6 +158,8 @@ class Database:
                 hint=f"fuser {file} names it; then repeat the command",
                 code=BUSY,
             )
+        if code in _FORBIDDEN and self.path.is_dir():
+            return KeepingError(f"the ledger {file} is a folder", hint=f"BIS_LEDGER={file}/ledger.db", code=DISK_ERROR)
         if code in _FORBIDDEN:
             return self._forbidden(str(error))
         if code in _BROKEN:

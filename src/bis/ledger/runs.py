@@ -1,4 +1,4 @@
-"""The ledger in SQLite: runs as they begin and are sealed, verdicts, and how to find them again."""
+"""The ledger in SQLite: runs as they begin and are sealed, what was said of them, and how to find them again."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 import shlex
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -17,19 +18,26 @@ from bis.errors import Damaged, NotFound, UsageError
 from bis.ledger import PartRow, Row
 from bis.ledger.database import Database
 from bis.ledger.search import LARGEST, compile_filter, compile_order
+from bis.nouns.annotation import Annotation
 from bis.nouns.reference import EXAMPLES, Reference
 from bis.nouns.run import Run
 from bis.nouns.verdict import Verdict
 from bis.store import Store
 from bis.store.squeeze import pack, unpack
+from bis.store.trouble import shown
 
 T = TypeVar("T")
 
 SCRIPTS: Final = (".py", ".ipynb", ".sh", ".r", ".jl", ".pyz", ".pl", ".js")
 AT_ONCE: Final = 500
+NEVER: Final = 1 << 62
+A_DAY: Final = 86_400_000_000
+"""Microseconds."""
 DIGITS: Final = frozenset("0123456789abcdef")
 SHORTEST: Final = 4
 """Digits of an id that are enough to mean it."""
+CANDIDATES: Final = 10
+"""So many runs are named where the start of an id fits several."""
 
 
 def open_ledger(path: Path, create: bool = True) -> SqliteLedger:
@@ -64,29 +72,34 @@ def decode_verdict(data: bytes) -> Verdict:
     return _decode(data, Verdict)
 
 
+def decode_annotation(data: bytes) -> Annotation:
+    return _decode(data, Annotation)
+
+
 def reindex(store: Store, ledger: SqliteLedger, progress: Callable[[int, int], None] | None = None) -> int:
-    """Take every sealed record of the store into the ledger; what it knows already stays. Returns how many records
-    there were. A record that is damaged, or of a kind not known, is passed over: `bis verify` names it."""
-    records = list(store.list("record"))
-    for number, digest in enumerate(records, start=1):
+    """Take every record of the store into the ledger; what it knows already stays. Returns how many records there
+    were. A record that is damaged, or of a kind not known, is passed over: `bis verify` names it."""
+    records, known = list(store.list("record")), ledger.records()
+    new = [digest for digest in records if digest not in known]
+    for start in range(0, len(new), AT_ONCE):
         if progress:
-            progress(number, len(records))
-        if ledger.knows(digest):
-            continue
-        try:
-            data = store.get_bytes(digest)
-            schema = msgspec.json.decode(data, type=_Tagged).schema
-            if schema == "bis.run/1":
-                ledger.seal(decode_run(data), digest)
-            elif schema == "bis.verdict/1":
-                ledger.add_verdict(decode_verdict(data), digest)
-        except (Damaged, msgspec.MsgspecError):
-            continue
+            progress(len(records) - len(new) + start, len(records))
+        ledger.take(list(_readable(store, new[start : start + AT_ONCE])))
+    if progress:
+        progress(len(records), len(records))
     return len(records)
 
 
-class _Tagged(msgspec.Struct):
-    schema: str = ""
+def _readable(store: Store, digests: Sequence[Digest]) -> Iterator[tuple[Run | Verdict | Annotation, Digest]]:
+    for digest in digests:
+        try:
+            yield _any_record(store.get_bytes(digest)), digest
+        except (Damaged, msgspec.MsgspecError):
+            continue
+
+
+def _any_record(data: bytes) -> Run | Verdict | Annotation:
+    return msgspec.json.decode(data, type=Run | Verdict | Annotation, strict=False)
 
 
 class SqliteLedger:
@@ -107,60 +120,52 @@ class SqliteLedger:
 
     # writing
 
+    def name(self, stem: str, at: str) -> str:
+        moment = _micros(at)
+        with self._writing(durable=False) as connection:
+            connection.execute("DELETE FROM names WHERE given < ?", (moment - A_DAY,))
+            (number,) = connection.execute("SELECT count(*) + 1 FROM runs WHERE repeats = ''").fetchone()
+            while _is_taken(connection, f"{stem}-{number}"):
+                number += 1
+            connection.execute("INSERT INTO names (name, given) VALUES (?, ?)", (f"{stem}-{number}", moment))
+        return f"{stem}-{number}"
+
+    def unname(self, name: str) -> None:
+        with self._writing(durable=False) as connection:
+            connection.execute("DELETE FROM names WHERE name = ?", (name,))
+
     def begin(self, run: Run) -> None:
-        self._put(run, "")
+        with self._writing() as connection:
+            _put_run(connection, run, "")
 
     def seal(self, run: Run, record: Digest) -> None:
-        self._put(run, record)
+        with self._writing() as connection:
+            _put_run(connection, run, record)
 
-    def tag(self, run: str, tags: Mapping[str, str]) -> None:
-        """Set tags of a run. They are annotations, not part of its sealed record."""
-        with self.database.writing() as connection:
-            seq = self._seq(connection, run)
-            connection.executemany(
-                "INSERT OR REPLACE INTO tags (run, key, value) VALUES (?, ?, ?)",
-                [(seq, key, value) for key, value in tags.items()],
-            )
+    def annotate(self, annotation: Annotation, record: Digest) -> None:
+        with self._writing() as connection:
+            _put_annotation(connection, annotation, record)
 
     def add_verdict(self, verdict: Verdict, record: Digest) -> None:
-        content = pack(canonical(verdict))
-        with self.database.writing() as connection:
-            connection.execute(
-                "INSERT OR IGNORE INTO verdicts (record, run, again, sameness, made, content)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
-                (record, verdict.run, verdict.again, verdict.sameness, _micros(verdict.made), content),
-            )
-            self._judge(connection, verdict.run)
+        with self._writing() as connection:
+            _put_verdict(connection, verdict, record)
 
-    def _put(self, run: Run, record: str) -> None:
+    def take(self, records: Sequence[tuple[Run | Verdict | Annotation, Digest]]) -> None:
+        """Note records that are in the store already. What is lost with the power can be taken again."""
+        with self._writing(durable=False) as connection:
+            for value, record in records:
+                match value:
+                    case Run():
+                        _put_run(connection, value, record)
+                    case Verdict():
+                        _put_verdict(connection, value, record)
+                    case Annotation():
+                        _put_annotation(connection, value, record)
+
+    def _writing(self, *, durable: bool = True) -> AbstractContextManager[sqlite3.Connection]:
         if not self._create and not self.database.there:
-            raise NotFound(f"there is no ledger {self.database.asked}", hint="bis run -- COMMAND makes one")
-        row = _columns(run, record)
-        with self.database.writing() as connection:
-            names = ", ".join(row)
-            marks = ", ".join(f":{name}" for name in row)
-            changed = ", ".join(f"{name} = excluded.{name}" for name in row if name != "id")
-            connection.execute(
-                f"INSERT INTO runs ({names}) VALUES ({marks}) ON CONFLICT (id) DO UPDATE SET {changed}", row
-            )
-            seq = self._seq(connection, run.id)
-            _put_params(connection, seq, told(run))
-            _put_metrics(connection, seq, run.metrics)
-            self._judge(connection, run.id)
-
-    def _seq(self, connection: sqlite3.Connection, id: str) -> int:
-        found = connection.execute("SELECT seq FROM runs WHERE id = ?", (id,)).fetchone()
-        if not found:
-            raise NotFound(f"no run has the id {id}", hint="bis log")
-        return int(found[0])
-
-    def _judge(self, connection: sqlite3.Connection, id: str) -> None:
-        """The newest verdict on a run, beside it; verdicts may come before their run when a ledger is rebuilt."""
-        connection.execute(
-            "UPDATE runs SET verdict = coalesce((SELECT sameness FROM verdicts WHERE run = runs.id"
-            " ORDER BY made DESC, seq DESC LIMIT 1), '') WHERE id = ?",
-            (id,),
-        )
+            raise NotFound(f"there is no ledger {shown(self.database.asked)}", hint="bis run -- COMMAND makes one")
+        return self.database.writing(durable=durable)
 
     # asking
 
@@ -174,24 +179,25 @@ class SqliteLedger:
             return Digest(record)
         raise NotFound(f"no run has the id {id}", hint="bis log")
 
-    def knows(self, record: Digest) -> bool:
-        return bool(
-            self.database.ask(
-                "SELECT 1 FROM runs WHERE record = ? UNION ALL SELECT 1 FROM verdicts WHERE record = ?",
-                (record, record),
-            )
+    def records(self) -> set[Digest]:
+        """The digests of all records that it knows."""
+        found = self.database.ask(
+            "SELECT record FROM runs UNION ALL SELECT record FROM verdicts UNION ALL SELECT record FROM annotations"
         )
+        return {Digest(record) for (record,) in found}
 
     def runs(self, filter: str = "", order: Sequence[str] = (), limit: int | None = None) -> list[Run]:
         return [decode_run(unpack(content)) for (content,) in self._select("content", filter, order, limit)]
 
     def rows(self, filter: str = "", order: Sequence[str] = (), limit: int | None = None) -> list[Row]:
-        found = self._select("seq, brief, verdict, record", filter, order, limit)
+        found = self._select("seq, brief, note, verdict, record", filter, order, limit)
         tags = self._tags([seq for seq, *_ in found])
         decoder = msgspec.json.Decoder(Row, strict=False)
         return [
-            msgspec.structs.replace(decoder.decode(brief), tags=tags.get(seq, {}), verdict=verdict, record=record)
-            for seq, brief, verdict, record in found
+            msgspec.structs.replace(
+                decoder.decode(brief), tags=tags.get(seq, {}), note=note, verdict=verdict, record=record
+            )
+            for seq, brief, note, verdict, record in found
         ]
 
     def count(self, filter: str = "") -> int:
@@ -210,6 +216,10 @@ class SqliteLedger:
         found = self.database.ask("SELECT content FROM verdicts WHERE run = ? ORDER BY made DESC, seq DESC", (run,))
         return [decode_verdict(unpack(content)) for (content,) in found]
 
+    def annotations(self, run: str) -> list[Annotation]:
+        found = self.database.ask("SELECT content FROM annotations WHERE run = ? ORDER BY made, record", (run,))
+        return [decode_annotation(unpack(content)) for (content,) in found]
+
     def find(self, reference: Reference) -> Run:
         # Runs that a repeat made are found by id and name; "the newest" and "the one before" mean a person's runs.
         seq, started = self._base(reference)
@@ -224,22 +234,22 @@ class SqliteLedger:
             ((before,),) = self.database.ask(
                 "SELECT count(*) FROM runs WHERE (started, seq) < (?, ?) AND repeats = ''", (started, seq)
             )
+            few = f"only {before} run lies" if before == 1 else f"only {before} runs lie" if before else "no run lies"
             raise NotFound(
-                f"{reference.text} is not there: only {before} runs lie before {reference.base or 'the newest'}",
-                hint="bis log",
+                f"{reference.text} is not there: {few} before {reference.base or 'the newest'}", hint="bis log"
             )
         return self._content(earlier[0][0])
 
     def _base(self, reference: Reference) -> tuple[int, int]:
         """Which run a reference names before it goes back: seq and start."""
-        by_then = "started <= ?" if reference.moment else "TRUE"
-        bound = (_micros(reference.moment),) if reference.moment else ()
-        newest = "ORDER BY started DESC, seq DESC LIMIT 1"
+        newest, bound = "ORDER BY started DESC, seq DESC LIMIT 1", _by_then(reference)
         if not reference.base:
-            found = self.database.ask(f"SELECT seq, started FROM runs WHERE {by_then} AND repeats = '' {newest}", bound)
+            found = self.database.ask(
+                f"SELECT seq, started FROM runs WHERE started <= ? AND repeats = '' {newest}", (bound,)
+            )
         else:
             found = self.database.ask(
-                f"SELECT seq, started FROM runs WHERE name = ? AND {by_then} {newest}", (reference.base, *bound)
+                f"SELECT seq, started FROM runs WHERE name = ? AND started <= ? {newest}", (reference.base, bound)
             ) or self._by_id(reference)
         if not found:
             raise self._no_such(reference)
@@ -250,30 +260,31 @@ class SqliteLedger:
         if len(digits) < SHORTEST or not set(digits) <= DIGITS:
             return []
         found = self.database.ask(
-            "SELECT seq, started, id, name, command FROM runs WHERE id >= ? AND id < ? ORDER BY started DESC",
-            (digits, digits + "g"),
+            "SELECT seq, started, id, name, command FROM runs WHERE id >= ? AND id < ? AND started <= ?"
+            " ORDER BY started DESC",
+            (digits, digits + "g", _by_then(reference)),
         )
         if len(found) > 1:
             lines = (
-                f"{id}  {name}  {_shown(started)}  {readable(command)[:60]}" for _, started, id, name, command in found
+                f"{id}  {readable(name)}  {_shown(started)}  {readable(command)[:60]}"
+                for _, started, id, name, command in found
             )
             raise UsageError(
                 f"{reference.base} is the start of {len(found)} ids",
-                because="\n".join(line for line, _ in zip(lines, range(10), strict=False)),
-                hint=f"a digit more: {found[0][2][: len(digits) + 2]}",
+                because="\n".join(line for line, _ in zip(lines, range(CANDIDATES), strict=False)),
+                hint=f"a digit more: {_longer(found[0][2], [row[2] for row in found[1:]], len(digits))}",
             )
         return found
 
     def _no_such(self, reference: Reference) -> NotFound:
         if not self.database.ask("SELECT 1 FROM runs LIMIT 1"):
             return NotFound("no runs are recorded here yet", hint="bis run -- python train.py")
+        named = readable(reference.base)
+        if reference.moment and (not named or self._is_there(reference.base)):
+            what = f"no run{f' called {named}' if named else ''} had started by {_shown(_by_then(reference))}"
+            return NotFound(what, hint="bis log --sort started -n 1")
         if not reference.base:
-            what = (
-                f"no run had started by {reference.moment}"
-                if reference.moment
-                else "there are only runs of `bis repeat`"
-            )
-            return NotFound(what, hint="bis log")
+            return NotFound("there are only runs of `bis repeat`", hint="bis log --repeats")
         names = [name for (name,) in self.database.ask("SELECT DISTINCT name FROM runs ORDER BY seq DESC LIMIT 2000")]
         import difflib
 
@@ -281,9 +292,16 @@ class SqliteLedger:
         few = len(reference.base) < SHORTEST and set(reference.base.lower()) <= DIGITS
         rule = f"An id needs {SHORTEST} of its digits." if few else f"A reference is {EXAMPLES}."
         return NotFound(
-            f"no run is called {readable(reference.base)!r}, and no id begins so",
-            because=f"Names like it: {', '.join(near)}." if near else rule,
-            hint=f"bis show {near[0]}" if near else "bis log",
+            f"no run is called {named!r}, and no id begins so",
+            because=f"Names like it: {', '.join(map(readable, near))}." if near else rule,
+            hint=f"bis show {shlex.quote(readable(near[0]))}" if near else "bis log",
+        )
+
+    def _is_there(self, base: str) -> bool:
+        """Whether a run of that name or id is there at any time."""
+        return bool(
+            self.database.ask("SELECT 1 FROM runs WHERE name = ?", (base,))
+            or self._by_id(Reference(text=base, base=base))
         )
 
     def _content(self, seq: int) -> Run:
@@ -305,6 +323,18 @@ class SqliteLedger:
             for seq, key, value in self.database.ask(f"SELECT run, key, value FROM tags WHERE run IN ({marks})", some):
                 found.setdefault(seq, {})[key] = value
         return found
+
+
+def _by_then(reference: Reference) -> int:
+    """The newest start that a reference allows."""
+    return _micros(reference.moment) if reference.moment else NEVER
+
+
+def _longer(id: str, others: Sequence[str], length: int) -> str:
+    """The start of an id that no other begins with, a digit longer or more."""
+    while length < len(id) and any(other.startswith(id[:length]) for other in others):
+        length += 1
+    return id[:length]
 
 
 def told(run: Run) -> dict[str, str]:
@@ -341,6 +371,7 @@ def _columns(run: Run, record: str) -> dict[str, Any]:
         "record": record,
         "brief": canonical(_row(run)),
         "content": pack(canonical(run)),
+        "note": run.note,
     }
 
 
@@ -377,11 +408,79 @@ def _finding_codes(run: Run) -> Iterator[str]:
     yield from dict.fromkeys(finding.code for finding in (*run.findings, *parts))
 
 
-def _put_params(connection: sqlite3.Connection, seq: int, params: Mapping[str, str]) -> None:
-    connection.execute("DELETE FROM params WHERE run = ?", (seq,))
+# -- writing, within a transaction -------------------------------------------------------------------------------
+
+
+def _is_taken(connection: sqlite3.Connection, name: str) -> bool:
+    asked = "SELECT 1 FROM runs WHERE name = :name UNION ALL SELECT 1 FROM names WHERE name = :name LIMIT 1"
+    return connection.execute(asked, {"name": name}).fetchone() is not None
+
+
+def _put_run(connection: sqlite3.Connection, run: Run, record: str) -> None:
+    row = _columns(run, record)
+    names, marks = ", ".join(row), ", ".join(f":{name}" for name in row)
+    changed = ", ".join(f"{name} = excluded.{name}" for name in row if name != "id")
+    connection.execute(f"INSERT INTO runs ({names}) VALUES ({marks}) ON CONFLICT (id) DO UPDATE SET {changed}", row)
+    connection.execute("DELETE FROM names WHERE name = ?", (run.name,))
+    (seq,) = connection.execute("SELECT seq FROM runs WHERE id = ?", (run.id,)).fetchone()
+    _put_texts(connection, "params", seq, told(run))
+    _put_metrics(connection, seq, run.metrics)
+    # Verdicts and annotations may come before their run when a ledger is rebuilt.
+    _judge(connection, run.id)
+    _annotate(connection, run.id)
+
+
+def _put_verdict(connection: sqlite3.Connection, verdict: Verdict, record: str) -> None:
+    connection.execute(
+        "INSERT OR IGNORE INTO verdicts (record, run, again, sameness, made, content) VALUES (?, ?, ?, ?, ?, ?)",
+        (record, verdict.run, verdict.again, verdict.sameness, _micros(verdict.made), pack(canonical(verdict))),
+    )
+    _judge(connection, verdict.run)
+
+
+def _judge(connection: sqlite3.Connection, id: str) -> None:
+    """The newest verdict on a run, beside it."""
+    connection.execute(
+        "UPDATE runs SET verdict = coalesce((SELECT sameness FROM verdicts WHERE run = runs.id"
+        " ORDER BY made DESC, seq DESC LIMIT 1), '') WHERE id = ?",
+        (id,),
+    )
+
+
+def _put_annotation(connection: sqlite3.Connection, annotation: Annotation, record: str) -> None:
+    connection.execute(
+        "INSERT OR IGNORE INTO annotations (record, run, made, content) VALUES (?, ?, ?, ?)",
+        (record, annotation.run, _micros(annotation.made), pack(canonical(annotation))),
+    )
+    _annotate(connection, annotation.run)
+
+
+def _annotate(connection: sqlite3.Connection, id: str) -> None:
+    """Tags and note of a run as its annotations leave them, whatever the order in which they came here."""
+    found = connection.execute("SELECT content FROM annotations WHERE run = ? ORDER BY made, record", (id,)).fetchall()
+    seq = connection.execute("SELECT seq FROM runs WHERE id = ?", (id,)).fetchone()
+    if not found or not seq:
+        return
+    annotations = [decode_annotation(unpack(content)) for (content,) in found]
+    _put_texts(connection, "tags", seq[0], tags_after(annotations))
+    for note in [annotation.note for annotation in annotations if annotation.note][-1:]:
+        connection.execute("UPDATE runs SET note = ? WHERE id = ?", (note, id))
+
+
+def tags_after(annotations: Sequence[Annotation]) -> dict[str, str]:
+    """The tags that a run has after these annotations, given in the order of time."""
+    tags: dict[str, str] = {}
+    for annotation in annotations:
+        tags = {name: value for name, value in tags.items() if name not in annotation.removed} | annotation.tags
+    return tags
+
+
+def _put_texts(connection: sqlite3.Connection, table: str, seq: int, values: Mapping[str, str]) -> None:
+    """Params or tags of a run, in place of those that it had."""
+    connection.execute(f"DELETE FROM {table} WHERE run = ?", (seq,))
     connection.executemany(
-        "INSERT INTO params (run, key, value, number) VALUES (?, ?, ?, ?)",
-        [(seq, key, value, _as_number(value)) for key, value in params.items()],
+        f"INSERT INTO {table} (run, key, value, number) VALUES (?, ?, ?, ?)",
+        [(seq, key, value, _as_number(value)) for key, value in values.items()],
     )
 
 

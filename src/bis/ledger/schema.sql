@@ -1,12 +1,12 @@
--- The ledger: facts about runs, kept for asking. Everything that a sealed run says can be rebuilt from the records
--- in the store (`bis reindex`). This file is the reference; the numbered files in migrations/ lead to it.
+-- The ledger: facts about runs, kept for asking. Everything but a run under way can be rebuilt from the records in
+-- the store (`bis reindex`). This file is the reference; the numbered files in migrations/ lead to it.
 --
 -- Text compares by bytes. Times are microseconds since 1970 UTC. Flags stand for what numbers cannot hold.
 
 CREATE TABLE runs (
     seq             INTEGER PRIMARY KEY,            -- in the order in which the ledger heard of them
     id              TEXT    NOT NULL UNIQUE,        -- 12 hexadecimal digits
-    name            TEXT    NOT NULL,               -- need not be unique: the newest is meant
+    name            TEXT    NOT NULL,               -- chosen ones need not be unique: the newest is meant
     status          TEXT    NOT NULL,               -- running, finished, failed, interrupted, lost
     exit            INTEGER,                        -- of the command; NULL when a signal ended it, or while it runs
     signal          INTEGER,
@@ -29,7 +29,8 @@ CREATE TABLE runs (
     verdict         TEXT    NOT NULL DEFAULT '',    -- the newest word on it: identical, equivalent, different, …
     record          TEXT    NOT NULL DEFAULT '',    -- digest of the sealed record; empty while it runs
     brief           BLOB    NOT NULL,               -- JSON: what one line of a list of runs needs
-    content         BLOB    NOT NULL                -- the whole record: canonical JSON, compressed with zstd
+    content         BLOB    NOT NULL,               -- the whole record: canonical JSON, compressed with zstd
+    note            TEXT    NOT NULL DEFAULT ''     -- the newest: of an annotation, else of the record
 );
 
 CREATE INDEX runs_by_start   ON runs (started, seq);
@@ -40,7 +41,7 @@ CREATE TABLE params (
     run     INTEGER NOT NULL,                       -- runs.seq
     key     TEXT    NOT NULL,
     value   TEXT    NOT NULL,
-    number  REAL,                   -- the value as a number, where it is one
+    number  REAL,                                   -- the value as a number, where it is one
     PRIMARY KEY (run, key)
 ) WITHOUT ROWID;
 
@@ -56,12 +57,15 @@ CREATE TABLE metrics (
 
 CREATE INDEX metrics_by_key ON metrics (key, value);
 
-CREATE TABLE tags (
+CREATE TABLE tags (                                 -- as the annotations left them
     run     INTEGER NOT NULL,
     key     TEXT    NOT NULL,
     value   TEXT    NOT NULL,
+    number  REAL,                                   -- the value as a number, where it is one
     PRIMARY KEY (run, key)
 ) WITHOUT ROWID;
+
+CREATE INDEX tags_by_key ON tags (key, value);
 
 CREATE TABLE verdicts (
     seq      INTEGER PRIMARY KEY,
@@ -74,3 +78,18 @@ CREATE TABLE verdicts (
 );
 
 CREATE INDEX verdicts_by_run ON verdicts (run, made);
+
+CREATE TABLE annotations (
+    seq      INTEGER PRIMARY KEY,
+    record   TEXT    NOT NULL UNIQUE,               -- digest of the record in the store
+    run      TEXT    NOT NULL,                      -- id of the run that it is about
+    made     INTEGER NOT NULL,
+    content  BLOB    NOT NULL                       -- the whole record: canonical JSON, compressed with zstd
+);
+
+CREATE INDEX annotations_by_run ON annotations (run, made);
+
+CREATE TABLE names (
+    name    TEXT    PRIMARY KEY,                    -- given to a run that has not begun yet
+    given   INTEGER NOT NULL                        -- when; one that was never used is forgotten after a day
+) WITHOUT ROWID;

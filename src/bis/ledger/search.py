@@ -24,7 +24,10 @@ ENTITIES: Final = {
     **dict.fromkeys(("attribute", "attributes", "attr", "run"), "attributes"),
 }
 TEXT: Final = {
-    **{name: name for name in ("status", "host", "command", "folder", "project", "repeats", "parent", "verdict")},
+    **{
+        name: name
+        for name in ("status", "host", "command", "folder", "project", "repeats", "parent", "verdict", "note")
+    },
     **dict.fromkeys(("run_id", "id"), "id"),
     **dict.fromkeys(("run_name", "run name", "Run name", "name"), "name"),
     **dict.fromkeys(("user", "user_id", "User"), "username"),
@@ -54,6 +57,8 @@ SPECIAL: Final = {
     "-inf": "-Infinity",
     "-infinity": "-Infinity",
 }
+FAR: Final = 2.0**62
+"""Microseconds: beyond every date."""
 LARGEST: Final = 1.7976931348623157e308
 
 TOKEN: Final = re.compile(
@@ -97,7 +102,7 @@ def compile_order(order: Sequence[str]) -> Query:
     terms: list[str] = []
     values: list[Any] = []
     for text in order:
-        reader = _Reader(text)
+        reader = _Reader(text, "order")
         entity, key, _ = _identifier(reader)
         falling = not reader.done and reader.peek().text.upper() == "DESC"
         if not reader.done and not falling:
@@ -161,7 +166,7 @@ def _attribute(reader: _Reader, key: str, at: int) -> tuple[str, str, int]:
         known = ", ".join(sorted(name for name in ATTRIBUTES if name.islower() and " " not in name))
         meant = f"did you mean {near[0]}?" if near else f"did you mean metrics.{key} or params.{key}?"
         raise UsageError(
-            f"no field {key!r} at position {at + 1} of the filter: {reader.text}",
+            f"no field {key!r} at position {at + 1} of the {reader.what}: {reader.text}",
             because=f"Fields are metrics.*, params.*, tags.*, {known}.",
             hint=meant,
         )
@@ -173,7 +178,9 @@ def _unknown(reader: _Reader, token: Token, entity: str, key: str) -> UsageError
 
     near = difflib.get_close_matches(entity, ENTITIES, 1)
     meant = f"did you mean {near[0]}.{key}?" if near else "one of metrics.NAME, params.NAME, tags.NAME, attributes.NAME"
-    return UsageError(f"no field {token.text!r} at position {token.at + 1} of the filter: {reader.text}", hint=meant)
+    return UsageError(
+        f"no field {token.text!r} at position {token.at + 1} of the {reader.what}: {reader.text}", hint=meant
+    )
 
 
 def _value_of(entity: str, key: str) -> tuple[str, list[Any]]:
@@ -212,7 +219,7 @@ def _is_like(entity: str, key: str, reader: _Reader, operator: str, at: int) -> 
     of_numbers = entity == "metrics" or (entity == "attributes" and key in NUMBERS | TIMES)
     if of_numbers or token.kind == "number":
         raise UsageError(
-            f"{operator} compares text, and a number stands at position {at + 1} of the filter: {reader.text}",
+            f"{operator} compares text, and a number stands at position {at + 1} of the {reader.what}: {reader.text}",
             hint="metrics.loss < 0.3 AND params.model LIKE 'ridge%'",
         )
     pattern = _text(token)
@@ -279,7 +286,8 @@ def _time(token: Token) -> int:
     """Microseconds: from MLflow's milliseconds, or from a date or time stamp."""
     text = _text(token)
     try:
-        return int(float(text) * 1000)
+        # Infinity, too, is later than all runs (SQLite holds 63 bits); NaN is no time, and no whole number.
+        return int(min(max(float(text) * 1000, -FAR), FAR))
     except ValueError:
         pass
     try:
@@ -293,10 +301,10 @@ def _time(token: Token) -> int:
 
 
 class _Reader:
-    """The tokens of a filter, one after the other."""
+    """The tokens of a filter or an order, one after the other."""
 
-    def __init__(self, text: str) -> None:
-        self.text = text
+    def __init__(self, text: str, what: str = "filter") -> None:
+        self.text, self.what = text, what
         self._tokens = list(self._split(text))
         self._next = 0
 
@@ -307,7 +315,7 @@ class _Reader:
             if not match or not match.lastgroup:
                 start = at + len(text[at:]) - len(text[at:].lstrip())
                 raise UsageError(
-                    f"the filter cannot be read at position {start + 1}: {text[start:]}",
+                    f"the {self.what} cannot be read at position {start + 1}: {text[start:]}",
                     hint="metrics.loss < 0.3 AND params.model = 'ridge'",
                 )
             found.append(Token(match.lastgroup, match[match.lastgroup], match.start(match.lastgroup)))
@@ -354,8 +362,10 @@ class _Reader:
     def wrong(self, expected: str, token: Token | None = None) -> UsageError:
         token = token or self.peek()
         there = repr(token.text) if token.text else "the end"
+        example = "metrics.loss < 0.3 AND params.model IN ('ridge', 'lasso')"
         return UsageError(
-            f"the filter makes no sense at position {token.at + 1}: {there} where {expected} was expected: {self.text}",
+            f"the {self.what} makes no sense at position {token.at + 1}: {there} where {expected} was expected:"
+            f" {self.text}",
             because="OR is not part of the language." if token.text.upper() == "OR" else "",
-            hint="metrics.loss < 0.3 AND params.model IN ('ridge', 'lasso')",
+            hint=example if self.what == "filter" else "metrics.loss DESC",
         )

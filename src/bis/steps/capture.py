@@ -128,8 +128,9 @@ def _capture(kind: Kind, scene: Scene, store: Store, earlier: Part | None) -> Pa
     return part
 
 
-def auto_name(command: Sequence[str], number: int, folder: Path) -> str:
-    """`train-12` for the twelfth run of the project, `python train.py --lr 1`: after the first script that is there."""
+def stem_of(command: Sequence[str], folder: Path) -> str:
+    """What a run is called that nobody named: `train` for `python train.py --lr 1`, after the first script that is
+    there. The ledger adds a number."""
     words = [word for word in command[1:] if not word.startswith("-")]
     scripts = [word for word in words if PurePosixPath(word).suffix in (".py", ".ipynb", ".sh", ".R", ".jl")]
     present = [word for word in scripts if (folder / word).is_file()]
@@ -137,7 +138,7 @@ def auto_name(command: Sequence[str], number: int, folder: Path) -> str:
     if "-m" in command[:-1]:
         stem = command[command.index("-m") + 1].rpartition(".")[2]
     cleaned = "".join(letter if (letter.isalnum() and letter.isascii()) or letter == "_" else "-" for letter in stem)
-    return f"{cleaned.strip('-').lower() or 'run'}-{number}"
+    return cleaned.strip("-").lower() or "run"
 
 
 def remembered_inputs(last: Run | None) -> tuple[str, ...]:

@@ -12,10 +12,10 @@ from bis.nouns.run import Chance, Run
 from bis.parts import Scene
 from bis.parts.secret import hide_argv
 from bis.parts.vcs import Asked
-from bis.steps.capture import auto_name, known_outputs, made_inputs, remembered_inputs
+from bis.steps.capture import known_outputs, made_inputs, remembered_inputs, stem_of
 from bis.steps.home import Home
 from bis.steps.notebook import notebook_command
-from bis.steps.perform import Plan, conditions_here, new_run
+from bis.steps.perform import Plan, conditions_here, new_run, now
 from bis.store.snapshot import put_leaves
 
 RECENT = 5
@@ -78,7 +78,7 @@ def still_outputs(home: Home) -> frozenset[str]:
 def _record(command: Sequence[str], scene: Scene, home: Home, name: str, note: str, chance: Chance) -> Run:
     return new_run(
         os.urandom(6).hex(),
-        name or auto_name(command, home.ledger.count("repeats = ''") + 1, scene.folder),
+        name or home.ledger.name(stem_of(command, scene.folder), now()),
         [spell(word) for word in hide_argv(command, home.key)],
         _folder(scene.folder, home),
         home.project,
