@@ -45,6 +45,39 @@ def test_a_folder_that_was_listed_brings_its_other_data_files(
     assert rows(part)["data/b.csv"]["how"] == "listed"
 
 
+def test_a_file_that_was_read_counts_as_read_also_when_its_folder_was_listed(
+    project: Path, scene: Callable[..., Scene], store: LocalStore, reading: Callable[..., Trace]
+) -> None:
+    (project / "data").mkdir()
+    (project / "data" / "a.csv").write_text("1")
+    trace = reading(project / "data" / "a.csv")
+    both = msgspec.structs.replace(trace, accesses=(*trace.accesses, Access(path=str(project / "data"), how="l")))
+    part = data.capture(scene(trace=both), store)
+    assert (rows(part)["data/a.csv"]["read"], rows(part)["data/a.csv"]["how"]) == (True, "discovered")
+    assert part.digest == data.capture(scene(trace=trace), store).digest
+
+
+def test_a_link_that_leads_to_itself_hides_no_other_file_of_a_listed_folder(
+    project: Path, scene: Callable[..., Scene], store: LocalStore
+) -> None:
+    (project / "data").mkdir()
+    (project / "data" / "a.csv").write_text("1")
+    (project / "data" / "loop.csv").symlink_to("loop.csv")
+    listed = Access(path=str(project / "data"), how="l")
+    part = data.capture(scene(trace=Trace(mechanism="notify", complete=True, accesses=(listed,))), store)
+    assert list(rows(part)) == ["data/a.csv"]
+
+
+def test_what_bis_keeps_in_the_project_is_no_data_when_a_run_lists_all_folders(
+    project: Path, scene: Callable[..., Scene], store: LocalStore
+) -> None:
+    (project / ".bis").mkdir()
+    (project / ".bis" / "ledger.db").write_text("1")
+    listed = Access(path=str(project / ".bis"), how="l")
+    part = data.capture(scene(trace=Trace(mechanism="notify", complete=True, accesses=(listed,))), store)
+    assert rows(part) == {}
+
+
 def test_files_outside_the_project_are_named_by_their_absolute_path(
     project: Path, scene: Callable[..., Scene], store: LocalStore, reading: Callable[..., Trace], tmp_path: Path
 ) -> None:

@@ -36,6 +36,7 @@ def test_each_path_has_its_origin(scene: Callable[..., Scene], project: Path) ->
     origin = sorter(scene(reports=(venv,), home=Path("/home/ana")))
     found = {
         f"{project}/train.py": "project",
+        f"{project}/.bis": "own",
         f"{project}/.bis/store/x": "own",
         f"{project}/.git/config": "cache",
         f"{project}/.venv/lib/python3.11/os.py": "environment",

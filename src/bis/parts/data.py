@@ -15,6 +15,7 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -140,10 +141,12 @@ def _discovered(
     assert scene.trace is not None
     chosen = _chooser(scene)
     written = {access.path for access in scene.trace.accesses if access.was_written}
+    read: set[str] = set()
     for access in scene.trace.accesses:
         name = scene.named(access.path)
         if not access.was_read or not chosen(access):
             continue
+        read.add(name)
         how = expected[name].how if name in expected else "discovered"
         if access.preimage:
             yield Input(name=name, place=Path(unspell(access.preimage)), how=how)
@@ -157,7 +160,7 @@ def _discovered(
             findings += _trouble(access, name, place)
             yield Input(name=name, place=place, how=how)
     for name, place in _beside(scene, written):
-        if name not in expected:
+        if name not in expected and name not in read:
             yield Input(name=name, place=place, how="listed", read=False)
 
 
@@ -211,18 +214,28 @@ def _beside(scene: Scene, written: set[str]) -> Iterator[tuple[str, Path]]:
     for access in scene.trace.accesses:
         if "l" not in access.how or access.path == top or origin(access.path) != "project":
             continue
-        try:
-            with os.scandir(scene.real(access.path)) as entries:
-                files = [entry for entry in entries if entry.is_file()]
-        except OSError:
-            continue
-        for entry in files if len(files) <= LISTED else ():
-            path = f"{access.path}/{spell(entry.name)}"
+        files = _files_in(scene.real(access.path))
+        for file, size in files if len(files) <= LISTED else ():
+            path = f"{access.path}/{spell(file.name)}"
             name = scene.named(path)
             if path in written or name in scene.known_outputs or _is_secret(path, scene):
                 continue
-            if is_data(name, entry.stat().st_size):
-                yield name, Path(entry.path)
+            if is_data(name, size):
+                yield name, file
+
+
+def _files_in(folder: Path) -> list[tuple[Path, int]]:
+    """The files of a folder and their sizes, without those that cannot be looked at (a link that leads to itself)."""
+    found = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                with suppress(OSError):
+                    if entry.is_file():
+                        found.append((Path(entry.path), entry.stat().st_size))
+    except OSError:
+        pass
+    return found
 
 
 def listed_outside(scene: Scene) -> list[str]:

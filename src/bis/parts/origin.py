@@ -92,7 +92,7 @@ def sorter(scene: Scene) -> Callable[[str], Origin]:
     own = tuple(f"{folder}/" for folder in (f"{project}/.bis", INSIDE, *scene.own))
 
     def origin(path: str) -> Origin:
-        if path.startswith(own):
+        if f"{path}/".startswith(own):
             return "own"
         if path.startswith(environment) or "/site-packages/" in path or "/dist-packages/" in path:
             return "environment"
