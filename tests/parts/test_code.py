@@ -128,3 +128,28 @@ def test_notebooks_are_compared_by_their_sources(
     (change,) = code.compare(before, code.capture(scene(variables=GIT), store), store)
     assert "-x = 1\n+x = 2\n" in change.detail
     assert "outputs" not in change.detail
+
+
+def test_a_followed_link_is_kept_though_another_beside_it_leads_to_itself(
+    project: Path, scene: Callable[..., Scene], store: LocalStore, reading: Callable[..., Trace], tmp_path: Path
+) -> None:
+    (project / "train.py").write_text("")
+    (tmp_path / "big").mkdir()
+    (tmp_path / "big" / "x.csv").write_text("1")
+    (project / "data").symlink_to(tmp_path / "big")
+    (project / "around").symlink_to("around")
+    early = code.capture(scene(), store)
+    part = code.capture(scene(trace=reading(project / "train.py", tmp_path / "big" / "x.csv")), store, early)
+    assert paths(part, store) == ["data", "train.py"]
+
+
+def test_a_program_of_the_project_that_was_executed_is_code_though_version_control_ignores_it(
+    repository: Path, scene: Callable[..., Scene], store: LocalStore, reading: Callable[..., Trace], tmp_path: Path
+) -> None:
+    (repository / ".gitignore").write_text("built\n")
+    (repository / "built").write_bytes(b"\x7fELF")
+    (repository / "built").chmod(0o755)
+    early = code.capture(scene(variables=GIT), store)
+    part = code.capture(scene(variables=GIT, trace=reading(repository / "built", how="x")), store, early)
+    code.restore(part, Place(project=tmp_path / "back"), store)
+    assert os.access(tmp_path / "back" / "built", os.X_OK)

@@ -39,14 +39,14 @@ class Access(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def was_read(self) -> bool:
-        """Read, or written into, with content that came from before the run: not emptied, removed or replaced before.
-        A log that a run appends to holds at its end what it held before."""
+        """Read, executed, or written into, with content that came from before the run: not emptied, removed or replaced
+        before. A log that a run appends to holds at its end what it held before."""
         if self.before is None:
             return False
         for letter in self.how:
             if letter in REPLACED:
                 return False
-            if letter == "r" or (letter == "w" and self.before.size):
+            if letter in "rx" or (letter == "w" and self.before.size):
                 return True
         return False
 

@@ -12,6 +12,7 @@ import bisect
 import os
 import stat
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 import msgspec
@@ -164,18 +165,27 @@ def _links_followed(scene: Scene, known: Collection[str]) -> dict[str, Path]:
     read = sorted(access.path for access in accesses if access.was_read or "l" in access.how)
     found = {}
     for folder in sorted({".", *(str(parent) for name in known for parent in PurePosixPath(name).parents)}):
-        try:
-            with os.scandir(scene.project / unspell(folder)) as entries:
-                links = [entry for entry in entries if entry.is_symlink() and entry.is_dir()]
-        except OSError:
-            continue
-        for link in links:
+        for link in _links_to_folders(scene.project / unspell(folder)):
             name = f"{folder}/{spell(link.name)}" if folder != "." else spell(link.name)
-            target = os.path.realpath(link.path)
+            target = os.path.realpath(link)
             at = bisect.bisect_left(read, spell(target))
             used = at < len(read) and f"{read[at]}/".startswith(f"{spell(target)}/")
             if name not in known and used and not Path(target, "pyvenv.cfg").exists():
-                found[name] = Path(link.path)
+                found[name] = link
+    return found
+
+
+def _links_to_folders(folder: Path) -> list[Path]:
+    """The links in a folder that lead to folders; one that leads to itself leads nowhere."""
+    found = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                with suppress(OSError):
+                    if entry.is_symlink() and entry.is_dir():
+                        found.append(Path(entry.path))
+    except OSError:
+        pass
     return found
 
 
