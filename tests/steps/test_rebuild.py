@@ -183,6 +183,7 @@ def test_every_package_that_cannot_be_had_is_named(
     shutil.rmtree(tmp_path / "uv-cache")
     for name in ("lost", "gone"):
         (tmp_path / "wheels" / f"{name}-1.0-py3-none-any.whl").unlink()
+    shutil.rmtree(tmp_path / "env")
     with pytest.raises(CannotRepeat) as caught:
         build(part, run="7f3a")
     assert {"lost 1.0", "gone 1.0"} == set(caught.value.what.partition(" cannot")[0].split(", "))
@@ -204,6 +205,7 @@ def test_an_index_that_cannot_be_asked_is_another_trouble_than_a_missing_package
     part = capture(make_environment(tmp_path / "env", "tiny"))
     shutil.rmtree(tmp_path / "uv-cache")
     wheel.unlink()
+    shutil.rmtree(tmp_path / "env")
     unreachable = {**uv_variables, "UV_DEFAULT_INDEX": "http://127.0.0.1:9/simple", "UV_HTTP_RETRIES": "0"}
     with pytest.raises(KeepingError, match="could not be asked") as caught:
         build(part, variables=unreachable)
@@ -217,9 +219,56 @@ def test_another_wheel_under_the_same_version_is_a_finding(
     part = capture(make_environment(tmp_path / "env", "tiny"))
     make_wheel("tiny", "1.0", {"tiny.py": "x = 2"})
     shutil.rmtree(tmp_path / "uv-cache")
+    shutil.rmtree(tmp_path / "env")
     rebuilt = build(part)
     assert (rebuilt.proved, codes(rebuilt)) == (0, {"other-files"})
     assert "tiny 1.0" in rebuilt.findings[0].text
+
+
+# -- where it was recorded ---------------------------------------------------------------------------------------
+
+
+def test_what_no_index_has_is_copied_from_where_it_was_recorded(
+    capture: Capture, build: Build, make_wheel: Make, make_environment: Make, tmp_path: Path
+) -> None:
+    say_hello = {"entry_points": "[console_scripts]\nlost-say = lost:say\n"}
+    make_wheel("kept", "1.0", {"kept.py": "x = 1"})
+    make_wheel("lost", "1.0", {"lost.py": "def say(): print('hello')"}, **say_hello)
+    part = capture(make_environment(tmp_path / "env", "kept", "lost"))
+    shutil.rmtree(tmp_path / "uv-cache")
+    (tmp_path / "wheels" / "lost-1.0-py3-none-any.whl").unlink()
+    rebuilt = build(part)
+    assert (rebuilt.proved, codes(rebuilt)) == (2, {"copied"})
+    assert say(rebuilt.python, "import kept; print(kept.x)") == "1"
+    assert subprocess.check_output([rebuilt.prefix / "bin" / "lost-say"], text=True) == "hello\n"
+
+
+def test_what_was_edited_where_it_was_recorded_is_not_copied(
+    capture: Capture, build: Build, make_wheel: Make, make_environment: Make, tmp_path: Path
+) -> None:
+    make_wheel("lost", "1.0", {"lost.py": "x = 1"})
+    python = make_environment(tmp_path / "env", "lost")
+    part = capture(python)
+    shutil.rmtree(tmp_path / "uv-cache")
+    (tmp_path / "wheels" / "lost-1.0-py3-none-any.whl").unlink()
+    file = site_of(python) / "lost.py"
+    file.unlink()
+    file.write_text("x = 2")
+    with pytest.raises(CannotRepeat, match=r"lost 1\.0"):
+        build(part)
+
+
+def test_another_build_of_the_version_gives_way_to_the_recorded_files(
+    capture: Capture, build: Build, make_wheel: Make, make_environment: Make, tmp_path: Path
+) -> None:
+    make_wheel("tiny", "1.0", {"tiny.py": "x = 1"})
+    part = capture(make_environment(tmp_path / "env", "tiny"))
+    make_wheel("tiny", "1.0", {"tiny.py": "x = 2", "more.py": ""})
+    shutil.rmtree(tmp_path / "uv-cache")
+    rebuilt = build(part)
+    assert (rebuilt.proved, codes(rebuilt)) == (1, {"copied"})
+    assert say(rebuilt.python, "import tiny; print(tiny.x)") == "1"
+    assert not list(rebuilt.prefix.glob("lib/*/site-packages/more.py"))
 
 
 def test_an_index_that_has_the_recorded_wheel_is_found_among_several(

@@ -154,7 +154,7 @@ class _Site:
             self.used.add(owner.name)  # the operating system's packages are its own to verify
             return None
         now = _stat(file)
-        if now is None or (told and not _matches(file, told)):
+        if now is None or (told and not matches(file, told)):
             return Edited(path=path, site=self.site, why="edited" if now == seen else "changed", package=owner.name)
         self._count(path, owner.name)
         if now == seen == _stat(file):
@@ -213,7 +213,7 @@ def _seen(before: Stat) -> Seen:
     return (before.size, before.mtime_ns, before.inode, before.ctime_ns)
 
 
-def _matches(file: str | Path, told: str) -> bool:
+def matches(file: str | Path, told: str) -> bool:
     """Whether a file has the hash that a RECORD names (`sha256=` and unpadded base64)."""
     algorithm, _, text = told.partition("=")
     try:
@@ -254,6 +254,6 @@ def _damaged_in(folder: Path, package: Installed) -> list[str]:
             wrong.append(path)
             continue
         suspect = status.st_mtime_ns > unpacked + SLACK_NS
-        if (size and status.st_size != int(size)) or (suspect and not _matches(file, told)):
+        if (size and status.st_size != int(size)) or (suspect and not matches(file, told)):
             wrong.append(path)
     return wrong

@@ -18,7 +18,7 @@ from urllib.parse import quote
 import msgspec
 
 from bis.digest import Digest, readable, unspell
-from bis.errors import CannotRepeat, KeepingError
+from bis.errors import CannotRepeat, KeepingError, explains
 from bis.parts.indexes import asked, for_uv, only_folders
 from bis.parts.installed import Installed, points_to_source
 from bis.parts.interpreter import Interpreter
@@ -38,6 +38,7 @@ UNREACHABLE = re.compile(
     r"error sending request|failed to fetch|dns error|timed out|status (401|403|5\d\d)", re.IGNORECASE
 )
 """uv could not look, which is another thing than not finding."""
+FULL_DISK = explains("B044", "An environment could not be written: no room, or no permission.")
 FULL = re.compile(r"no space left|disk quota|read-only file system|permission denied", re.IGNORECASE)
 SCRIPT = """#!/bin/sh
 '''exec' "$(dirname -- "$(realpath -- "$0")")"/'python' "$0" "$@"
@@ -151,7 +152,7 @@ def install(order: Order, wanted: Sequence[Installed]) -> None:
             return
     if FULL.search(said.stderr):
         hint = "free some room, or name another place: BIS_ENVIRONMENTS=/some/folder"
-        raise KeepingError("an environment could not be written", because=_tail(said.stderr), hint=hint)
+        raise KeepingError("an environment could not be written", because=_tail(said.stderr), hint=hint, code=FULL_DISK)
     if UNREACHABLE.search(said.stderr):
         raise KeepingError(
             "an index of packages could not be asked, and not all packages are in uv's cache",
@@ -286,7 +287,7 @@ def put_installed(store: Store, tree: Digest, package: Installed, site: Path, so
         told = f"{package.info}/direct_url.json"
         names = [unspell(path) for path in [*changed, *({leaf.path for leaf in walk(store, tree)} & {told})]]
         _redirect(site, names, old, source, unspell(package.info))
-    _scripts(site, unspell(package.info))
+    put_scripts(site, unspell(package.info))
 
 
 def _redirect(site: Path, names: Sequence[str], old: str, new: str, info: str) -> None:
@@ -307,7 +308,7 @@ def _redirect(site: Path, names: Sequence[str], old: str, new: str, info: str) -
     )
 
 
-def _scripts(site: Path, info: str) -> None:
+def put_scripts(site: Path, info: str) -> None:
     """The commands that a distribution names, as files that find the interpreter beside them."""
     parser = RawConfigParser(delimiters=("=",), strict=False)
     parser.optionxform = str  # type: ignore[assignment,method-assign]

@@ -26,7 +26,9 @@ from bis.parts.edited import damaged
 from bis.parts.environment import packages_of, python_of
 from bis.parts.installed import Installed, installed
 from bis.parts.interpreter import Interpreter, describe
+from bis.steps.copying import copy_proved
 from bis.steps.installing import (
+    FULL_DISK,
     Order,
     find_uv,
     install,
@@ -336,10 +338,11 @@ def _build(order: Order, plan: Plan, store: Store) -> Rebuilt:
     site, notes = _site(order.room), order.room / NOTES
     stored = {item.name for item in plan.packages if _is_stored(item, plan)}
     from_index = [item for item in plan.packages if item.name not in stored and item.origin not in FIXED]
-    install(order, from_index)
+    copied = _install(order, plan, from_index, site)
     for again in (install_otherwise, install_from_address):
         if wrong := _others(site, from_index, notes):
             again(order, wrong)
+    copied += copy_proved(_others(site, from_index, notes), plan.recorded, site)
     broken = {name for name, _ in damaged(spell(os.fspath(site)), _here(site, notes).values())}
     if broken:
         install_afresh(order, [item for item in from_index if item.name in broken])
@@ -352,7 +355,24 @@ def _build(order: Order, plan: Plan, store: Store) -> Rebuilt:
     (order.room / "requirements.txt").unlink(missing_ok=True)
     answer = _examined(order, plan, site, notes, broken)
     shutil.rmtree(notes, ignore_errors=True)
-    return answer
+    return msgspec.structs.replace(answer, findings=(*answer.findings, *_copies(copied)))
+
+
+def _install(order: Order, plan: Plan, packages: Sequence[Installed], site: Path) -> list[Installed]:
+    """From cache and indexes; what cannot be had from there, from where it was recorded. Returns what was copied."""
+    try:
+        install(order, packages)
+    except BisError as error:
+        if error.code == FULL_DISK:
+            raise
+        order.progress("copying what no index has from where it was recorded")
+        copied = copy_proved(packages, plan.recorded, site)
+        if not copied:
+            raise
+        names = {item.name for item in copied}
+        install(order, [item for item in packages if item.name not in names])
+        return copied
+    return []
 
 
 def _is_stored(package: Installed, plan: Plan) -> bool:
@@ -431,6 +451,13 @@ def _findings(plan: Plan, wrong: Sequence[Installed], broken: Sequence[str], fix
     if plan.left_out:
         text = f"packages of the operating system that the run did not use are left out: {_list(plan.left_out)}"
         yield Finding(code="left-out", text=text)
+
+
+def _copies(copied: Sequence[Installed]) -> Iterator[Finding]:
+    if copied:
+        names = _list([f"{item.name} {item.version}" for item in copied])
+        text = f"not to be had from an index; copied from where they were recorded, each file proved by hash: {names}"
+        yield Finding(code="copied", text=text)
 
 
 def _list(names: Sequence[str]) -> str:
