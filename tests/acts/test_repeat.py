@@ -316,6 +316,14 @@ def test_a_listing_that_is_not_in_the_record_is_a_leak(bis: Bis, project: Path, 
     assert (found["sameness"], found["leaks"]) == ("equivalent", [f"{outside}/"])
 
 
+def test_a_folder_that_the_run_made_and_listed_is_no_leak(bis: Bis, project: Path, verdict: Verdict) -> None:
+    source = f"import os, tempfile\nwith tempfile.TemporaryDirectory(dir='{project.parent}') as folder:\n"
+    source += "    open(folder + '/x', 'w').write('1')\n    print(os.listdir(folder))\n"
+    record(bis, project, source)
+    found = verdict(bis("repeat", "@", "--json", python=PYTHON))
+    assert found.get("leaks", []) == []
+
+
 @pytest.mark.usefixtures("room")
 def test_a_cache_that_is_not_recorded_is_named_as_the_cause(bis: Bis, project: Path, verdict: Verdict) -> None:
     cache = project.parent / ".cache" / "words" / "x.txt"

@@ -34,6 +34,9 @@ def test_what_python_opens_is_known_with_the_state_before(run_heard: Run, projec
         open("out.txt", "w").write("1")
         open("out.txt").read()
         os.listdir(".")
+        os.mkdir("made")
+        os.listdir("made")
+        os.makedirs(".", exist_ok=True)
         os.rename("out.txt", "result.txt")
         try: open("absent.txt")
         except OSError: pass
@@ -43,7 +46,8 @@ def test_what_python_opens_is_known_with_the_state_before(run_heard: Run, projec
     assert (access.how, access.was_read, access.before.mtime_ns) == ("r", True, before.st_mtime_ns)
     assert ran.access("result.txt").was_written
     assert not ran.access("out.txt").was_read
-    assert "l" in ran.how(project.resolve())
+    assert ran.access(project.resolve()).was_listed
+    assert (ran.how("made"), ran.access("made").was_listed) == ("fl", False)
     assert ran.how("absent.txt") == "a"
     assert ran.execution.trace.mechanism == "audit"
     assert not ran.execution.trace.complete

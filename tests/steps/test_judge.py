@@ -69,7 +69,13 @@ def test_a_file_of_this_machine_keeps_it_from_being_identical() -> None:
     judged = verdict(output(), leaks=["/home/ana/x.csv"])
     assert judged.sameness == "equivalent"
     assert judged.leaks == ("/home/ana/x.csv",)
-    assert "1 file read from this machine" in judged.not_compared[0]
+    assert judged.not_compared == ("1 file read from this machine, not from the record",)
+    assert verdict(output(), leaks=["/b", "/c", "/home/ana/"]).not_compared == (
+        "2 files read and 1 folder listed from this machine, not from the record",
+    )
+    assert verdict(output(), leaks=["/home/ana/", "/srv/"]).not_compared == (
+        "2 folders listed from this machine, not from the record",
+    )
 
 
 def test_a_partial_trace_keeps_it_from_being_identical_and_says_so() -> None:

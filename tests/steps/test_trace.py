@@ -109,6 +109,25 @@ def test_links_of_folders_are_resolved_and_links_of_files_are_seen_with_what_the
     assert ran.how("data/latest.csv") == ""
 
 
+def test_a_folder_that_the_run_made_or_moved_there_is_not_listed_as_one_from_before(
+    run_python: Run, project: Path
+) -> None:
+    (project / "old").mkdir()
+    (project / "source").mkdir()
+    ran = run_python("""
+        import os, tempfile
+        os.mkdir("old/new")
+        os.makedirs("old", exist_ok=True)
+        os.rename("source", "moved")
+        for name in ("old", "old/new", "moved"): os.listdir(name)
+        try: os.mkdir("no/folder")
+        except OSError: pass
+    """)
+    listed = {name: ran.access(name).was_listed for name in ("old", "old/new", "moved")}
+    assert listed == {"old": True, "old/new": False, "moved": False}
+    assert "f" not in ran.how("no/folder")
+
+
 def test_a_link_that_is_moved_during_the_run_is_followed_anew(run_python: Run, project: Path) -> None:
     for name in ("one", "two"):
         (project / name).mkdir()

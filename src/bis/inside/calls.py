@@ -111,6 +111,14 @@ class Calls:
     def symlink(self, pid, text, path, *_):
         self.symlinkat(pid, text, HERE, path)
 
+    def mkdirat(self, pid, folder, path, *_):
+        if self.record.recording:
+            full = self.path(pid, folder, path)
+            self.record.folder_made(pid, self.view(pid), full)
+
+    def mkdir(self, pid, path, *_):
+        self.mkdirat(pid, HERE, path)
+
     def connect(self, pid, descriptor, address, size, *_):
         if self.record.recording:
             self.record.connected(pid, descriptor, self.record.read(pid, address, min(size & 0xFFFFFFFF, 128)))

@@ -312,6 +312,13 @@ class Recorder(Sight):
         if not self.status(view, path):
             self.add(view, pid, path, "cw")
 
+    def folder_made(self, pid, view, path):
+        """What a process finds when it lists a folder of its own making is no news from outside."""
+        self.settle()
+        path = self.real_path(view, pid, path)
+        if not self.status(view, path) and self.status(view, path.rpartition(b"/")[0] or b"/"):
+            self.add(view, pid, path, "f")
+
     def unsettle(self):
         """Names may lead elsewhere from now on."""
         for view in self.views.values():

@@ -37,7 +37,8 @@ X86_64 = (
     {
         "openat": 257, "open": 2, "openat2": 437, "creat": 85, "execve": 59, "execveat": 322, "connect": 42,
         "rename": 82, "renameat": 264, "renameat2": 316, "unlink": 87, "unlinkat": 263, "truncate": 76,
-        "symlink": 88, "symlinkat": 266, "link": 86, "linkat": 265, "io_uring_setup": 425, "open_by_handle_at": 304,
+        "symlink": 88, "symlinkat": 266, "link": 86, "linkat": 265,
+        "mkdir": 83, "mkdirat": 258, "io_uring_setup": 425, "open_by_handle_at": 304,
         # The x32 spelling of two calls; the others have the same number and a bit more.
         "x32_execve": 520, "x32_execveat": 545,
     },
@@ -50,7 +51,8 @@ I386 = (
         "socketcall": 102,
         "rename": 38, "renameat": 302, "renameat2": 353, "unlink": 10, "unlinkat": 301, "truncate": 92,
         "truncate64": 193,
-        "symlink": 83, "symlinkat": 304, "link": 9, "linkat": 303, "io_uring_setup": 425, "open_by_handle_at": 342,
+        "symlink": 83, "symlinkat": 304, "link": 9, "linkat": 303,
+        "mkdir": 39, "mkdirat": 296, "io_uring_setup": 425, "open_by_handle_at": 342,
     },
 )  # fmt: skip
 AARCH64 = (
@@ -59,7 +61,8 @@ AARCH64 = (
     {
         "openat": 56, "openat2": 437, "execve": 221, "execveat": 281, "connect": 203,
         "renameat": 38, "renameat2": 276, "unlinkat": 35, "truncate": 45,
-        "symlinkat": 36, "linkat": 37, "io_uring_setup": 425, "open_by_handle_at": 265,
+        "symlinkat": 36, "linkat": 37,
+        "mkdirat": 34, "io_uring_setup": 425, "open_by_handle_at": 265,
     },
 )  # fmt: skip
 ARM = (
@@ -69,7 +72,8 @@ ARM = (
         "openat": 322, "open": 5, "openat2": 437, "creat": 8, "execve": 11, "execveat": 387, "connect": 283,
         "rename": 38, "renameat": 329, "renameat2": 382, "unlink": 10, "unlinkat": 328, "truncate": 92,
         "truncate64": 193,
-        "symlink": 83, "symlinkat": 331, "link": 9, "linkat": 330, "io_uring_setup": 425, "open_by_handle_at": 371,
+        "symlink": 83, "symlinkat": 331, "link": 9, "linkat": 330,
+        "mkdir": 39, "mkdirat": 323, "io_uring_setup": 425, "open_by_handle_at": 371,
     },
 )  # fmt: skip
 MACHINES = {"x86_64": (317, (X86_64, I386)), "aarch64": (277, (AARCH64, ARM))}

@@ -20,6 +20,8 @@ class Stat(msgspec.Struct, frozen=True, array_like=True):
 
 REPLACED = frozenset("tdmn")
 """Letters after which a path no longer holds the bytes from before the run."""
+MADE = frozenset("fn")
+"""Letters after which a folder holds what the run put there."""
 WRITTEN = frozenset("wctn")
 """Letters by which a run gave a path new bytes."""
 
@@ -31,7 +33,8 @@ class Access(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Absolute, as the process saw it, spelled (`digest.spell`), `.` and `..` and links of folders resolved."""
     how: str
     """The letters of what was done, in the order of first occurrence: r read, w written, c created,
-    t truncated, l listed, x executed, d deleted, m moved away, n moved to here, a looked for and absent."""
+    t truncated, l listed, f made (a folder), x executed, d deleted, m moved away, n moved to here, a looked for and
+    absent."""
     before: Stat | None = None
     """The file at its first opening; None when it was not there."""
     preimage: str = ""
@@ -49,6 +52,12 @@ class Access(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             if letter in "rx" or (letter == "w" and self.before.size):
                 return True
         return False
+
+    @property
+    def was_listed(self) -> bool:
+        """Its names were read, and it is not the run that had made the folder or moved it there."""
+        before, listed, _ = self.how.partition("l")
+        return bool(listed) and MADE.isdisjoint(before)
 
     @property
     def was_written(self) -> bool:

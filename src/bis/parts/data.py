@@ -246,7 +246,7 @@ def listed_outside(scene: Scene) -> list[str]:
     return sorted(
         access.path
         for access in (scene.trace.accesses if scene.trace else ())
-        if "l" in access.how
+        if access.was_listed
         and access.path not in known
         and origin(access.path) in ("outside", "temporary")
         and not project.startswith(f"{access.path.rstrip('/')}/")

@@ -57,7 +57,7 @@ class Marks:
             return (UNKNOWN if letters[0] == "r" and len(letters) > 1 else None), False
         if max(status.st_ctime_ns, status.st_mtime_ns) < self._since_ns:
             return Stat(status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns), True
-        return (None if letters[0] in "wn" else UNKNOWN), True
+        return (None if letters[0] in "wnf" else UNKNOWN), True
 
 
 class Heard(Marks):
@@ -82,6 +82,8 @@ class Heard(Marks):
                 self.mark(path, LETTERS.get(line.get("m", "r"), "r"))
             elif kind == "list":
                 self.mark(path, "l")
+            elif kind == "make":
+                self.mark(path, "f")
             elif kind == "remove":
                 self.mark(path, "d")
             elif kind == "rename":

@@ -76,13 +76,20 @@ def _doubts(again: Run, parts: Sequence[Judged], leaks: Sequence[str], findings:
         said = "; ".join(again.coverage.limits[:2]) or "not every opening of a file was seen"
         doubts.append(f"whether it read files of this machine ({again.coverage.mechanism} trace: {said})")
     if leaks:
-        doubts.append(
-            f"{len(leaks)} {'file' if len(leaks) == 1 else 'files'} read from this machine, not from the record"
-        )
+        doubts.append(f"{_leaked(leaks)} from this machine, not from the record")
     doubts += [f"{part.name} is not as recorded: {part.why}" for part in parts if part.sameness == "different"]
     doubts += [f"{part.name}: {part.why}" for part in parts if part.sameness == "not compared"]
     doubts += [finding.text for finding in findings if finding.blocks]
     return doubts
+
+
+def _leaked(leaks: Sequence[str]) -> str:
+    """How many of which: a folder has a slash at its end."""
+    folders = sum(path.endswith("/") for path in leaks)
+    files = len(leaks) - folders
+    told = [f"{files} {'file' if files == 1 else 'files'} read"] if files else []
+    told += [f"{folders} {'folder' if folders == 1 else 'folders'} listed"] if folders else []
+    return " and ".join(told)
 
 
 def _causes(

@@ -63,6 +63,12 @@ def _list(path):
     _tell("list", _absolute(path))
 
 
+def _make(path, mode, folder=-1):
+    path = _absolute(path, folder)
+    if path is not None and not os.path.lexists(path):
+        _tell("make", path)
+
+
 def _remove(path, folder=-1):
     _tell("remove", _absolute(path, folder))
 
@@ -90,6 +96,7 @@ HEARD = {
     "open": _open,
     "os.listdir": _list,
     "os.scandir": _list,
+    "os.mkdir": _make,
     "os.remove": _remove,
     "os.rmdir": _remove,
     "os.rename": _rename,
