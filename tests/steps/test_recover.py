@@ -1,5 +1,6 @@
 """Runs under way are sealed when they are lost, and only then."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from bis.nouns.run import Run
 from bis.settings import Settings
 from bis.steps.home import Home, open_home
 from bis.steps.recover import _alone, recover_lost
+from bis.steps.samples import started_at
 from bis.steps.seal import seal
 
 RUN = Run(id="a" * 12, name="train-1", command=("true",), started="2026-05-03T00:00:00.000000Z", status="running")
@@ -57,3 +59,16 @@ def test_a_folder_that_is_gone_when_it_is_looked_at_is_nobodys(home: Home, left:
     shutil.rmtree(left)
     with _alone(left) as ours:
         assert not ours
+
+
+def test_a_run_whose_parts_are_still_captured_is_not_taken_away_however_long_that_lasts(home: Home) -> None:
+    scratch = home.live / RUN.id
+    scratch.mkdir()
+    (scratch / "supervisor").write_text(f"{os.getpid()} {started_at(os.getpid())}")
+    os.utime(scratch, (0, 0))
+    assert recover_lost(home, {}) == []
+    assert scratch.exists()
+    (scratch / "supervisor").write_text(f"{os.getpid()} 1")
+    os.utime(scratch, (0, 0))
+    assert recover_lost(home, {}) == []
+    assert not scratch.exists()

@@ -128,6 +128,16 @@ def test_a_folder_that_the_run_made_or_moved_there_is_not_listed_as_one_from_bef
     assert "f" not in ran.how("no/folder")
 
 
+def test_a_name_in_a_folder_that_no_descriptor_stands_for_is_nothing_that_went_unseen(run_python: Run) -> None:
+    ran = run_python("""
+        import os
+        try: os.open("data.csv", os.O_RDONLY, dir_fd=99)
+        except OSError as error: print(error.errno)
+    """)
+    assert ran.execution.stdout.read_text() == f"{errno.EBADF}\n"
+    assert ran.execution.trace.complete, ran.execution.trace.limits
+
+
 def test_a_link_that_is_moved_during_the_run_is_followed_anew(run_python: Run, project: Path) -> None:
     for name in ("one", "two"):
         (project / name).mkdir()

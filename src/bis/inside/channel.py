@@ -5,6 +5,7 @@ Standalone: standard library only, Python 3.8 or newer.
 
 import json
 import os
+import socket
 import sys
 
 PAGE = 4096
@@ -57,11 +58,13 @@ def say(channel, message):
 
 
 def hear(channel):
-    """One message and the descriptors that came with it; (None, []) when the other side is gone."""
+    """One message and the descriptors that came with it; (None, []) when the other side is gone. What comes after it
+    is left for the next call: two messages may be there at once."""
     data, descriptors = b"", []
     while not data.endswith(b"\n"):
         try:
-            piece, ancillary, _flags, _address = channel.recvmsg(1 << 16, 1024)
+            ahead = channel.recv(1 << 16, socket.MSG_PEEK)
+            piece, ancillary, _flags, _address = channel.recvmsg(ahead.find(b"\n") + 1 or 1 << 16, 1024)
         except OSError:
             piece, ancillary = b"", []
         for _level, _kind, block in ancillary:

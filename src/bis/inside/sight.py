@@ -111,7 +111,10 @@ class Sight:
             return raw
         folder &= 0xFFFFFFFF
         link = b"/proc/%d/cwd" % pid if folder == HERE else b"/proc/%d/fd/%d" % (pid, folder)
-        base = os.readlink(link)
+        try:
+            base = os.readlink(link)
+        except FileNotFoundError:  # no such descriptor
+            raise NoName(raw) from None
         if not base.startswith(b"/"):
             return None
         view = (self.processes.get(pid) or self.attach(pid))[1]

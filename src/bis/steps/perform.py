@@ -38,6 +38,8 @@ UNSEALED = explains(
 
 BEGUN = "begun"
 """File in the scratch folder: the command has started."""
+SUPERVISOR = "supervisor"
+"""File in the scratch folder: the process that is at it, its pid and when it started."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,6 +85,8 @@ def perform(
     # The tracer starts while the parts are captured.
     with tracer or prepare(plan.tracing) as tracer:
         inside.mkdir(parents=True)
+        # To take a digest of large data can take an hour: whoever looks meanwhile is to know that somebody is at it.
+        (scratch / SUPERVISOR).write_text(f"{os.getpid()} {started_at(os.getpid())}")
         captures = capture(plan.scene, home.store, plan.given)
         _note(scratch, plan.run, captures.first)
         started(msgspec.structs.replace(plan.run, parts=captures.first))
@@ -107,7 +111,6 @@ def perform(
 
 def _note(scratch: Path, run: Run, parts: dict[PartKind, Part]) -> None:
     """Write down what is known before the start, for whoever finds the run without its supervisor."""
-    (scratch / "supervisor").write_text(f"{os.getpid()} {started_at(os.getpid())}")
     (scratch / "parts.json").write_bytes(msgspec.json.encode(parts))
     (scratch / "run.json").write_bytes(msgspec.json.encode(run))
 

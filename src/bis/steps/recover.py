@@ -21,7 +21,7 @@ from bis.steps import chance as chances
 from bis.steps.capture import capture
 from bis.steps.execute import Execution, recover
 from bis.steps.home import Home
-from bis.steps.perform import now, record_of
+from bis.steps.perform import SUPERVISOR, now, record_of
 from bis.steps.samples import started_at
 from bis.steps.seal import seal
 from bis.steps.trace import is_watched
@@ -59,8 +59,8 @@ def _look(scratch: Path, home: Home, variables: Mapping[str, str]) -> Run | None
     """The run under way in a scratch folder, sealed, if it is lost."""
     run = _read(scratch)
     if run is None:
-        # Made and not begun: a supervisor is just starting, or was killed in its first milliseconds.
-        if _age(scratch) > home.settings.lost_after:
+        # Made and not begun: its parts are being captured, or its supervisor was killed meanwhile.
+        if _age(scratch) > home.settings.lost_after and not _alive(scratch):
             shutil.rmtree(scratch, ignore_errors=True)
         return None
     if _alive(scratch):
@@ -90,7 +90,7 @@ def _is_sealed(run: Run, home: Home) -> bool:
 def _alive(scratch: Path) -> bool:
     """Whether the supervisor still runs, or at least the tracer, and with it the command."""
     try:
-        pid, start = map(int, (scratch / "supervisor").read_text().split())
+        pid, start = map(int, (scratch / SUPERVISOR).read_text().split())
     except (OSError, ValueError):
         return is_watched(scratch)
     return (started_at(pid) == start != 0) or is_watched(scratch)
