@@ -643,14 +643,16 @@ def test_files_are_reported_when_no_tracer_sees_them(play: Play, tmp_path: Path)
     events = [{**line} for line in played.lines if line["e"] in ("open", "list", "rename", "remove")]
     mine = [line for line in events if line["p"].startswith(sub)]
     assert mine == [
-        {"e": "open", "p": f"{sub}/in.txt", "m": "w"},
+        {"e": "open", "p": f"{sub}/in.txt", "m": "t"},
         {"e": "open", "p": f"{sub}/in.txt", "m": "r"},
         {"e": "open", "p": f"{sub}/in.txt", "m": "a"},
-        {"e": "open", "p": f"{sub}/\0ff.bin", "m": "w"},
+        {"e": "open", "p": f"{sub}/\0ff.bin", "m": "t"},
         {"e": "list", "p": sub},
         {"e": "rename", "p": f"{sub}/in.txt", "q": f"{sub}/out.txt"},
         {"e": "remove", "p": f"{sub}/out.txt"},
     ]
+    was = {line["p"]: line["b"] for line in played.lines if line["e"] == "was"}
+    assert [was[f"{sub}/{name}"] for name in ("in.txt", "\0ff.bin", "out.txt")] == [None, None, None]
     assert not [line for line in play(code.replace('"sub"', '"sub", exist_ok=True')).lines if line["e"] == "open"]
 
 

@@ -1,7 +1,8 @@
 """Events: what the hooks inside the run's Pythons said they opened, for want of a tracer.
 
-They name files as they are about to be opened and know nothing of the files themselves, so the state before is told
-from what is there afterwards: a file that nothing has touched since the run began is as it was.
+They name files as they are about to be opened, with the state that each has at its first mention, as the command sees
+it. What they do not say that of (programs), and all that strace names, is looked at when the run has ended: a file that
+nothing has touched since the run began is as it was.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ from bis.nouns.trace import Access, Process, Stat
 
 UNKNOWN = Stat(-1, 0, 0)
 """There was a file, and what it was is not known: it equals no state that a file can have."""
-LETTERS = {"r": "r", "w": "w", "a": "w"}
+LETTERS = {"r": "r", "w": "w", "a": "w", "t": "tw"}
 
 
 class Marks:
-    """What was done to which path, told by somebody who did not look at the files; they are looked at afterwards."""
+    """What was done to which path, told by somebody who need not have looked at the files; they are looked at
+    afterwards then."""
 
     def __init__(self, since_ns: int) -> None:
         self.processes: list[Process] = []
@@ -31,9 +33,8 @@ class Marks:
         self._letters: dict[str, str] = {}
 
     def mark(self, path: str, letter: str) -> None:
-        """`path`: spelled, from the root."""
+        """`path`: spelled, from the root, links of folders resolved."""
         if path:
-            path = _resolved(path)
             letters = self._letters.get(path, "")
             if letter not in letters:
                 self._letters[path] = letters + letter
@@ -43,7 +44,7 @@ class Marks:
             before, there = self._before(path, letters)
             if not there and set(letters) <= {"r", "l", "x"}:
                 letters = "a"
-            if letters[0] == "w" and before is None and there:
+            if letters[0] in "wt" and before is None and there:
                 letters = "c" + letters
             yield Access(path=path, how=letters, before=before)
 
@@ -57,7 +58,7 @@ class Marks:
             return (UNKNOWN if letters[0] == "r" and len(letters) > 1 else None), False
         if max(status.st_ctime_ns, status.st_mtime_ns) < self._since_ns:
             return Stat(status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns), True
-        return (None if letters[0] in "wnf" else UNKNOWN), True
+        return (None if letters[0] in "wtnf" else UNKNOWN), True
 
 
 class Heard(Marks):
@@ -65,6 +66,7 @@ class Heard(Marks):
 
     def __init__(self, inside: Path, since_ns: int) -> None:
         super().__init__(since_ns)
+        self._was: dict[str, tuple[int, Stat | None]] = {}
         for lines in sorted(map(_lines, inside.glob("*.jsonl")), key=_began):
             self._read(lines)
 
@@ -78,8 +80,11 @@ class Heard(Marks):
                     self.processes.append(
                         Process(pid=pid, parent=parent, executable=line.get("exe", ""), argv=_words(line.get("argv")))
                     )
+            elif kind == "was":
+                self._looked_at(path, int(line.get("t", 0)), line.get("b"))
             elif kind == "open":
-                self.mark(path, LETTERS.get(line.get("m", "r"), "r"))
+                for letter in LETTERS.get(line.get("m", "r"), "r"):
+                    self.mark(path, letter)
             elif kind == "list":
                 self.mark(path, "l")
             elif kind == "make":
@@ -90,14 +95,30 @@ class Heard(Marks):
                 self.mark(path, "m")
                 self.mark(line.get("q", ""), "n")
             elif kind == "exec" and path.startswith("/"):
-                self.mark(path, "x")
+                self.mark(resolved(path), "x")
                 if not line.get("k"):
                     self.processes.append(Process(pid=0, parent=pid, executable=path, argv=_words(line.get("argv"))))
             elif kind == "connect":
                 self.connections.add(line.get("a", ""))
 
+    def _looked_at(self, path: str, at_ns: int, state: Any) -> None:
+        """Of several processes, the one that looked first counts."""
+        if path not in self._was or at_ns < self._was[path][0]:
+            self._was[path] = at_ns, (Stat(*state) if state else None)
 
-def _resolved(path: str) -> str:
+    def _before(self, path: str, letters: str) -> tuple[Stat | None, bool]:
+        if path not in self._was:
+            return super()._before(path, letters)
+        before = self._was[path][1]
+        if before is None:
+            return None, letters[0] in "wtn"
+        if max(before.ctime_ns, before.mtime_ns) < self._since_ns:
+            return before, True
+        # What the run itself had changed by then, unseen.
+        return (None if letters[0] in "wtnf" else UNKNOWN), True
+
+
+def resolved(path: str) -> str:
     """With links of folders resolved, as far as the folders are still there."""
     folder, _, name = unspell(path).rpartition("/")
     return spell(os.path.realpath(folder or "/").rstrip("/") + "/" + name) if name else path

@@ -11,7 +11,7 @@ from pathlib import Path
 from bis.digest import spell
 from bis.errors import UsageError
 from bis.nouns.trace import Process
-from bis.steps.events import Marks
+from bis.steps.events import Marks, resolved
 
 FILE = "strace.log"
 LOOKING = (
@@ -75,10 +75,10 @@ class Told(Marks):
             elif call.paths and not call.error:
                 for path, letters in _done(call):
                     for letter in letters:
-                        self.mark(spell(path), letter)
+                        self.mark(resolved(spell(path)), letter)
 
     def _executed(self, call: _Call) -> None:
-        self.mark(spell(call.paths[0]), "x")
+        self.mark(resolved(spell(call.paths[0])), "x")
         words = tuple(spell(_plain(word)) for word in LISTED.findall(call.rest.partition(b"[")[2].partition(b"]")[0]))
         self.processes.append(Process(pid=call.pid, executable=spell(call.paths[0]), argv=words))
 
