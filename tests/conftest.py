@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from uv import find_uv_bin
 
+from bis.steps.trace import start
+
 BACKEND = """
 import base64, hashlib, os, zipfile
 NAME, VERSION = "{name}", "{version}"
@@ -73,6 +75,25 @@ def training_python() -> Path:
     if not python.exists():
         missing(f"the training environment ({python})", "Type `make .venv-training`.")
     return python
+
+
+@pytest.fixture(scope="session")
+def tracing() -> str:
+    """How bis traces what these tests run: `auto` as a user has it, or what the variable BIS_TEST_TRACE says.
+
+    `audit` is what macOS has. Tests hand it on as BIS_TRACE, as bis is started with a shell's variables, not theirs.
+    """
+    return os.environ.get("BIS_TEST_TRACE") or "auto"
+
+
+@pytest.fixture(scope="session")
+def kernel_trace(tracing: str) -> None:
+    """A test of what only a trace by the kernel can tell; where there is none, it says why."""
+    if tracing not in ("auto", "notify", "full"):
+        pytest.skip(f"needs the kernel's trace, and this is a run with BIS_TEST_TRACE={tracing}")
+    with start(tracing) as tracer:
+        if tracer.facts.get("mechanism") != "notify":
+            pytest.skip(f"needs the kernel's trace, and there is none here: {tracer.facts.get('why', sys.platform)}")
 
 
 @pytest.fixture(scope="session")
@@ -167,6 +188,7 @@ def make_source() -> Callable[..., Path]:
 
 
 def pytest_report_header() -> str:
-    """Say in each report which interpreter and which training environment the tests use."""
+    """Say in each report which interpreter, which training environment and which trace the tests use."""
     training = os.environ.get("BIS_TEST_TRAINING", str(ROOT / ".venv-training"))
-    return f"bis: {sys.executable}; training environment: {training}"
+    tracing = os.environ.get("BIS_TEST_TRACE") or "auto"
+    return f"bis: {sys.executable}; training environment: {training}; trace: {tracing}"

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -26,13 +27,14 @@ def project(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def variables(project: Path, tmp_path: Path) -> dict[str, str]:
+def variables(project: Path, tracing: str) -> dict[str, str]:
     """The environment of a shell in which the user works."""
     kept = ("LANG", "LC_ALL", "TMPDIR", "UV_CACHE_DIR", "PIP_FIND_LINKS", "SSL_CERT_FILE", "HOME")
     taken = {name: os.environ[name] for name in kept if name in os.environ}
     # Environments are rebuilt from what uv has in its cache: that of the machine, not of this test's home.
     cache = taken.get("UV_CACHE_DIR") or f"{os.environ.get('HOME', '/root')}/.cache/uv"
-    return {**taken, "HOME": str(project.parent), "UV_CACHE_DIR": cache, "PATH": "/usr/bin:/bin"}
+    shell = {"HOME": str(project.parent), "UV_CACHE_DIR": cache, "PATH": "/usr/bin:/bin"}
+    return {**taken, **shell, "BIS_TRACE": tracing}
 
 
 @pytest.fixture
@@ -85,6 +87,26 @@ def verdict() -> Callable[[subprocess.CompletedProcess[str]], dict[str, object]]
         return found["verdicts"][0]  # type: ignore[no-any-return]
 
     return read
+
+
+@pytest.fixture
+def identical(verdict: Callable[..., dict[str, Any]], tracing: str) -> Callable[..., dict[str, Any]]:
+    """`identical(bis("repeat", "@", "--json"))`: every output came out with the same bytes. The verdict says
+    identical then; where the trace is not complete, it says equivalent, and that nothing but that is in doubt."""
+
+    def check(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+        found = verdict(done)
+        assert done.returncode == 0, found
+        assert {one["sameness"] for one in (*found["outputs"], *found.get("metrics", ()))} == {"identical"}, found
+        if tracing == "audit":
+            assert found["sameness"] == "equivalent", found
+            (doubt,) = found["not_compared"]
+            assert "audit trace" in doubt
+        else:
+            assert found["sameness"] == "identical", found
+        return found
+
+    return check
 
 
 @pytest.fixture

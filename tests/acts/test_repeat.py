@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -12,6 +13,7 @@ import pytest
 PYTHON = Path(sys.base_prefix) / "bin" / "python3"
 Bis = Callable[..., subprocess.CompletedProcess[str]]
 Verdict = Callable[[subprocess.CompletedProcess[str]], dict[str, object]]
+Identical = Callable[[subprocess.CompletedProcess[str]], dict[str, Any]]
 
 TRAINING = """
 import json, joblib, numpy as np, pandas as pd
@@ -40,7 +42,7 @@ def forget_files(project: Path) -> None:
 
 
 def test_an_unseeded_training_repeats_identically_from_nothing_but_its_record(
-    bis: Bis, project: Path, training_python: Path, verdict: Verdict
+    bis: Bis, project: Path, training_python: Path, identical: Identical
 ) -> None:
     (project / "train.py").write_text(TRAINING)
     rows = "\n".join(f"{i % 7},{i % 11},{int(i % 7 > i % 11)}" for i in range(200))
@@ -48,18 +50,15 @@ def test_an_unseeded_training_repeats_identically_from_nothing_but_its_record(
     done = bis("run", "--", "python", "train.py", python=training_python)
     assert done.returncode == 0, done.stderr
     forget_files(project)
-    repeated = bis("repeat", "@", "--json", python=training_python)
-    found = verdict(repeated)
-    assert found["sameness"] == "identical", found
-    assert repeated.returncode == 0
-    assert {one["name"] for one in found["outputs"]} == {"<stdout>", "metrics.json", "model.joblib"}  # type: ignore[attr-defined]
+    found = identical(bis("repeat", "@", "--json", python=training_python))
+    assert {one["name"] for one in found["outputs"]} == {"<stdout>", "metrics.json", "model.joblib"}
     assert found.get("leaks", []) == []
 
 
 @pytest.mark.usefixtures("room")
-def test_paths_are_the_original_ones(bis: Bis, project: Path, verdict: Verdict) -> None:
+def test_paths_are_the_original_ones(bis: Bis, project: Path, identical: Identical) -> None:
     record(bis, project, "import os; print(os.getcwd(), __file__); open(os.path.abspath('x'), 'w').write(os.getcwd())")
-    assert verdict(bis("repeat", "@", "--json"))["sameness"] == "identical"
+    identical(bis("repeat", "@", "--json"))
 
 
 @pytest.mark.parametrize(
@@ -105,15 +104,15 @@ def test_a_file_of_the_live_machine_is_a_leak(bis: Bis, project: Path, verdict: 
 
 
 @pytest.mark.usefixtures("room")
-def test_an_input_outside_the_project_comes_from_the_record(bis: Bis, project: Path, verdict: Verdict) -> None:
+def test_an_input_outside_the_project_comes_from_the_record(bis: Bis, project: Path, identical: Identical) -> None:
     outside = project.parent / "inputs" / "x.csv"
     outside.parent.mkdir()
     outside.write_text("recorded")
     record(bis, project, f"print(open({str(outside)!r}).read())")
     outside.write_text("changed since")
-    assert verdict(bis("repeat", "@", "--json"))["sameness"] == "identical"
+    identical(bis("repeat", "@", "--json"))
     outside.unlink()
-    assert verdict(bis("repeat", "@", "--json"))["sameness"] == "identical"
+    identical(bis("repeat", "@", "--json"))
 
 
 def test_an_input_by_reference_that_is_gone_cannot_be_repeated(bis: Bis, project: Path) -> None:
@@ -128,11 +127,11 @@ def test_an_input_by_reference_that_is_gone_cannot_be_repeated(bis: Bis, project
 
 
 def test_a_credential_file_is_taken_from_where_it_lies_and_asked_for_when_gone(
-    bis: Bis, project: Path, verdict: Verdict
+    bis: Bis, project: Path, identical: Identical
 ) -> None:
     (project / ".env").write_text("A=1")
     record(bis, project, "print(len(open('.env').read()))")
-    assert verdict(bis("repeat", "@", "--json"))["sameness"] == "identical"
+    identical(bis("repeat", "@", "--json"))
     (project / ".env").unlink()
     done = bis("repeat", "@")
     assert done.returncode == 4
@@ -179,24 +178,24 @@ def test_several_repeats_give_several_verdicts(bis: Bis, project: Path) -> None:
     record(bis, project, "print(1)")
     done = bis("repeat", "@", "--times", "2", "--json")
     verdicts = msgspec.json.decode(done.stdout)["verdicts"]
-    assert [one["sameness"] for one in verdicts] == ["identical", "identical"]
+    assert [[one["sameness"] for one in each["outputs"]] for each in verdicts] == [["identical"], ["identical"]]
     assert len({one["again"] for one in verdicts}) == 2
 
 
-def test_a_failing_run_repeats_as_failing(bis: Bis, project: Path, verdict: Verdict) -> None:
+def test_a_failing_run_repeats_as_failing(bis: Bis, project: Path, identical: Identical) -> None:
     (project / "a.py").write_text("print('x'); raise SystemExit(3)")
     assert bis("run", "--", "python3", "a.py", python=PYTHON).returncode == 3
-    assert verdict(bis("repeat", "@", "--json"))["sameness"] == "identical"
+    identical(bis("repeat", "@", "--json"))
 
 
-def test_the_recorded_variables_are_given_again(bis: Bis, project: Path, verdict: Verdict) -> None:
+def test_the_recorded_variables_are_given_again(bis: Bis, project: Path, identical: Identical) -> None:
     record(
         bis,
         project,
         "import os; print(os.environ['TZ'], os.environ['OMP_NUM_THREADS'])",
         env={"TZ": "Asia/Tokyo", "OMP_NUM_THREADS": "3"},
     )
-    assert verdict(bis("repeat", "@", "--json"))["sameness"] == "identical"
+    identical(bis("repeat", "@", "--json"))
 
 
 def test_with_a_partial_trace_nothing_is_called_identical(bis: Bis, project: Path, verdict: Verdict) -> None:
@@ -223,19 +222,18 @@ def test_no_trace_of_a_repeat_is_left_on_disk(bis: Bis, project: Path, tmp_path:
     assert list(temporary.iterdir()) == []
 
 
-def test_what_an_earlier_run_made_is_an_input_whatever_its_name(bis: Bis, project: Path, verdict: Verdict) -> None:
+def test_what_an_earlier_run_made_is_an_input_whatever_its_name(bis: Bis, project: Path, identical: Identical) -> None:
     subprocess.run(["git", "init", "-q"], cwd=project, check=True)
     made = {"vocabulary.json": "[3]", "made.py": "X = 5", "c.yaml": "a: 1"}
     (project / "prepare.py").write_text(f"for name, text in {made}.items(): open(name, 'w').write(text)")
     assert bis("run", "--", "python3", "prepare.py", python=PYTHON).returncode == 0
     record(bis, project, "import made; print(made.X, open('vocabulary.json').read(), open('c.yaml').read())")
     forget_files(project)
-    found = verdict(bis("repeat", "@", "--json", python=PYTHON))
-    assert found["sameness"] == "identical", found
+    identical(bis("repeat", "@", "--json", python=PYTHON))
 
 
 def test_sources_that_version_control_ignores_are_code_when_the_run_reads_them(
-    bis: Bis, project: Path, verdict: Verdict
+    bis: Bis, project: Path, identical: Identical
 ) -> None:
     subprocess.run(["git", "init", "-q"], cwd=project, check=True)
     (project / ".gitignore").write_text("here.py\nhere.yaml\n")
@@ -243,27 +241,25 @@ def test_sources_that_version_control_ignores_are_code_when_the_run_reads_them(
     (project / "here.yaml").write_text("a: 1")
     record(bis, project, "import here; print(here.X, open('here.yaml').read())")
     forget_files(project)
-    found = verdict(bis("repeat", "@", "--json", python=PYTHON))
-    assert found["sameness"] == "identical", found
+    identical(bis("repeat", "@", "--json", python=PYTHON))
 
 
 @pytest.mark.usefixtures("room")
-def test_a_repeat_writes_over_nothing_outside_the_project(bis: Bis, project: Path, verdict: Verdict) -> None:
+def test_a_repeat_writes_over_nothing_outside_the_project(bis: Bis, project: Path, identical: Identical) -> None:
     shared = Path("/var/tmp") / project.parents[1].name / "shared"
     shared.mkdir(parents=True)
     try:
         record(bis, project, f"import os; open('{shared}/new', 'w'); os.replace('{shared}/new', '{shared}/out.csv')")
         (shared / "out.csv").write_text("what somebody wrote since")
-        found = verdict(bis("repeat", "@", "--json", python=PYTHON))
+        identical(bis("repeat", "@", "--json", python=PYTHON))
         assert (shared / "out.csv").read_text() == "what somebody wrote since"
-        assert found["sameness"] == "identical", found
     finally:
         shutil.rmtree(shared.parent)
 
 
 @pytest.mark.usefixtures("room")
 @pytest.mark.parametrize("versioned", [True, False])
-def test_links_to_data_are_there_again(bis: Bis, project: Path, verdict: Verdict, versioned: bool) -> None:
+def test_links_to_data_are_there_again(bis: Bis, project: Path, identical: Identical, versioned: bool) -> None:
     if versioned:
         subprocess.run(["git", "init", "-q"], cwd=project, check=True)
         (project / ".gitignore").write_text("data\n")
@@ -277,26 +273,27 @@ def test_links_to_data_are_there_again(bis: Bis, project: Path, verdict: Verdict
     )
     forget_files(project)
     shutil.rmtree(project.parent / "big")
-    found = verdict(bis("repeat", "@", "--json", python=PYTHON))
-    assert found["sameness"] == "identical", found
+    identical(bis("repeat", "@", "--json", python=PYTHON))
 
 
 def test_a_file_as_standard_input_is_recorded_and_given_again(
-    bis: Bis, project: Path, verdict: Verdict, tmp_path: Path
+    bis: Bis, project: Path, identical: Identical, tmp_path: Path
 ) -> None:
     rows = tmp_path / "rows.txt"
     rows.write_text("1\n2\n")
     (project / "a.py").write_text("import sys; print(sum(map(int, sys.stdin)))")
     assert bis("run", "--", "python3", "a.py", python=PYTHON, stdin=rows).stdout == "3\n"
     rows.write_text("10\n")
-    assert verdict(bis("repeat", "@", "--json"))["sameness"] == "identical"
+    identical(bis("repeat", "@", "--json"))
     assert bis("run", "--", "python3", "a.py", python=PYTHON, stdin=rows).stdout == "10\n"
     changed = bis("diff", "a-1", "a-2")
     assert "<stdin>" in changed.stdout
 
 
 @pytest.mark.usefixtures("room")
-def test_names_in_a_folder_outside_the_project_come_from_the_record(bis: Bis, project: Path, verdict: Verdict) -> None:
+def test_names_in_a_folder_outside_the_project_come_from_the_record(
+    bis: Bis, project: Path, identical: Identical
+) -> None:
     outside = project.parent / "inputs"
     outside.mkdir()
     for name in "ab":
@@ -304,8 +301,7 @@ def test_names_in_a_folder_outside_the_project_come_from_the_record(bis: Bis, pr
     source = f"import os; print([open('{outside}/' + name).read() for name in sorted(os.listdir('{outside}'))])"
     record(bis, project, source)
     (outside / "c.csv").write_text("new")
-    found = verdict(bis("repeat", "@", "--json", python=PYTHON))
-    assert (found["sameness"], found.get("leaks")) == ("identical", None), found
+    assert identical(bis("repeat", "@", "--json", python=PYTHON)).get("leaks") is None
 
 
 def test_a_listing_that_is_not_in_the_record_is_a_leak(bis: Bis, project: Path, verdict: Verdict) -> None:
@@ -342,24 +338,22 @@ def test_a_variable_that_was_not_given_again_is_named_as_the_cause(bis: Bis, pro
 
 
 def test_code_taken_from_a_folder_holds_what_the_run_read_and_no_outputs(
-    bis: Bis, project: Path, verdict: Verdict
+    bis: Bis, project: Path, identical: Identical
 ) -> None:
     (project / "helper.py").write_text("X = 1")
     record(bis, project, "import helper; print(helper.X); open('out', 'w').write('made')")
-    found = verdict(bis("repeat", "@", "--json", "--with", f"code={project}", python=PYTHON))
-    assert found["sameness"] == "identical", found
-    assert not [change for change in found.get("changes", []) if change["kind"] == "code"]  # type: ignore[attr-defined]
+    found = identical(bis("repeat", "@", "--json", "--with", f"code={project}", python=PYTHON))
+    assert not [change for change in found.get("changes", []) if change["kind"] == "code"]
 
 
 @pytest.mark.parametrize("versioned", [True, False])
-def test_what_a_run_appends_to_is_there_again(bis: Bis, project: Path, verdict: Verdict, versioned: bool) -> None:
+def test_what_a_run_appends_to_is_there_again(bis: Bis, project: Path, identical: Identical, versioned: bool) -> None:
     if versioned:
         subprocess.run(["git", "init", "-q"], cwd=project, check=True)
     for _ in range(2):
         record(bis, project, "open('train.log', 'a').write('one more')")
     forget_files(project)
-    found = verdict(bis("repeat", "@", "--json", python=PYTHON))
-    assert found["sameness"] == "identical", found
+    identical(bis("repeat", "@", "--json", python=PYTHON))
 
 
 def test_an_input_whose_bytes_were_lost_is_named_as_the_cause(bis: Bis, project: Path, verdict: Verdict) -> None:

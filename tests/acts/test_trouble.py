@@ -155,4 +155,4 @@ def test_a_project_with_a_name_of_any_bytes_is_run_and_repeated(bis: Bis, projec
     assert done.returncode == 0, done.stderr
     repeated = bis("repeat", "@", folder=odd)
     assert repeated.returncode == 0, repeated.stdout + repeated.stderr
-    assert "identical" in repeated.stdout
+    assert "every output is the same, byte for byte" in repeated.stdout

@@ -43,7 +43,7 @@ class Typed(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def variables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def variables(tmp_path_factory: pytest.TempPathFactory, tracing: str) -> dict[str, str]:
     """The environment variables of somebody who has set nothing up."""
     home = tmp_path_factory.mktemp("home")
     kept = ("PATH", "PYTHONPATH")
@@ -52,6 +52,7 @@ def variables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "HOME": str(home),
         "LANG": "C.UTF-8",
         "TERM": "xterm",
+        "BIS_TRACE": tracing,
         "GIT_CONFIG_GLOBAL": os.devnull,
         # Compiled once, where a checkout may not be written to.
         "PYTHONPYCACHEPREFIX": str(home / "compiled"),
