@@ -165,3 +165,14 @@ def test_what_would_be_different_now_supposes_that_the_same_files_are_read(bis: 
     found = bis("status")
     assert found.returncode == 1
     assert "conf.yaml:lr  1 -> 2" in found.stdout
+
+
+def test_a_script_that_looks_everywhere_for_its_files_finds_none_of_bis(bis: Bis, project: Path) -> None:
+    suffixes = (".csv", ".json", ".jsonl", ".log", ".txt", ".yaml", ".npy", ".parquet")
+    (project / "look.py").write_text(
+        "from pathlib import Path\nimport subprocess, sys, time\n"
+        "subprocess.run([sys.executable, '-c', 'import random'])\ntime.sleep(0.3)\n"
+        f"print([str(path) for path in Path('.').rglob('*') if path.suffix in {suffixes}])"
+    )
+    done = bis("run", "--", "python3", "look.py", python=PYTHON)
+    assert done.stdout == "[]\n", done.stderr

@@ -84,7 +84,7 @@ def play(tmp_path: Path) -> Play:
             timeout=120,
         )
         reports = chance.observe(inside)
-        lines = [json.loads(line) for path in sorted(inside.glob("*.jsonl")) for line in path.read_text().splitlines()]
+        lines = [json.loads(line) for path in sorted(inside.glob("*.said")) for line in path.read_text().splitlines()]
         assert not [line for line in lines if line["e"] == "trouble"], done.stderr
         full, findings = chance.seen(drawn, reports, None)
         return Played(done.stdout, done.stderr, done.returncode, reports, full, findings, lines)

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from bis.errors import CannotRepeat
-from bis.nouns.trace import Access, Trace
+from bis.nouns.trace import Access, Process, Trace
 from bis.parts import Place, Scene, data
 from bis.settings import Limits, Settings
 from bis.store.local import LocalStore
@@ -201,3 +201,15 @@ def test_a_changed_table_is_shown_line_by_line(
     (change,) = data.compare(before, data.capture(scene(trace=reading(file)), store), store)
     assert change.name == "x.csv"
     assert "-1\n+2\n" in change.detail
+
+
+def test_a_run_that_reads_what_bis_keeps_is_told_so_unless_it_runs_bis_itself(
+    project: Path, scene: Callable[..., Scene], store: LocalStore, reading: Callable[..., Trace]
+) -> None:
+    (project / ".bis").mkdir()
+    (project / ".bis" / "key").write_text("1")
+    trace = reading(project / ".bis" / "key")
+    (finding,) = data.capture(scene(trace=trace), store).findings
+    assert (finding.code, ".bis/key" in finding.text) == ("own-files-read", True)
+    nested = msgspec.structs.replace(trace, processes=(Process(pid=1, argv=("python", "/usr/bin/bis", "run")),))
+    assert data.capture(scene(trace=nested), store).findings == ()

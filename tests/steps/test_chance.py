@@ -130,17 +130,17 @@ def python(pid: int, *argv: str, parent: int = 1) -> Process:
 
 
 def test_reports_come_in_the_order_of_their_start_with_facts_merged_and_a_cut_line_left_out(tmp_path: Path) -> None:
-    told(tmp_path, "9-0.jsonl", start(9, 2.0), {"e": "streams", "n": {"numpy": 1}}, cut='{"e":"own","w":"ra')
+    told(tmp_path, "9-0.said", start(9, 2.0), {"e": "streams", "n": {"numpy": 1}}, cut='{"e":"own","w":"ra')
     told(
         tmp_path,
-        "10-0.jsonl",
+        "10-0.said",
         start(10, 1.0),
         {"e": "facts", "modules": {"numpy": "2.0"}, "streams": {"random": 1}},
         {"e": "own", "w": "random.seed (a.py:1)"},
         {"e": "facts", "streams": {"random": 2}},
         {"e": "unheard of", "w": 3},
     )
-    told(tmp_path, "11-0.jsonl", cut='{"e":"sta')
+    told(tmp_path, "11-0.said", cut='{"e":"sta')
     first, second = chance.observe(tmp_path)
     assert (first.pid, second.pid) == (10, 9)
     assert (first.executable, first.prefix, first.base_prefix) == ("/env/bin/python", "/env", "/usr")
@@ -152,8 +152,8 @@ def test_reports_come_in_the_order_of_their_start_with_facts_merged_and_a_cut_li
 
 def test_streams_are_summed_and_each_place_is_named_once(tmp_path: Path) -> None:
     lines = [{"e": "streams", "n": {"numpy": 1}}, {"e": "own", "w": "x (a.py:1)"}, {"e": "entropy", "w": "y (a.py:2)"}]
-    told(tmp_path, "1-0.jsonl", start(1, 1.0), *lines)
-    told(tmp_path, "2-0.jsonl", start(2, 2.0), *lines)
+    told(tmp_path, "1-0.said", start(1, 1.0), *lines)
+    told(tmp_path, "2-0.said", start(2, 2.0), *lines)
     full, findings = chance.seen(chance.draw({}, seed=1), chance.observe(tmp_path), None)
     assert full.streams == {"numpy": 2}
     assert (full.own, full.entropy) == (("x (a.py:1)",), ("y (a.py:2)",))
@@ -162,7 +162,7 @@ def test_streams_are_summed_and_each_place_is_named_once(tmp_path: Path) -> None
 
 
 def test_a_python_that_left_no_report_is_named(tmp_path: Path) -> None:
-    told(tmp_path, "1-0.jsonl", start(1, 1.0))
+    told(tmp_path, "1-0.said", start(1, 1.0))
     processes = (python(1, "a.py"), python(2, "-I", "b.py"), python(3, "--version"))
     sh = Process(pid=4, executable="/bin/sh", argv=("sh",))
     trace = Trace(mechanism="notify", complete=True, processes=(*processes, sh))
@@ -174,7 +174,7 @@ def test_a_python_that_left_no_report_is_named(tmp_path: Path) -> None:
 
 
 def test_far_addresses_are_a_finding_with_the_names_that_were_looked_up(tmp_path: Path) -> None:
-    told(tmp_path, "1-0.jsonl", start(1, 1.0), {"e": "connect", "a": "tcp:localhost:80"}, {"e": "name", "h": "x.org"})
+    told(tmp_path, "1-0.said", start(1, 1.0), {"e": "connect", "a": "tcp:localhost:80"}, {"e": "name", "h": "x.org"})
     trace = Trace(mechanism="notify", complete=True, connections=("udp:9.9.9.9:53", "tcp:192.0.2.7:443", "unix:/a"))
     (finding,) = chance.seen(chance.draw({}, seed=1), chance.observe(tmp_path), trace)[1]
     assert finding.code == "network"
@@ -182,7 +182,7 @@ def test_far_addresses_are_a_finding_with_the_names_that_were_looked_up(tmp_path
 
 
 def test_trouble_in_the_hook_is_said(tmp_path: Path) -> None:
-    told(tmp_path, "1-0.jsonl", start(1, 1.0), {"e": "trouble", "w": "KeyError: 'x' (_bis_seeds.py:3)"})
+    told(tmp_path, "1-0.said", start(1, 1.0), {"e": "trouble", "w": "KeyError: 'x' (_bis_seeds.py:3)"})
     (finding,) = chance.seen(chance.draw({}, seed=1), chance.observe(tmp_path), None)[1]
     assert finding.code == "hook-trouble"
     assert "KeyError: 'x' (_bis_seeds.py:3)" in finding.text

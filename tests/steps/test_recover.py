@@ -27,7 +27,7 @@ def left(home: Home) -> Path:
     """What a supervisor leaves that was killed."""
     scratch = home.live / RUN.id
     scratch.mkdir()
-    (scratch / "run.json").write_bytes(msgspec.json.encode(RUN))
+    (scratch / "run").write_bytes(msgspec.json.encode(RUN))
     home.ledger.begin(RUN)
     return scratch
 

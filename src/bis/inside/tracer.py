@@ -87,7 +87,7 @@ class Tracer:
             self.child = 0
         self.order = order
         self.scratch = order["scratch"]
-        log = os.open(os.path.join(self.scratch, "tracer.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        log = os.open(os.path.join(self.scratch, "tracer-said"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(log, 2, inheritable=False)
         os.close(log)
         target = os.open(
@@ -293,7 +293,7 @@ class Tracer:
 
     def write_end(self, whole):
         """The end of the command, for whoever comes later if the supervisor is gone."""
-        path = os.path.join(self.scratch, "end.json")
+        path = os.path.join(self.scratch, "end")
         try:
             with open(path + ".new", "w") as file:
                 json.dump(dict(self.facts(), whole=whole), file)

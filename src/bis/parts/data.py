@@ -16,7 +16,7 @@ import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import msgspec
@@ -24,12 +24,13 @@ import msgspec
 from bis.digest import Digest, digest_file, digest_value, keyed_digest, readable, short, spell, unspell
 from bis.errors import CannotRepeat
 from bis.nouns.part import Change, Finding, Part, PartKind
-from bis.nouns.trace import Access, Stat
+from bis.nouns.trace import Access, Process, Stat
 from bis.nouns.tree import Leaf
 from bis.parts import Place, Scene
 from bis.parts.code import DIFF_SIZE, unified
 from bis.parts.origin import TEMPORARY, is_data, sorter
 from bis.parts.secret import holds_secret, is_secret_file
+from bis.settings import FOLDER
 from bis.store import Store
 from bis.store.snapshot import plant, put_leaves, walk
 from bis.store.snapshot import restore as restore_tree
@@ -72,6 +73,7 @@ def capture(scene: Scene, store: Store, earlier: Part | None = None) -> Part:
     ]
     if network:
         findings.append(_network_finding(network))
+    findings += _own_files(scene)
     facts = {"project": spell(str(scene.project)), "secrets": secrets, "network": network}
     if scene.trace is not None:
         facts |= {"listed": listed_outside(scene), "caches": _caches(scene)}
@@ -281,6 +283,24 @@ def _secrets(scene: Scene) -> Iterator[dict[str, str]]:
 def _is_secret(path: str, scene: Scene) -> bool:
     secrets = scene.settings.secrets
     return is_secret_file(path, secrets) and holds_secret(path, scene.real(path), secrets)
+
+
+def _own_files(scene: Scene) -> Iterator[Finding]:
+    """A run that reads all files it finds reads those of bis too, which are others each time."""
+    if scene.trace is None or any(_is_bis(process) for process in scene.trace.processes):
+        return
+    own = spell(str(scene.project / FOLDER)) + "/"
+    read = [access.path for access in scene.trace.accesses if access.path.startswith(own) and access.was_read]
+    if read:
+        yield Finding(
+            code="own-files-read",
+            text=f"the run read {len(read)} files that bis keeps: {_some([scene.named(path) for path in read])}",
+            hint=f"leave {FOLDER}/ out where the program looks for its files: it holds other files in each run",
+        )
+
+
+def _is_bis(process: Process) -> bool:
+    return any(PurePosixPath(word).name == "bis" for word in process.argv[:3])
 
 
 def _is_far(address: str) -> bool:

@@ -119,7 +119,7 @@ def observe(inside: Path) -> tuple[Report, ...]:
     """What each interpreter of the run said of itself, in the order in which they started. A last line that was cut
     off by a kill is left out."""
     started = []
-    for path in inside.glob("*.jsonl"):
+    for path in inside.glob("*.said"):
         lines = _lines(path)
         if lines and lines[0].get("e") == "start":
             started.append((float(lines[0].get("t") or 0), path.name, _report(lines)))

@@ -67,7 +67,7 @@ class Heard(Marks):
     def __init__(self, inside: Path, since_ns: int) -> None:
         super().__init__(since_ns)
         self._was: dict[str, tuple[int, Stat | None]] = {}
-        for lines in sorted(map(_lines, inside.glob("*.jsonl")), key=_began):
+        for lines in sorted(map(_lines, inside.glob("*.said")), key=_began):
             self._read(lines)
 
     def _read(self, lines: list[dict[str, Any]]) -> None:

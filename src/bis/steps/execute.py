@@ -25,7 +25,7 @@ from bis.steps.supervise import FILES, LINES, SAMPLES, Supervision
 from bis.steps.terminal import Screen
 from bis.steps.trace import Tracer
 
-ORDER, END = "order.json", "end.json"
+ORDER, END = "order", "end"
 
 
 class Execution(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,7 +12,7 @@ from bis.nouns.verdict import Judged, Sameness, Verdict
 RESTORED = ("code", "data", "params", "environment")
 """Parts that a repeat puts back itself: when one of them is not as recorded, it was not the same run."""
 
-LOST = ("cache-missing", "input-overwritten", "input-vanished", "input-changed")
+LOST = ("cache-missing", "input-overwritten", "input-vanished", "input-changed", "own-files-read")
 """Findings of ingredients that a repeat could not have: causes, when it comes out otherwise."""
 
 

@@ -36,10 +36,12 @@ UNSEALED = explains(
 )
 
 
+# Names of files in the scratch folder. None there has a suffix that a script looks for: it lies in the project, and
+# `Path(".").rglob("*.csv")` is to find the same files with bis as without.
 BEGUN = "begun"
-"""File in the scratch folder: the command has started."""
+"""The command has started."""
 SUPERVISOR = "supervisor"
-"""File in the scratch folder: the process that is at it, its pid and when it started."""
+"""The process that is at it, its pid and when it started."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,8 +113,8 @@ def perform(
 
 def _note(scratch: Path, run: Run, parts: dict[PartKind, Part]) -> None:
     """Write down what is known before the start, for whoever finds the run without its supervisor."""
-    (scratch / "parts.json").write_bytes(msgspec.json.encode(parts))
-    (scratch / "run.json").write_bytes(msgspec.json.encode(run))
+    (scratch / "parts").write_bytes(msgspec.json.encode(parts))
+    (scratch / "run").write_bytes(msgspec.json.encode(run))
 
 
 def _unsealed(run: Run, execution: Execution, scratch: Path, error: Exception) -> KeepingError:

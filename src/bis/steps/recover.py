@@ -98,7 +98,7 @@ def _alive(scratch: Path) -> bool:
 
 def _read(scratch: Path) -> Run | None:
     try:
-        return msgspec.json.decode((scratch / "run.json").read_bytes(), type=Run)
+        return msgspec.json.decode((scratch / "run").read_bytes(), type=Run)
     except (OSError, msgspec.DecodeError):
         return None
 
@@ -146,10 +146,10 @@ def _sealed(
 
 def _first_parts(scratch: Path) -> dict[PartKind, Part]:
     try:
-        return msgspec.json.decode((scratch / "parts.json").read_bytes(), type=dict[PartKind, Part])
+        return msgspec.json.decode((scratch / "parts").read_bytes(), type=dict[PartKind, Part])
     except (OSError, msgspec.DecodeError):
         return {}
 
 
 def _started_ns(scratch: Path) -> int:
-    return (scratch / "run.json").stat().st_mtime_ns
+    return (scratch / "run").stat().st_mtime_ns

@@ -33,7 +33,7 @@ LAST_WORDS = 0.2
 SAME_SIGNAL = 0.1
 """Seconds within which a signal that comes twice was sent to the process and to its group."""
 FILES = {"o": "stdout", "e": "stderr"}
-LINES, SAMPLES = "lines", "samples.csv"
+LINES, SAMPLES = "lines", "samples"
 
 
 class Supervision:

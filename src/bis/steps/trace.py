@@ -325,7 +325,7 @@ def _lines(file: Path) -> Iterator[bytes]:
 def last_words(scratch: Path) -> str:
     """What a tracer that failed said last."""
     try:
-        words = (scratch / "tracer.log").read_text("utf-8", "replace").strip()
+        words = (scratch / "tracer-said").read_text("utf-8", "replace").strip()
     except OSError:
         return ""
     return words.rpartition("\n")[2]

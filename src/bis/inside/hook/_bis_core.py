@@ -12,7 +12,7 @@ Variables read, and then hidden from `os.environ` (children inherit them all the
     BIS_DETERMINISTIC  1: frameworks are switched to their deterministic algorithms
     BIS_EVENTS         1: openings of files are reported too, where no tracer sees them
 
-Lines written, JSON, one file `<pid>-<n>.jsonl` per process, each line in one write, at once. All names and paths
+Lines written, JSON, one file `<pid>-<n>.said` per process, each line in one write, at once. All names and paths
 are spelled as `bis.digest.spell` does. `e` is the kind of line:
 
     start    pid, ppid, t (seconds), exe, prefix, base (prefix), version, impl(ementation), path (sys.path), argv,
@@ -187,7 +187,7 @@ def _born():
     global FILE
     pid, n = _getpid(), 0
     while True:
-        FILE = os.path.join(INSIDE, "%d-%d.jsonl" % (pid, n))
+        FILE = os.path.join(INSIDE, "%d-%d.said" % (pid, n))
         try:
             file = _open(FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
             break

@@ -40,7 +40,7 @@ def _too_old():
         version = ".".join(str(number) for number in sys.version_info[:3])
         line = {"e": "start", "pid": os.getpid(), "ppid": os.getppid(), "exe": sys.executable, "version": version}
         line.update({"prefix": sys.prefix, "base": sys.prefix, "path": sys.path, "unseeded": "too old"})
-        with open(os.path.join(inside, "%d-0.jsonl" % os.getpid()), "a") as file:
+        with open(os.path.join(inside, "%d-0.said" % os.getpid()), "a") as file:
             file.write(json.dumps(line) + "\n")
 
 
