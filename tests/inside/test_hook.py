@@ -408,20 +408,31 @@ def test_worker_processes_draw_streams_of_their_own_and_the_same_again(play: Pla
 
 
 POOLS = """
-    import random, sys, time
+    import random, sys, threading, time
     from concurrent.futures import ProcessPoolExecutor
     import multiprocessing
+    LAZY = len(sys.argv) > 4 and sys.argv[4] == "lazy"
     def draw(i):
-        time.sleep(0.01)
-        return random.random() if sys.argv[2] == "draw" else i
+        if LAZY and multiprocessing.current_process().name.endswith("1"):
+            time.sleep(0.1)
+        return i, random.random(), random.Random().random()
+    def begin():
+        global MINE
+        MINE = random.random()
+    def own(i):
+        return MINE
     if __name__ == "__main__":
-        context = multiprocessing.get_context("fork")
+        context = multiprocessing.get_context(sys.argv[2])
+        work, start = (own, begin) if sys.argv[3] == "worker" else (draw, None)
         if sys.argv[1] == "pool":
-            with context.Pool(2) as pool:
-                print(len(pool.map(draw, range(8), chunksize=1)))
+            with context.Pool(2, start) as pool:
+                print(sorted(pool.imap_unordered(work, range(6))))
+                print(pool.map(work, range(2)))
         elif sys.argv[1] == "executor":
-            with ProcessPoolExecutor(2, mp_context=context) as pool:
-                print(len(list(pool.map(draw, range(8)))))
+            with ProcessPoolExecutor(2, context, start) as pool:
+                print(list(pool.map(work, range(6))))
+            with ProcessPoolExecutor(2, context, start) as pool:
+                print([future.result() for future in [pool.submit(work, i) for i in range(2)]])
         else:
             from multiprocessing.pool import ThreadPool
             with ThreadPool(2) as pool:
@@ -429,33 +440,65 @@ POOLS = """
 """
 
 
+@pytest.mark.parametrize("method", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("pool", ["pool", "executor"])
-def test_a_pool_whose_workers_draw_is_reported_and_one_whose_workers_do_not_is_not(play: Play, pool: str) -> None:
-    drawing = play(POOLS, pool, "draw")
-    assert drawing.out == "8\n"
-    assert "worker-order" in drawing.codes()
-    idle = play(POOLS, pool, "not")
-    assert idle.out == "8\n"
-    assert "worker-order" not in idle.codes()
-    assert "worker-order" not in play(POOLS, "threads", "draw").codes()
+def test_what_a_task_of_a_pool_draws_does_not_hang_on_the_worker_it_runs_on(play: Play, pool: str, method: str) -> None:
+    first, second = play(POOLS, pool, method, "task"), play(POOLS, pool, method, "task", "lazy")
+    assert (first.out, first.err) == (second.out, "")
+    numbers = [word for word in first.out.replace(")", "").replace("]", "").split() if "0." in word]
+    assert len(numbers) == len(set(numbers)) == 16, "no two tasks draw the same"
+    assert "worker-order" not in first.codes()
+
+
+@pytest.mark.parametrize("pool", ["pool", "executor"])
+def test_a_pool_whose_workers_draw_for_themselves_is_reported(play: Play, pool: str) -> None:
+    assert "worker-order" in play(POOLS, pool, "fork", "worker").codes()
+    assert "worker-order" not in play(POOLS, "threads", "fork", "task").codes()
+
+
+def test_without_a_seed_the_tasks_of_a_pool_are_left_alone(play: Play) -> None:
+    first, second = (play(POOLS, "executor", "fork", "task", enabled=False) for _ in range(2))
+    assert (first.status, first.err) == (0, "")
+    assert first.out != second.out
+
+
+def test_what_a_task_seeds_itself_stays_as_it_is(play: Play) -> None:
+    code = """
+        import random
+        from multiprocessing import Pool
+        def draw(i):
+            random.seed(i)
+            return random.random()
+        if __name__ == "__main__":
+            with Pool(2) as pool:
+                print(pool.map(draw, range(4), chunksize=1) == [draw(i) for i in range(4)])
+    """
+    assert play(code).out == "True\n"
 
 
 @pytest.mark.slow
-def test_the_workers_of_joblib_are_seeded_and_watched(play: Play, training_python: Path) -> None:
+@pytest.mark.parametrize("backend", ["loky", "multiprocessing"])
+def test_the_workers_of_joblib_are_seeded_and_watched(play: Play, training_python: Path, backend: str) -> None:
     code = """
+        import sys, time
         import numpy as np
         from joblib import Parallel, delayed
         def draw(i):
-            return np.random.rand()
+            time.sleep(float(sys.argv[1]))
+            return np.random.rand(), np.random.default_rng().random()
         if __name__ == "__main__":
-            print(len(set(Parallel(n_jobs=2)(delayed(draw)(i) for i in range(4)))))
+            print(Parallel(n_jobs=2, backend=sys.argv[2])(delayed(draw)(i) for i in range(40)))
     """
-    played = play(code, python=training_python)
-    assert played.out == "4\n"
-    workers = [report for report in played.reports if report.facts.get("worker", {}).get("pool") == "loky"]
+    quick, slow = (play(code, seconds, backend, python=training_python) for seconds in ("0", "0.05"))
+    workers = [report for report in quick.reports if report.facts.get("worker")]
     assert workers
-    assert any(report.facts["worker"]["drew"] == ["numpy"] for report in workers)
-    assert "worker-order" in played.codes()
+    numbers = quick.out.split()
+    assert len(set(numbers)) == len(numbers) == 80
+    if backend == "loky":
+        assert quick.out == slow.out, "other batches, the same numbers"
+        assert "worker-order" not in quick.codes()
+    else:
+        assert "worker-order" in quick.codes(), "its batches go by the clock, and carry no number"
 
 
 def test_what_was_said_outlives_a_process_that_leaves_or_is_killed(play: Play) -> None:

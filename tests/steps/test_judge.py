@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bis.nouns.part import Finding
-from bis.nouns.run import Coverage, Run
+from bis.nouns.run import Chance, Coverage, Run
 from bis.nouns.verdict import Judged, Verdict
 from bis.steps.judge import judge
 
@@ -98,6 +98,14 @@ def test_another_machine_alone_does_not() -> None:
 def test_a_blocking_finding_keeps_it_from_being_identical() -> None:
     finding = Finding(code="input-changed", text="x.csv changed", blocks=True)
     assert verdict(output(), findings=[finding]).sameness == "equivalent"
+
+
+def test_which_worker_took_which_task_explains_more_than_an_id_that_was_drawn() -> None:
+    order = Finding(code="worker-order", text="2 workers drew from generators that were seeded per worker.")
+    chance = Chance(seed=1, entropy=("uuid.uuid4 (train.py:3)",))
+    again = run(chance=chance, findings=(order,))
+    assert verdict(output("different"), again=again).causes == (order.text,)
+    assert "uuid4" in verdict(output("different"), again=run(chance=chance)).causes[0]
 
 
 def test_causes_are_read_off_the_differences() -> None:

@@ -19,6 +19,9 @@ LOST = ("cache-missing", "input-overwritten", "input-vanished", "input-changed",
 def judge(
     run: Run,
     again: Run,
+SCHEDULED = ("worker-order", "parallel-start")
+"""Findings of seeds that went to whom the scheduler of the system chose."""
+
     *,
     made: str,
     parts: Sequence[Judged],
@@ -117,6 +120,8 @@ def _causes(
 
 
 def ending(run: Run) -> str:
+    if not causes:
+        causes |= {finding.text: None for finding in again.findings if finding.code in SCHEDULED}
     """How a run ended, in words: `exit 0`, `signal 9`, `lost`."""
     if run.signal is not None:
         return f"signal {run.signal}"

@@ -20,7 +20,8 @@ are spelled as `bis.digest.spell` does. `e` is the kind of line:
     streams  n: how many generators were given a seed so far, by name
     own      w: what the program seeded itself, and where
     entropy  w: where it read the randomness of the operating system
-    worker   pool: this process takes tasks of a process pool; drew: names of the streams it drew from
+    worker   pool: this process takes tasks of a process pool; drew: names of the streams it drew from outside of tasks
+             that have a number
     race     label: a like process was started at the same time by something that is not Python
     nested   pid: a `bis run` of its own, which keeps its own record
     exec     p, argv, k (for a Python that will speak for itself: its key)
@@ -34,7 +35,8 @@ are spelled as `bis.digest.spell` does. `e` is the kind of line:
              when the process has come to its end
 
 Seeds. A process is named by its place in the tree, `r:train.py.s1.f2`: the run (`r`), the first `train.py` that
-claimed a place there, its first spawned child (`s1`), the second fork of that (`f2`). A generator's seed is the keyed
+claimed a place there, its first spawned child (`s1`), the second fork of that (`f2`). In a pool of processes the
+tasks are named, not the workers: the eighth task that was handed in (`t7`). A generator's seed is the keyed
 hash of that name, the generator's kind, the module that asked and a counter. So equal runs draw equal numbers, and
 no two generators or processes share any.
 """
@@ -67,6 +69,7 @@ WANTED = {
     "joblib.externals.loky.process_executor",
     "IPython.core.interactiveshell",
     "_posixsubprocess",
+    "joblib.parallel",
 }
 """Modules after whose import there is something to do (`_bis_seeds.AFTER`)."""
 

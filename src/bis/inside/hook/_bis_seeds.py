@@ -36,6 +36,9 @@ STATES = {"random": _python_state, "numpy": _numpy_state, "torch": _torch_state}
 GIVEN = {}
 """Global generators that nobody has drawn from yet, with the state that they were given."""
 
+TASK = False
+"""Whether this process works through tasks: what the first of them imports is seeded as for each later one."""
+
 DRAWN = set()
 core.AFTER_FORK.append(DRAWN.clear)
 
@@ -196,10 +199,11 @@ READY = set()
 
 def _numpy_global(module):
     if core.SEED:
-        if "numpy" in READY:  # seeded as it was made
+        if "numpy" in READY and not TASK:  # seeded as it was made
             given("numpy")
         else:
             READY.add("numpy")
+            core.COUNTS.pop("numpy@", None)
             _numpy_again()
         _in_forks(_numpy_again)
     noticing(module, "seed", "numpy.random.seed", "numpy", _numpy_again)
@@ -281,6 +285,10 @@ def _tensorflow(module):
 
 def _polars(module):
     noticing(module, "set_random_seed", "polars.set_random_seed", "polars")
+    _polars_again(module)
+
+
+def _polars_again(module):
     if core.SEED:
         module.set_random_seed.__wrapped__(core.derive("polars", "", 64) >> 1)
 
@@ -320,8 +328,12 @@ def _processes(module):
         subprocess._fork_exec = module.fork_exec
 
 
-def _pool(kind, name):
-    return lambda module: core.load("_bis_workers").pool(module, name, kind)
+def _pool(kind):
+    return lambda module: core.load("_bis_workers").pool(module, "worker", kind)
+
+
+def _executor(kind):
+    return lambda module: core.load("_bis_workers").executor(module, kind)
 
 
 def _notebook(module):
@@ -333,7 +345,7 @@ def _notebook(module):
     def before_cell(info):
         if not started:
             started.append(True)
-            _afresh()
+            afresh()
 
     def after_cell(result):
         core.finish()
@@ -346,7 +358,9 @@ def _notebook(module):
     module.InteractiveShell.init_events = core.alike(init_events, inner)
 
 
-def _afresh():
+def afresh():
+    """Give the global generators that the program has not seeded streams of the place where this process is now."""
+    drawn()
     if "random" in sys.modules and "random" not in OWN:
         _random_again()
     if "numpy.random.mtrand" in sys.modules:
@@ -375,9 +389,14 @@ AFTER = {
     "jax.random": _jax,
     "IPython.core.interactiveshell": _notebook,
     "socket": lambda module: core.load("_bis_sockets").watch(module),
+    if _torch_again in core.AFTER_FORK:
+        _torch_again()
+    if "polars" in sys.modules and "polars" not in OWN:
+        _polars_again(sys.modules["polars"])
     "_posixsubprocess": _processes,
-    "multiprocessing.pool": _pool("multiprocessing.Pool", "worker"),
-    "concurrent.futures.process": _pool("ProcessPoolExecutor", "_process_worker"),
-    "loky.process_executor": _pool("loky", "_process_worker"),
-    "joblib.externals.loky.process_executor": _pool("loky", "_process_worker"),
+    "multiprocessing.pool": _pool("multiprocessing.Pool"),
+    "concurrent.futures.process": _executor("ProcessPoolExecutor"),
+    "loky.process_executor": _executor("loky"),
+    "joblib.externals.loky.process_executor": _executor("loky"),
+    "joblib.parallel": lambda module: core.load("_bis_workers").batches(module),
 }
