@@ -754,6 +754,45 @@ def test_deterministic_switches_a_framework_and_fixes_threads(play: Play, stand_
     assert out[1:] == ["deterministic True True", "False 1"]
 
 
+CUPY = """
+    import os
+    class RandomState:
+        def __init__(self, seed=None):
+            self.seed(seed)
+        def seed(self, seed=None):
+            self.drawn = int.from_bytes(os.urandom(8), "big") if seed is None else seed
+"""
+
+
+def test_generators_of_graphics_cards_are_seeded_where_the_script_does_not(play: Play, tmp_path: Path) -> None:
+    package = tmp_path / "packages" / "cupy" / "random"
+    package.mkdir(parents=True)
+    (package.parent / "__init__.py").write_text("")
+    (package / "__init__.py").write_text("from cupy.random._generator import RandomState\n")
+    (package / "_generator.py").write_text(textwrap.dedent(CUPY))
+    code = "import cupy.random as r; print(r.RandomState().drawn, r.RandomState().drawn, r.RandomState(5).drawn)"
+    variables = {"PYTHONPATH": str(tmp_path / "packages")}
+    first = play(code, variables=variables)
+    one, other, own = first.out.split()
+    assert one != other
+    assert own == "5"
+    assert first.out == play(code, variables=variables).out != play(code, variables=variables, seed=8).out
+
+
+def test_deterministic_asks_jax_for_kernels_that_add_in_order_and_keeps_its_other_flags(
+    play: Play, tmp_path: Path
+) -> None:
+    package = tmp_path / "packages" / "jax"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("import jax.random\n")
+    (package / "random.py").write_text("def key(seed):\n    return seed\nPRNGKey = key\n")
+    code = "import os, jax; print(os.environ.get('XLA_FLAGS'))"
+    variables = {"PYTHONPATH": str(tmp_path / "packages"), "XLA_FLAGS": "--xla_dump_to=x"}
+    asked = "--xla_dump_to=x --xla_gpu_deterministic_ops=true\n"
+    assert play(code, variables=variables, deterministic=True).out == asked
+    assert play(code, variables=variables).out == "--xla_dump_to=x\n"
+
+
 @pytest.mark.slow
 def test_the_kernel_of_a_notebook_is_seeded_and_watched(play: Play, tmp_path: Path, training_python: Path) -> None:
     cells = ["import random, numpy as np", "print(random.random(), np.random.default_rng().random())"]

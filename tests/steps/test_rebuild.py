@@ -258,6 +258,23 @@ def test_what_was_edited_where_it_was_recorded_is_not_copied(
         build(part)
 
 
+def test_what_was_edited_before_the_run_is_copied_around_the_edit(
+    capture: Capture, build: Build, make_wheel: Make, make_environment: Make, tmp_path: Path
+) -> None:
+    make_wheel("lost", "1.0", {"lost.py": "x = 1", "more.py": "y = 1"})
+    python = make_environment(tmp_path / "env", "lost")
+    shutil.rmtree(tmp_path / "uv-cache")
+    (tmp_path / "wheels" / "lost-1.0-py3-none-any.whl").unlink()
+    file = site_of(python) / "lost.py"
+    file.unlink()
+    file.write_text("x = 2")
+    part = capture(python, file)
+    file.write_text("x = 3")
+    rebuilt = build(part)
+    assert (rebuilt.proved, codes(rebuilt)) == (1, {"copied"})
+    assert say(rebuilt.python, "import lost, more; print(lost.x, more.y)") == "2 1"
+
+
 def test_another_build_of_the_version_gives_way_to_the_recorded_files(
     capture: Capture, build: Build, make_wheel: Make, make_environment: Make, tmp_path: Path
 ) -> None:

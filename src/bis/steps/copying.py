@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from bis.digest import spell, unspell
@@ -17,21 +17,24 @@ from bis.parts.interpreter import Interpreter
 from bis.steps.installing import put_scripts
 
 
-def copy_proved(packages: Iterable[Installed], recorded: Interpreter, site: Path) -> list[Installed]:
+def copy_proved(
+    packages: Iterable[Installed], recorded: Interpreter, site: Path, edited: Collection[str] = ()
+) -> list[Installed]:
     """Put those packages into `site` that still lie, whole and unchanged, on the path of the `recorded` interpreter.
     Returns them.
 
-    Every file is hashed as it was copied; a package with one that is not as its RECORD says is taken away again.
+    Every file is hashed as it was copied; a package with one that is not as its RECORD says is taken away again. Files
+    that were `edited` (spelled) are left out, as the caller puts their recorded content there.
     """
     folders = [Path(unspell(folder)) for folder in recorded.path]
     return [
         package
         for package in packages
-        if package.proof == "record" and any(_copied(package, folder, site) for folder in folders)
+        if package.proof == "record" and any(_copied(package, folder, site, edited) for folder in folders)
     ]
 
 
-def _copied(package: Installed, old: Path, site: Path) -> bool:
+def _copied(package: Installed, old: Path, site: Path, edited: Collection[str]) -> bool:
     info = unspell(package.info)
     try:
         record = (old / info / "RECORD").read_bytes()
@@ -41,14 +44,13 @@ def _copied(package: Installed, old: Path, site: Path) -> bool:
     if record_digest(rows) != package.record:
         return False
     _take_away(package.name, site)
-    paths = [unspell(path) for path, _ in rows]
+    wanted = {unspell(path): told for path, told in rows if path not in edited}
     try:
-        whole = all(_copy(old / path, site / path, told) for path, (_, told) in zip(paths, rows, strict=True))
+        whole = all(_copy(old / path, site / path, told) for path, told in wanted.items())
     except OSError:
         whole = False
     if not whole:
-        for path in paths:
-            (site / path).unlink(missing_ok=True)
+        _remove(wanted, site, info)
         return False
     for name in MADE_BY_INSTALLERS:
         if (old / info / name).is_file():
@@ -63,9 +65,15 @@ def _take_away(name: str, site: Path) -> None:
     for other in installed([spell(os.fspath(site))])[0]:
         if other.name == name:
             info = unspell(other.info)
-            for path, _ in rows_of((site / info / "RECORD").read_bytes(), info):
-                (site / unspell(path)).unlink(missing_ok=True)
-            shutil.rmtree(site / info)
+            rows = rows_of((site / info / "RECORD").read_bytes(), info)
+            _remove((unspell(path) for path, _ in rows), site, info)
+
+
+def _remove(paths: Iterable[str], site: Path, info: str) -> None:
+    """With its dist-info: an empty one would say that the package is installed."""
+    for path in paths:
+        (site / path).unlink(missing_ok=True)
+    shutil.rmtree(site / info, ignore_errors=True)
 
 
 def _copy_beside(record: bytes, old: Path, site: Path) -> None:
@@ -84,5 +92,5 @@ def _copy(file: Path, to: Path, told: str) -> bool:
     to.parent.mkdir(parents=True, exist_ok=True)
     to.unlink(missing_ok=True)
     shutil.copyfile(file, to)
-    os.chmod(to, file.stat().st_mode & 0o777)
+    to.chmod(file.stat().st_mode & 0o777)
     return bool(told) and matches(to, told)

@@ -111,6 +111,7 @@ def rebuild(
     into_cache: Path,
     *,
     offline_first: bool = True,
+    offline: bool = False,
     python: str | None = None,
     project: Path | None = None,
     original_paths: bool = False,
@@ -121,10 +122,10 @@ def rebuild(
 ) -> Rebuilt:
     """The recorded environment below `into_cache`, built or found there. Raises CannotRepeat, naming what is missing.
 
-    `python` allows another version than the recorded one. `project` is where the project lies now. With
-    `original_paths` editable packages are imported from the paths they were recorded at, where the caller will mount
-    `sources` and the project. `run` is how messages call the run. Environments are shared by all who use the same
-    `into_cache`.
+    With `offline` no index is asked, whatever is missing. `python` allows another version than the recorded one.
+    `project` is where the project lies now. With `original_paths` editable packages are imported from the paths they
+    were recorded at, where the caller will mount `sources` and the project. `run` is how messages call the run.
+    Environments are shared by all who use the same `into_cache`.
     """
     recorded = python_of(part)
     if recorded is None:
@@ -140,7 +141,9 @@ def rebuild(
         sources = _sources(packages, store, into_cache)
         places = _places(part, packages, sources, project, original_paths)
         plan = msgspec.structs.replace(plan, places=places)
-        answer = _cached_or_built(plan, store, into_cache, offline_first, variables, home, project, run, progress)
+        answer = _cached_or_built(
+            plan, store, into_cache, offline_first, offline, variables, home, project, run, progress
+        )
     except OSError as error:
         raise trouble(error, "build an environment in", Path(error.filename or into_cache)) from error
     named = {item.source: spell(os.fspath(sources[item.name])) for item in packages if item.name in sources}
@@ -187,6 +190,7 @@ def _cached_or_built(
     store: Store,
     into_cache: Path,
     offline_first: bool,
+    offline: bool,
     variables: Mapping[str, str],
     home: Path,
     project: Path | None,
@@ -201,7 +205,7 @@ def _cached_or_built(
         room = into_cache / f"{BUILDING}{plan.key}-{os.getpid()}-{secrets.token_hex(4)}"
         try:
             progress(f"rebuilding Python {plan.python.version} with {len(plan.packages)} packages")
-            uv = msgspec.structs.replace(find_uv(variables, home, project), held=(lock,))
+            uv = msgspec.structs.replace(find_uv(variables, home, project, offline=offline), held=(lock,))
             make_room(uv, room, plan.python, plan.system_site, run)
             order = Order(uv=uv, room=room, python=plan.python, run=run, offline_first=offline_first, progress=progress)
             answer = _build(order, plan, store)
@@ -338,15 +342,16 @@ def _build(order: Order, plan: Plan, store: Store) -> Rebuilt:
     site, notes = _site(order.room), order.room / NOTES
     stored = {item.name for item in plan.packages if _is_stored(item, plan)}
     from_index = [item for item in plan.packages if item.name not in stored and item.origin not in FIXED]
-    copied = _install(order, plan, from_index, site)
+    edited = {leaf.path for leaf in walk(store, plan.trees["patched"])} if "patched" in plan.trees else set[str]()
+    copied = _install(order, plan, from_index, site, edited)
     for again in (install_otherwise, install_from_address):
         if wrong := _others(site, from_index, notes):
             again(order, wrong)
-    copied += copy_proved(_others(site, from_index, notes), plan.recorded, site)
-    broken = {name for name, _ in damaged(spell(os.fspath(site)), _here(site, notes).values())}
+    copied += copy_proved(_others(site, from_index, notes), plan.recorded, site, edited)
+    broken = _broken(site, notes, edited)
     if broken:
         install_afresh(order, [item for item in from_index if item.name in broken])
-        broken = {name for name, _ in damaged(spell(os.fspath(site)), _here(site, notes).values())}
+        broken = _broken(site, notes, edited)
     for item in plan.packages:
         if item.name in stored:
             _from_store(order, item, plan, site, store)
@@ -358,7 +363,7 @@ def _build(order: Order, plan: Plan, store: Store) -> Rebuilt:
     return msgspec.structs.replace(answer, findings=(*answer.findings, *_copies(copied)))
 
 
-def _install(order: Order, plan: Plan, packages: Sequence[Installed], site: Path) -> list[Installed]:
+def _install(order: Order, plan: Plan, packages: Sequence[Installed], site: Path, edited: set[str]) -> list[Installed]:
     """From cache and indexes; what cannot be had from there, from where it was recorded. Returns what was copied."""
     try:
         install(order, packages)
@@ -366,13 +371,19 @@ def _install(order: Order, plan: Plan, packages: Sequence[Installed], site: Path
         if error.code == FULL_DISK:
             raise
         order.progress("copying what no index has from where it was recorded")
-        copied = copy_proved(packages, plan.recorded, site)
+        copied = copy_proved(packages, plan.recorded, site, edited)
         if not copied:
             raise
         names = {item.name for item in copied}
         install(order, [item for item in packages if item.name not in names])
         return copied
     return []
+
+
+def _broken(site: Path, notes: Path, edited: set[str]) -> set[str]:
+    """Distributions with files that are not what their RECORD says, but for those that will be patched."""
+    wrong = damaged(spell(os.fspath(site)), _here(site, notes).values())
+    return {name for name, path in wrong if path not in edited}
 
 
 def _is_stored(package: Installed, plan: Plan) -> bool:

@@ -27,7 +27,8 @@ are spelled as `bis.digest.spell` does. `e` is the kind of line:
     exec     p, argv, k (for a Python that will speak for itself: its key)
     mute     p, argv: of a Python that cannot speak (-I, -S, -E)
     connect  a: `tcp:HOST:PORT`, `udp:HOST:PORT`, `unix:PATH`;  name: h: a host name that was looked up
-    open     p, m (r, w, a, t: emptied);  list: p;  make: p (a folder);  remove: p;  rename: p, q    (only with BIS_EVENTS=1)
+    open     p, m (r, w, a, t: emptied);  list: p;  make: p (a folder);  remove: p;  rename: p, q
+             (these only with BIS_EVENTS=1)
     was      p, t (nanoseconds), b: the file at its first mention, as size, mtime, inode and ctime, or null
     trouble  w: what failed in this hook
     facts    pools, simd, torch, tensorflow, modules, streams: the newest of each counts, and a fork does not repeat
@@ -61,15 +62,16 @@ WANTED = {
     "tensorflow",
     "polars",
     "numba",
+    "cupy.random._generator",
     "jax.random",
     "socket",
     "multiprocessing.pool",
     "concurrent.futures.process",
     "loky.process_executor",
     "joblib.externals.loky.process_executor",
+    "joblib.parallel",
     "IPython.core.interactiveshell",
     "_posixsubprocess",
-    "joblib.parallel",
 }
 """Modules after whose import there is something to do (`_bis_seeds.AFTER`)."""
 

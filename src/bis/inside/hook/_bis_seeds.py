@@ -312,10 +312,34 @@ def _numba(module):
     os.urandom.numba = True
 
 
+def _cupy(module):
+    """CuPy's newer generators ask NumPy for their entropy; the older ones, that of each card too, seed themselves."""
+    State = module.RandomState
+    inner = State.seed
+
+    def seed(self, seed=None):
+        try:
+            if seed is not None:
+                places.seeded("cupy.random.seed", sys._getframe(1))
+            elif core.SEED:
+                seed = core.derive("cupy", "", 64) >> 1
+        except Exception:
+            core.trouble()
+        return inner(self, seed)
+
+    State.seed = core.alike(seed, inner)
+
+
+XLA_DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
+
+
 def _jax(module):
     """JAX draws only from keys that the program makes: nothing to seed, its keys are noted."""
     noticing(module, "key", "jax.random.key", "jax")
     noticing(module, "PRNGKey", "jax.random.PRNGKey", "jax")
+    flags = os.environ.get("XLA_FLAGS", "")
+    if core.DETERMINISTIC and "xla_gpu_deterministic_ops" not in flags:
+        os.environ["XLA_FLAGS"] = (flags + " " + XLA_DETERMINISTIC).strip()  # read when the first array is made
 
 
 # ------------------------------------------------------------------ processes
@@ -365,6 +389,10 @@ def afresh():
         _random_again()
     if "numpy.random.mtrand" in sys.modules:
         _numpy_again()
+    if _torch_again in core.AFTER_FORK:
+        _torch_again()
+    if "polars" in sys.modules and "polars" not in OWN:
+        _polars_again(sys.modules["polars"])
 
 
 def _facts(module):
@@ -386,13 +414,10 @@ AFTER = {
     "tensorflow": _tensorflow,
     "polars": _polars,
     "numba": _numba,
+    "cupy.random._generator": _cupy,
     "jax.random": _jax,
     "IPython.core.interactiveshell": _notebook,
     "socket": lambda module: core.load("_bis_sockets").watch(module),
-    if _torch_again in core.AFTER_FORK:
-        _torch_again()
-    if "polars" in sys.modules and "polars" not in OWN:
-        _polars_again(sys.modules["polars"])
     "_posixsubprocess": _processes,
     "multiprocessing.pool": _pool("multiprocessing.Pool"),
     "concurrent.futures.process": _executor("ProcessPoolExecutor"),
