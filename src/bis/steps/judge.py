@@ -15,13 +15,13 @@ RESTORED = ("code", "data", "params", "environment")
 LOST = ("cache-missing", "input-overwritten", "input-vanished", "input-changed", "own-files-read")
 """Findings of ingredients that a repeat could not have: causes, when it comes out otherwise."""
 
+SCHEDULED = ("worker-order", "parallel-start")
+"""Findings of seeds that went to whom the scheduler of the system chose."""
+
 
 def judge(
     run: Run,
     again: Run,
-SCHEDULED = ("worker-order", "parallel-start")
-"""Findings of seeds that went to whom the scheduler of the system chose."""
-
     *,
     made: str,
     parts: Sequence[Judged],
@@ -110,6 +110,8 @@ def _causes(
     for part in parts:
         if part.sameness == "different":
             causes[f"{part.name}: {part.why}"] = None
+    if not causes:
+        causes |= {finding.text: None for finding in again.findings if finding.code in SCHEDULED}
     if not causes and again.chance.entropy:
         causes[f"randomness of the operating system ({again.chance.entropy[0]})"] = None
     if not causes:
@@ -120,8 +122,6 @@ def _causes(
 
 
 def ending(run: Run) -> str:
-    if not causes:
-        causes |= {finding.text: None for finding in again.findings if finding.code in SCHEDULED}
     """How a run ended, in words: `exit 0`, `signal 9`, `lost`."""
     if run.signal is not None:
         return f"signal {run.signal}"
