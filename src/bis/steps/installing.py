@@ -79,11 +79,14 @@ class Uv(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def find_uv(variables: Mapping[str, str], home: Path, project: Path | None) -> Uv:
-    """uv as it is installed with bis, else as found on PATH. Raises CannotRepeat when there is none."""
+def find_uv(variables: Mapping[str, str], home: Path, project: Path | None, *, offline: bool = False) -> Uv:
+    """uv as it is installed with bis, else as found on PATH; `offline`: one that asks its cache alone. Raises
+    CannotRepeat when there is none."""
     kept = {key: value for key, value in variables.items() if key not in UNWANTED}
     added, other = for_uv(kept, home, project), for_uv(kept, home, project, extra_first=True)
     fixed = {"UV_NO_PROGRESS": "1", "UV_PYTHON_DOWNLOADS": "never", "NO_COLOR": "1", "UV_NO_ENV_FILE": "1"}
+    if offline:
+        fixed["UV_OFFLINE"] = "1"
     return Uv(
         program=_uv_program(variables),
         variables={**kept, **added, **fixed},
