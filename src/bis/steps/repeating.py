@@ -174,7 +174,7 @@ def leaks(scene: Scene, recorded: Part) -> list[str]:
 
 def missing_caches(scene: Scene, recorded: Part) -> Iterator[Finding]:
     """Files of caches that the run read, and that the repeat neither read nor made anew."""
-    seen = {access.path for access in scene.trace.accesses} if scene.trace else set()
+    seen = {access.path for access in scene.trace.accesses if access.how != "a"} if scene.trace else set()
     for path in recorded.facts.get("caches", ()):
         if path not in seen:
             yield Finding(
