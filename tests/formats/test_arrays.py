@@ -122,3 +122,38 @@ def test_zeros_of_another_sign_differ(judge) -> None:
         other = zero.copy()
         other.view("f8")[-1] = -0.0
         assert judge("a.npy", npy(zero), npy(other)).same is False
+
+
+def test_each_array_that_was_saved_into_one_file_counts(judge) -> None:
+    one, two, three = (npy(numpy.arange(4) + number) for number in range(3))
+    found = judge("a.npy", one + two, one + three)
+    assert (found.same, found.why.startswith("array 2: 4 of 4 values differ")) == (False, True)
+    assert judge("a.npy", one + two, one).same is False
+    assert judge("a.npy", one + b"note", one + b"nota").same is False
+    assert judge("a.npy", one + two, npy(numpy.arange(4), (2, 0)) + two).same is True
+
+
+def test_records_are_compared_without_their_gaps_in_any_order_of_memory(judge) -> None:
+    kind = numpy.dtype([("Objects", "i4"), ("b", "f8", (2,)), ("c", [("d", "u1")])], align=True)
+    array = numpy.zeros((2, 3), kind)
+    other = numpy.frombuffer(bytearray([7]) * array.nbytes, kind).reshape(2, 3)
+    for name in kind.names:
+        other[name] = array[name]
+    assert judge("r.npy", npy(array), npy(numpy.asfortranarray(other))).same is True
+    other["b"][1, 2, 1] = -0.0
+    assert judge("r.npy", npy(array), npy(other)).same is False
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "{'descr': '<f8', 'fortran_order': False, 'shape': (10000000000000000000,)}",
+        "{'descr': [('a', '<f8', (99999999999,))], 'fortran_order': True, 'shape': (99999999999,)}",
+        "{'descr': '<f8', 'fortran_order': False, 'shape': " + "(" * 5000 + "}",
+        "{'descr': (('<f8', 2), 3, 4), 'fortran_order': False, 'shape': (1,)}",
+        "{'descr': '|O', 'fortran_order': False, 'shape': (1,)}",
+    ],
+)
+def test_a_header_that_promises_too_much_is_damage(judge, header: str) -> None:
+    start = b"\x93NUMPY\1\0" + len(header).to_bytes(2, "little") + header.encode()
+    assert judge("a.npy", start + b"1", start + b"2").format == "bytes"

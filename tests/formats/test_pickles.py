@@ -238,3 +238,83 @@ def test_a_packed_joblib_dump_names_what_is_in_it(judge) -> None:
     for pack in (zlib.compress, gzip.compress):
         found = judge("m.joblib", pack(pickle.dumps(old)), pack(pickle.dumps(new)))
         assert (found.same, "coef: 1 of 2 values differ" in found.why) == (False, True)
+
+
+NANOSECONDS = numpy.array([1], "M8[ns]")
+ALMOST = [
+    ({1, 2}, frozenset({1, 2})),
+    ({0.0: "a"}, {-0.0: "a"}),
+    ({1: "a"}, {True: "a"}),
+    ([1], [1.0]),
+    (["a"], [b"a"]),
+    ([b"a"], [bytearray(b"a")]),
+    ((1,), [1]),
+    ([numpy.float64(0.5)], [0.5]),
+    (numpy.array([1], "M8[s]"), numpy.array([1], "M8[ms]")),
+    (numpy.array([1], "M8[25s]"), numpy.array([1], "M8[5s]")),
+    (numpy.datetime64(1, "s"), numpy.datetime64(1, "ms")),
+    (NANOSECONDS, NANOSECONDS.astype("M8[ns]") + 1),
+    (numpy.zeros(2, [("a", "i4")]), numpy.zeros(2, [("b", "i4")])),
+    (numpy.zeros(2, [("a", "i4"), ("b", "f8")]), numpy.array([(0, 0.0), (0, 1.0)], [("a", "i4"), ("b", "f8")])),
+    (
+        numpy.zeros(2, numpy.dtype("f8", metadata={"unit": "m"})),
+        numpy.zeros(2, numpy.dtype("f8", metadata={"unit": "s"})),
+    ),
+    (numpy.ma.array([1, 2], mask=[0, 1]), numpy.ma.array([1, 2], mask=[1, 0])),
+    (numpy.zeros((1, 1)), numpy.zeros((1, 1)).view(numpy.matrix)),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), ALMOST)
+@pytest.mark.parametrize("protocol", [0, 2, 5])
+def test_what_is_almost_equal_is_another_object(judge, one: object, other: object, protocol: int) -> None:
+    found = judge("m.pkl", pickle.dumps([one], protocol), pickle.dumps([other], protocol))
+    assert (found.same, found.format) == (False, "pickle")
+
+
+def test_arrays_that_were_copied_to_be_pickled_are_the_same(judge) -> None:
+    apart = numpy.arange(24.0).reshape(3, 8)[:, ::2]
+    assert judge("m.pkl", pickle.dumps(apart, 5), pickle.dumps(apart.copy(), 5)).same is True
+
+
+def test_what_the_memory_held_between_the_fields_of_records_is_no_value(judge) -> None:
+    """Decision trees of scikit-learn are records with gaps."""
+
+    def nodes(gap: int, threshold: float = 0.5) -> numpy.ndarray:
+        found = numpy.frombuffer(bytearray([gap]) * 48, numpy.dtype([("left", "i4"), ("threshold", "f8")], align=True))
+        found["left"], found["threshold"] = 1, threshold
+        return found
+
+    for protocol in (2, 4, 5):
+        old, new, other = (pickle.dumps(some, protocol) for some in (nodes(0), nodes(255), nodes(0, 0.25)))
+        assert judge("tree.pkl", old, new).same is True
+        assert judge("tree.pkl", old, other).same is False
+
+
+TREES = """
+import copy, sys, joblib, numpy
+from sklearn.tree import DecisionTreeClassifier
+X = numpy.random.RandomState(0).rand(60, 3)
+tree = DecisionTreeClassifier(max_depth=3, random_state=0).fit(X, X[:, 0] > 0.5)
+other = copy.deepcopy(tree)
+other.tree_.threshold[0] = numpy.nextafter(other.tree_.threshold[0], 2)
+joblib.dump(tree, "tree.joblib"), joblib.dump(copy.deepcopy(tree), "again.joblib", protocol=4)
+joblib.dump(other, "other.joblib")
+joblib.dump(numpy.zeros((1, 1)), "array.joblib"), joblib.dump(numpy.matrix([[0.0]]), "matrix.joblib")
+"""
+
+
+def test_joblib_writes_records_and_other_classes_of_arrays(make, judge_files) -> None:
+    folder = make(TREES, {})
+    found = judge_files(folder / "tree.joblib", folder / "again.joblib")
+    assert (found.same, found.format) == (True, "pickle")
+    found = judge_files(folder / "tree.joblib", folder / "other.joblib")
+    assert (found.same, found.format) == (False, "pickle")
+    found = judge_files(folder / "array.joblib", folder / "matrix.joblib")
+    assert (found.same, "numpy.ndarray -> numpy.matrix" in found.why) == (False, True)
+
+
+def test_a_checksum_under_its_key_is_content_though_it_looks_like_an_id(judge) -> None:
+    one, other = "098f6bcd462144739ade4e832627b4f6", "a7f35d1e22c84c0d9b1e6a5f7d3c2b1a"
+    assert judge("m.pkl", pickle.dumps({"run": one}), pickle.dumps({"run": other})).same is True
+    assert judge("m.pkl", pickle.dumps({"data_md5": one}), pickle.dumps({"data_md5": other})).same is False

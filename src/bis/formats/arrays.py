@@ -7,10 +7,10 @@ import math
 import struct
 import sys
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from bis.formats import Unreadable
+from bis.formats import WHOLE, Unreadable
 from bis.formats.tally import Tally, plural, shown
 
 Buffer = bytes | bytearray | memoryview
@@ -44,6 +44,8 @@ class Array:
         if size is not None and size * math.prod(self.shape) != len(data):
             raise Unreadable(f"an array of {shown(self.shape)} {dtype} has {len(data):,} bytes")
         needed = fortran and len([length for length in self.shape if length > 1]) > 1
+        if needed and len(data) > WHOLE:
+            raise Unreadable(f"in another order in memory, and larger than {WHOLE >> 20} MiB")
         self.data: Buffer = _c_order(data, self.shape, size) if needed and size else data
 
 
@@ -55,6 +57,17 @@ def itemsize(dtype: str) -> int | None:
     if not digits.isdigit() or kind not in "fiucbMmSUVO":
         return None
     return int(digits) * (4 if kind == "U" else 1)
+
+
+def without_gaps(data: Buffer, size: int, fields: Iterable[tuple[int, int]]) -> bytes:
+    """Records with zeros between their fields (offset, length): what a compiler leaves there for alignment is
+    whatever the memory held before."""
+    inside = {at for start, length in fields for at in range(start, min(start + length, size))}
+    blanked = bytearray(data)
+    for at in range(size):
+        if at not in inside:
+            blanked[at::size] = bytes(len(range(at, len(blanked), size)))
+    return bytes(blanked)
 
 
 def compare_arrays(old: Array, new: Array, tally: Tally, where: str) -> bool:

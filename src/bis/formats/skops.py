@@ -11,7 +11,7 @@ from bis.formats import WHOLE, Context, Unreadable
 from bis.formats.archives import ZIP, open_zip
 from bis.formats.arrays import Array
 from bis.formats.documents import read_json
-from bis.formats.npy import MAGIC, npy_header
+from bis.formats.npy import MAGIC, holds_objects, npy_header, records
 from bis.formats.pickles import VOLATILE
 from bis.formats.tally import Tally, shown
 from bis.formats.values import Bag, Made, Name, Walk
@@ -65,13 +65,14 @@ def _node(value: Any, box: zipfile.ZipFile, used: set[str]) -> Any:
         return what
     content = _node(value.get("content"), box, used)
     if loader == "SetNode" and isinstance(content, list):
-        return Bag(content)
+        return Bag(content, frozen=what.name == "frozenset")
     if what in (Name("builtins", "list"), Name("builtins", "tuple")) and isinstance(content, list):
         return content if what.name == "list" else tuple(content)
     rest = {key: _node(item, box, used) for key, item in value.items() if key not in FACTS and key != "content"}
-    if what == Name("builtins", "dict") and isinstance(content, dict):
-        return {**content, "types of keys": rest.get("key_types")}
     made = Made(what, loader)
+    if what == Name("builtins", "dict") and isinstance(content, dict):
+        made.pairs.items, made.args = list(content.items()), rest
+        return made
     made.state = content
     made.args = (loader, rest)
     if "file" in value:
@@ -85,8 +86,11 @@ def _fill(made: Made, data: bytes) -> None:
     if data.startswith(MAGIC):
         file = io.BytesIO(data)
         dtype, fortran, shape = npy_header(file)
-        if isinstance(dtype, str) and "O" not in dtype:
+        if isinstance(dtype, str) and not holds_objects(dtype):
             made.array = Array(dtype, shape, file.read(), fortran)
+            return
+        if not holds_objects(dtype):
+            made.array, made.args = records(dtype, shape, file.read(), fortran), (*made.args, repr(dtype))
             return
     if data.startswith(ZIP):
         with zipfile.ZipFile(io.BytesIO(data)) as inner:

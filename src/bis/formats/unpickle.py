@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bis.formats import Unreadable
-from bis.formats.arrays import Array
+from bis.formats.arrays import Array, without_gaps
 from bis.formats.tally import shown
 from bis.formats.values import Bag, Made, Name, Pairs
 
@@ -125,7 +125,7 @@ class _Machine:
         self.stack.append(pairs)
 
     def _frozenset(self, arg: Any) -> None:
-        self.stack.append(Bag(self._to_mark()))
+        self.stack.append(Bag(self._to_mark(), frozen=True))
 
     def _tuple1(self, arg: Any) -> None:
         self._last(1)
@@ -206,7 +206,7 @@ class _Machine:
             raise TypeError("a state for something that is no object")
         target.add_state(state)
         if _is_core(target.what, "_reconstruct"):
-            target.array = _array_of_state(state)
+            _restore(target, state)
         elif self.joblib and isinstance(target.what, Name) and target.what.name in WRAPPERS:
             self._embedded(target, state)
 
@@ -215,7 +215,7 @@ class _Machine:
         facts = dict(state.items)
         dtype, shape = facts["dtype"], tuple(facts["shape"])
         name, size = _dtype(dtype), _size(dtype)
-        if name is None or size is None:
+        if size is None or _has_objects(dtype):
             target.items = [read_pickle(self.file, joblib=False)]
             return
         if facts.get("numpy_array_alignment_bytes") is not None:
@@ -224,8 +224,10 @@ class _Machine:
         data = self.file.read(needed)
         if len(data) != needed:
             raise Unreadable(f"cut off: an array of {needed:,} bytes has {len(data):,}")
-        target.array = Array(name, shape, data, fortran=facts["order"] == "F")
-        target.state = None
+        if name is None:
+            target.items = [data]
+            return
+        _become(target, facts["subclass"], dtype, Array(name, shape, _values(dtype, size, data), facts["order"] == "F"))
 
     def _persid(self, arg: Any) -> None:
         self.stack.append(self._persist(arg))
@@ -264,7 +266,7 @@ def _made(what: Any, args: Any) -> Any:
     if not isinstance(what, Name) or not isinstance(args, tuple):
         return made
     if what in SETS and len(args) == 1 and isinstance(args[0], (list, tuple)):
-        return Bag(args[0])
+        return Bag(args[0], frozen=what.name == "frozenset")
     if what in EMPTIES and not args:
         return b""
     if what in BYTEARRAYS and len(args) == 1 and isinstance(args[0], bytes):
@@ -272,13 +274,15 @@ def _made(what: Any, args: Any) -> Any:
     if what == Name("_codecs", "encode") and len(args) == 2 and args[1] == "latin1" and isinstance(args[0], str):
         return args[0].encode("latin-1")  # how protocol 2 writes bytes
     if _is_core(what, "scalar") and len(args) == 2 and isinstance(args[1], (bytes, str)):
-        if (name := _dtype(args[0])) is not None:
+        name, size = _dtype(args[0]), _size(args[0])
+        if name is not None and size is not None:
             data = args[1] if isinstance(args[1], bytes) else args[1].encode("latin-1")
-            made.array, made.args = Array(name, (), data), ()
+            made.array, made.args = Array(name, (), _values(args[0], size, data)), (_fields(args[0]),)
     elif _is_core(what, "_frombuffer") and len(args) == 4 and isinstance(args[0], (bytes, bytearray)):
         name, size = _dtype(args[1]), _size(args[1])
         if name is not None and size is not None:
-            made.array, made.args = Array(name, args[2], args[0], fortran=args[3] == "F"), ()
+            array = Array(name, args[2], _values(args[1], size, args[0]), fortran=args[3] == "F")
+            _become(made, NDARRAY, args[1], array)
     return made
 
 
@@ -287,29 +291,55 @@ EMPTIES = (Name("builtins", "bytes"), Name("__builtin__", "bytes"))
 BYTEARRAYS = (Name("builtins", "bytearray"), Name("__builtin__", "bytearray"))
 
 
-def _array_of_state(state: Any) -> Array | None:
-    """The array of NumPy's own pickle: version, shape, type, whether Fortran, data."""
+NDARRAY = Name("numpy", "ndarray")
+
+
+def _restore(made: Made, state: Any) -> None:
+    """Give an array the state that NumPy pickles: version, shape, type, whether Fortran, data. A subclass may keep
+    more, or something else; what is not understood stays as it is."""
+    if not isinstance(state, tuple) or len(state) != 5 or not isinstance(made.args, tuple) or not made.args:
+        return
     _, shape, dtype, fortran, data = state
-    name = _dtype(dtype)
     if isinstance(data, str):
         data = data.encode("latin-1")
-    if name is None or not isinstance(data, (bytes, bytearray)):
-        return None
-    return Array(name, shape, data, bool(fortran))
+    name, size = _dtype(dtype), _size(dtype)
+    if name is None or size is None or not isinstance(data, (bytes, bytearray)):
+        return
+    _become(made, made.args[0], dtype, Array(name, shape, _values(dtype, size, data), bool(fortran)))
+
+
+def _become(made: Made, kind: Any, dtype: Any, array: Array) -> None:
+    """An array of this class, whichever of NumPy's and joblib's ways it was written in."""
+    made.what, made.args, made.state, made.array = NDARRAY, (kind, _fields(dtype)), None, array
 
 
 def _dtype(made: Any) -> str | None:
-    """A pickled NumPy type as text: `<f8`. None for records and objects, which are compared as they are."""
+    """A pickled NumPy type as text: `<f8`, `|V16` for a record. None for one with objects in it or with notes of its
+    own, whose arrays are compared as they are written."""
     if not isinstance(made, Made) or made.what != Name("numpy", "dtype") or not isinstance(made.args[0], str):
         return None
     text = made.args[0]
     state = made.state if isinstance(made.state, tuple) else ()
-    if text[0] in "OV" or (len(state) > 4 and (state[2] is not None or state[4] is not None)):
+    if _has_objects(made):
         return None
     order = state[1] if len(state) > 1 and state[1] in ("<", ">", "|", "=") else "|"
-    unit = f"[{state[8][0]}]" if text[0] in "Mm" and len(state) > 8 and isinstance(state[8], tuple) else ""
-    unit = f"[{shown(state[8])}]" if text[0] in "Mm" and len(state) > 8 and not unit else unit
-    return f"{order}{text}{unit}"
+    if len(state) <= 8:
+        return f"{order}{text}"
+    notes, unit = state[8] if text[0] in "Mm" and isinstance(state[8], tuple) else (state[8], None)
+    if notes is not None and not (isinstance(notes, Pairs) and not notes.items):
+        return None
+    return f"{order}{text}[{shown(unit)}]" if unit else f"{order}{text}"
+
+
+def _has_objects(dtype: Made) -> bool:
+    """Whether the values of a type refer to objects: they are pickled then, not written down as bytes."""
+    flags = dtype.state[7] if isinstance(dtype.state, tuple) and len(dtype.state) > 7 else 0
+    return str(dtype.args[0])[:1] == "O" or not isinstance(flags, int) or bool(flags & 1)
+
+
+def _fields(dtype: Made) -> Made | None:
+    """The type itself where its name does not say all: of a record, or of arrays within the array."""
+    return dtype if dtype.args[0][0] == "V" else None
 
 
 def _size(made: Any) -> int | None:
@@ -320,3 +350,11 @@ def _size(made: Any) -> int | None:
         return state[5]
     digits = str(made.args[0])[1:]
     return int(digits) if digits.isdigit() else None
+
+
+def _values(dtype: Made, size: int, data: bytes | bytearray) -> bytes | bytearray:
+    """The data of an array; what lies between the fields of its records is no value."""
+    fields = dtype.state[4] if isinstance(dtype.state, tuple) and len(dtype.state) > 4 else None
+    if not isinstance(fields, Pairs):
+        return data
+    return without_gaps(data, size, [(place[1], _size(place[0]) or size) for _, place in fields.items])
