@@ -133,11 +133,15 @@ def _read(path: Path, table: str | None) -> dict[str, Any]:
         import tomllib  # only where there is a file
 
         content = tomllib.loads(text)
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
+    except (FileNotFoundError, NotADirectoryError):
         return {}
+    except OSError as error:
+        if isinstance(error, PermissionError) and path.name != FILE:
+            return {}  # the home of somebody else, as under sudo
+        raise UsageError(f"{path} cannot be read: {error.strerror}", hint=f"ls -la {path}") from None
     except ValueError as error:  # no TOML, or no UTF-8
-        if table:
-            return {}
+        if table and b"[tool.bis" not in path.read_bytes():
+            return {}  # a fault for its owner to find; it says nothing to bis
         raise UsageError(f"{path} is not valid TOML: {error}", hint=f"mend {path}") from None
     for key in table.split(".") if table else ():
         content = content.get(key, {})

@@ -1,5 +1,6 @@
 """Typing each command: help, suggestions, streams, JSON, exit statuses."""
 
+import json
 import os
 import re
 import shutil
@@ -97,7 +98,11 @@ def test_a_run_that_is_not_there_names_those_like_it(bis: Type, project: Path) -
 
 
 @pytest.mark.parametrize(
-    "words", [["log"], ["show"], ["diff"], ["verify"], ["du"], ["status"], ["reindex"], ["repeat", "@"]]
+    "words",
+    [
+        *(["log"], ["show"], ["diff"], ["verify"], ["du"], ["status"], ["reindex"], ["repeat", "@"]),
+        *(["tag", "@", "a=b"], ["note", "@", "x"], ["restore", "@"]),
+    ],
 )
 def test_where_nothing_was_recorded_every_command_says_how_to_begin(
     words: list[str], bis: Type, tmp_path: Path
@@ -121,6 +126,8 @@ def test_where_nothing_was_recorded_every_command_says_how_to_begin(
         (["verify"], "bis.verify/1"),
         (["du"], "bis.du/1"),
         (["reindex"], "bis.reindex/1"),
+        (["clean", "--dry-run"], "bis.clean/1"),
+        (["tag", "low"], "bis.tag/1"),
         (["explain"], "bis.explain/1"),
     ],
 )
@@ -131,11 +138,111 @@ def test_every_command_answers_in_json_with_its_schema(words: list[str], schema:
     assert done.err == ""
 
 
+def test_a_log_can_be_had_as_one_object_a_line(bis: Type, project: Path) -> None:
+    done = bis("log", "--jsonl", folder=project)
+    lines = [json.loads(line) for line in done.out.splitlines()]
+    assert [line["name"] for line in lines] == ["broken", "high", "low"]
+    assert {line.pop("schema") for line in lines} == {"bis.log.run/1"}
+    assert lines == bis("log", "--json", folder=project).json["runs"]
+    assert done.err == ""
+
+
+def test_times_are_told_by_the_clock_of_utc_when_that_is_wanted(bis: Type, terminal: Type, project: Path) -> None:
+    stamp = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ"
+    began = bis("show", "low", "--json", folder=project).json["run"]["started"]
+    for words in (["log"], ["show", "low"]):
+        assert " ago" in terminal(*words, folder=project).out
+        told = terminal(*words, "--utc", folder=project, TZ="XXX-14").out
+        assert " ago" not in told
+        assert f"{began[:10]} {began[11:19]}Z" in re.findall(stamp, told)
+
+
 def test_every_command_but_completion_has_json() -> None:
     without = [
         name for name in COMMANDS if "--json" not in [word for each in command(name).params for word in each.opts]
     ]
     assert without == ["completion"]
+
+
+# -- wrong use ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        (["-C", "/nowhere", "log"], "error[B002]: /nowhere is not there\nhelp: bis -C FOLDER, or cd FOLDER first\n"),
+        (["-C", "train.py", "log"], "error[B002]: train.py is not a folder\n"),
+        (["-C"], "error[B002]: bis: -C needs a value, DIR\n"),
+        (
+            ["--color", "nevr", "log"],
+            "error[B002]: bis: --color is one of auto, always, never, not 'nevr'\n  Did you mean n",
+        ),
+        (["run", "--seed", "x", "--", "true"], "error[B002]: bis run: --seed is a whole number from 0 on, not 'x'\n"),
+        (["run", "--seed=-1", "--", "true"], "error[B002]: bis run: --seed is a whole number from 0 on, not '-1'\n"),
+        (
+            ["run", "--trace", "ful", "--", "true"],
+            "error[B002]: bis run: --trace is one of auto, notify, audit, full, off",
+        ),
+        (["run", "--data"], "error[B002]: bis run: --data needs a value, GLOB\nhelp: bis run -- python train.py"),
+        (["log", "--json=1"], "error[B002]: bis log: --json takes no value\nhelp: bis log\n"),
+        (["log", "-n", "-3"], "error[B002]: bis log: --limit is a whole number from 0 on, not '-3'\n"),
+        (["log", "low"], "error[B002]: bis log: too many words: low\nhelp: bis log\n"),
+        (["log", "--json", "--jsonl"], "error[B002]: --json and --jsonl exclude each other\n"),
+        (["log", "-f", "metrics.loss <"], "error[B002]: the filter makes no sense at position 15: the end where more"),
+        (["log", "-f", "parms.lr = 1"], "error[B002]: no field 'parms.lr' at position 1 of the filter: parms.lr = 1\n"),
+        (["log", "--sort", "stats"], "error[B002]: no field 'stats' at position 1 of the order: stats\n"),
+        (["log", "--columns", "nmae"], "error[B002]: none of these runs has a column 'nmae'\n  Did you mean name?\n"),
+        (["du", "-n", "x"], "error[B002]: bis du: --largest is a whole number from 0 on, not 'x'\n"),
+        (["diff", "low", "high", "x"], "error[B002]: bis diff: too many words: x\nhelp: bis diff train-1 train-2\n"),
+        (["show", "@lates"], "error[B002]: '@lates' is not a reference to a run\n  'lates' is no date, time stamp, or"),
+        (["completion", "bahs"], "error[B002]: bis completion: SHELL is one of bash, zsh, fish, not 'bahs'\n  Did you"),
+        (["clean", "--older", "long"], "error[B002]: bis clean: --older: 'long' is no age such as 30d, 12h or 2w\n"),
+        (["restore", "low", "train.py"], "is not a folder\nhelp: bis restore low "),
+        (["tag", "low", "team"], "error[B002]: 'team' is not NAME=VALUE\nhelp: bis tag RUN team=yes\n"),
+        (["tag", "low", "a'b=1"], "cannot be the name of a tag\n"),
+        (["note", "low"], "error[B002]: bis note: TEXT... is missing\n"),
+        (["note", "low", " "], "error[B002]: there is nothing to say\n"),
+    ],
+    ids=" ".join,
+)
+def test_wrong_use_says_what_was_wrong_and_what_to_type(typed: list[str], told: str, bis: Type, project: Path) -> None:
+    done = bis(*typed, folder=project)
+    assert (done.status, done.out) == (2, "")
+    assert told in done.err
+    assert "help: " in done.err
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        (["show", "@~9"], "@~9 is not there: only 2 runs lie before the newest\n"),
+        (["show", "low@{2020-01-01}"], "no run called low had started by 2020-01-01 23:59:59Z\n"),
+        (["tag", "low", "--remove", "x"], "low has no tag 'x'\n"),
+        (["restore", "low", "{new}", "--only", "nothing"], "low has nothing named nothing\n"),
+    ],
+    ids=" ".join,
+)
+def test_what_is_not_there_is_named(typed: list[str], told: str, bis: Type, project: Path, tmp_path: Path) -> None:
+    done = bis(*(word.format(new=tmp_path / "new") if word == "{new}" else word for word in typed), folder=project)
+    assert done.status == 3
+    assert done.err.startswith(f"error[B003]: {told}help: ")
+
+
+def test_a_date_ends_at_midnight_where_the_person_is(bis: Type, project: Path) -> None:
+    done = bis("show", "@{2020-01-01}", folder=project, TZ="XXX-14")
+    assert "by 2020-01-01 09:59:59Z" in done.err
+
+
+def test_a_name_to_sort_by_that_no_run_has_is_told(bis: Type, project: Path) -> None:
+    done = bis("log", "--sort=-metrics.acuracy", folder=project)
+    assert done.status == 0
+    assert "help: no run has metrics.acuracy; did you mean metrics.accuracy?" in done.err
+
+
+def test_a_pager_that_cannot_be_understood_is_passed_over(terminal: Type, project: Path) -> None:
+    done = terminal("log", folder=project, lines=3, BIS_PAGER="less '")
+    assert done.status == 0
+    assert "high" in done.out
 
 
 # -- run ---------------------------------------------------------------------------------------------------------
@@ -311,6 +418,55 @@ def test_a_ledger_that_is_gone_or_damaged_is_built_again(bis: Type, copy: Path) 
         assert done.status == 0, done.err
         assert "3 runs added, 3 runs in all" in done.out
         assert bis("log", "--json", folder=copy).json == before
+
+
+def test_a_ledger_that_is_gone_is_made_anew_by_whoever_asks(bis: Type, copy: Path) -> None:
+    before = bis("log", "--json", folder=copy).json
+    for path in (copy / ".bis").glob("ledger.db*"):
+        path.unlink()
+    assert bis("log", "--json", folder=copy).json == before
+
+
+def test_tags_and_notes_find_a_run_and_outlive_the_ledger(bis: Type, copy: Path) -> None:
+    record = bis("log", "-f", "name = 'low'", "--json", folder=copy).json["runs"][0]["record"]
+    assert bis("tag", "low", "team=fraud", "state=draft", "score=0.5", folder=copy).status == 0
+    done = bis("tag", "low", "state=final", "--remove", "team", folder=copy)
+    assert (done.status, done.out) == (0, "score\t0.5\nstate\tfinal\n")
+    assert bis("note", "low", "the one", "that we ship", folder=copy).status == 0
+    for path in (copy / ".bis").glob("ledger.db*"):
+        path.unlink()
+    assert bis("reindex", folder=copy).out.endswith("3 runs in all\n")
+    for filter in ("tags.state = 'final'", "tags.score > 0.4", "note LIKE '%ship'", "tags.team IS NULL and exit = 0"):
+        found = bis("log", "-f", filter, "--json", folder=copy).json["runs"]
+        assert "low" in [run["name"] for run in found], filter
+    (low,) = bis("log", "-f", "tags.state = 'final'", "--json", folder=copy).json["runs"]
+    assert (low["tags"], low["note"]) == ({"score": "0.5", "state": "final"}, "the one that we ship")
+    assert low["record"] == record
+    page = bis("show", "low", folder=copy).out
+    assert "\ntags            score=0.5, state=final\n" in page
+    assert "\nnote            the one that we ship  (" in page
+    told = bis("show", "low", "--json", folder=copy).json
+    assert told["tags"] == low["tags"]
+    assert len(told["annotations"]) == 3
+    assert bis("log", "--columns", "name,state", folder=copy).out.splitlines()[-1] == "low\tfinal"
+    assert bis("verify", folder=copy).status == 0
+
+
+def test_environments_that_nobody_used_for_long_are_removed(bis: Type, project: Path, tmp_path: Path) -> None:
+    old, new = (tmp_path / "cache" / (digit * 20) for digit in "ab")
+    for folder in (old, new):
+        folder.mkdir(parents=True)
+        (folder / "bis-environment.json").write_text("{}")
+    for path in (old / "bis-environment.json", old):
+        os.utime(path, (1e9, 1e9))
+    given = {"BIS_ENVIRONMENTS": str(tmp_path / "cache"), "TMPDIR": str(tmp_path)}
+    assert "bis clean  removes what nobody used for 30 days: 1 environment" in bis("du", folder=project, **given).err
+    assert bis("clean", "--dry-run", folder=project, **given).out.splitlines()[-1].startswith("would be removed: 1 env")
+    assert old.exists()
+    done = bis("clean", folder=project, **given)
+    assert (done.status, done.out.splitlines()[-1].partition(",")[0]) == (0, "removed: 1 environment")
+    assert not old.exists()
+    assert new.exists()
 
 
 def test_du_counts_bytes_in_a_pipe(bis: Type, project: Path) -> None:

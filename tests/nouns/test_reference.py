@@ -1,5 +1,6 @@
 """How people name runs."""
 
+import time
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -59,6 +60,28 @@ def test_so_many_runs_before(text: str, base: str, back: int) -> None:
 )
 def test_the_newest_run_by_then(text: str, moment: str) -> None:
     assert parse(text, NOW) == Reference(text=text, moment=moment)
+
+
+def test_without_a_zone_the_clock_of_this_machine_counts_in_summer_and_winter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+    time.tzset()
+    try:
+        now = datetime(2026, 11, 23, 12, 0)
+        assert parse("@{2026-05-03}", now).moment == "2026-05-03T21:59:59.999999Z"
+        assert parse("@{2026-01-03}", now).moment == "2026-01-03T22:59:59.999999Z"
+        assert parse("@{2026-05-03 10:00}", now).moment == "2026-05-03T08:00:00.000000Z"
+        assert parse("@{1 hour ago}", now).moment == "2026-11-23T10:00:00.000000Z"
+        assert parse("@{1 hour ago}", datetime(2026, 10, 25, 3, 30)).moment == "2026-10-25T01:30:00.000000Z"
+    finally:
+        monkeypatch.delenv("TZ")
+        time.tzset()
+
+
+def test_a_misspelled_time_names_what_was_meant() -> None:
+    for typed, meant in (("yesteday", "@{yesterday}"), ("lates", "@{latest}"), ("2 dasy ago", "@{2 days ago}")):
+        with pytest.raises(UsageError) as error:
+            parse(f"@{{{typed}}}", NOW)
+        assert f"Did you mean {meant}?" in error.value.because
 
 
 def test_a_name_by_then_and_before() -> None:

@@ -27,6 +27,7 @@ from bis.steps.compare import compare_parts, context_of, judge_metrics, judge_ou
 from bis.steps.exchange import exchange
 from bis.steps.home import Home
 from bis.steps.judge import judge
+from bis.steps.leftovers import REPEAT, held, in_use
 from bis.steps.notebook import SCRIPT, notebook_command
 from bis.steps.perform import Performed, Plan, new_run, now, perform
 from bis.steps.rebuild import Rebuilt, rebuild
@@ -94,14 +95,15 @@ def repeat(
 def _repeat_once(
     run: Run, home: Home, variables: Mapping[str, str], options: RepeatOptions, progress: Callable[[str], None]
 ) -> Verdict:
-    top = options.into or Path(tempfile.mkdtemp(prefix=f"bis-repeat-{run.id[:6]}-"))
+    top = options.into or Path(tempfile.mkdtemp(prefix=f"{REPEAT}{run.id[:6]}-"))
     ground = Ground(top=top.resolve())
     try:
-        progress("restoring code and data")
-        parts = exchange(run, options.taken, home, variables)
-        again = _again(run, parts, home, ground, variables, options, progress)
-        progress("comparing")
-        return _verdict(run, parts, again, home, options)
+        with held(ground.top):
+            progress("restoring code and data")
+            parts = exchange(run, options.taken, home, variables)
+            again = _again(run, parts, home, ground, variables, options, progress)
+            progress("comparing")
+            return _verdict(run, parts, again, home, options)
     finally:
         if not (options.keep or options.into):
             shutil.rmtree(ground.top, ignore_errors=True)
@@ -131,7 +133,8 @@ def _again(
     rebuilt = None if options.here else _rebuild(run, parts, home, ground, variables, user, options, progress)
     plan = _plan(run, parts, home, ground, rebuilt, variables, user, options)
     progress("executing")
-    performed = perform(plan, home)
+    with in_use(rebuilt):
+        performed = perform(plan, home)
     if plan.wrapper and (refusal := rooms.refusal(ground.scratch)):
         raise refusal
     return performed
@@ -154,6 +157,7 @@ def _rebuild(
         parts["environment"],
         home.store,
         environments_folder(home.settings, variables),
+        offline=options.offline,
         python=options.python or None,
         project=ground.project,
         original_paths=not rooms.usable(),

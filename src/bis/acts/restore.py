@@ -9,14 +9,16 @@ from pathlib import Path
 import msgspec
 
 from bis.digest import readable, unspell
-from bis.errors import CannotRepeat, UsageError
+from bis.errors import CannotRepeat, NotFound, UsageError
 from bis.nouns.run import Output, Run
 from bis.parts import Place
 from bis.parts.kinds import KINDS
 from bis.steps.home import Home
+from bis.steps.leftovers import in_use
 from bis.steps.rebuild import rebuild
 from bis.steps.repeating import environments_folder
 from bis.store import Store
+from bis.store.trouble import shown, trouble
 
 
 class Restored(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,16 +44,13 @@ def restore(
 ) -> Restored:
     """Put code and data (and, if asked, outputs and environment) of a run into a new or empty folder.
 
-    Inputs from outside the project land below `into/outside`. Raises UsageError for a folder that holds anything.
+    Inputs from outside the project land below `into/outside`. Raises UsageError for a folder that holds anything, and
+    NotFound when nothing is named as `only` says.
     """
     into = into.absolute()
-    if into.exists() and any(into.iterdir()):
-        raise UsageError(
-            f"{into} is not empty",
-            because="bis restore never writes over what is there, so that no uncommitted work is lost.",
-            hint=f"bis restore {run.name} {into}-{run.id[:4]}",
-        )
-    into.mkdir(parents=True, exist_ok=True)
+    if not run.parts:
+        raise CannotRepeat(f"nothing of {run.name} is recorded yet", hint=f"bis show {run.id[:8]}")
+    _make_room(into, run)
     place = Place(project=into, outside=into / "outside" if "outside" in run.parts["data"].trees else None)
     missing = []
     for kind in KINDS:
@@ -66,25 +65,49 @@ def restore(
         missing += _restore_outputs(run.outputs, into, home.store)
     if only:
         _keep_only(into, only)
+        if not any(into.iterdir()):
+            raise NotFound(
+                f"{run.name} has nothing named {' or '.join(map(readable, only))}",
+                hint=f"bis show {run.id[:8]} --outputs"
+                if outputs
+                else f"bis restore {run.id[:8]} DIR --outputs --only …",
+            )
     built = ""
     if environment:
-        built = str(
-            rebuild(
-                run.parts["environment"],
-                home.store,
-                environments_folder(home.settings, variables or {}),
-                project=into,
-                variables=variables or {},
-                home=Path((variables or {}).get("HOME") or "~").expanduser(),
-                progress=progress,
-            ).prefix
+        ready = rebuild(
+            run.parts["environment"],
+            home.store,
+            environments_folder(home.settings, variables or {}),
+            project=into,
+            variables=variables or {},
+            home=Path((variables or {}).get("HOME") or "~").expanduser(),
+            progress=progress,
         )
+        with in_use(ready):
+            built = str(ready.prefix)
     return Restored(
         into=into,
         files=sum(1 for path in into.rglob("*") if path.is_file() or path.is_symlink()),
         environment=built,
         missing=tuple(missing),
     )
+
+
+def _make_room(into: Path, run: Run) -> None:
+    """A folder that is there and empty; UsageError where there cannot be one."""
+    try:
+        into.mkdir(parents=True, exist_ok=True)
+        full = any(into.iterdir())
+    except (FileExistsError, NotADirectoryError):
+        raise UsageError(f"{shown(into)} is not a folder", hint=f"bis restore {run.name} {into}-{run.id[:4]}") from None
+    except OSError as error:
+        raise trouble(error, "restore into", into) from error
+    if full:
+        raise UsageError(
+            f"{shown(into)} is not empty",
+            because="bis restore never writes over what is there, so that no uncommitted work is lost.",
+            hint=f"bis restore {run.name} {into}-{run.id[:4]}",
+        )
 
 
 def _restore_outputs(outputs: Iterable[Output], into: Path, store: Store) -> list[str]:
@@ -96,6 +119,9 @@ def _restore_outputs(outputs: Iterable[Output], into: Path, store: Store) -> lis
         path = (
             into / "outside" / unspell(output.path[1:]) if output.path.startswith("/") else into / unspell(output.path)
         )
+        if ".." in path.parts or not path.parent.resolve().is_relative_to(into.resolve()):
+            missing.append(f"{readable(output.path)}: it would lie outside of {shown(into)}")
+            continue
         path.parent.mkdir(parents=True, exist_ok=True)
         if output.target:
             path.unlink(missing_ok=True)

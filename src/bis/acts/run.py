@@ -36,8 +36,9 @@ def run(
     variables: Mapping[str, str],
     options: RunOptions = RunOptions(),  # noqa: B008 - a frozen value
     started: Callable[[Run], None] = lambda run: None,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> Run:
-    """Execute `command` in `folder` and return its sealed record.
+    """Execute `command` in `folder` and return its sealed record. `tell`: what a person should know beside it.
 
     Raises UsageError for a command that cannot be started and KeepingError for a place that cannot be written;
     once the command has started, whatever becomes of it is in the record.
@@ -54,12 +55,14 @@ def run(
         # Not while `.bis/` is being made: Git would see files in it that are not ignored yet.
         asked = ask(project, variables) if (project / FOLDER / ".gitignore").exists() else None
         from bis.steps import chance as chances
-        from bis.steps.home import open_home
+        from bis.steps.home import bring_up, open_home
         from bis.steps.perform import perform
         from bis.steps.planning import plan
         from bis.steps.recover import recover_lost
 
         home = open_home(project, settings)
+        if remark := bring_up(home, recording=True):
+            tell(remark)
         recover_lost(home, variables)
         enabled = options.seeded and settings.seed
         chance = chances.draw(variables, seed=options.seed, enabled=enabled, deterministic=options.deterministic)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
@@ -48,9 +49,13 @@ class Door:
     def folder(self) -> Path:
         """Where the command was typed, or what `-C` says."""
         try:
-            return (self.start() / self.project_option).resolve()
+            folder = (self.start() / self.project_option).resolve()
         except FileNotFoundError:
             raise UsageError("the current folder is not there any more", hint="cd somewhere else") from None
+        if not folder.is_dir():
+            state = "is not a folder" if folder.exists() else "is not there"
+            raise UsageError(f"{self.project_option} {state}", hint="bis -C FOLDER, or cd FOLDER first")
+        return folder
 
     @cached_property
     def terminal(self) -> Terminal:
@@ -77,9 +82,11 @@ class Door:
     @cached_property
     def home(self) -> Home:
         """The project's runs, those that lost their supervisor marked as lost. NotFound where none were recorded."""
-        from bis.steps.home import open_home
+        from bis.steps.home import bring_up, open_home
 
         home = open_home(self.project, self.settings, create=False)
+        if remark := bring_up(home, record_meter(self.terminal)):
+            self.terminal.tell(f"help: {remark}")
         if home.live.is_dir() and any(home.live.iterdir()):
             from bis.steps.recover import recover_lost
 
@@ -90,7 +97,13 @@ class Door:
         """The run that a person means."""
         from bis.nouns.reference import parse
 
-        return self.home.ledger.find(parse(reference, self.now))
+        # By the clock of this machine: "yesterday" ends at its midnight, in summer time and in winter time.
+        return self.home.ledger.find(parse(reference, self.now.astimezone().replace(tzinfo=None)))
+
+
+def record_meter(terminal: Terminal) -> Callable[[int, int], None]:
+    """Tells how far the reading of a store's records is."""
+    return lambda done, total: terminal.meter(f"read {done:,} of {total:,} records", done, total)
 
 
 pass_door = click.make_pass_decorator(Door)
@@ -109,12 +122,8 @@ class Command(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
             return super().parse_args(ctx, args)
-        except click.NoSuchOption as error:
-            raise no_option(ctx, error.option_name) from None
-        except click.MissingParameter as error:
-            name = error.param.make_metavar(ctx) if error.param else "a word"
-            what = f"{ctx.command_path}: {name} is missing"
-            raise UsageError(what, hint=self.examples[0] if self.examples else f"{ctx.command_path} --help") from None
+        except click.UsageError as error:
+            raise misuse(ctx, error, *self.examples) from None
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         if self.examples:
@@ -125,7 +134,26 @@ class Command(click.Command):
             formatter.write_dl([(str(status), meaning) for status, meaning in sorted(self.statuses.items())])
 
 
-def no_option(ctx: click.Context, typed: str) -> UsageError:
+def misuse(ctx: click.Context, error: click.UsageError, *examples: str) -> UsageError:
+    """What click found wrong with a command line, with what was meant or an example."""
+    example = examples[0] if examples else f"{ctx.command_path} --help"
+    match error:
+        case click.NoSuchOption():
+            return _no_option(ctx, error.option_name)
+        case click.MissingParameter():
+            name = error.param.make_metavar(ctx) if error.param else "a word"
+            return UsageError(f"{ctx.command_path}: {name} is missing", hint=example)
+        case click.BadOptionUsage():
+            return UsageError(f"{ctx.command_path}: {_needs(ctx, error.option_name)}", hint=example)
+        case click.BadParameter() if error.param is not None:
+            return _bad_value(ctx, error.param, error.message)
+    extra = re.fullmatch(r"Got unexpected extra arguments? \((.*)\)", error.format_message())
+    if extra:
+        return UsageError(f"{ctx.command_path}: too many words: {extra[1]}", hint=example)
+    return UsageError(error.format_message(), hint=f"{ctx.command_path} --help")
+
+
+def _no_option(ctx: click.Context, typed: str) -> UsageError:
     """The error for an option that is not there, with the one that was probably meant."""
     known = [name for param in ctx.command.get_params(ctx) for name in (*param.opts, *param.secondary_opts)]
     options = [name for name in known if name.startswith("-")]
@@ -134,6 +162,32 @@ def no_option(ctx: click.Context, typed: str) -> UsageError:
     near = get_close_matches(typed.partition("=")[0], options, 1, 0.5)
     what = f'{ctx.command_path} has no option "{typed}"'
     return UsageError(what, because=f"Did you mean {near[0]}?" if near else "", hint=f"{ctx.command_path} --help")
+
+
+def _needs(ctx: click.Context, typed: str) -> str:
+    """That the value of an option is missing, or not wanted."""
+    for param in ctx.command.get_params(ctx):
+        if typed in param.opts and isinstance(param, click.Option) and not param.is_flag:
+            return f"{typed} needs a value, {param.make_metavar(ctx)}"
+    return f"{typed} takes no value"
+
+
+def _bad_value(ctx: click.Context, param: click.Parameter, said: str) -> UsageError:
+    """What a value should have been; of some words, the one that was probably meant."""
+    name = max(param.opts, key=len) if isinstance(param, click.Option) else param.make_metavar(ctx)
+    typed = re.search(r"'((?:[^'\\]|\\.)*)'|(-?\d+)", said)
+    value = next(filter(None, typed.groups()), "") if typed else ""
+    hint = f"{ctx.command_path} --help"
+    if isinstance(param.type, click.Choice):
+        near = nearest(value, param.type.choices)
+        because = f"Did you mean {near}?" if near else ""
+        one_of = ", ".join(param.type.choices)
+        return UsageError(f"{ctx.command_path}: {name} is one of {one_of}, not {value!r}", because=because, hint=hint)
+    if isinstance(param.type, click.IntRange):
+        return UsageError(
+            f"{ctx.command_path}: {name} is a whole number from {param.type.min} on, not {value!r}", hint=hint
+        )
+    return UsageError(f"{ctx.command_path}: {name}: {said}", hint=hint)
 
 
 def nearest(word: str, known: Iterable[str], likeness: float = 0.5) -> str:
@@ -198,6 +252,11 @@ def command(
 
 def json_option(function: Function) -> Function:
     return click.option("--json", "as_json", is_flag=True, help="One JSON object, with its schema.")(function)
+
+
+def utc_option(function: Function) -> Function:
+    told = "Times on the clock of UTC, where a terminal would say how long ago."
+    return click.option("--utc", is_flag=True, help=told)(function)
 
 
 # -- completion --------------------------------------------------------------------------------------------------

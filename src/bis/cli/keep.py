@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
+import glob
+import tempfile
 from collections.abc import ItemsView, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from bis.cli.command import STATUSES, Door, command, json_option
+from bis.cli.command import STATUSES, Door, command, json_option, record_meter
 from bis.cli.render import Column
 from bis.cli.text import count, plain, size
 from bis.digest import spell
@@ -21,9 +22,12 @@ if TYPE_CHECKING:
     from bis.nouns.part import Finding
     from bis.nouns.run import Run
     from bis.steps.home import Home
+    from bis.steps.leftovers import Leftover
     from bis.store.sweep import Room
 
 LARGEST = 5
+UNUSED = 30 * 86400
+"""Seconds after which `bis clean` would remove what nobody used."""
 FAULTS = 50
 """So many are listed."""
 
@@ -43,7 +47,7 @@ def verify(door: Door, as_json: bool) -> int:
     from bis.store.sweep import verify as check
 
     terminal, home = door.terminal, door.home
-    found = check(home.store, lambda done, total: terminal.meter(f"read {size(done)} of {size(total)}"))
+    found = check(home.store, lambda done, total: terminal.meter(f"read {size(done)} of {size(total)}", done, total))
     found += _unsealed(home)
     damaged = any(finding.blocks for finding in found)
     runs, kinds = home.ledger.count(), room(home.store).kinds.values()
@@ -80,8 +84,12 @@ def _unsealed(home: Home) -> list[Finding]:
             found.append(Finding(code="record-missing", text=text, hint="put back the packs of the store from a copy"))
         elif not same:
             text = f"the ledger does not say of run {row.id[:8]} ({row.name}) what its sealed record says"
-            found.append(Finding(code="ledger-differs", text=text, hint=f"mv {home.folder}/ledger.db . && bis reindex"))
+            found.append(Finding(code="ledger-differs", text=text, hint=f"mv {_ledger_file(home)} . && bis reindex"))
     return found
+
+
+def _ledger_file(home: Home) -> str:
+    return plain(spell(str(_sqlite(home).database.path)))
 
 
 @command(
@@ -91,51 +99,65 @@ def _unsealed(home: Home) -> list[Finding]:
     examples=["bis du", "bis du --json"],
 )
 @click.option(
-    "-n", "--largest", type=int, default=LARGEST, metavar="N", show_default=True, help="Files to list; 0: none."
+    "-n",
+    "--largest",
+    type=click.IntRange(min=0),
+    default=LARGEST,
+    metavar="N",
+    show_default=True,
+    help="Files to list; 0: none.",
 )
 @json_option
 def du(door: Door, largest: int, as_json: bool) -> int:
-    """Say what takes how much room: the store by kind of content, the ledger, environments built for repeats, and
-    the largest files of the runs. A file that many runs share is stored once.
+    """Say what takes how much room: the store by kind of content, the ledger, the environments that were built for
+    repeats, what killed repeats left, and the largest files of the runs. A file that many runs share is stored once.
     """
+    from bis.cli.clean import as_plain
+    from bis.cli.clean import told as told_of
+    from bis.steps.leftovers import leftovers
+    from bis.steps.repeating import environments_folder
     from bis.store.sweep import room
 
     terminal, home = door.terminal, door.home
-    found, places = room(home.store), _places(door)
+    found, left = (
+        room(home.store),
+        leftovers(environments_folder(home.settings, door.variables), Path(tempfile.gettempdir())),
+    )
+    places = _places(door, left)
     files = _files(home) if as_json or terminal.tty else []
     if as_json:
-        terminal.json("bis.du/1", {"store": home.store.path, "room": found, "places": places, "files": files[:largest]})
+        told = {
+            "store": home.store.path,
+            "room": found,
+            "places": places,
+            "left": [as_plain(one) for one in left],
+            "files": files[:largest],
+        }
+        terminal.json("bis.du/1", told)
         return 0
-    terminal.show([*_room_lines(found, places, terminal), *_file_lines(files[:largest], terminal)])
+    numbers = {"environments": sum(one.what != "repeat" for one in left)}
+    numbers["folders of repeats"] = len(left) - numbers["environments"]
+    terminal.show([*_room_lines(found, places, numbers, terminal), *_file_lines(files[:largest], terminal)])
+    if old := [one for one in left if door.now.timestamp() - one.used > UNUSED]:
+        terminal.tell(f"help: bis clean  removes what nobody used for 30 days: {told_of(old)}")
     return 0
 
 
-def _places(door: Door) -> dict[str, int]:
+def _places(door: Door, left: Sequence[Leftover]) -> dict[str, int]:
     """Bytes on disk beside the store."""
-    from bis.steps.repeating import environments_folder
+    from bis.steps.leftovers import size_of
 
     home = door.home
-    ledger = [path for path in home.folder.iterdir() if path.name.startswith("ledger.db")]
+    file = _sqlite(home).database.path
+    ledger = list(file.parent.glob(f"{glob.escape(file.name)}*")) if file.parent.is_dir() else []
     cache = [path for path in home.folder.iterdir() if path.name.startswith("cache.db")]
     return {
         "ledger": sum(path.stat().st_size for path in ledger),
         "cache": sum(path.stat().st_size for path in cache),
-        "runs under way": _below(home.live),
-        "environments": _below(environments_folder(home.settings, door.variables)),
+        "runs under way": size_of(home.live),
+        "environments": sum(one.size for one in left if one.what != "repeat"),
+        "folders of repeats": sum(one.size for one in left if one.what == "repeat"),
     }
-
-
-def _below(folder: Path) -> int:
-    """Bytes that the files below a folder take; a file with several names counts once."""
-    seen: dict[tuple[int, int], int] = {}
-    for top, _, names in os.walk(folder):
-        for name in names:
-            try:
-                status = Path(top, name).lstat()
-            except OSError:
-                continue
-            seen[status.st_dev, status.st_ino] = status.st_blocks * 512
-    return sum(seen.values())
 
 
 class File(NamedTuple):
@@ -166,7 +188,7 @@ def _files_of(run: Run) -> ItemsView[str, File]:
     return files.items()
 
 
-def _room_lines(found: Room, places: dict[str, int], terminal: Terminal) -> list[str]:
+def _room_lines(found: Room, places: dict[str, int], numbers: dict[str, int], terminal: Terminal) -> list[str]:
     """What takes room; in a pipe, in bytes."""
     told = size if terminal.tty else lambda taken: f"{taken:.0f}"
     names = {"blob": "files", "tree": "folders", "record": "records"}
@@ -176,7 +198,7 @@ def _room_lines(found: Room, places: dict[str, int], terminal: Terminal) -> list
         for name, one in kinds.items()
     ]
     rows.append(["store", str(sum(one.objects for one in kinds.values())), "", told(found.size)])
-    rows += [[name, "", "", told(taken)] for name, taken in places.items() if taken]
+    rows += [[name, str(numbers.get(name, "")), "", told(taken)] for name, taken in places.items() if taken]
     titles = ("objects", "content", "on disk")
     return terminal.table([Column("what"), *(Column(title, right=True) for title in titles)], rows)
 
@@ -202,7 +224,7 @@ def reindex(door: Door, as_json: bool) -> int:
 
     terminal, home = door.terminal, _home_to_write(door)
     before = home.ledger.count()
-    records = build(home.store, _sqlite(home), lambda done, all: terminal.meter(f"read {done:,} of {all:,} records"))
+    records = build(home.store, _sqlite(home), record_meter(terminal))
     runs = home.ledger.count()
     if as_json:
         terminal.json("bis.reindex/1", {"records": records, "runs": runs, "added": runs - before})

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bis.cli.command import STATUSES, Door, RunReference, command, json_option, nearest
+from bis.cli.command import STATUSES, Door, RunReference, command, json_option, nearest, utc_option
 from bis.cli.text import count
+from bis.errors import UsageError
 
 if TYPE_CHECKING:
     from bis.cli.page_log import Listing
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from bis.nouns.run import Run
 
 LISTED = 30
+RECENT = 1000
+"""So many of the newest runs are asked for the names that there are."""
 
 
 @command(
@@ -30,24 +33,28 @@ LISTED = 30
 @click.option("--stderr", "stream", flag_value="<stderr>", help="What it printed on standard error.")
 @click.option("--findings", is_flag=True, help="Only what its reader should know, with what to do about it.")
 @click.option("--outputs", is_flag=True, help="Only its outputs, all of them.")
+@utc_option
 @json_option
 @click.argument("run", default="@latest", type=RunReference(), metavar="[RUN]")
-def show(door: Door, run: str, stream: str | None, findings: bool, outputs: bool, as_json: bool) -> int:
+def show(door: Door, run: str, stream: str | None, findings: bool, outputs: bool, utc: bool, as_json: bool) -> int:
     """Show everything known of RUN, or of the newest run: what went in, what came out, what was not seen."""
     from bis.cli import page_run
+    from bis.nouns.annotation import tags_after
 
     found, terminal = door.find(run), door.terminal
+    terminal.utc = utc
     if stream:
         return _show_stream(door, found, stream)
-    verdicts = door.home.ledger.verdicts(found.id)
+    verdicts, annotations = door.home.ledger.verdicts(found.id), door.home.ledger.annotations(found.id)
     if as_json:
-        terminal.json("bis.show/1", {"run": found, "verdicts": verdicts})
+        tags = tags_after(annotations)
+        terminal.json("bis.show/1", {"run": found, "tags": tags, "annotations": annotations, "verdicts": verdicts})
     elif findings:
         terminal.show(page_run.finding_lines(page_run.all_findings(found), terminal) or ["no findings"])
     elif outputs:
         terminal.show(page_run.output_lines(found, terminal, len(found.outputs)))
     else:
-        terminal.show(page_run.run_page(found, verdicts, door.now, terminal))
+        terminal.show(page_run.run_page(found, verdicts, door.now, terminal, annotations))
     return 0
 
 
@@ -74,16 +81,21 @@ def _show_stream(door: Door, run: Run, name: str) -> int:
         "bis log",
         "bis log -n 5 -f 'metrics.auc > 0.9 and params.lr = 0.1'",
         "bis log --sort=-metrics.auc --columns name,auc,lr,code",
-        "bis log -f \"status != 'finished'\" --json",
+        "bis log -f \"tags.state = 'final'\" --utc",
+        "bis log -n 0 --jsonl",
     ],
 )
-@click.option("-n", "--limit", type=int, default=LISTED, metavar="N", show_default=True, help="So many; 0 for all.")
+@click.option(
+    "-n", "--limit", type=click.IntRange(min=0), default=LISTED, metavar="N", show_default=True, help="So many; 0: all."
+)
 @click.option("-f", "--filter", "wanted", default="", metavar="FILTER", help="Only runs for which this is true.")
 @click.option("--sort", "keys", multiple=True, metavar="KEY", help="metrics.auc, or -metrics.auc: the largest first.")
 @click.option("--columns", default="", metavar="NAMES", help="These columns, separated by commas.")
 @click.option("--all-columns", is_flag=True, help="Every column, also those in which all runs are the same.")
 @click.option("--repeats", is_flag=True, help="Also the runs that were made by bis repeat.")
+@utc_option
 @json_option
+@click.option("--jsonl", "as_lines", is_flag=True, help="One JSON object a line for each run, with its schema.")
 def log(
     door: Door,
     limit: int,
@@ -92,20 +104,31 @@ def log(
     columns: str,
     all_columns: bool,
     repeats: bool,
+    utc: bool,
     as_json: bool,
+    as_lines: bool,
 ) -> int:
     """List the runs, newest first: metrics, and what is different between them. What is the same in all of them
     is told once, below the list.
 
     FILTER is made of comparisons joined by AND, as in MLflow: metrics.NAME, params.NAME, tags.NAME, and
-    the run's own name, status, started, seconds, command, code, data, environment, machine, verdict.
+    the run's own name, status, started, seconds, command, note, code, data, environment, machine, verdict.
     The first column is the newest verdict: [=] identical, [~] equivalent, [x] different, [!] not repeatable.
     """
     from bis.cli.page_log import Listing, as_plain
+    from bis.ledger.search import compile_filter
 
+    if as_json and as_lines:
+        raise UsageError("--json and --jsonl exclude each other", hint="bis log --jsonl")
     ledger, terminal = door.home.ledger, door.terminal
+    terminal.utc = utc
+    # Read alone first: an error must not speak of what was not typed.
+    compile_filter(wanted)
     only = wanted if repeats or "repeats" in wanted else " AND ".join(filter(None, (wanted, "repeats = ''")))
     rows = ledger.rows(only, [_order(key) for key in keys], limit or None)
+    if as_lines:
+        terminal.json_lines("bis.log.run/1", map(as_plain, rows))
+        return 0
     counts = {"shown": len(rows), "matching": ledger.count(only), "total": ledger.count()}
     if as_json:
         terminal.json("bis.log/1", {**counts, "runs": [as_plain(row) for row in rows]})
@@ -113,27 +136,29 @@ def log(
     listing = Listing(rows, door.now, terminal)
     lines = listing.lines([name.strip() for name in columns.split(",") if name.strip()], everything=all_columns)
     below = list(_below(listing, counts, bool(wanted)))
+    unknown = list(_unknown(wanted, keys, ledger, rows))
     if terminal.tty and rows:
         terminal.show([*lines, *(terminal.paint(line, "grey") for line in below)])
     else:
         terminal.show([] if terminal.tty else lines)
-        terminal.tell("\n".join([*below, *_unknown(wanted, ledger, rows)]))
+        unknown = [*below, *unknown]
+    if unknown:
+        terminal.tell("\n".join(unknown))
     return 0
 
 
-def _unknown(wanted: str, ledger: Ledger, rows: Sequence[Row]) -> Iterator[str]:
-    """Where nothing matches: the names in the filter that no run has, and what was probably meant."""
-    if rows or not wanted:
+def _unknown(wanted: str, keys: Sequence[str], ledger: Ledger, rows: Sequence[Row]) -> Iterator[str]:
+    """The names in the order that no run has, and those in a filter that nothing matches; what was probably meant."""
+    text = " ".join((*keys, "" if rows else wanted))
+    asked = re.findall(r"\b(metrics|params|tags)\.([\w./:-]+)", text)
+    if not asked:
         return
-    recent = ledger.rows(limit=1000)
-    known = {
-        "metrics": {name for row in recent for name in row.metrics},
-        "params": {name for row in recent for name in row.params},
-    }
-    for entity, name in re.findall(r"\b(metrics|params)\.([\w./:-]+)", wanted):
-        if name not in known[entity]:
-            near = nearest(name, known[entity])
-            yield f"help: no run has {entity}.{name}" + (f"; did you mean {entity}.{near}?" if near else "")
+    recent = [*rows, *ledger.rows(limit=RECENT)]
+    known = {kind: {name for row in recent for name in getattr(row, kind)} for kind in ("metrics", "params", "tags")}
+    for kind, name in dict.fromkeys(asked):
+        if name not in known[kind]:
+            near = nearest(name, known[kind])
+            yield f"help: no run has {kind}.{name}" + (f"; did you mean {kind}.{near}?" if near else "")
 
 
 def _order(key: str) -> str:

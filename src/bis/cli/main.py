@@ -11,7 +11,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from bis import __version__
-from bis.cli.command import Door, everywhere, nearest, no_option
+from bis.cli.command import Door, everywhere, misuse, nearest
 from bis.errors import UsageError
 
 
@@ -33,10 +33,13 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "show": Entry("look", "Show everything known of a run."),
         "diff": Entry("differ", "Say what is different between two runs."),
         "status": Entry("differ", "Say what would be different if a run ran now."),
+        "tag": Entry("annotate", "Give tags to a run, to find it by."),
+        "note": Entry("annotate", "Write a remark on a run."),
     },
     "Keep": {
         "verify": Entry("keep", "Check every stored byte and every sealed run."),
         "du": Entry("keep", "Say what takes how much room on disk."),
+        "clean": Entry("clean", "Remove cached environments that nobody used for long."),
         "reindex": Entry("keep", "Build the ledger again from the store."),
     },
     "Help": {
@@ -78,8 +81,10 @@ class Commands(click.Group):
         ctx.obj = Door()
         try:
             return super().parse_args(ctx, args)
-        except click.NoSuchOption as error:
-            raise no_option(ctx, error.option_name) from None
+        except click.exceptions.NoArgsIsHelpError:
+            raise
+        except click.UsageError as error:
+            raise misuse(ctx, error) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for title, entries in SECTIONS.items():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bis.cli.command import nearest
 from bis.cli.page_run import mark, signal_name
 from bis.cli.render import Column
-from bis.cli.text import ago, command_line, duration, number, numbers, plain, seconds_between, width
+from bis.cli.text import command_line, duration, number, numbers, plain, seconds_between, width
 from bis.digest import short
 from bis.errors import UsageError
 from bis.ledger import Row
@@ -25,6 +25,8 @@ NAMES = (
     *("verdict", "run", "name", "status", "started", "took", *PARTS, "params", "note", "command", "folder", "user"),
     *("host", "outputs", "findings", "repeats", "id", "ended", "exit"),
 )
+VALUES = ("metrics.", "params.", "tags.")
+"""What stands before the names of columns that some runs have."""
 PIPED = ("id", "name", "status", "exit", "started", "took", "verdict", *PARTS, "params")
 """The first columns in a pipe: always the same, so that a script can count on them."""
 
@@ -76,14 +78,15 @@ class Listing:
     def _values(self, everything: bool) -> list[str]:
         params = _by_frequency(row.params for row in self.rows) if everything else differing(self.rows)
         metrics = _by_frequency(row.metrics for row in self.rows)
-        return [*(f"metrics.{name}" for name in metrics), *(f"params.{name}" for name in params)]
+        named = {"metrics": metrics, "params": params, "tags": _by_frequency(row.tags for row in self.rows)}
+        return [f"{kind}.{name}" for kind, names in named.items() for name in names]
 
     def _fitting(self, names: list[str]) -> list[str]:
-        """The table without the metrics and params, last ones first, that do not fit the terminal."""
+        """The table without the metrics, params and tags, last ones first, that do not fit the terminal."""
         columns = {name: self._column(name) for name in names}
         wide = {name: max(map(width, [_title(name), *map(_text, cells)])) for name, cells in columns.items()}
         kept = list(names)
-        optional = [name for name in names if name.startswith(("metrics.", "params."))]
+        optional = [name for name in names if name.startswith(VALUES)]
         while optional and sum(wide[name] for name in kept) + 2 * (len(kept) - 1) > self.terminal.width:
             kept.remove(optional.pop())
             self.hidden += 1
@@ -92,17 +95,22 @@ class Listing:
     def _checked(self, name: str) -> str:
         """A column's name as it was meant. Raises UsageError for one that no run has."""
         name = {"env": "environment", "when": "started", "rpt": "verdict", "seconds": "took"}.get(name, name)
-        metrics = {f"metrics.{metric}" for row in self.rows for metric in row.metrics}
-        params = {f"params.{param}" for row in self.rows for param in row.params}
-        if name in NAMES or name in metrics or name in params or not self.rows:
+        known = {
+            *(f"metrics.{metric}" for row in self.rows for metric in row.metrics),
+            *(f"params.{param}" for row in self.rows for param in row.params),
+            *(f"tags.{tag}" for row in self.rows for tag in row.tags),
+        }
+        if name in NAMES or name in known or not self.rows:
             return name
-        for prefix, known in (("metrics.", metrics), ("params.", params)):
+        for prefix in VALUES:
             if prefix + name in known:
                 return prefix + name
-        near = nearest(name, [*NAMES, *sorted(metrics), *sorted(params)])
+        near = nearest(name, [*NAMES, *sorted(known), *sorted(each.partition(".")[2] for each in known)], 0.6)
         raise UsageError(
             f"none of these runs has a column {name!r}",
-            because=f"Did you mean {near}?" if near else f"There are {', '.join(NAMES)}, metrics.NAME and params.NAME.",
+            because=f"Did you mean {near}?"
+            if near
+            else f"There are {', '.join(NAMES)}, metrics.NAME, params.NAME and tags.NAME.",
             hint="bis log --all-columns",
         )
 
@@ -122,6 +130,8 @@ class Listing:
             return list(numbers(values)) if self.terminal.tty else [number(value) for value in values]
         if name.startswith("params."):
             return [plain(row.params.get(name[7:], "")) for row in self.rows]
+        if name.startswith("tags."):
+            return [plain(row.tags.get(name[5:], "")) for row in self.rows]
         if name in (*PARTS, "params"):
             return self._digests(name)
         return [self._cell(row, name) for row in self.rows]
@@ -150,8 +160,9 @@ class Listing:
                 return plain(row.name), "cyan"
             case "status":
                 return _status(row) if tty else row.status
-            case "started":
-                return ago(row.started, self.now) if tty else row.started
+            case "started" | "ended":
+                then = row.started if name == "started" else row.ended
+                return self.terminal.time(then, self.now) if then else ""
             case "took":
                 return _took(row, tty)
             case "exit":
@@ -241,7 +252,7 @@ def _took(row: Row, tty: bool) -> str:
 
 def _title(name: str) -> str:
     words = {"verdict": "rpt", "started": "when", "environment": "env"}
-    return words.get(name) or plain(name.removeprefix("metrics.").removeprefix("params."))
+    return words.get(name) or plain(name.partition(".")[2] if name.startswith(VALUES) else name)
 
 
 def _right(name: str) -> bool:
@@ -249,7 +260,7 @@ def _right(name: str) -> bool:
 
 
 def _shrinks(name: str) -> bool:
-    return name in ("note", "command", "folder", "findings") or name.startswith("params.")
+    return name in ("note", "command", "folder", "findings") or name.startswith(("params.", "tags."))
 
 
 def _text(cell: Cell) -> str:

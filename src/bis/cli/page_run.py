@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING, get_args
 
 from bis.cli.text import (
-    ago,
     command_line,
     count,
     duration,
@@ -19,6 +18,7 @@ from bis.cli.text import (
     seconds_between,
     size,
 )
+from bis.nouns.annotation import Annotation, tags_after
 from bis.nouns.part import Finding, PartKind
 from bis.nouns.run import Output, Run
 from bis.nouns.verdict import MARKS, Verdict
@@ -45,12 +45,15 @@ def mark(sameness: str) -> Painted:
     return MARKS[sameness], COLOURS[sameness]
 
 
-def run_page(run: Run, verdicts: Sequence[Verdict], now: datetime, terminal: Terminal) -> list[str]:
+def run_page(
+    run: Run, verdicts: Sequence[Verdict], now: datetime, terminal: Terminal, annotations: Sequence[Annotation] = ()
+) -> list[str]:
     sections = [
         labelled("run", _head(run, terminal), terminal),
         labelled("when", [_when(run, now, terminal)], terminal),
         labelled("command", [_command(run)], terminal),
-        labelled("note", _note(run), terminal),
+        labelled("tags", list(_tags(annotations)), terminal),
+        labelled("note", [*_note(run), *_later_notes(annotations, now, terminal)], terminal),
         labelled("repeats", [_repeats(run)] if run.repeats else [], terminal),
         labelled("part of", [f"run {run.parent[:8]}"] if run.parent else [], terminal),
         _parts(run, terminal),
@@ -112,7 +115,9 @@ def _head(run: Run, terminal: Terminal) -> list[str]:
 
 
 def _when(run: Run, now: datetime, terminal: Terminal) -> str:
-    at = f"{local(run.started)} ({ago(run.started, now)})" if terminal.tty else run.started
+    at = terminal.time(run.started, now)
+    if terminal.tty and not terminal.utc:
+        at = f"{local(run.started)} ({at})"
     return f"{at}  by {plain(run.user)}@{plain(run.host)}  bis {plain(run.version)}"
 
 
@@ -122,6 +127,22 @@ def _command(run: Run) -> str:
 
 def _note(run: Run) -> list[str]:
     return [plain(line) for line in run.note.splitlines()]
+
+
+def _later_notes(annotations: Sequence[Annotation], now: datetime, terminal: Terminal) -> Iterator[str]:
+    """What was noted later, with when and by whom."""
+    for one in annotations:
+        for place, line in enumerate(one.note.splitlines()):
+            about = (
+                f"  ({', '.join(filter(None, (terminal.time(one.made, now), plain(one.user))))})" if place == 0 else ""
+            )
+            yield plain(line) + terminal.paint(about, "grey")
+
+
+def _tags(annotations: Sequence[Annotation]) -> Iterator[str]:
+    tags = tags_after(annotations)
+    if tags:
+        yield ", ".join(f"{plain(name)}={plain(value)}" for name, value in tags.items())
 
 
 def _repeats(run: Run) -> str:
@@ -241,8 +262,7 @@ def finding_lines(findings: Sequence[Finding], terminal: Terminal) -> list[str]:
 def _verdicts(verdicts: Sequence[Verdict], now: datetime, terminal: Terminal) -> str:
     newest = verdicts[0]
     sign, colour = mark(newest.sameness)
-    at = ago(newest.made, now) if terminal.tty else newest.made
-    told = f"{terminal.paint(sign, colour)} {newest.sameness}, {at} ({newest.again[:8]})"
+    told = f"{terminal.paint(sign, colour)} {newest.sameness}, {terminal.time(newest.made, now)} ({newest.again[:8]})"
     if len(verdicts) > 1:
         same = sum(verdict.same for verdict in verdicts)
         told += f"   {same} of {count(len(verdicts), 'repeat')} came out the same"

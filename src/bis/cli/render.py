@@ -16,9 +16,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, TextIO
 
-from bis.cli.text import cut, plain, width
+from bis.cli.text import ago, cut, duration, plain, utc, width
 from bis.digest import spell
 
 COLOURS = {"red": 31, "green": 32, "yellow": 33, "blue": 34, "cyan": 36, "grey": 90}
@@ -54,6 +55,8 @@ class Terminal:
         quiet: bool = False,
     ) -> None:
         self._variables = variables
+        self.utc = False
+        """Times on the clock of UTC, not as so long ago."""
         self._out, self._err = out or sys.stdout, err or sys.stderr
         self.quiet = quiet
         forced = variables.get("BIS_FORCE_TTY", "")
@@ -65,8 +68,9 @@ class Terminal:
         self.width = int(forced) if forced.isdigit() and int(forced) > 1 else columns
         self.height = lines
         self._pending = ""
+        self._started = time.monotonic()
         # Work that is done soon shows no meter at all.
-        self._metered = time.monotonic() + 0.4
+        self._metered = self._started + 0.4
 
     # -- results ---------------------------------------------------------------------------------------------------
 
@@ -110,10 +114,20 @@ class Terminal:
             lines.append((indent + GAP.join(cells)).rstrip())
         return lines
 
+    def time(self, then: str, now: datetime) -> str:
+        """A stored time: how long ago on a terminal, or by the clock with `--utc`; RFC 3339 in a pipe."""
+        if not self.tty:
+            return then
+        return utc(then) if self.utc else ago(then, now)
+
     def json(self, schema: str, value: Mapping[str, Any]) -> None:
         """Print one JSON object with its schema: indented on a terminal, on one line in a pipe."""
         text = as_json({"schema": schema, **value}, indent=2 if self._out.isatty() else None)
         self.show(text.split("\n"))
+
+    def json_lines(self, schema: str, values: Iterable[Mapping[str, Any]]) -> None:
+        """Print one JSON object a line, each with its schema."""
+        self.show([as_json({"schema": schema, **value}) for value in values])
 
     def raw(self, blocks: Iterable[bytes]) -> None:
         """Write bytes to stdout as they are."""
@@ -147,13 +161,15 @@ class Terminal:
         self._pending = cut(f"bis  {text}", self.width - 1)
         self._advise(f"\r\x1b[K{self._pending}")
 
-    def meter(self, text: str) -> None:
-        """How far a long piece of work is; may be called often. A line every ten seconds where there is no terminal."""
+    def meter(self, text: str, done: float, total: float) -> None:
+        """How far a long piece of work is, and how long the rest will take at this rate; may be called often. A line
+        every ten seconds where there is no terminal."""
         now = time.monotonic()
         pause = 0.1 if self._err.isatty() else 10.0
         if now - self._metered >= pause:
             self._metered = now
-            self.progress(text)
+            left = (now - self._started) * (total - done) / done if done else 0
+            self.progress(f"{text}, {duration(left)} left" if left >= 1 else text)
 
     def settle(self) -> None:
         """Take the line of progress away."""
@@ -179,7 +195,10 @@ class Terminal:
     def _page(self, text: str) -> bool:
         """Show the text in the user's pager; False when there is none."""
         chosen = self._variables.get("BIS_PAGER", self._variables.get("PAGER", "less"))
-        words = shlex.split(chosen)
+        try:
+            words = shlex.split(chosen)
+        except ValueError:  # a quotation without its end
+            return False
         if not words or words == ["cat"] or shutil.which(words[0]) is None:
             return False
         variables = {"LESS": "FRX", **self._variables}

@@ -168,7 +168,9 @@ def _folder(door: Door, into: Path | None, keep: bool, times: int) -> Path | Non
     if times > 1 and (into or keep):
         raise UsageError("--times keeps no folders", hint=f"bis repeat RUN {f'--into {into}' if into else '--keep'}")
     if into is None:
-        return Path(tempfile.mkdtemp(prefix="bis-repeat-")) if keep else None
+        from bis.steps.leftovers import KEPT
+
+        return Path(tempfile.mkdtemp(prefix=KEPT)) if keep else None
     folder = door.folder / into
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} is there already, and not empty", hint=f"bis repeat RUN --into {folder}-2")

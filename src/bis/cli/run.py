@@ -117,6 +117,7 @@ def _run(door: Door, words: Sequence[str], options: RunOptions) -> Run:
             variables=door.variables,
             options=options,
             started=lambda begun: _tell_start(begun, door.terminal),
+            tell=lambda remark: door.terminal.tell(f"help: {remark}"),
         )
     except BrokenPipeError as error:
         # Not the reader of our output, which the act does not write to: a process of bis that ended too early.

@@ -66,6 +66,12 @@ def local(then: str) -> str:
     return at.astimezone().strftime("%Y-%m-%d %H:%M:%S") if at else then
 
 
+def utc(then: str) -> str:
+    """A time on the clock of UTC, to the second."""
+    at = moment(then)
+    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ") if at else then
+
+
 def seconds_between(started: str, ended: str) -> float | None:
     begin, end = moment(started), moment(ended)
     return (end - begin).total_seconds() if begin and end else None

@@ -132,7 +132,7 @@ def _import_all() -> None:
     short_help="Print the script that completes bis commands in a shell.",
     examples=list(WHERE.values()),
 )
-@click.argument("shell", type=click.Choice(list(WHERE)))
+@click.argument("shell", type=click.Choice(list(WHERE)), metavar="SHELL")
 def completion(door: Door, shell: str) -> int:
     """Print the script with which SHELL completes commands, options and runs, saying what each of them is."""
     register()

@@ -18,7 +18,7 @@ from bis.errors import Damaged, NotFound, UsageError
 from bis.ledger import PartRow, Row
 from bis.ledger.database import Database
 from bis.ledger.search import LARGEST, compile_filter, compile_order
-from bis.nouns.annotation import Annotation
+from bis.nouns.annotation import Annotation, tags_after
 from bis.nouns.reference import EXAMPLES, Reference
 from bis.nouns.run import Run
 from bis.nouns.verdict import Verdict
@@ -465,14 +465,6 @@ def _annotate(connection: sqlite3.Connection, id: str) -> None:
     _put_texts(connection, "tags", seq[0], tags_after(annotations))
     for note in [annotation.note for annotation in annotations if annotation.note][-1:]:
         connection.execute("UPDATE runs SET note = ? WHERE id = ?", (note, id))
-
-
-def tags_after(annotations: Sequence[Annotation]) -> dict[str, str]:
-    """The tags that a run has after these annotations, given in the order of time."""
-    tags: dict[str, str] = {}
-    for annotation in annotations:
-        tags = {name: value for name, value in tags.items() if name not in annotation.removed} | annotation.tags
-    return tags
 
 
 def _put_texts(connection: sqlite3.Connection, table: str, seq: int, values: Mapping[str, str]) -> None:

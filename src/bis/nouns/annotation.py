@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 ANNOTATION_SCHEMA = "bis.annotation/1"
@@ -24,3 +26,11 @@ class Annotation(
     """Names of tags that are taken away."""
     note: str = ""
     """A remark, in words. Earlier ones stay."""
+
+
+def tags_after(annotations: Sequence[Annotation]) -> dict[str, str]:
+    """The tags that a run has after these annotations, given in the order of time; sorted by name."""
+    tags: dict[str, str] = {}
+    for annotation in annotations:
+        tags = {name: value for name, value in tags.items() if name not in annotation.removed} | annotation.tags
+    return dict(sorted(tags.items()))

@@ -31,6 +31,7 @@ class Reference(msgspec.Struct, frozen=True, kw_only=True):
     """So many runs before."""
 
 
+WORDS: Final = ("now", "today", "yesterday")
 LATEST: Final = frozenset({"", "latest"})
 UNITS: Final = {
     "second": 1,
@@ -49,7 +50,8 @@ EXAMPLES: Final = "7f3a (start of an id), train-12 (a name), @latest, @{2026-05-
 
 
 def parse(text: str, now: datetime) -> Reference:
-    """Read a reference to a run. `now` (with its time zone) is what `2 days ago` and a plain date are relative to.
+    """Read a reference to a run. `now` is what `2 days ago` and a plain date are relative to: with a time zone, or,
+    without one, by the clock of this machine, whose change to summer time is then known.
     Raises UsageError, with examples, for what is none."""
     shape = SHAPE.fullmatch(text.strip())
     if not text.strip() or shape is None:
@@ -72,12 +74,16 @@ def _back(tildes: str) -> int:
 def _moment(text: str, when: str, now: datetime) -> str:
     found = _relative(when.lower(), now) or _absolute(when, now)
     if found is None:
-        raise _nonsense(text, f"{when!r} is no date, time stamp, or time ago.")
+        from difflib import get_close_matches
+
+        near = get_close_matches(when.lower(), [*WORDS, *LATEST, *(f"2 {unit}s ago" for unit in UNITS)], 1)
+        meant = f" Did you mean @{{{near[0]}}}?" if near else ""
+        raise _nonsense(text, f"{when!r} is no date, time stamp, or time ago.{meant}")
     return found.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _relative(when: str, now: datetime) -> datetime | None:
-    if when in ("now", "today", "yesterday"):
+    if when in WORDS:
         return now if when != "yesterday" else _end_of(now.date() - timedelta(days=1), now)
     ago = AGO.fullmatch(when)
     unit = SHORT.get(ago[2], ago[2]) if ago else ""
@@ -85,7 +91,7 @@ def _relative(when: str, now: datetime) -> datetime | None:
         return None
     count = int(ago[1]) if ago[1].isdecimal() else 1
     try:
-        return now - timedelta(seconds=count * UNITS[unit])
+        return now.astimezone(UTC) - timedelta(seconds=count * UNITS[unit])
     except OverflowError:
         return datetime.min.replace(tzinfo=UTC)
 

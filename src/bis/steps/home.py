@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
 from bis.errors import KeepingError, NotFound
 from bis.ledger import Ledger
-from bis.ledger.runs import open_ledger
+from bis.ledger.runs import SqliteLedger, open_ledger, reindex
 from bis.settings import FOLDER, Settings
 from bis.store.local import LocalStore, open_store
 from bis.store.statcache import StatCache, open_cache
+from bis.store.trouble import NOT_WRITABLE, shown
 
 IGNORE = "# Made by bis: recorded runs, not part of the project's code.\n*\n"
 
@@ -40,7 +42,7 @@ def open_home(project: Path, settings: Settings, *, create: bool = True) -> Home
     if create:
         _make(folder)
     elif not folder.is_dir():
-        raise NotFound(f"no runs are recorded in {project}", hint="bis run -- python train.py")
+        raise NotFound(f"no runs are recorded in {shown(project)}", hint="bis run -- python train.py")
     store = Path(settings.store).expanduser() if settings.store else folder / "store"
     ledger = Path(settings.ledger).expanduser() if settings.ledger else folder / "ledger.db"
     return Home(
@@ -54,6 +56,29 @@ def open_home(project: Path, settings: Settings, *, create: bool = True) -> Home
     )
 
 
+def bring_up(home: Home, progress: Callable[[int, int], None] | None = None, *, recording: bool = False) -> str:
+    """Take into the ledger what the store has and it has not, where it may be behind: it is gone, or it is kept on this
+    machine because store and project are on a network file system, where other machines record, too.
+
+    Returns what a person should be told, once: that the ledger is made elsewhere. Makes no ledger for a store without
+    records, unless a run is about to be recorded. `progress` is told of records read and of all records.
+    """
+    ledger, store = home.ledger, home.store
+    if not isinstance(ledger, SqliteLedger):
+        return ""
+    is_new = not ledger.database.there
+    # A store elsewhere may hold the runs of other projects: `bis reindex` takes them when a person wants them.
+    own = store.path.parent == ledger.database.asked.parent
+    behind = own and (is_new or ledger.database.relocated) and _is_behind(ledger, store)
+    if behind:
+        reindex(store, SqliteLedger(ledger.database), progress)
+    return ledger.database.remark if is_new and (behind or recording) else ""
+
+
+def _is_behind(ledger: SqliteLedger, store: LocalStore) -> bool:
+    return any(store.packs.iterdir()) and not ledger.records().issuperset(store.list("record"))
+
+
 def _make(folder: Path) -> None:
     try:
         folder.mkdir(exist_ok=True)
@@ -62,10 +87,10 @@ def _make(folder: Path) -> None:
             (folder / ".gitignore").write_text(IGNORE)
     except OSError as error:
         raise KeepingError(
-            f"{folder} cannot be written: {error.strerror}",
-            because="Runs are recorded there unless a setting says else.",
-            hint="BIS_STORE=/a/folder/you/may/write BIS_LEDGER=/the/same/ledger.db bis …, or give yourself access",
-            code="B051",
+            f"{shown(folder)} cannot be written: {error.strerror}",
+            because="A project's runs are recorded below its folder, so that one must be yours to write in.",
+            hint=f"chmod u+rwx {shown(folder.parent)}, or copy the project to a place of your own",
+            code=NOT_WRITABLE,
         ) from None
 
 

@@ -253,7 +253,7 @@ def new_run(
         command=tuple(command),
         folder=folder,
         project=spell(str(project)),
-        user=_user(),
+        user=user_here(),
         host=socket.gethostname(),
         version=__version__,
         started=now(),
@@ -279,7 +279,7 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def _user() -> str:
+def user_here() -> str:
     try:
         return getpass.getuser()
     except (KeyError, OSError):

@@ -60,10 +60,10 @@ def _look(scratch: Path, home: Home, variables: Mapping[str, str]) -> Run | None
     run = _read(scratch)
     if run is None:
         # Made and not begun: its parts are being captured, or its supervisor was killed meanwhile.
-        if _age(scratch) > home.settings.lost_after and not _alive(scratch):
+        if _age(scratch) > home.settings.lost_after and not is_alive(scratch):
             shutil.rmtree(scratch, ignore_errors=True)
         return None
-    if _alive(scratch):
+    if is_alive(scratch):
         return None
     if _is_sealed(run, home):
         # It ended while we looked, or its supervisor was killed after its last word.
@@ -87,7 +87,7 @@ def _is_sealed(run: Run, home: Home) -> bool:
         return False
 
 
-def _alive(scratch: Path) -> bool:
+def is_alive(scratch: Path) -> bool:
     """Whether the supervisor still runs, or at least the tracer, and with it the command."""
     try:
         pid, start = map(int, (scratch / SUPERVISOR).read_text().split())

@@ -1,0 +1,39 @@
+"""`bis clean`: remove what repeats left on this machine and could make again. Nothing of it is a record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from bis.steps.leftovers import Leftover, leftovers, remove
+
+
+class Cleaned(msgspec.Struct, frozen=True, kw_only=True):
+    removed: tuple[Leftover, ...] = ()
+    """Or, in a dry run, what would be."""
+    refused: tuple[Leftover, ...] = ()
+    """In use, or not to be removed by this user."""
+    kept: tuple[Leftover, ...] = ()
+    """Used lately."""
+
+
+def clean(
+    environments: Path,
+    temporary: Path,
+    *,
+    unused_since: float,
+    dry: bool = False,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Cleaned:
+    """Remove cached environments and folders of repeats that nobody used since then (seconds since 1970)."""
+    found = leftovers(environments, temporary)
+    old = [one for one in found if one.used <= unused_since]
+    removed: list[Leftover] = list(old) if dry else []
+    refused: list[Leftover] = []
+    for number, one in enumerate([] if dry else old):
+        progress(number, len(old))
+        (removed if remove(one) else refused).append(one)
+    kept = tuple(one for one in found if one.used > unused_since)
+    return Cleaned(removed=tuple(removed), refused=tuple(refused), kept=kept)

@@ -1,0 +1,155 @@
+"""What repeats leave on this machine and could make again: environments in the cache, and folders of killed repeats.
+
+What is in use is held by a lock that the kernel lets go of when its holder has died; nothing held is ever removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from bis.steps.rebuild import BUILDING, MARKER, Rebuilt
+from bis.steps.recover import is_alive
+
+REPEAT = "bis-repeat-"
+"""How the folders of repeats begin. Those that a person wants to keep have another name."""
+KEPT = "bis-kept-"
+SOURCES = "sources"
+
+What = Literal["environment", "source", "unfinished", "repeat"]
+
+
+class Leftover(msgspec.Struct, frozen=True, kw_only=True):
+    path: Path
+    what: What
+    """`source`: of an editable package; `unfinished`: of a builder that was killed; `repeat`: a folder of one."""
+    size: int
+    """Bytes on disk, those included that uv's cache shares."""
+    used: float
+    """When it was last used: seconds since 1970."""
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep the folder of a repeat from being taken for one that was left."""
+    with _locked(folder, fcntl.LOCK_SH):
+        yield
+
+
+@contextlib.contextmanager
+def in_use(rebuilt: Rebuilt | None) -> Iterator[None]:
+    """Keep an environment from being removed while a command runs in it, and note when that was."""
+    if rebuilt is None or rebuilt.how not in ("built", "cached"):
+        yield
+        return
+    with contextlib.ExitStack() as stack:
+        for folder in (rebuilt.prefix, *map(Path, rebuilt.sources.values())):
+            note = _note(folder)
+            with contextlib.suppress(OSError):  # a cache that may only be read is nobody's to clean, either
+                note.touch()
+            stack.enter_context(_locked(note, fcntl.LOCK_SH))
+        yield
+
+
+def leftovers(environments: Path, temporary: Path) -> list[Leftover]:
+    """All that there is, whether in use or not; those that were not used for the longest time first."""
+    found = [*_environments(environments), *_repeats(temporary)]
+    return sorted(found, key=lambda one: one.used)
+
+
+def remove(one: Leftover) -> bool:
+    """Remove what was left; False for what is in use, or may not be removed by this user."""
+    lock = one.path if one.what == "repeat" else _lock_of(one.path)
+    with _locked(lock, fcntl.LOCK_EX) as ours, _locked(_note(one.path), fcntl.LOCK_EX) as unused:
+        if not (ours and unused) or any(map(is_alive, one.path.glob("scratch/*"))):
+            return False
+        doomed = one.path
+        if one.what in ("environment", "source"):
+            # Under another name first: killed half-way, nothing is found that looks whole.
+            doomed = one.path.with_name(f"{BUILDING}{one.path.name}-removed-{secrets.token_hex(4)}")
+            with contextlib.suppress(OSError):
+                one.path.rename(doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
+        if not os.path.lexists(doomed):
+            _note(one.path).unlink(missing_ok=True)
+    return not (os.path.lexists(doomed) or os.path.lexists(one.path))
+
+
+def size_of(folder: Path) -> int:
+    """Bytes that the files below a folder take; a file with several names counts once."""
+    seen: dict[tuple[int, int], int] = {}
+    for top, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                status = Path(top, name).lstat()
+                seen[status.st_dev, status.st_ino] = status.st_blocks * 512
+    return sum(seen.values())
+
+
+def _environments(cache: Path) -> Iterator[Leftover]:
+    for folder in _folders(cache):
+        if folder.name.startswith(BUILDING):
+            yield _leftover(folder, "unfinished")
+        elif (folder / MARKER).exists():
+            yield _leftover(folder, "environment")
+    for folder in _folders(cache / SOURCES):
+        yield _leftover(folder, "unfinished" if folder.name.startswith(BUILDING) else "source")
+
+
+def _repeats(temporary: Path) -> Iterator[Leftover]:
+    for folder in _folders(temporary):
+        if folder.name.startswith(REPEAT) and folder.stat().st_uid == os.getuid():
+            yield _leftover(folder, "repeat")
+
+
+def _folders(parent: Path) -> list[Path]:
+    try:
+        return sorted(path for path in parent.iterdir() if path.is_dir() and not path.is_symlink())
+    except OSError:
+        return []
+
+
+def _leftover(folder: Path, what: What) -> Leftover:
+    beside = [_note(folder), folder / MARKER, folder] if what in ("environment", "source") else [folder]
+    times = [path.stat().st_mtime for path in beside if path.exists()]
+    if what == "repeat":
+        times += [path.stat().st_mtime for path in folder.glob("*")]
+    # The note says when it was used; without one, the marker and the folder say when it was made.
+    used = times[0] if what in ("environment", "source") else max(times)
+    return Leftover(path=folder, what=what, size=size_of(folder), used=used)
+
+
+def _note(folder: Path) -> Path:
+    """The file whose time says when a cached folder was last used."""
+    return folder.with_name(f".{folder.name}.used")
+
+
+def _lock_of(folder: Path) -> Path:
+    """The lock that the builder of a cached folder holds (`steps/rebuild.py`)."""
+    key = folder.name.removeprefix(BUILDING).partition("-")[0]
+    return folder.with_name(f".{key}.lock")
+
+
+@contextlib.contextmanager
+def _locked(path: Path, how: int) -> Iterator[bool]:
+    """Hold a lock on a file or folder; False where another holds it. What is not there is nobody's."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        yield True
+        return
+    try:
+        fcntl.flock(handle, how | fcntl.LOCK_NB)
+        yield True
+    except BlockingIOError:
+        yield False
+    finally:
+        os.close(handle)

@@ -1,0 +1,103 @@
+"""The ledger follows the store where it can be behind."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from bis.digest import canonical
+from bis.ledger import database
+from bis.nouns.annotation import Annotation
+from bis.nouns.run import Run
+from bis.settings import Settings
+from bis.steps.home import Home, bring_up, open_home
+from bis.steps.seal import seal
+
+RUN = Run(id="a" * 12, name="train-1", command=("true",), started="2026-05-03T00:00:00.000000Z", status="finished")
+OTHER = msgspec.structs.replace(RUN, id="b" * 12, name="train-2")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """A project with one run."""
+    made = open_home(tmp_path / "project", Settings())
+    seal(RUN, made.store, made.ledger)
+    return made
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "project").mkdir()
+    return tmp_path / "project"
+
+
+@pytest.fixture
+def network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The project lies on a network file system, and this is a machine of many."""
+    monkeypatch.setattr(
+        database, "network_file_system", lambda folder: "nfs4" if folder.is_relative_to(tmp_path / "project") else ""
+    )
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "machine-1"))
+
+
+def names(home: Home) -> list[str]:
+    return [row.name for row in home.ledger.rows()]
+
+
+def test_a_ledger_that_is_gone_is_made_anew(home: Home, project: Path) -> None:
+    home.ledger.close()
+    for file in (project / ".bis").glob("ledger.db*"):
+        file.unlink()
+    again = open_home(project, Settings(), create=False)
+    assert names(again) == []
+    assert bring_up(again) == ""
+    assert names(again) == ["train-1"]
+
+
+def test_a_ledger_that_is_there_is_left_alone(home: Home) -> None:
+    home.store.put_bytes(canonical(OTHER), "record")
+    home.store.flush()
+    bring_up(home)
+    assert names(home) == ["train-1"]
+
+
+def test_a_shared_store_fills_no_ledger_by_itself(home: Home, tmp_path: Path) -> None:
+    (tmp_path / "second").mkdir()
+    other = open_home(tmp_path / "second", Settings(store=str(home.store.path)))
+    bring_up(other, recording=True)
+    assert names(other) == []
+
+
+def test_where_nothing_was_recorded_no_ledger_is_made(project: Path) -> None:
+    home = open_home(project, Settings())
+    assert bring_up(home) == ""
+    assert not list((project / ".bis").glob("ledger*"))
+
+
+@pytest.mark.usefixtures("network")
+def test_on_a_network_each_machine_takes_in_what_the_others_recorded(
+    home: Home, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "machine-2"))
+    second = open_home(project, Settings())
+    said = bring_up(second)
+    assert "network file system (nfs4)" in said
+    assert str(tmp_path / "machine-2") in said
+    assert names(second) == ["train-1"]
+    seal(OTHER, second.store, second.ledger)
+    tag = Annotation(run=RUN.id, made=RUN.started, tags={"state": "final"})
+    second.ledger.annotate(tag, second.store.put_bytes(canonical(tag), "record"))
+    second.store.flush()
+    # The first machine again.
+    assert bring_up(home) == ""
+    assert sorted(names(home)) == ["train-1", "train-2"]
+    assert home.ledger.count("tags.state = 'final'") == 1
+
+
+@pytest.mark.usefixtures("network")
+def test_that_the_ledger_is_elsewhere_is_told_once(project: Path) -> None:
+    home = open_home(project, Settings())
+    assert bring_up(home) == ""
+    assert "keeps its ledger in" in bring_up(home, recording=True)
+    seal(RUN, home.store, home.ledger)
+    assert bring_up(home, recording=True) == ""

@@ -1,0 +1,126 @@
+"""What repeats leave is found, and removed when nobody uses it."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from bis.acts.clean import clean
+from bis.steps.leftovers import REPEAT, Leftover, held, in_use, leftovers, remove
+from bis.steps.rebuild import MARKER, Rebuilt
+
+LONG_AGO = 1_000_000_000.0
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    """A cache with an environment, a source of an editable package, and what a killed builder left: all long ago."""
+    made = tmp_path / "cache"
+    for name in ("a" * 20, f".building-{'b' * 20}-17-dead", f"sources/{'c' * 20}"):
+        (made / name / "lib").mkdir(parents=True)
+        (made / name / "lib" / "code.py").write_text("x = 1\n" * 1000)
+        if not name.startswith("sources/"):
+            (made / name / MARKER).write_text("{}")
+        for path in (made / name / MARKER, made / name):
+            if path.exists():
+                os.utime(path, (LONG_AGO, LONG_AGO))
+    return made
+
+
+@pytest.fixture
+def temporary(tmp_path: Path) -> Path:
+    """A folder of a repeat that was killed, one that a person keeps, and a stranger's."""
+    for name in (f"{REPEAT}7f3a-x/scratch", "bis-kept-1", "else"):
+        (tmp_path / "tmp" / name).mkdir(parents=True)
+        for path in (tmp_path / "tmp" / name, tmp_path / "tmp" / name.partition("/")[0]):
+            os.utime(path, (LONG_AGO, LONG_AGO))
+    return tmp_path / "tmp"
+
+
+def names(found: tuple[Leftover, ...] | list[Leftover]) -> list[str]:
+    return sorted(f"{one.what} {one.path.name[:12]}" for one in found)
+
+
+def rebuilt(prefix: Path) -> Rebuilt:
+    return Rebuilt(prefix=prefix, python=prefix / "bin" / "python", how="cached")
+
+
+def test_environments_and_folders_of_killed_repeats_are_found(cache: Path, temporary: Path) -> None:
+    found = leftovers(cache, temporary)
+    assert names(found) == [
+        "environment aaaaaaaaaaaa",
+        f"repeat {REPEAT}7",
+        "source cccccccccccc",
+        "unfinished .building-bb",
+    ]
+    assert {one.used for one in found} == {LONG_AGO}
+    assert all(one.size >= 6000 for one in found if one.what != "repeat")
+
+
+def test_where_nothing_was_repeated_nothing_is_left(tmp_path: Path) -> None:
+    assert leftovers(tmp_path / "none", tmp_path / "nor this") == []
+
+
+def test_what_nobody_used_is_removed_and_nothing_else(cache: Path, temporary: Path) -> None:
+    done = clean(cache, temporary, unused_since=LONG_AGO)
+    assert (len(done.removed), done.refused, done.kept) == (4, (), ())
+    assert leftovers(cache, temporary) == []
+    assert sorted(path.name for path in temporary.iterdir()) == ["bis-kept-1", "else"]
+
+
+def test_a_dry_run_removes_nothing(cache: Path, temporary: Path) -> None:
+    assert len(clean(cache, temporary, unused_since=LONG_AGO, dry=True).removed) == 4
+    assert len(leftovers(cache, temporary)) == 4
+
+
+def test_what_was_used_lately_is_kept(cache: Path, temporary: Path) -> None:
+    with in_use(rebuilt(cache / ("a" * 20))):
+        pass
+    done = clean(cache, temporary, unused_since=LONG_AGO)
+    assert names(done.kept) == ["environment aaaaaaaaaaaa"]
+    assert (cache / ("a" * 20) / "lib" / "code.py").exists()
+
+
+@pytest.mark.parametrize("folder", ["a" * 20, "sources/" + "c" * 20])
+def test_an_environment_in_use_is_not_removed(folder: str, cache: Path, temporary: Path) -> None:
+    with in_use(rebuilt(cache / ("a" * 20))), in_use(_with_source(cache)):
+        (one,) = [one for one in leftovers(cache, temporary) if one.path == cache / folder]
+        assert not remove(one)
+        assert one.path.exists()
+    assert remove(one)
+
+
+def _with_source(cache: Path) -> Rebuilt:
+    return msgspec.structs.replace(rebuilt(cache / ("a" * 20)), sources={"/old": str(cache / "sources" / ("c" * 20))})
+
+
+def test_the_folder_of_a_repeat_under_way_is_not_removed(cache: Path, temporary: Path) -> None:
+    folder = temporary / f"{REPEAT}7f3a-x"
+    with held(folder):
+        assert names(clean(cache, temporary, unused_since=LONG_AGO).refused) == [f"repeat {REPEAT}7"]
+    assert folder.exists()
+
+
+def test_a_folder_in_which_a_command_still_runs_is_not_removed(
+    cache: Path, temporary: Path, supervised: Callable[[Path], None]
+) -> None:
+    """Its bis was killed, and the command was not."""
+    scratch = temporary / f"{REPEAT}7f3a-x" / "scratch" / "abc"
+    scratch.mkdir()
+    supervised(scratch)
+    (one,) = [one for one in leftovers(cache, temporary) if one.what == "repeat"]
+    assert not remove(one)
+    assert scratch.exists()
+
+
+@pytest.fixture
+def supervised() -> Callable[[Path], None]:
+    """Let a scratch folder be that of this process."""
+    from bis.steps.samples import started_at
+
+    def note(scratch: Path) -> None:
+        (scratch / "supervisor").write_text(f"{os.getpid()} {started_at(os.getpid())}")
+
+    return note
