@@ -7,8 +7,11 @@ import json
 import lzma
 import tarfile
 import zipfile
+import zlib
 
 import pytest
+
+import bis.formats
 
 
 def zipped(members: dict[str, bytes], year: int = 1980, how: int = zipfile.ZIP_DEFLATED) -> bytes:
@@ -116,3 +119,70 @@ def test_a_keras_file_but_for_the_moment_it_was_saved(judge) -> None:
     assert (found.same, {mask.rule for mask in found.masked} >= {"time", "address"}) == (True, True)
     assert judge("m.keras", one, saved("2026-11-22@12:00:07", 17, 140568956906512)).same is False
     assert judge("m.keras", one, saved("2026-11-22@12:00:07", 16, 140568956906512, b"v")).same is False
+
+
+@pytest.mark.parametrize(
+    ("name", "pack"),
+    [
+        ("x.csv.gz", lambda data: gzip.compress(data, 1, mtime=1)),
+        ("x.csv.bz2", lambda data: bz2.compress(data, 1)),
+        ("x.csv.xz", lambda data: lzma.compress(data, preset=1)),
+        ("x.csv.lzma", lambda data: lzma.compress(data, lzma.FORMAT_ALONE, preset=1)),
+        ("x.csv.z", lambda data: zlib.compress(data, 1)),
+    ],
+)
+def test_what_is_behind_the_end_of_a_packed_file_is_no_packing(judge, name: str, pack) -> None:
+    data = b"x,y\n" * 1000
+    other = {"gz": gzip.compress(data, 9, mtime=2), "z": zlib.compress(data, 9)}.get(name.rpartition(".")[2])
+    if other is None:
+        other = pack(data[:2000]) + pack(data[2000:])  # two streams are one file
+    assert judge(name, pack(data), other).same is True
+    assert judge(name, pack(data), other + b"more").same is False
+    assert judge(name, pack(data), other[:-3]).same is False
+
+
+def entry(name: str, content: bytes, mode: int, comment: bytes = b"", whole: bytes = b"") -> bytes:
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w") as box:
+        info = zipfile.ZipInfo(name)
+        info.create_system, info.external_attr, info.comment, box.comment = 3, mode << 16, comment, whole
+        box.writestr(info, content)
+        box.writestr("z", b"z")
+    return target.getvalue()
+
+
+def test_a_link_an_empty_folder_and_a_comment_in_a_zip_count(judge) -> None:
+    file = entry("a", b"b", 0o100644)
+    found = judge("x.zip", file, entry("a", b"b", 0o120644))
+    assert (found.same, found.why) == (False, "a: mode 644 -> mode 644, type 120000")
+    assert judge("x.zip", entry("a", b"b", 0o120777), entry("a", b"c", 0o120777)).same is False
+    assert judge("x.zip", file, entry("a", b"b", 0o100644, comment=b"x")).same is False
+    assert judge("x.zip", file, entry("a", b"b", 0o100644, whole=b"x")).same is False
+    assert judge("x.zip", zipped({"a": b"1"}), zipped({"a": b"1", "f/g/": b""})).same is False
+    assert judge("x.zip", zipped({"f/a": b"1", "b": b""}), zipped({"f/": b"", "f/a": b"1", "b": b""})).same is True
+
+
+def test_members_behind_a_damaged_header_are_not_passed_over(judge) -> None:
+    one, other = (bytearray(tarred({"a": b"1", "b": last, "c": b"3"})) for last in (b"1", b"2"))
+    for data in (one, other):
+        data[1024] ^= 255  # the header of b: Python's reader stops here and says nothing
+    found = judge("x.tar", bytes(one), bytes(other))
+    assert (found.same, "more follows" in found.why) == (False, True)
+    assert (
+        judge("x.tar", tarred({"a": b"1"}) + tarred({"b": b"1"}), tarred({"a": b"1"}) + tarred({"b": b"2"})).same
+        is False
+    )
+
+
+def test_a_bomb_of_archives_in_archives_is_given_up_once(judge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each folder of the bomb is small; all of them together are not."""
+    monkeypatch.setattr(bis.formats, "UNPACKED", 1 << 20)
+
+    def bomb(last: bytes) -> bytes:
+        inner = zipped({"0": bytes(400_000) + last})
+        for _ in range(3):
+            inner = zipped({str(number): inner for number in range(8)})
+        return inner
+
+    found = judge("x.zip", bomb(b"1"), bomb(b"2"))
+    assert (found.same, "unpacks to more than" in found.why) == (False, True)

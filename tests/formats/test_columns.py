@@ -92,3 +92,41 @@ def test_without_pyarrow_it_says_what_to_install(tmp_path: Path, judge_files, mo
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     found = judge_files(one, other)
     assert (found.same, "pip install 'bis[formats]'" in found.why) == (False, True)
+
+
+def column(values, kind=None):
+    return arrow.table({"a": arrow.array(values, kind)})
+
+
+CODES = arrow.DictionaryArray.from_arrays
+ALMOST = [
+    (column([[0.0]]), column([[-0.0]])),
+    (column([{"x": 0.0}]), column([{"x": -0.0}])),
+    (column([[[1.5, 0.0]]]), column([[[1.5, -0.0]]])),
+    (
+        column([[("k", 0.0)]], arrow.map_(arrow.string(), arrow.float32())),
+        column([[("k", -0.0)]], arrow.map_(arrow.string(), arrow.float32())),
+    ),
+    (column([[]], arrow.list_(arrow.int8())), column([None], arrow.list_(arrow.int8()))),
+    (column([1]), column([1]).cast(arrow.schema([arrow.field("a", arrow.int64(), nullable=False)]))),
+    (column([1]), column([1]).cast(arrow.schema([arrow.field("a", arrow.int64(), metadata={"unit": "m"})]))),
+    (column([1], arrow.timestamp("ns")), column([2], arrow.timestamp("ns"))),
+    (column([1], arrow.timestamp("us", "UTC")), column([1], arrow.timestamp("us", "Europe/Rome"))),
+    (column(CODES([0, 1], ["p", "q"])), column(CODES([1, 0], ["q", "p"]))),
+    (column(CODES([0, 1], ["p", "q"])), column(CODES([0, 1], ["p", "q", "r"]))),
+    (column(CODES([0, 1], ["p", "q"])), column(CODES([0, 1], ["p", "q"], ordered=True))),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), ALMOST)
+def test_what_is_almost_equal_is_another_column(tmp_path: Path, judge_files, one, other) -> None:
+    found = judge_files(parquet(tmp_path / "one.parquet", one), parquet(tmp_path / "other.parquet", other))
+    assert (found.same, found.format) == (False, "Parquet")
+
+
+def test_columns_of_lists_and_categories_packed_otherwise_are_the_same(tmp_path: Path, judge_files) -> None:
+    table = arrow.table({"a": [[float("nan")], [0.0]], "b": CODES([1, 0], ["p", "q"])})
+    one = parquet(tmp_path / "one.parquet", table)
+    assert (
+        judge_files(one, parquet(tmp_path / "other.parquet", table, compression="gzip", row_group_size=1)).same is True
+    )

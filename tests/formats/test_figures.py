@@ -56,3 +56,12 @@ def test_what_a_pdf_draws_counts(judge, level: int) -> None:
     found = judge("f.pdf", one, one.replace(b"backend", b"bakkend"))
     assert (found.same, "bakkend" in found.why) == (False, True)
     assert judge("f.pdf", one, pdf("20200101000000Z", b"1 0 0 1 77.11 207.39 cm", "ab12")).same is False
+
+
+def test_only_what_is_an_id_is_renumbered(judge) -> None:
+    for one, other in (
+        ('<g data-count="1000000001"/>', '<g data-count="1000000002"/>'),
+        ('<text>"1000000001"</text>', '<text>"1000000002"</text>'),
+        ('<g label="run1000000001"/>', '<g label="run1000000002"/>'),
+    ):
+        assert judge("f.svg", f"<svg>{one}</svg>", f"<svg>{other}</svg>").same is False

@@ -98,3 +98,57 @@ def test_filters_are_undone_as_the_format_says() -> None:
     chance = random.Random(1)
     rows = [bytes(chance.randrange(256) for _ in range(30)) for _ in range(10)]
     assert Picture(png(rows, 10, 3, filters=5)).pixels() == b"".join(rows)
+
+
+def with_chunks(*chunks: tuple[bytes, bytes]) -> bytes:
+    """A picture of one pixel with these chunks before its end."""
+    plain = png([b"abc"], 1, 3)
+    return plain[:-12] + b"".join(chunk(*one) for one in chunks) + plain[-12:]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ([(b"tEXt", b"Title\0\xe9")], [(b"tEXt", b"Title\0\xe8")]),
+        ([(b"tEXt", b"Title\0a"), (b"tEXt", b"Title\0z")], [(b"tEXt", b"Title\0b"), (b"tEXt", b"Title\0z")]),
+        ([(b"iTXt", b"Title\0\0\0en\0\0a")], [(b"iTXt", b"Title\0\0\0de\0\0a")]),
+        (
+            [(b"zTXt", b"T\0\0" + zlib.compress(bytes(2 << 20) + b"1"))],
+            [(b"zTXt", b"T\0\0" + zlib.compress(bytes(2 << 20) + b"2"))],
+        ),
+        ([(b"sPLT", b"a")], [(b"sPLT", b"a"), (b"sPLT", b"a")]),
+    ],
+)
+def test_each_text_and_chunk_counts(judge, one: list[tuple[bytes, bytes]], other: list[tuple[bytes, bytes]]) -> None:
+    assert judge("p.png", with_chunks(*one), with_chunks(*other)).same is False
+
+
+def test_what_is_behind_the_end_of_a_picture_counts(judge) -> None:
+    assert judge("p.png", with_chunks() + b"1", with_chunks() + b"2").same is False
+
+
+def test_colours_times_and_the_way_up_of_other_images_count(tmp_path, judge_files) -> None:
+    """Needs Pillow, which is no part of the tests' environment: for a machine that has it."""
+    image = pytest.importorskip("PIL.Image")
+    palette = image.frombytes("P", (2, 2), bytes(range(4)))
+    palette.putpalette(list(range(12)))
+    recoloured = palette.copy()
+    recoloured.putpalette(list(range(1, 13)))
+    turned = image.Exif()
+    turned[0x0112] = 6
+    plain = palette.convert("RGB")
+    frames = {"save_all": True, "append_images": [palette.rotate(90)]}
+    for name, one, other, how in (
+        ("i.gif", palette, recoloured, ({}, {})),
+        ("i.bmp", palette, recoloured, ({}, {})),
+        ("i.gif", palette, palette, ({**frames, "duration": 100}, {**frames, "duration": 200})),
+        ("i.jpg", plain, plain, ({}, {"exif": turned})),
+        ("i.jpg", plain, plain, ({"dpi": (72, 72)}, {"dpi": (300, 300)})),
+    ):
+        files = []
+        for side, (picture, options) in enumerate(zip((one, other), how, strict=True)):
+            files.append(tmp_path / str(side) / name)
+            files[-1].parent.mkdir(exist_ok=True)
+            picture.save(files[-1], **options)
+        found = judge_files(*files)
+        assert (found.same, found.format) == (False, "image"), name

@@ -135,3 +135,14 @@ def test_checkpoint_data_in_another_order_is_different_with_its_cause(judge) -> 
     found = judge(name, old, new)
     assert (found.same, found.causes) == (False, ("object order",))
     assert judge(name, old, old[:-1] + b"\0").causes == ()
+
+
+def test_two_weights_of_one_name_both_count(judge) -> None:
+    def twice(first: float) -> bytes:
+        tensor = [
+            field(5, field(1, varint(1)) + field(2, 1) + field(8, "w") + field(9, struct.pack("<f", value)))
+            for value in (first, 0.5)
+        ]
+        return field(1, 8) + field(7, b"".join(tensor))
+
+    assert judge("m.onnx", twice(1.0), twice(2.0)).same is False

@@ -188,3 +188,61 @@ def test_safetensors_in_any_order(judge) -> None:
     assert (found.same, "w: 1 of 12 values differ, first [0, 0] 0.0 -> 9.99" in found.why) == (False, True)
     found = judge("m.safetensors", one, safetensors(["w", "mask"], WEIGHTS, {"a": "1", "b": "3"}))
     assert (found.same, found.why) == (False, "metadata.b: '2' -> '3'")
+
+
+def test_a_type_that_is_not_known_is_compared_by_every_byte(judge) -> None:
+    """PyTorch writes its newer types as bytes without a type, and the type beside them."""
+    kinds = {"uint16": 2, "float8_e4m3fn": 1, "kind_of_tomorrow": 2}
+
+    def typed(name: str, data: bytes) -> bytes:
+        class Newer(Tensor):
+            def __reduce__(self):
+                kind = getattr(sys.modules["torch"], name)
+                return sys.modules["torch._utils"]._rebuild_tensor_v3, (*self.args, kind)
+
+        for module, names in (("torch", [*kinds, "UntypedStorage"]), ("torch._utils", ["_rebuild_tensor_v3"])):
+            for one in names:
+                made = type(one, (), {"__module__": module, "__qualname__": one})
+                setattr(sys.modules[module], one, made)
+        count = len(data) // kinds[name]
+        target = io.BytesIO()
+        pickled = io.BytesIO()
+        Pickler(pickled, 2).dump({"w": Newer(Storage("0", "UntypedStorage", len(data)), 0, (count,), (1,))})
+        with zipfile.ZipFile(target, "w") as box:
+            box.writestr("m/data.pkl", pickled.getvalue())
+            box.writestr("m/data/0", data)
+        return target.getvalue()
+
+    data = bytes(range(8))
+    for name in kinds:
+        found = judge("m.pt", typed(name, data), typed(name, data[:-1] + b"x"))
+        assert (found.same, found.format) == (False, "PyTorch"), name
+    assert judge("m.pt", typed("float8_e4m3fn", data), typed("uint16", data)).same is False
+
+
+def test_a_member_that_no_tensor_names_is_compared(judge) -> None:
+    plain = saved(model(), {"0": WEIGHTS.tobytes()})
+
+    def with_member(name: str, content: bytes) -> bytes:
+        target = io.BytesIO(plain)
+        with zipfile.ZipFile(target, "a") as box:
+            box.writestr(name, content)
+        return target.getvalue()
+
+    for name in ("data/77", "extra.txt", "constants.pkl"):
+        one, other = (with_member(f"model/{name}", content) for content in (b"1", b"2"))
+        assert judge("m.pt", plain, one).same is False
+        assert judge("m.pt", one, other).same is False
+
+
+def test_types_that_safetensors_may_have_tomorrow_are_compared_by_name_and_bytes(judge) -> None:
+    def tensor(kind: str, shape: list[int], data: bytes, behind: bytes = b"") -> bytes:
+        header = json.dumps({"w": {"dtype": kind, "shape": shape, "data_offsets": [0, len(data)]}}).encode()
+        return struct.pack("<Q", len(header)) + header + data + behind
+
+    one = tensor("F8_E5M2", [4], b"abcd")
+    for other in (tensor("F8_E4M3", [4], b"abcd"), tensor("F8_E5M2", [2, 2], b"abcd"), tensor("F8_E5M2", [4], b"abce")):
+        found = judge("m.safetensors", one, other)
+        assert (found.same, found.format) == (False, "safetensors")
+    hidden = tensor("U8", [4], b"abcd", b"x"), tensor("U8", [4], b"abcd", b"y")
+    assert "do not fill the file" in judge("m.safetensors", *hidden).why

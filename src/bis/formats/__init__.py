@@ -22,7 +22,7 @@ WHOLE = 512 * MIB
 PARSED = 64 * MIB
 """Largest document (JSON, YAML, a notebook) that is built as a tree of Python objects."""
 UNPACKED = 4096 * MIB
-"""Most bytes that one container may unpack to."""
+"""Most bytes that one output may unpack to."""
 MEMBERS = 200_000
 DEPTH = 6
 """Containers within containers."""
@@ -30,6 +30,19 @@ DEPTH = 6
 
 class Unreadable(Exception):
     """A file is not what its name or first bytes promise, or is too large to be compared in this way: says why."""
+
+
+class Budget:
+    """How much may still be unpacked for one output, containers within containers together, so that a small file
+    cannot fill the disk or the day."""
+
+    def __init__(self) -> None:
+        self.left = UNPACKED
+
+    def spend(self, count: int) -> None:
+        self.left -= count
+        if self.left < 0:
+            raise Unreadable(f"it unpacks to more than {UNPACKED >> 20:,} MiB")
 
 
 class Side(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +70,8 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     """Of the output that is compared; `registry.compare` fills it in."""
     depth: int = 0
     """How many containers this file lies in."""
+    budget: Budget = msgspec.field(default_factory=Budget)
+    """Shared by all that lies in one output; `registry.compare` opens it."""
 
     def inside(self) -> Context:
         return msgspec.structs.replace(self, depth=self.depth + 1)

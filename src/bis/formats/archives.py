@@ -12,6 +12,7 @@ import gzip
 import importlib
 import io
 import lzma
+import stat
 import tarfile
 import tempfile
 import zipfile
@@ -24,12 +25,14 @@ from typing import IO, Any, NamedTuple
 
 import msgspec
 
-from bis.formats import MEMBERS, UNPACKED, Compare, Context, Unreadable
+from bis.formats import MEMBERS, Budget, Compare, Context, Unreadable
 from bis.formats.tally import Tally, plural, shown
 from bis.nouns.verdict import Comparison, Masked
 
 BLOCK = 1 << 20
 ZIP = (b"PK\3\4", b"PK\5\6")
+COST = 16_384
+"""Bytes that a member which differs costs beside its own: there may be as many as there is budget for."""
 Opener = Callable[[Path], Any]
 """Opens a packed file as a stream of what is in it."""
 
@@ -66,9 +69,8 @@ class Archive:
         partner = self._partners(old, new, context, tally)
         if list(old.members) != list(new.members):
             tally.set_aside("order of members")
-        budget = Budget()
         for name, other in partner.items():
-            self._member(name, old.members[name], new.members[other], context, tally, budget)
+            self._member(name, old.members[name], new.members[other], context, tally)
         tally.set_aside("times and packing of members")
         return tally.settle(self.name, f"the same {plural(len(partner), 'member')}", "member")
 
@@ -84,28 +86,16 @@ class Archive:
                     tally.differ(shown(name), f"only in the {word}")
         return partner
 
-    def _member(self, name: str, old: Member, new: Member, context: Context, tally: Tally, budget: Budget) -> None:
+    def _member(self, name: str, old: Member, new: Member, context: Context, tally: Tally) -> None:
         if old.what != new.what:
             tally.differ(shown(name), f"{old.what} -> {new.what}")
-        if same_member(old, new, budget):
+        if same_member(old, new, context.budget):
             return
         if rule := self.ignored.get(name):
             tally.set_aside(rule, name, name)
             return
-        with unpacked(old, new, budget) as (before, after):
+        with unpacked(old, new, context.budget) as (before, after):
             tally.take(self.again(name, before, after, context.inside()), shown(name))
-
-
-class Budget:
-    """How much may still be unpacked, so that a small file cannot fill the disk or the day."""
-
-    def __init__(self, left: int = UNPACKED) -> None:
-        self.left = left
-
-    def spend(self, count: int) -> None:
-        self.left -= count
-        if self.left < 0:
-            raise Unreadable(f"it unpacks to more than {UNPACKED >> 20:,} MiB")
 
 
 def same_member(old: Member, new: Member, budget: Budget) -> bool:
@@ -124,6 +114,7 @@ def same_member(old: Member, new: Member, budget: Budget) -> bool:
 @contextmanager
 def unpacked(old: Member, new: Member, budget: Budget) -> Iterator[tuple[Path, Path]]:
     """Two members as files, which are gone afterwards."""
+    budget.spend(COST)
     with tempfile.TemporaryDirectory(prefix="bis-compare-") as folder:
         paths = Path(folder) / "before", Path(folder) / "after"
         for member, path in zip((old, new), paths, strict=True):
@@ -174,16 +165,41 @@ def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
 
 def zip_box(box: zipfile.ZipFile) -> Box:
     """The members of a zip below the one folder that holds them all, if there is one."""
-    infos = [info for info in box.infolist() if not info.is_dir()]
+    infos = _told_members(box)
     names = [info.filename for info in infos]
     roots = {name.partition("/")[0] for name in names if "/" in name}
     root = roots.pop() if len(roots) == 1 and all("/" in name for name in names) else ""
     members: dict[str, Member] = {}
     for info in infos:
         name = _free(info.filename[len(root) + 1 :] if root else info.filename, members)
-        mode = (info.external_attr >> 16) & 0o7777 if info.create_system == 3 else 0
-        members[name] = Member(info.file_size, f"mode {mode:o}" if mode else "", partial(box.open, info))
+        members[name] = Member(info.file_size, _what(info), partial(box.open, info))
+    if box.comment:
+        members["comment of the archive"] = Member(len(box.comment), "", partial(io.BytesIO, box.comment))
     return Box(members, root)
+
+
+def _told_members(box: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    """The files, and the folders that say something: those in which nothing lies."""
+    infos = box.infolist()
+    filled = {folder for info in infos for folder in _folders(info.filename.rstrip("/"))}
+    return [info for info in infos if not info.is_dir() or info.filename.rstrip("/") not in filled]
+
+
+def _folders(name: str) -> Iterator[str]:
+    while slash := name.rpartition("/")[0]:
+        yield slash
+        name = slash
+
+
+def _what(info: zipfile.ZipInfo) -> str:
+    """Permissions, type where it is no plain file (a link, say), comment."""
+    mode = info.external_attr >> 16 if info.create_system == 3 else 0
+    said = [f"mode {stat.S_IMODE(mode):o}"] if stat.S_IMODE(mode) else []
+    if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
+        said.append(f"type {stat.S_IFMT(mode):o}")
+    if info.comment:
+        said.append(f"comment {shown(info.comment)}")
+    return ", ".join(said)
 
 
 def _free(name: str, taken: dict[str, Member]) -> str:
@@ -218,7 +234,17 @@ def tar_box(box: tarfile.TarFile) -> Box:
         members[_free(info.name, members)] = Member(
             info.size if info.isfile() else 0, what, partial(_open_tar, box, info)
         )
+    _nothing_behind(box)
     return Box(members, "")
+
+
+def _nothing_behind(box: tarfile.TarFile) -> None:
+    """Raise Unreadable when members could not be reached: behind a damaged header, or behind the end."""
+    assert box.fileobj is not None
+    box.fileobj.seek(box.offset)
+    while block := box.fileobj.read(BLOCK):
+        if block.strip(b"\0"):
+            raise Unreadable("more follows behind a damaged header or the end")
 
 
 def _open_tar(box: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
@@ -244,9 +270,8 @@ class Packed:
         old, new = (Member(-1, "", partial(self.opener, path)) for path in (before, after))
         with tempfile.TemporaryDirectory(prefix="bis-compare-") as folder:
             paths = Path(folder) / "before", Path(folder) / "after"
-            budget = Budget()
             for member, path in zip((old, new), paths, strict=True):
-                _unpack(member, path, budget)
+                _unpack(member, path, context.budget)
             inner = self.again(self._inner_name(context.name), *paths, context.inside())
         return _wrapped(inner, self.name, "the same content, packed otherwise")
 
@@ -291,7 +316,46 @@ class Inflating(io.RawIOBase):
                 raise EOFError("the stream is cut off")
             if piece := self.unpacker.decompress(data, size):
                 return piece
+        if self.unpacker.unused_data or self.file.read(1):
+            raise ValueError("more follows behind the end")
         return b""
+
+    def close(self) -> None:
+        self.file.close()
+        super().close()
+
+
+class Unpacking(io.RawIOBase):
+    """Streams of bzip2 or xz, one behind the other, read piece by piece. Anything else behind them but zeros is an
+    error, and not passed over as Python's own readers do."""
+
+    def __init__(self, unpacker: Callable[[], Any], path: Path) -> None:
+        self.file = path.open("rb")
+        self.fresh = unpacker
+        self.unpacker = unpacker()
+
+    def read(self, size: int = -1) -> bytes:
+        size = BLOCK if size is None or size < 0 else size
+        while True:
+            data = b""
+            if self.unpacker.eof:
+                data = self._behind(self.unpacker.unused_data)
+                if not data:
+                    return b""
+                self.unpacker = self.fresh()
+            elif self.unpacker.needs_input:
+                data = self.file.read(BLOCK)
+                if not data:
+                    raise EOFError("the stream is cut off")
+            if piece := self.unpacker.decompress(data, size):
+                return bytes(piece)
+
+    def _behind(self, data: bytes) -> bytes:
+        """What follows a stream, without the zeros between."""
+        data = data.lstrip(b"\0")
+        while not data and (data := self.file.read(BLOCK)):
+            data = data.lstrip(b"\0")
+        return data
 
     def close(self) -> None:
         self.file.close()
@@ -319,8 +383,14 @@ def packed(compare: Compare) -> tuple[Packed, ...]:
     """One format for each way of packing a single file."""
     return (
         Packed(compare, "gzip", (b"\x1f\x8b",), (".gz", ".tgz"), gzip.open),
-        Packed(compare, "bzip2", (b"BZh",), (".bz2", ".tbz2"), bz2.open),
-        Packed(compare, "xz", (b"\xfd7zXZ", b"\x5d\0\0"), (".xz", ".lzma", ".txz"), lzma.open),
+        Packed(compare, "bzip2", (b"BZh",), (".bz2", ".tbz2"), partial(Unpacking, bz2.BZ2Decompressor)),
+        Packed(
+            compare,
+            "xz",
+            (b"\xfd7zXZ", b"\x5d\0\0"),
+            (".xz", ".lzma", ".txz"),
+            partial(Unpacking, lzma.LZMADecompressor),
+        ),
         Packed(compare, "zstandard", (b"\x28\xb5\x2f\xfd",), (".zst", ".zstd"), _open_zstd),
         Packed(compare, "lz4", (b"\x04\x22\x4d\x18",), (".lz4",), _open_lz4),
         Packed(compare, "zlib", (b"x\x01", b"x\x5e", b"x\x9c", b"x\xda"), (".z",), Inflating),

@@ -16,8 +16,8 @@ from bis.formats.tally import Tally, shown, shown_pair
 from bis.formats.text import Reading
 from bis.nouns.verdict import Comparison
 
-SVG_ID = re.compile(rb"(?<=[\"#])([A-Za-z_][\w.-]*?_?)?([0-9a-f]{10})(?=[\")])")
-"""The ids that matplotlib draws: a word and ten hexadecimal digits."""
+SVG_ID = re.compile(rb"(?:(?<= id=\")|(?<=href=\"#)|(?<=url\(#))([A-Za-z_][\w.-]*?_?)([0-9a-f]{10})(?=[\")])")
+"""The ids that matplotlib draws, where they are given and used: a word and ten hexadecimal digits."""
 PDF_TIME = re.compile(rb"/(CreationDate|ModDate)\s*\(D:([^)]*)\)")
 PDF_ID = re.compile(rb"/ID\s*\[\s*<([0-9A-Fa-f]*)>\s*<([0-9A-Fa-f]*)>\s*\]")
 PDF_STREAM = re.compile(rb"stream\r?\n(.*?)\r?\nendstream", re.DOTALL)
@@ -48,7 +48,7 @@ def _renumbered(data: bytes) -> tuple[bytes, list[str]]:
 
     def number(match: re.Match[bytes]) -> bytes:
         place = numbers.setdefault(match[2], len(numbers))
-        return (match[1] or b"") + b"id%d" % place
+        return match[1] + b"id%d" % place
 
     return SVG_ID.sub(number, data), [name.decode() for name in numbers]
 
@@ -120,4 +120,4 @@ def _unpacked(stream: bytes) -> bytes:
         data = unpacker.decompress(stream, 256 << 20)
     except zlib.error:
         return stream
-    return data if unpacker.eof else stream
+    return data + unpacker.unused_data if unpacker.eof else stream

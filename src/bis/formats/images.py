@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib
 import struct
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from bis.formats import MIB, Context, Unreadable
 from bis.formats.masks import Masks
@@ -17,6 +19,8 @@ from bis.nouns.verdict import Comparison
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PIXELS = 256 * MIB
 """Most bytes of pixels that are unpacked."""
+TEXT = 16 * MIB
+"""Most bytes of one text."""
 VOLATILE = {"Software": "writer", "Date": "time", "Creation Time": "time", "creation_time": "time"}
 VOLATILE |= {"date:create": "time", "date:modify": "time", "date:timestamp": "time"}
 """Keys of text chunks that say nothing of the picture, with the rule that sets them aside."""
@@ -36,7 +40,7 @@ class Picture:
                 packed.append(content)
             elif kind in ("tEXt", "zTXt", "iTXt"):
                 key, text = _text(kind, content)
-                self.texts[key] = text
+                self.texts[key] = f"{self.texts[key]}\n{text}" if key in self.texts else text
             elif kind == "tIME":
                 self.texts["Creation Time"] = content.hex()
             elif kind != "IEND":
@@ -104,27 +108,35 @@ def _chunks(data: bytes) -> Iterator[tuple[str, bytes]]:
         if zlib.crc32(data[at + 4 : at + 8 + length]).to_bytes(4) != data[at + 8 + length : at + 12 + length]:
             raise Unreadable(f"a PNG whose {kind.decode('latin-1')} is damaged")
         yield kind.decode("latin-1"), content
-        if kind == b"IEND":
-            return
         at += 12 + length
+        if kind == b"IEND":
+            if at < len(data):
+                yield "behind the end", data[at:]
+            return
     raise Unreadable("a PNG that is cut off")
 
 
 def _text(kind: str, content: bytes) -> tuple[str, str]:
     key, _, rest = content.partition(b"\0")
+    language = b""
     if kind == "zTXt":
-        rest = _inflate(rest[1:], MIB, whole=False)
+        rest = _inflate(rest[1:], TEXT, whole=False)
     elif kind == "iTXt":
-        packed, rest = rest[:1] == b"\1", rest[2:].split(b"\0", 2)[-1]
-        rest = _inflate(rest, MIB, whole=False) if packed else rest
-    return key.decode("latin-1"), rest.decode("utf-8", "replace")
+        packed, (language, translated, rest) = rest[:1] == b"\1", (*rest[2:].split(b"\0", 2), b"", b"")[:3]
+        rest = _inflate(rest, TEXT, whole=False) if packed else rest
+        language = b" ".join(part for part in (language, translated) if part)
+    text = rest.decode("utf-8", "surrogateescape") if kind == "iTXt" else rest.decode("latin-1")
+    return key.decode("latin-1"), f"({language.decode('utf-8', 'surrogateescape')}) {text}" if language else text
 
 
 def _inflate(data: bytes, size: int, whole: bool = True) -> bytes:
+    unpacker = zlib.decompressobj()
     try:
-        unpacked = zlib.decompressobj().decompress(data, size)
+        unpacked = unpacker.decompress(data, size)
     except zlib.error as error:
         raise Unreadable(f"a PNG with damaged data ({error})") from None
+    if not whole and not unpacker.eof:
+        raise Unreadable(f"a PNG with a text that is cut off or longer than {size:,} bytes")
     if whole and len(unpacked) != size:
         raise Unreadable(f"a PNG with {len(unpacked):,} bytes of pixels instead of {size:,}")
     return unpacked
@@ -173,14 +185,15 @@ def _compare_texts(old: dict[str, str], new: dict[str, str], masks: Masks, tally
 
 
 def _compare_chunks(old: Picture, new: Picture, tally: Tally) -> None:
-    before, after = sorted(old.others), sorted(new.others)
-    for kind, content in before:
-        if (kind, content) not in after:
-            other = next((data for name, data in after if name == kind), None)
-            tally.differ(f"chunk {kind}", f"{shown(content, 50)} -> {'none' if other is None else shown(other, 50)}")
-    for kind, content in after:
-        if all(kind != name for name, _ in before):
-            tally.differ(f"chunk {kind}", f"none -> {shown(content, 50)}")
+    before, after = Counter(old.others), Counter(new.others)
+    left, right = sorted((before - after).elements()), sorted((after - before).elements())
+    for kind, content in left:
+        other = next((chunk for chunk in right if chunk[0] == kind), None)
+        if other:
+            right.remove(other)
+        tally.differ(f"chunk {kind}", f"{shown(content, 50)} -> {shown(other[1], 50) if other else 'none'}")
+    for kind, content in right:
+        tally.differ(f"chunk {kind}", f"none -> {shown(content, 50)}")
 
 
 def _pixels_told(picture: Picture, old: bytes, new: bytes) -> str:
@@ -229,7 +242,23 @@ class Pillow:
             else:
                 for number in range(frames[0]):
                     old.seek(number), new.seek(number)
+                    where = f"frame {number}" if frames[0] > 1 else ""
                     if old.tobytes() != new.tobytes():
-                        tally.differ(f"frame {number}" if frames[0] > 1 else "", "pixels differ")
+                        tally.differ(where, "pixels differ")
+                    first, second = _shown_as(old), _shown_as(new)
+                    for key in sorted(key for key in first if first[key] != second[key]):
+                        tally.differ(where, f"{key} {shown(first[key], 50)} -> {shown(second[key], 50)}")
         tally.set_aside("image metadata")
         return tally.settle(self.name, "the same pixels")
+
+
+SHOWN = ("background", "dpi", "duration", "gamma", "icc_profile", "loop", "transparency")
+ORIENTATION = 0x0112
+"""The tag of EXIF that says how a picture is turned."""
+
+
+def _shown_as(image: Any) -> dict[str, Any]:
+    """What decides how pixels are shown: colours, resolution, the time of a frame, the way up."""
+    facts = {key: image.info.get(key) for key in SHOWN}
+    palette = image.getpalette() if image.mode in ("P", "PA") else None
+    return {**facts, "palette": palette, "orientation": image.getexif().get(ORIENTATION)}

@@ -242,7 +242,7 @@ def _named(model: dict[str, Any]) -> dict[str, Any]:
     """The model with its weights under their names."""
     for graph in model.get("graph", []):
         for tensor in graph.pop("initializer", []):
-            graph[f"initializer {' '.join(tensor.get('name', ['']))}"] = tensor
+            graph.setdefault(f"initializer {' '.join(tensor.get('name', ['']))}", []).append(tensor)
     return model
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from bis.formats import DEPTH, HEAD, Context, Format, Unreadable
+from bis.formats import DEPTH, HEAD, Budget, Context, Format, Unreadable
 from bis.formats.archives import Tar, Zip, packed
 from bis.formats.binary import different, same_bytes
 from bis.formats.boosting import LightGbm, Ubjson
@@ -43,7 +43,7 @@ def compare(name: str, before: Path, after: Path, context: Context) -> Compariso
     """
     if same_bytes(before, after):
         return Comparison(same=True, level="bytes", why="the same bytes")
-    context = msgspec.structs.replace(context, name=name)
+    context = msgspec.structs.replace(context, name=name, budget=context.budget if context.depth else Budget())
     head, other = _head(before), _head(after)
     reasons: list[str] = []
     for format in FORMATS if context.depth <= DEPTH else ():

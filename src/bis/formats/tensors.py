@@ -46,10 +46,15 @@ STORAGES = {
     "QInt8Storage": "<i1",
     "QInt32Storage": "<i4",
 }
-WIDTHS = {"bf16": 2} | {dtype: int(dtype[2:]) for dtype in STORAGES.values() if dtype != "bf16"}
+WIDTHS = {"bf16": 2} | {f"<{code}": int(code[1:]) for code in "f8 f4 f2 i8 i4 i2 i1 u8 u4 u2 u1 b1 c8 c16".split()}
 DTYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "bf16", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "<i1",
     "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "<u1", "BOOL": "<b1", "C64": "<c8",
+}  # fmt: skip
+TORCH = {
+    "float64": "<f8", "float32": "<f4", "float16": "<f2", "bfloat16": "bf16", "int64": "<i8", "int32": "<i4",
+    "int16": "<i2", "int8": "<i1", "uint64": "<u8", "uint32": "<u4", "uint16": "<u2", "uint8": "<u1", "bool": "<b1",
+    "complex64": "<c8", "complex128": "<c16",
 }  # fmt: skip
 REBUILDS = ("_rebuild_tensor_v2", "_rebuild_tensor", "_rebuild_parameter", "_rebuild_tensor_v3")
 SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".tar", ".model")
@@ -101,15 +106,21 @@ class TorchZip(Archive):
             if "data.pkl" not in first.members or "data.pkl" not in second.members:
                 raise Unreadable("a zip without data.pkl")
             tally = Tally(context)
-            self._objects(first, second, context, tally)
-            rest = self.compare_boxes(_without_data(first), _without_data(second), context)
+            told = self._objects(first, second, context, tally)
+            rest = self.compare_boxes(_without(first, told[0]), _without(second, told[1]), context)
             _take_rest(tally, rest)
         return tally.settle(self.name, "the same objects and tensors", "tensor or value")
 
-    def _objects(self, old: Box, new: Box, context: Context, tally: Tally) -> None:
+    def _objects(self, old: Box, new: Box, context: Context, tally: Tally) -> tuple[set[str], set[str]]:
+        """Compare what is reached through the pickles; the members of each side that this was."""
+        told: tuple[set[str], set[str]] = set(), set()
         for name in ("data.pkl", "constants.pkl"):
             if name in old.members and name in new.members:
-                Walk(context, tally, VOLATILE).compare(_objects_of(old, name), _objects_of(new, name))
+                (one, ones), (other, others) = _objects_of(old, name), _objects_of(new, name)
+                Walk(context, tally, VOLATILE).compare(one, other)
+                told[0].update({name}, ones)
+                told[1].update({name}, others)
+        return told
 
 
 def _take_rest(tally: Tally, rest: Comparison) -> None:
@@ -121,17 +132,12 @@ def _take_rest(tally: Tally, rest: Comparison) -> None:
             tally.differ("", line, rest.causes[0] if rest.causes else "")
 
 
-def _without_data(box: Box) -> Box:
-    """The members that are not reached through the pickles."""
-    kept = {
-        name: member
-        for name, member in box.members.items()
-        if not name.startswith(("data/", "constants/", "tensors/")) and name not in ("data.pkl", "constants.pkl")
-    }
-    return Box(kept, box.root)
+def _without(box: Box, told: set[str]) -> Box:
+    return Box({name: member for name, member in box.members.items() if name not in told}, box.root)
 
 
-def _objects_of(box: Box, name: str) -> Any:
+def _objects_of(box: Box, name: str) -> tuple[Any, set[str]]:
+    """The objects of a pickle, and the members that it names."""
     folder = name.removesuffix(".pkl")
     data = _read(box, name)
     storages: dict[str, Storage] = {}
@@ -139,8 +145,8 @@ def _objects_of(box: Box, name: str) -> Any:
     def persistent(key: Any) -> Any:
         return _storage(key, storages, lambda number: _read(box, f"{folder}/{number}"))
 
-    found = read_pickle(io.BytesIO(data), persistent=persistent)
-    return _with_tensors(found)
+    found = _with_tensors(read_pickle(io.BytesIO(data), persistent=persistent))
+    return found, {f"{folder}/{number}" for number in storages}
 
 
 def _read(box: Box, name: str) -> bytes:
@@ -158,7 +164,7 @@ def _storage(key: Any, known: dict[str, Storage], read: Callable[[str], bytes]) 
         return Made(Name("", "persistent id"), key)
     number = str(key[2])
     if number not in known:
-        known[number] = Storage(STORAGES.get(key[1].name, "<u1"), key[3], lambda: read(number))
+        known[number] = Storage(STORAGES.get(key[1].name, key[1].name), key[3], lambda: read(number))
     return known[number]
 
 
@@ -172,7 +178,8 @@ def _with_tensors(root: Any) -> Any:
         seen.add(id(node))
         if isinstance(node, Storage):
             data = node.bytes()
-            node.array = Array(node.dtype, (len(data) // WIDTHS.get(node.dtype, 1),), data)
+            width = WIDTHS.get(node.dtype)
+            node.array = Array(node.dtype if width else "<u1", (len(data) // (width or 1),), data)
         elif isinstance(node, Made):
             if isinstance(node.what, Name) and node.what.module == "torch._utils" and node.what.name in REBUILDS:
                 _rebuild(node)
@@ -191,10 +198,12 @@ def _rebuild(node: Made) -> None:
     storage, offset, shape, stride = args[:4]
     location = (storage.location, stride, *args[4:])
     dtype = storage.dtype
-    if node.what.name == "_rebuild_tensor_v3" and len(args) > 6 and isinstance(args[6], Name):
-        dtype = {"bfloat16": "bf16", "float32": "<f4", "float64": "<f8", "float16": "<f2"}.get(args[6].name, dtype)
+    if node.what.name == "_rebuild_tensor_v3":
+        dtype = TORCH.get(args[6].name, "") if len(args) > 6 and isinstance(args[6], Name) else ""
+    if dtype not in WIDTHS:
+        return  # compared by its whole storage, byte by byte
     try:
-        data = _gathered(storage.bytes(), WIDTHS.get(dtype, 1), offset, shape, stride)
+        data = _gathered(storage.bytes(), WIDTHS[dtype], offset, shape, stride)
     except (TypeError, ValueError, IndexError) as error:
         raise Unreadable(f"a damaged tensor ({error})") from None
     node.args, node.array = location, Array(dtype, shape, data)
@@ -288,7 +297,9 @@ def _legacy(file: io.BytesIO) -> Any:
     names = read_pickle(file)
     for name in names if isinstance(names, list) else []:
         storage = storages.get(str(name))
-        width = WIDTHS.get(storage.dtype, 1) if storage else 1
+        width = WIDTHS.get(storage.dtype) if storage else 1
+        if width is None:
+            raise Unreadable(f"the type {shown(storage.dtype if storage else '')} is not known")
         length = int.from_bytes(file.read(8), "little")
         data[str(name)] = file.read(length * width)
         if len(data[str(name)]) != length * width:
@@ -329,9 +340,10 @@ def _safetensors(file: BinaryIO) -> tuple[dict[str, Any], dict[str, Array]]:
             start, end = facts["data_offsets"]
             if not 0 <= start <= end <= len(mapped):
                 raise ValueError(f"{name} lies outside of the file")
-            dtype = DTYPES.get(facts["dtype"])
-            shape = facts["shape"] if dtype else [end - start]
-            tensors[name] = Array(dtype or "<u1", shape, mapped[start:end])
+            dtype = DTYPES.get(facts["dtype"]) or f"?{facts['dtype']}"  # compared by its name and its bytes
+            tensors[name] = Array(dtype, facts["shape"], mapped[start:end])
+        if sum(len(tensor.data) for tensor in tensors.values()) != len(mapped):
+            raise ValueError("the tensors do not fill the file")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Unreadable(f"a damaged header ({error})") from None
     return metadata, tensors
