@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from bis.digest import canonical
 from bis.nouns.run import Run
 from bis.settings import Settings
 from bis.steps.home import Home, open_home
@@ -45,6 +46,17 @@ def test_a_run_that_was_sealed_stays_as_it_was(home: Home, left: Path) -> None:
     assert recover_lost(home, {}) == []
     assert (home.ledger.get(RUN.id), home.ledger.record(RUN.id)) == (sealed, record)
     assert not left.exists()
+
+
+def test_a_run_whose_record_was_written_last_is_not_lost(home: Home, left: Path) -> None:
+    """Its supervisor was killed before it could tell the ledger."""
+    sealed = msgspec.structs.replace(RUN, status="finished", exit=0)
+    record = home.store.put_bytes(canonical(sealed), "record")
+    home.store.put_bytes(canonical(msgspec.structs.replace(sealed, id="b" * 12)), "record")
+    home.store.flush()
+    assert recover_lost(home, {}) == []
+    assert (home.ledger.get(RUN.id), home.ledger.record(RUN.id)) == (sealed, record)
+    assert home.ledger.count() == 1
 
 
 def test_a_lost_run_is_sealed_by_one_command_alone(home: Home, left: Path) -> None:

@@ -77,6 +77,10 @@ class Ledger(Protocol):
         """The digest of the sealed record; empty while the run is under way."""
         ...
 
+    def records(self) -> set[Digest]:
+        """The digests of all records that it knows."""
+        ...
+
     def find(self, reference: Reference) -> Run:
         """Raises NotFound (with the nearest names) or UsageError (an ambiguous prefix, with the candidates).
         The newest run, and the one before, are never one that `bis repeat` made."""

@@ -13,7 +13,8 @@ from pathlib import Path
 import msgspec
 
 from bis.digest import unspell
-from bis.errors import KeepingError, NotFound
+from bis.errors import Damaged, KeepingError, NotFound
+from bis.ledger.runs import decode_run
 from bis.nouns.part import Finding, Part, PartKind
 from bis.nouns.run import Run
 from bis.parts import Scene
@@ -81,10 +82,19 @@ def _age(scratch: Path) -> float:
 
 
 def _is_sealed(run: Run, home: Home) -> bool:
+    """Whether the record of the run is written. One that the ledger did not hear of any more it hears of now."""
     try:
-        return bool(home.ledger.record(run.id))
+        if home.ledger.record(run.id):
+            return True
     except NotFound:
-        return False
+        pass
+    for digest in set(home.store.list("record")) - home.ledger.records():
+        with suppress(Damaged, NotFound):
+            record = home.store.get_bytes(digest)
+            if f'"id":"{run.id}"'.encode() in record:
+                home.ledger.seal(decode_run(record), digest)
+                return True
+    return False
 
 
 def is_alive(scratch: Path) -> bool:
