@@ -18,6 +18,17 @@ FILE = "bis.toml"
 FOLDER = ".bis"
 GIB = 1 << 30
 
+KINDS = {
+    "bool": "true or false",
+    "str": "text",
+    "int": "a whole number",
+    "float": "a number",
+    "array": "a list",
+    "object": "a table",
+    "null": "nothing",
+}
+"""What values are, in words."""
+
 Bytes = Annotated[int, msgspec.Meta(ge=0)]
 
 
@@ -99,35 +110,56 @@ def load_settings(project: Path, variables: Mapping[str, str]) -> Settings:
     merged: dict[str, Any] = {}
     home = Path(variables.get("XDG_CONFIG_HOME") or Path(variables.get("HOME", "/nonexistent")) / ".config")
     for path, table in (
-        (home / "bis" / "config.toml", None),
+        (home / "bis" / "config.toml", ""),
         (project / "pyproject.toml", "tool.bis"),
-        (project / FILE, None),
+        (project / FILE, ""),
     ):
-        _merge(merged, _read(path, table))
+        found = {key.replace("-", "_"): value for key, value in _read(path, table).items()}
+        _checked(found, f"{path}, [{table}]" if table else str(path))
+        _merge(merged, found)
     for key in ("store", "ledger", "trace", "environments"):
         if value := variables.get(f"BIS_{key.upper()}"):
             merged[key] = value
+    return _checked(merged, "the settings together")
+
+
+def _checked(table: Mapping[str, Any], where: str) -> Settings:
     try:
-        return msgspec.convert(merged, Settings)
+        return msgspec.convert(table, Settings)
     except msgspec.ValidationError as error:
-        known = ", ".join(Settings.__struct_fields__)
-        raise UsageError(
-            f"a setting makes no sense: {error}",
-            because=f"Settings: {project / FILE}, [tool.bis] of pyproject.toml, {home / 'bis' / 'config.toml'}.",
-            hint=f"one of these keys: {known}",
-        ) from None
+        raise _wrong(str(error), where) from None
+
+
+def _wrong(said: str, where: str) -> UsageError:
+    """The words of msgspec, as a sentence about a setting, with what was probably meant."""
+    import re
+    from difflib import get_close_matches
+
+    place = re.search(r" - at `\$\.(.*)`$", said)
+    path = place[1] if place else ""
+    if unknown := re.match(r"Object contains unknown field `(.*?)`", said):
+        known = Limits.__struct_fields__ if path else Settings.__struct_fields__
+        near = get_close_matches(unknown[1], known, 1)
+        return UsageError(
+            f"there is no setting {f'{path}.' if path else ''}{unknown[1]} ({where})",
+            because=f"Did you mean {near[0]}?" if near else "",
+            hint=f"one of {', '.join(known)}",
+        )
+    if kinds := re.match(r"Expected `(\w+).*?`, got `(\w+)`", said):
+        wanted, got = (KINDS.get(kind, kind) for kind in kinds.groups())
+        return UsageError(f"the setting {path} is {wanted}, not {got} ({where})", hint="docs/settings.md has examples")
+    return UsageError(f"the setting {path} makes no sense: {said} ({where})", hint="docs/settings.md has examples")
 
 
 def _merge(into: dict[str, Any], table: Mapping[str, Any]) -> None:
     for key, value in table.items():
-        key = key.replace("-", "_")
         if isinstance(value, dict) and isinstance(into.get(key), dict):
             into[key] = {**into[key], **value}
         else:
             into[key] = value
 
 
-def _read(path: Path, table: str | None) -> dict[str, Any]:
+def _read(path: Path, table: str) -> dict[str, Any]:
     try:
         text = path.read_text("utf-8")
         import tomllib  # only where there is a file
