@@ -49,7 +49,7 @@ def project(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def supervise(tmp_path: Path, project: Path) -> Callable[..., Supervised]:
+def supervise(tmp_path: Path, project: Path, tracing: str) -> Callable[..., Supervised]:
     """Execute a command (words) in the project, quietly. Options are those of `execute`."""
     runs = iter(range(100))
 
@@ -60,7 +60,7 @@ def supervise(tmp_path: Path, project: Path) -> Callable[..., Supervised]:
             variables={**os.environ, **(variables or {})},
             scratch=tmp_path / "scratch" / str(next(runs)),
             roots=(project,),
-            **{"quiet": True, **options},
+            **{"quiet": True, "tracing": tracing, **options},
         )
         return Supervised(execution, project)
 

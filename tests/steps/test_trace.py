@@ -23,6 +23,19 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="system calls ar
 
 Run = Callable[..., Any]
 
+
+@pytest.fixture
+def supervise(supervise: Run, request: pytest.FixtureRequest) -> Run:
+    """By the kernel's trace, unless a test names another."""
+
+    def run(*command: str | Path, **options: Any) -> Any:
+        if "tracing" not in options:
+            request.getfixturevalue("kernel_trace")
+        return supervise(*command, **options)
+
+    return run
+
+
 ROUTES = {
     "open": "open('data.csv').read()",
     "os.open": "import os; os.read(os.open('data.csv', os.O_RDONLY), 10)",
@@ -518,7 +531,7 @@ def ordinary_user(project: Path, tmp_path: Path) -> Callable[[str], list[str]]:
     """Execute a script of the project as a user without privileges; what is to be known of it, in two lines."""
     python = next((each for each in (sys.executable, "/usr/bin/python3") if _anyone_may(each)), None)
     if python is None:
-        pytest.skip("no interpreter here that an ordinary user may execute")
+        pytest.skip(f"no Python {sys.version_info[0]}.{sys.version_info[1]} here that an ordinary user may execute")
     work = tmp_path / "work"
     work.mkdir()
     user = 65534 if os.getuid() == 0 else None
@@ -562,8 +575,8 @@ def test_a_process_that_hides_its_memory_is_counted(
 
 
 def _anyone_may(python: str) -> bool:
-    """Whether an ordinary user can run this interpreter, in a version that bis needs."""
-    code = "import sys; sys.exit(sys.version_info < (3, 11))"
+    """Whether an ordinary user can run this interpreter, and with it the packages of the one that runs the tests."""
+    code = f"import sys; sys.exit(sys.version_info[:2] != {sys.version_info[:2]})"
     try:
         user = 65534 if os.getuid() == 0 else None
         return subprocess.run([python, "-c", code], user=user, capture_output=True, check=False).returncode == 0
