@@ -318,6 +318,47 @@ def test_a_file_edited_in_place_is_found_and_kept(
     assert change.before == "as installed"
 
 
+def test_files_that_are_gone_from_a_package_in_use_are_told(
+    capture: Callable[..., Part],
+    make_wheel: Make,
+    make_environment: Make,
+    reading: Callable[..., Trace],
+    tmp_path: Path,
+) -> None:
+    for name in ("tiny", "unused"):
+        make_wheel(name, "1.0", {f"{name}/a.py": "x = 1", f"{name}/deep/b.py": "y = 1"})
+    python = make_environment(tmp_path / "env", "tiny", "unused")
+    trace = reading(site_of(python) / "tiny" / "a.py")
+    for _ in range(2):  # once looked at, once remembered
+        assert "gone" not in capture(python, trace=trace).facts
+    for name in ("tiny", "unused"):
+        (site_of(python) / name / "deep" / "b.py").unlink()
+    after = capture(python, trace=trace)
+    assert after.facts["gone"] == {"tiny": [1, "tiny/deep/b.py"]}
+    assert "tiny/deep/b.py" in next(each.text for each in after.findings if each.code == "environment-incomplete")
+
+
+def test_an_edit_of_the_standard_library_is_a_difference(
+    capture: Callable[..., Part],
+    store: LocalStore,
+    make_environment: Make,
+    reading: Callable[..., Trace],
+    tmp_path: Path,
+) -> None:
+    python = make_environment(tmp_path / "env")
+    library = tmp_path / "lib" / "python3.11"
+    library.mkdir(parents=True)
+    (library / "json.py").write_text("x = 1")
+    (library / "other.py").write_text("x = 1")
+    parts = []
+    for text, opened in (("x = 1", "json.py"), ("x = 1", "other.py"), ("x = 2", "json.py")):
+        (library / "json.py").write_text(text)
+        parts.append(capture(python, trace=reading(library / opened), path=(str(library),)))
+    assert environment.compare(parts[0], parts[1], store) == []
+    (change,) = environment.compare(parts[0], parts[2], store)
+    assert (change.name, change.weight) == ("standard library json.py", "matters")
+
+
 def test_byte_code_stands_for_its_source(
     capture: Callable[..., Part],
     make_wheel: Make,

@@ -2,7 +2,8 @@
 
 A distribution's RECORD names the hash of every file. A file that was opened and has another hash was edited in
 place; one that no RECORD names was put there by hand. Both are part of what ran. Files that were found right once
-are not read again while their size, times and inode stay.
+are not read again while their size, times and inode stay. Of a distribution that was imported from, files that are
+gone are told as well: its folders are listed, once while they stay as they are.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from typing import Literal
 
 import msgspec
 
-from bis.digest import digest_bytes, unspell
+from bis.digest import digest_bytes, spell, unspell
 from bis.nouns.trace import Access, Stat, Trace
 from bis.parts.installed import Installed, all_rows, sized_rows, write_quietly
 
 CACHED = re.compile(r"^(?P<folder>.*/)?__pycache__/(?P<stem>[^/]+)\.[^./]+(\.opt-[12])?\.pyc$")
 MACHINERY = frozenset(("_virtualenv.py", "_virtualenv.pth"))
 """Put into every environment by what makes environments."""
-FORMAT = 2
+FORMAT = 3
 SLACK_NS = 1_000_000_000
 BLOCK = 1 << 20
 
@@ -47,6 +48,8 @@ class Looked(msgspec.Struct, frozen=True, kw_only=True):
     used: tuple[str, ...] = ()
     """Names of the distributions that it imported from."""
     edited: tuple[Edited, ...] = ()
+    gone: dict[str, tuple[str, ...]] = {}
+    """Distribution that it imported from -> files that its RECORD names and that are not there."""
     verified: int = 0
     """How many opened files are exactly as their distributions say."""
 
@@ -61,6 +64,8 @@ class _Notes(msgspec.Struct, array_like=True):
     site: str
     records: dict[str, str]
     files: dict[str, tuple[Seen, str]]
+    whole: dict[str, dict[str, int]] = {}
+    """Distributions of which nothing was missing -> time of each of their folders then."""
 
 
 def look(
@@ -73,6 +78,7 @@ def look(
     opened = _opened(trace, by_site)
     used: set[str] = set()
     edited: list[Edited] = []
+    gone: dict[str, tuple[str, ...]] = {}
     verified = 0
     for site, accesses in opened.items():
         check = _Site(site, by_site[site], real(site), cache)
@@ -80,9 +86,10 @@ def look(
             if found := check.one(path, access.before):
                 edited.append(found)
         used |= check.used
+        gone |= check.gone()
         verified += check.verified
         check.close()
-    return Looked(used=tuple(sorted(used)), edited=tuple(sorted(edited, key=_order)), verified=verified)
+    return Looked(used=tuple(sorted(used)), edited=tuple(sorted(edited, key=_order)), gone=gone, verified=verified)
 
 
 def _order(found: Edited) -> tuple[str, str]:
@@ -139,6 +146,41 @@ class _Site:
             self._count(path, noted[1])
             return None
         return self._check(path, file, seen)
+
+    def gone(self) -> dict[str, tuple[str, ...]]:
+        """Distribution -> its files that are not there, of those that were imported from."""
+        found = {}
+        for name in sorted(self.used):
+            package = self._packages.get(name)
+            if package is None or package.proof != "record" or package.origin == "system" or self._is_whole(name):
+                continue
+            missing = self._missing(package)
+            if missing:
+                found[name] = missing
+        return found
+
+    def _is_whole(self, name: str) -> bool:
+        noted = self._notes.whole.get(name, {})
+        return (
+            bool(noted) and self._unchanged(name) and all(_time(self._start + path) == t for path, t in noted.items())
+        )
+
+    def _missing(self, package: Installed) -> tuple[str, ...]:
+        folders: dict[str, set[str]] = {}
+        for path, told in self._rows_of(package).items():
+            if told and not path.startswith(("../", "/")) and not path.endswith(".pyc"):
+                folder, _, file = path.rpartition("/")
+                folders.setdefault(unspell(folder), set()).add(unspell(file))
+        times = {folder: _time(self._start + folder) for folder in folders}
+        missing = [
+            f"{spell(folder)}/{spell(name)}".lstrip("/")
+            for folder, names in folders.items()
+            for name in names - _names(self._start + folder)
+        ]
+        if not missing:
+            self._notes.whole[package.name] = times
+            self._fresh = True
+        return tuple(sorted(missing))
 
     def close(self) -> None:
         if self._fresh and self._file:
@@ -207,6 +249,21 @@ def _stat(file: str) -> Seen | None:
     except OSError:
         return None
     return (status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns)
+
+
+def _time(folder: str) -> int:
+    """When a name was last made or removed in it; 0 when it is not there."""
+    try:
+        return os.stat(folder).st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _names(folder: str) -> set[str]:
+    try:
+        return set(os.listdir(folder))
+    except OSError:
+        return set()
 
 
 def _seen(before: Stat) -> Seen:

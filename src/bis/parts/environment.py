@@ -9,6 +9,7 @@ Facts of the Part:
     used          names of those whose files the run opened (only with a trace)
     verified      how many opened files are exactly as their distributions say (only with a trace)
     edited        opened files that are not: `path`, `why` (`edited`, `foreign`, `changed`), `package`
+    gone          name -> how many files of a used package are not there though its RECORD names them, and the first
     others        further interpreters of the run: executable, prefix, version, packages, digest
     guessed       true: no interpreter of the run told of itself; this is the one its command should have used
     hidden        distributions that another one earlier on the path hides
@@ -20,7 +21,8 @@ Facts of the Part:
     changed       packages that the run itself installed, removed or replaced
     program       for a command that is no Python: its path and digest
 
-Trees: `lock` (a blob: the `pylock.toml` that holds the set), `patched` (edited files, relative to their site folder),
+Trees: `lock` (a blob: the `pylock.toml` that holds the set), `library` (a blob: the files of the standard library that
+the run opened, each with its digest), `patched` (edited files, relative to their site folder),
 and what `local` keeps of packages that no index has.
 """
 
@@ -43,6 +45,9 @@ from bis.parts.edited import Looked, look
 from bis.parts.indexes import told
 from bis.parts.installed import Installed, installed, set_digest
 from bis.parts.interpreter import LAUNCHERS, PYTHON, Interpreter, describe, from_report, guess, which
+from bis.parts.library import differing as library_differences
+from bis.parts.library import keep as keep_library
+from bis.parts.library import library
 from bis.parts.local import LOCAL, Kept, keep
 from bis.parts.requirements import against
 from bis.store import Store
@@ -76,6 +81,7 @@ def capture(scene: Scene, store: Store, earlier: Part | None = None) -> Part:
             used=list(looked.used) if looked else None,
             verified=looked.verified if looked else None,
             edited=list(msgspec.to_builtins(looked.edited)) if looked else None,
+            gone={name: [len(files), files[0]] for name, files in looked.gone.items()} if looked else None,
             others=others,
             hidden=[f"{item.name} {item.version}" for item in hidden],
             sources={item.name: item.source for item in kept.packages if item.source and item.origin != "archive"},
@@ -94,7 +100,12 @@ def capture(scene: Scene, store: Store, earlier: Part | None = None) -> Part:
             python, kept.packages, [other["digest"] for other in others], patched, conda_digest(conda) if conda else ""
         ),
         summary=_summary(python, packages, looked),
-        trees={"lock": store.put_bytes(lock.encode()), **kept.trees, **({"patched": patched} if patched else {})},
+        trees={
+            "lock": store.put_bytes(lock.encode()),
+            **keep_library(library(scene.trace, python.path, scene.real, scene.cache), store),
+            **kept.trees,
+            **({"patched": patched} if patched else {}),
+        },
         facts=facts,
         findings=(*findings, *more),
     )
@@ -118,9 +129,10 @@ def restore(part: Part, place: Place, store: Store) -> None:
 
 def compare(before: Part, after: Part, store: Store) -> list[Change]:
     """The interpreter, then packages by name, then files edited in place."""
+    edited = _library_changes(before, after, store)
     if before.digest == after.digest:
-        return []
-    changes = [*_interpreter_changes(before, after), *_package_changes(before, after, store)]
+        return edited
+    changes = [*_interpreter_changes(before, after), *edited, *_package_changes(before, after, store)]
     changes += _patched_changes(before, after, store)
     if not changes:
         for name, of in (("others", _others), ("conda", _conda)):
@@ -345,6 +357,10 @@ def _findings(facts: Mapping[str, Any], packages: Iterable[Installed]) -> list[F
         text = f"files of the environment that ran are not as they were installed: {names}"
         hint = "reinstall the packages, or keep the changed ones as packages of your own; a repeat puts the files back"
         found.append(Finding(code="environment-edited", text=text, hint=hint))
+    if gone := facts.get("gone"):
+        names = _list([f"{count} of {readable(name)} ({readable(first)}, …)" for name, (count, first) in gone.items()])
+        text = f"files that were installed are not there: {names}; a repeat puts them back"
+        found.append(Finding(code="environment-incomplete", text=text, hint="reinstall the packages"))
     if changed := facts.get("changed"):
         text = f"the run changed its own environment: {_list(changed)}"
         found.append(Finding(code="environment-changed", text=text, hint="install before the run, not in it"))
@@ -421,6 +437,24 @@ def _why(was: Installed, now: Installed, before: Part, after: Part, store: Store
         except BisError:
             return "its source differs"
     return "same version, other files"
+
+
+def _library_changes(before: Part, after: Part, store: Store) -> list[Change]:
+    """Files of the standard library that differ though the interpreters are of one version."""
+    lists = [part.trees.get("library") for part in (before, after)]
+    pythons = [python_of(part) for part in (before, after)]
+    if lists[0] is None or lists[1] is None or lists[0] == lists[1] or not all(pythons):
+        return []
+    if len({(python.implementation, python.version) for python in pythons if python}) > 1:
+        return []
+    try:
+        rows = library_differences(lists[0], lists[1], store)
+    except BisError as error:
+        return [Change(kind=KIND, name="standard library", detail=f"what ran of it cannot be read: {error}")]
+    return [
+        Change(kind=KIND, name=f"standard library {path}", before=short(old), after=short(new))
+        for path, old, new in rows
+    ]
 
 
 def _patched_changes(before: Part, after: Part, store: Store) -> list[Change]:
