@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bis.nouns.part import Finding
+from bis.digest import Digest
+from bis.nouns.part import Finding, Part
 from bis.nouns.run import Chance, Coverage, Run
 from bis.nouns.verdict import Judged, Verdict
 from bis.steps.judge import judge
@@ -134,3 +135,33 @@ def test_identical_means_every_output_equal_and_no_doubt(doubt: dict[str, object
 @pytest.mark.parametrize("word", ["different"])
 def test_a_difference_is_never_explained_away(word: str) -> None:
     assert verdict(output(word), leaks=["/x"]).sameness == "different"
+
+
+def test_a_run_on_a_graphics_card_that_differs_names_it_unless_it_was_recorded_as_deterministic() -> None:
+    machine = Part(kind="machine", digest=Digest("b3:0"), facts={"gpu used": True})
+    on_card = run(parts={"machine": machine})
+    assert any("graphics card" in cause for cause in verdict(output("different"), before=on_card).causes)
+    ordered = run(parts={"machine": machine}, chance=Chance(deterministic=True))
+    assert not verdict(output("different"), before=ordered).causes
+    assert not verdict(output(), before=on_card).causes
+
+
+def test_what_stands_in_the_way_in_the_record_keeps_its_repeat_from_being_identical() -> None:
+    lost = Finding(code="piped-input", text="what came through a pipe is not recorded", blocks=True)
+    judged = verdict(output(), before=run(findings=(lost,)))
+    assert (judged.sameness, judged.not_compared) == ("equivalent", (lost.text,))
+    part = Part(kind="data", digest=Digest("b3:00"), findings=(lost,))
+    assert verdict(output(), before=run(parts={"data": part})).sameness == "equivalent"
+    assert verdict(output(), before=run(parts={"data": part}), taken=["data"]).sameness == "identical"
+
+
+def test_keys_that_were_typed_are_named_as_the_cause_of_a_difference() -> None:
+    typed = Finding(code="typed-input", text="keys were typed")
+    assert verdict(output("different"), before=run(findings=(typed,))).causes == ("keys were typed",)
+    assert verdict(output(), before=run(findings=(typed,))).sameness == "identical"
+
+
+def test_the_same_names_in_another_order_are_named_as_such() -> None:
+    judged = verdict(output("different", "<stdout>", detail="-['a.csv', 'b.csv']\n+['b.csv', 'a.csv']"))
+    assert judged.causes == ("the order of names in <stdout>: of a folder, each file system lists them in its own",)
+    assert verdict(output("different", "<stdout>", detail="-['a.csv']\n+['b.csv']")).causes == ()

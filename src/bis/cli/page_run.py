@@ -57,6 +57,7 @@ def run_page(
         labelled("repeats", [_repeats(run)] if run.repeats else [], terminal),
         labelled("part of", [f"run {run.parent[:8]}"] if run.parent else [], terminal),
         _parts(run, terminal),
+        labelled("stdin", list(_stdin(run)), terminal),
         labelled("chance", list(_chance(run)), terminal),
         labelled("metrics", metric_lines(run, terminal), terminal),
         output_lines(run, terminal, OUTPUTS),
@@ -161,6 +162,11 @@ def _parts(run: Run, terminal: Terminal) -> list[str]:
             continue
         rows.append([(f"{kind:<{LABEL - 2}}", "grey"), (ident(part.digest), "yellow"), plain(part.summary)])
     return terminal.aligned(rows)
+
+
+def _stdin(run: Run) -> Iterator[str]:
+    if run.stdin:
+        yield f"{ident(run.stdin)}  what it read of a {'pipe' if run.conditions.get('stdin') == 'pipe' else 'file'}"
 
 
 def _chance(run: Run) -> Iterator[str]:

@@ -21,7 +21,8 @@ from bis.nouns.run import Usage
 from bis.nouns.trace import Trace
 from bis.steps import strace
 from bis.steps import trace as traces
-from bis.steps.supervise import FILES, LINES, SAMPLES, Supervision
+from bis.steps.feed import Fed
+from bis.steps.supervise import FILES, LINES, SAMPLES, Stdin, Supervision
 from bis.steps.terminal import Screen
 from bis.steps.trace import Tracer
 
@@ -50,6 +51,10 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True):
     """What bis could not do or could not learn; empty when all is known."""
     screen: Screen = Screen()
     """Which streams were terminals, for a repeat that gives the same."""
+    fed: Fed | None = None
+    """What it read of a standard input that is a pipe."""
+    keys_typed: int = 0
+    """Bytes that a person typed at its terminal."""
     left: tuple[str, ...] = ()
     """Processes that went on after the command ended: `name (pid)`."""
 
@@ -78,20 +83,22 @@ def execute(
     scratch: Path,
     tracing: str = "auto",
     roots: tuple[Path, ...] = (),
+    unkept: tuple[str, ...] = (),
     preimage_limit: int = 256 << 20,
     heartbeat: Path | None = None,
     wrapper: tuple[str, ...] = (),
     on_start: Callable[[int], None] | None = None,
     quiet: bool = False,
     screen: Screen | None = None,
-    stdin: Path | None = None,
+    stdin: Stdin = Stdin(),  # noqa: B008 - a frozen value
     tracer: Tracer | None = None,
 ) -> Execution:
     """Run a command to its end.
 
-    `roots`: folders below which absences are recorded and overwritten files kept. `wrapper`: a command that ends by
+    `roots`: folders below which absences are recorded. What files held before they are overwritten is kept there and
+    everywhere else, but for the folders `unkept`. `wrapper`: a command that ends by
     executing the given one, and is not part of the trace. `quiet`: nothing of the output is passed on. `screen`: give
-    the command terminals as it says, instead of what bis itself has. `stdin`: a file to read from, likewise.
+    the command terminals as it says, instead of what bis itself has. `stdin`: likewise, a file, or a pipe that is kept.
     `tracer`: one from `prepare`; it is used up.
     Raises UsageError or NotFound when the command could not be started at all; nothing is left behind then.
     """
@@ -111,6 +118,7 @@ def execute(
         watch = {
             "scratch": str(scratch),
             "roots": [unspell(root) for root in order.roots],
+            "unkept": list(unkept),
             "preimage_limit": preimage_limit,
             "command": list(command) if prefix else None,
             "heartbeat": str(heartbeat) if heartbeat else None,
@@ -137,7 +145,7 @@ def _account_of(supervision: Supervision, order: _Order) -> Execution:
     peak, cpu = 0, 0.0
     if supervision.sampler is not None:
         peak, cpu = supervision.sampler.peak_bytes, supervision.sampler.cpu_seconds
-    return _account(
+    account = _account(
         supervision.scratch,
         order,
         ended,
@@ -146,6 +154,7 @@ def _account_of(supervision: Supervision, order: _Order) -> Execution:
         failure="; ".join(supervision.failures),
         lost=lost,
     )
+    return msgspec.structs.replace(account, fed=supervision.fed, keys_typed=supervision.keys_typed)
 
 
 def _usage(ended: dict[str, Any], order: _Order, peak: int, cpu: float) -> Usage:

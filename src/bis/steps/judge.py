@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 
@@ -12,7 +13,10 @@ from bis.nouns.verdict import Judged, Sameness, Verdict
 RESTORED = ("code", "data", "params", "environment")
 """Parts that a repeat puts back itself: when one of them is not as recorded, it was not the same run."""
 
-LOST = ("cache-missing", "input-overwritten", "input-vanished", "input-changed", "own-files-read")
+LOST = (
+    *("cache-missing", "input-overwritten", "input-vanished", "input-changed", "own-files-read"),
+    *("piped-input", "typed-input", "write-refused", "not-recorded", "environment-incomplete"),
+)
 """Findings of ingredients that a repeat could not have: causes, when it comes out otherwise."""
 
 SCHEDULED = ("worker-order", "parallel-start")
@@ -38,7 +42,8 @@ def judge(
     about what the repeat was made of; each doubt is named in `not_compared`, `leaks` or `findings`. Parts that were
     `taken` from elsewhere on purpose are no doubt."""
     restored = [part for part in parts if part.name in RESTORED and part.name not in taken]
-    doubts = [*not_compared, *_doubts(again, restored, leaks, findings)]
+    told = [*(finding for finding in _told(run, taken) if finding.blocks), *findings]
+    doubts = [*not_compared, *_doubts(again, restored, leaks, told)]
     sameness = _sameness(run, again, outputs, metrics, doubts)
     return Verdict(
         run=run.id,
@@ -51,11 +56,17 @@ def judge(
         not_compared=tuple(doubts),
         leaks=tuple(leaks),
         findings=tuple(findings),
-        causes=_causes(run, again, outputs, parts, findings) if sameness == "different" else (),
+        causes=_causes(run, again, outputs, parts, [*findings, *_told(run, taken)]) if sameness == "different" else (),
         changes=tuple(changes),
         tolerance=dict(tolerance),
         coverage=f"{again.coverage.mechanism}, {'complete' if again.coverage.complete else 'partial'}",
     )
+
+
+def _told(run: Run, taken: Collection[str]) -> list[Finding]:
+    """All that was found of the recorded run and of its parts, without those that were taken from elsewhere."""
+    parts = [part for kind, part in run.parts.items() if kind not in taken]
+    return [*run.findings, *(finding for part in parts for finding in part.findings)]
 
 
 def _sameness(
@@ -83,7 +94,7 @@ def _doubts(again: Run, parts: Sequence[Judged], leaks: Sequence[str], findings:
     doubts += [f"{part.name} is not as recorded: {part.why}" for part in parts if part.sameness == "different"]
     doubts += [f"{part.name}: {part.why}" for part in parts if part.sameness == "not compared"]
     doubts += [finding.text for finding in findings if finding.blocks]
-    return doubts
+    return list(dict.fromkeys(doubts))
 
 
 def _leaked(leaks: Sequence[str]) -> str:
@@ -102,8 +113,7 @@ def _causes(
     causes: dict[str, None] = {}
     if (run.exit, run.signal) != (again.exit, again.signal):
         causes[f"it ended otherwise: {ending(run)}, then {ending(again)}"] = None
-    told = [*findings, *(finding for part in run.parts.values() for finding in part.findings)]
-    causes |= {finding.text: None for finding in told if finding.code in LOST}
+    causes |= {finding.text: None for finding in findings if finding.code in LOST}
     for output in outputs:
         for cause in output.causes:
             causes[f"{cause} in {output.name}"] = None
@@ -112,13 +122,22 @@ def _causes(
             causes[f"{part.name}: {part.why}"] = None
     if not causes:
         causes |= {finding.text: None for finding in again.findings if finding.code in SCHEDULED}
+    if _adds_in_any_order(run):
+        causes["the graphics card adds in any order: record with `bis run --deterministic`"] = None
     if not causes and again.chance.entropy:
         causes[f"randomness of the operating system ({again.chance.entropy[0]})"] = None
     if not causes:
         causes |= {f"variables {finding.text}": None for finding in findings if finding.code == "variables-not-kept"}
+    if not causes and (reordered := [output.name for output in outputs if _reordered(output.detail)]):
+        causes[f"the order of names in {reordered[0]}: of a folder, each file system lists them in its own"] = None
     if not causes and any(finding.code == "unseeded-interpreter" for finding in again.findings):
         causes["an interpreter that could not be seeded"] = None
     return tuple(causes)
+
+
+def _adds_in_any_order(run: Run) -> bool:
+    machine = run.parts.get("machine")
+    return bool(machine and machine.facts.get("gpu used")) and not run.chance.deterministic
 
 
 def ending(run: Run) -> str:
@@ -126,3 +145,14 @@ def ending(run: Run) -> str:
     if run.signal is not None:
         return f"signal {run.signal}"
     return f"exit {run.exit}" if run.exit is not None else run.status
+
+
+def _reordered(detail: str) -> bool:
+    """Whether a difference of texts consists of the same words in another order."""
+    sides = [
+        sorted(
+            word for line in detail.splitlines() if line.startswith(sign) for word in re.findall(r"[\w.-]+", line[1:])
+        )
+        for sign in "-+"
+    ]
+    return bool(sides[0]) and sides[0] == sides[1]

@@ -21,6 +21,7 @@ from bis.nouns.part import Finding, Part, PartKind
 from bis.nouns.run import Chance, Coverage, Run, Status, Usage
 from bis.nouns.trace import Trace
 from bis.parts import Scene
+from bis.parts.origin import CACHES, SYSTEM
 from bis.steps import chance as chances
 from bis.steps import feed
 from bis.steps.capture import Captures, capture
@@ -28,6 +29,7 @@ from bis.steps.execute import Execution, execute, prepare
 from bis.steps.home import Home
 from bis.steps.samples import started_at
 from bis.steps.seal import collect, log_output, seal
+from bis.steps.supervise import Stdin
 from bis.steps.terminal import Screen
 from bis.steps.trace import Tracer
 
@@ -94,7 +96,7 @@ def perform(
         started(msgspec.structs.replace(plan.run, parts=captures.first))
         since_ns = time.time_ns()
         try:
-            execution = _execute(plan, tracer, scratch, home, captures)
+            execution = _execute(plan, tracer, scratch, home, captures, given)
         except Exception:
             # A command that has begun goes on, and its record is written later by whoever finds it.
             if not (scratch / BEGUN).exists():
@@ -103,7 +105,7 @@ def perform(
     scene = msgspec.structs.replace(plan.scene, trace=execution.trace, reports=chances.observe(inside))
     try:
         run = record_of(plan.run, execution, scene, captures.finish(scene, home.store), home, since_ns)
-        run = _with_stdin(run, given, home, scratch)
+        run = _with_stdin(run, given, execution, home, scratch)
         seal(run, home.store, home.ledger)
     except (KeepingError, OSError) as error:
         raise _unsealed(plan.run, execution, scratch, error) from error
@@ -127,12 +129,27 @@ def _unsealed(run: Run, execution: Execution, scratch: Path, error: Exception) -
     )
 
 
-def _with_stdin(run: Run, given: feed.Feed, home: Home, scratch: Path) -> Run:
-    read = feed.kept(given, home.store, scratch) or run.stdin
-    return msgspec.structs.replace(run, stdin=read, findings=(*run.findings, *feed.findings(given)))
+def _with_stdin(run: Run, given: feed.Feed, execution: Execution, home: Home, scratch: Path) -> Run:
+    read = feed.kept(given, execution.fed, home.store, scratch) or run.stdin
+    conditions = {**run.conditions, **({"stdin": "pipe"} if execution.fed and read else {})}
+    found = (*run.findings, *feed.findings(given, execution.fed), *_typed(execution))
+    return msgspec.structs.replace(run, stdin=read, conditions=conditions, findings=found)
 
 
-def _execute(plan: Plan, tracer: Tracer, scratch: Path, home: Home, captures: Captures) -> Execution:
+def _is_piped(plan: Plan, given: feed.Feed) -> bool:
+    return given.kind == "pipe" if plan.stdin is None else plan.run.conditions.get("stdin") == "pipe"
+
+
+def _typed(execution: Execution) -> Iterator[Finding]:
+    if execution.keys_typed:
+        yield Finding(
+            code="typed-input",
+            text="keys were typed at the terminal while it ran: they are not recorded, only what was shown of them",
+            hint="give answers in a file: bis run -- COMMAND < FILE",
+        )
+
+
+def _execute(plan: Plan, tracer: Tracer, scratch: Path, home: Home, captures: Captures, given: feed.Feed) -> Execution:
     scene = plan.scene
 
     def begun(_: int) -> None:
@@ -154,8 +171,9 @@ def _execute(plan: Plan, tracer: Tracer, scratch: Path, home: Home, captures: Ca
             on_start=begun,
             tracer=tracer,
             screen=_recorded_screen(plan.run),
-            stdin=plan.stdin,
+            stdin=Stdin(file=plan.stdin, piped=_is_piped(plan, given), limit=scene.settings.limits.input_file),
             roots=(scene.project,),
+            unkept=(*SYSTEM, *(str(scene.home / name) for name in CACHES)),
             preimage_limit=scene.settings.limits.preimage_file,
             wrapper=plan.wrapper,
             quiet=plan.quiet,

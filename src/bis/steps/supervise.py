@@ -14,12 +14,39 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from bis.digest import readable, spell
 from bis.errors import BisError, Failure, NotFound, UsageError, explains
+from bis.steps.feed import Fed, Feeder, let_go
 from bis.steps.relay import PIPE_ROOM, Keys, Stream
 from bis.steps.samples import Sampler
-from bis.steps.terminal import ENDING, INTERRUPT, STDIN, SUSPEND, Pty, Raw, Screen, Signals, controls, screen_here
+from bis.steps.terminal import (
+    END_OF_INPUT,
+    ENDING,
+    INTERRUPT,
+    STDIN,
+    SUSPEND,
+    Pty,
+    Raw,
+    Screen,
+    Signals,
+    controls,
+    screen_here,
+)
 from bis.steps.trace import Tracer
+
+
+class Stdin(msgspec.Struct, frozen=True, kw_only=True):
+    """What a command has as standard input."""
+
+    file: Path | None = None
+    """None: what bis itself has."""
+    piped: bool = False
+    """Through a pipe that is kept."""
+    limit: int = 1 << 30
+    """Bytes of a pipe that are kept."""
+
 
 CANNOT_EXECUTE = explains("B126", "The command is there, but the operating system cannot execute it.")
 NO_COMMAND = explains("B127", "The command was looked for in PATH and is not there.")
@@ -40,9 +67,18 @@ class Supervision:
     """One command while it runs."""
 
     def __init__(
-        self, tracer: Tracer, scratch: Path, quiet: bool, screen: Screen | None, stdin: Path | None = None
+        self,
+        tracer: Tracer,
+        scratch: Path,
+        quiet: bool,
+        screen: Screen | None,
+        stdin: Stdin = Stdin(),  # noqa: B008
     ) -> None:
-        self._fed = stdin
+        self._from = stdin
+        self._feeder: Feeder | None = None
+        self.fed: Fed | None = None
+        """What the command read of a pipe."""
+        self.keys_typed = 0
         self.tracer = tracer
         self.scratch = scratch
         self.child = 0
@@ -67,6 +103,8 @@ class Supervision:
         self._typed_interrupt = False
         self._last_signal = (0, 0.0)
         self._keys: Keys | None = None
+        self._next_end = 0.0
+        """When to say again at a terminal where nobody types that there is no more."""
         self._raw = Raw()
         self._index = -1
         self._given: list[int] = []
@@ -160,16 +198,31 @@ class Supervision:
                 self._given.append(target)
                 inputs.append(target)
                 self._stream(letter, source, onward)
+        if self._pty and self._alone:
+            os.set_blocking(self._pty.master, False)
         if self._interactive and self._pty:
             self._keys = Keys(STDIN, self._pty.master)
         return inputs
 
+    @property
+    def _alone(self) -> bool:
+        """Whether the command has a terminal to read from at which nobody sits, as in a repeat."""
+        return self._pty is not None and self.screen.stdin and self._from.file is not None
+
     def _stdin(self) -> int:
-        if self._fed is None and _is_open(STDIN):
-            return STDIN
-        null = os.open(self._fed or os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        self._given.append(null)
-        return null
+        if self._from.file is None and _is_open(STDIN):
+            return self._fed_by(STDIN) if self._from.piped else STDIN
+        source = os.open(self._from.file or os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._given.append(source)
+        return self._fed_by(source) if self._from.piped else source
+
+    def _fed_by(self, source: int) -> int:
+        self._feeder = Feeder(source, self.scratch, self._from.limit)
+        self._given.append(self._feeder.theirs)
+        if source == STDIN:
+            let_go()
+        self._feeder.wait_until_ready()
+        return self._feeder.theirs
 
     def _stream(self, letter: str, source: int, onward: int | None) -> None:
         self.streams.append(Stream(letter, source, self.scratch / FILES[letter], onward))
@@ -211,6 +264,8 @@ class Supervision:
 
     def _step(self, waiting: float) -> bool:
         """Wait for something to do and do it; whether output moved."""
+        if self._alone and time.monotonic() >= self._next_end:
+            self._say_no_more()
         poll = select.poll()
         streams = {stream.source: stream for stream in self.streams if stream.open}
         for number in streams:
@@ -234,6 +289,13 @@ class Supervision:
             elif self._keys is not None:
                 self._typed(self._keys.take())
         return moved
+
+    def _say_no_more(self) -> None:
+        """Ctrl-D, each second: a command that asks is answered with the end of input, and does not wait for ever."""
+        self._next_end = time.monotonic() + 1.0
+        if self._pty and self.ended is None:
+            with contextlib.suppress(OSError):
+                os.write(self._pty.master, bytes([END_OF_INPUT]))
 
     def _hear(self) -> None:
         """The next message of the tracer, or that it is gone."""
@@ -322,6 +384,7 @@ class Supervision:
 
     def _typed(self, data: bytes) -> None:
         assert self._keys is not None
+        self.keys_typed += len(data)
         signals = self._pty is not None and self._pty.makes_signals()
         if signals and INTERRUPT in data:
             self._typed_interrupt = True
@@ -353,6 +416,8 @@ class Supervision:
         if self.sampler is not None:
             self.sampler.stop()
         self._let_go()
+        if self._feeder is not None:
+            self.fed = self._feeder.ask()
         for stream in self.streams:
             stream.close()
             if self._pty is None or stream.source != self._pty.master:

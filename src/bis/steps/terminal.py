@@ -17,8 +17,8 @@ from typing import Any
 import msgspec
 
 STDIN, STDOUT, STDERR = 0, 1, 2
-INTERRUPT, SUSPEND = 3, 26
-"""What Ctrl-C and Ctrl-Z are in a raw terminal."""
+INTERRUPT, END_OF_INPUT, SUSPEND = 3, 4, 26
+"""What Ctrl-C, Ctrl-D and Ctrl-Z are in a raw terminal."""
 ENDING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT})
 """Signals by which a person, or a system that shuts down, ends a command."""
 
