@@ -173,14 +173,6 @@ def test_a_python_that_left_no_report_is_named(tmp_path: Path) -> None:
     assert chance.seen(chance.draw({}, enabled=False), chance.observe(tmp_path), trace)[1] == ()
 
 
-def test_far_addresses_are_a_finding_with_the_names_that_were_looked_up(tmp_path: Path) -> None:
-    told(tmp_path, "1-0.said", start(1, 1.0), {"e": "connect", "a": "tcp:localhost:80"}, {"e": "name", "h": "x.org"})
-    trace = Trace(mechanism="notify", complete=True, connections=("udp:9.9.9.9:53", "tcp:192.0.2.7:443", "unix:/a"))
-    (finding,) = chance.seen(chance.draw({}, seed=1), chance.observe(tmp_path), trace)[1]
-    assert finding.code == "network"
-    assert "tcp:192.0.2.7:443 (looked up: x.org)" in finding.text
-
-
 def test_trouble_in_the_hook_is_said(tmp_path: Path) -> None:
     told(tmp_path, "1-0.said", start(1, 1.0), {"e": "trouble", "w": "KeyError: 'x' (_bis_seeds.py:3)"})
     (finding,) = chance.seen(chance.draw({}, seed=1), chance.observe(tmp_path), None)[1]

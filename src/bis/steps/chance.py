@@ -197,7 +197,6 @@ def seen(chance: Chance, reports: tuple[Report, ...], trace: Trace | None) -> tu
     findings = [
         *_unseeded(chance, reports, trace),
         *_entropy(entropy),
-        *_network(reports, trace),
         *_workers(reports),
         *_races(reports),
         *_trouble(reports),
@@ -283,26 +282,6 @@ def _entropy(entropy: tuple[str, ...]) -> list[Finding]:
             code="os-randomness",
             text=f"The run read randomness of the operating system, which no seed gives again: {_some(list(entropy))}.",
             hint="What it names or decides will differ in a repeat.",
-        )
-    ]
-
-
-LOCAL = ("tcp:127.", "tcp:localhost:", "tcp:[::1]", "unix:", "udp:")
-"""No findings. The C library connects UDP sockets, sending nothing, to sort the addresses of a name."""
-
-
-def _network(reports: tuple[Report, ...], trace: Trace | None) -> list[Finding]:
-    addresses = dict.fromkeys(_all(reports, "connections")) | dict.fromkeys(trace.connections if trace else ())
-    far = [address for address in addresses if not address.startswith(LOCAL)]
-    if not far:
-        return []
-    names = list(dict.fromkeys(_all(reports, "names")))
-    looked = f" (looked up: {_some(names)})" if names else ""
-    return [
-        Finding(
-            code="network",
-            text=f"The run reached out to {_some(far)}{looked}. What came from there is not recorded.",
-            hint="Keep what it downloads in a file of the project, and declare it as data.",
         )
     ]
 
