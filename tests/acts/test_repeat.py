@@ -383,3 +383,20 @@ def test_without_a_room_a_repeat_runs_elsewhere_and_says_so(bis: Bis, project: P
     found = verdict(done)
     assert found["sameness"] in ("identical", "equivalent"), found
     assert "no-room" in [finding["code"] for finding in found["findings"]]  # type: ignore[attr-defined]
+
+
+@pytest.mark.usefixtures("room")
+def test_an_environment_that_lies_in_the_source_of_a_package_is_there_again(
+    bis: Bis,
+    project: Path,
+    make_source: Callable[..., Path],
+    make_environment: Callable[..., Path],
+    identical: Identical,
+) -> None:
+    source = make_source(project.parent / "library", "tiny")
+    python = make_environment(source / ".venv", "--editable", source)
+    (project / "a.py").write_text("import tiny, sys; print(tiny.VALUE, sys.prefix, tiny.__file__)")
+    done = bis("run", "--", "python", "a.py", python=python)
+    assert done.returncode == 0, done.stderr
+    (source / "src" / "tiny" / "__init__.py").write_text("VALUE = 2\n")
+    identical(bis("repeat", "@", "--json"))

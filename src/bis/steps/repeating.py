@@ -92,12 +92,14 @@ def mounts(run: Run, ground: Ground, rebuilt: Rebuilt | None, home: Path) -> tup
     shown += [Mount(at=Path("/") / path, source=ground.outside / path) for path in _shown_inputs(ground, whole)]
     if rebuilt is not None and rebuilt.how in ("built", "cached"):
         at = Path(unspell(rebuilt.at)) if rebuilt.at else rebuilt.prefix
-        shown.append(Mount(at=at, source=rebuilt.prefix, write=False))
-        shown += [
+        places = [Mount(at=at, source=rebuilt.prefix, write=False)]
+        places += [
             Mount(at=Path(unspell(old)), source=Path(unspell(new)))
             for old, new in rebuilt.sources.items()
             if not Path(unspell(old)).is_relative_to(project)
         ]
+        # An environment may lie in the source of one of its packages, and a source in its environment.
+        shown += sorted(places, key=lambda mount: mount.at)
     # The ground itself must stay in sight where the project or a hidden folder lies above it.
     shown.append(Mount(at=ground.top, source=ground.top))
     return tuple(shown)
