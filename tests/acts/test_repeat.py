@@ -364,6 +364,7 @@ def test_an_input_whose_bytes_were_lost_is_named_as_the_cause(bis: Bis, project:
     shared.mkdir()
     try:
         (shared / "log.csv").write_text("before")
+        (project / "bis.toml").write_text("limits.preimage_file = 3\n")
         record(bis, project, f"open('{shared}/log.csv', 'a').write('more')")
         found = verdict(bis("repeat", "@", "--json", python=PYTHON))
         assert found["sameness"] == "different"

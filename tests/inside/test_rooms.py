@@ -48,17 +48,20 @@ class House(NamedTuple):
             for each in (path, *path.rglob("*")):
                 os.chown(each, self.user, self.user)
 
-    def argv(self, mounts: list[dict[str, Any]], *command: str, folder: str = "/") -> list[str]:
+    def argv(self, mounts: list[dict[str, Any]], *command: str, folder: str = "/", seal: Any = None) -> list[str]:
         scratch = self.folder / "scratch"
         scratch.mkdir(exist_ok=True)
         self.give(scratch)
         spec = {"mounts": mounts, "folder": folder, "scratch": str(scratch), "report": str(scratch / "report")}
+        spec["seal"] = seal
         (self.folder / "spec.json").write_text(json.dumps(spec))
         return [*self.launch, str(self.folder / "spec.json"), "--", *command]
 
-    def run(self, mounts: list[dict[str, Any]], *command: str, folder: str = "/", **more: Any) -> Done:
+    def run(
+        self, mounts: list[dict[str, Any]], *command: str, folder: str = "/", seal: Any = None, **more: Any
+    ) -> Done:
         who: dict[str, Any] = {} if self.user is None else {"user": self.user, "group": self.user, "extra_groups": []}
-        argv = self.argv(mounts, *command, folder=folder)
+        argv = self.argv(mounts, *command, folder=folder, seal=seal)
         done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False, **who, **more)
         report = self.folder / "scratch" / "report"
         said = json.loads(report.read_text()) if report.exists() else {}
@@ -382,3 +385,51 @@ def test_where_user_namespaces_are_off_the_refusal_is_told() -> None:
         if done.status == 77:
             pytest.skip("no user namespace to switch them off in")
         assert (done.status, done.said["step"], done.said["error"]) == (125, "unshare", "No space left on device")
+
+
+def test_a_sealed_room_changes_nothing_but_what_is_mounted_for_it(house: House) -> None:
+    fresh, machine = house.source("fresh"), house.source("machine", a_txt="old")
+    lines = [
+        f"echo new > {fresh}/made",
+        f"! echo new > {machine}/a.txt",
+        f"! rm {machine}/a.txt",
+        f"! mkdir {machine}/folder",
+        "echo 1 > /dev/null",
+        "cat /proc/self/oom_score_adj > /proc/self/oom_score_adj",
+    ]
+    line = "; ".join(f"{each} 2>/dev/null || exit {number}" for number, each in enumerate(lines, 1))
+    done = house.run([bind(fresh, fresh)], "sh", "-c", line, seal={"live": [], "shared": {}})
+    assert (done.status, done.said["open"]) == (0, []), done
+    assert (machine / "a.txt").read_text() == "old"
+    assert (fresh / "made").read_text() == "new\n"
+
+
+def test_what_is_left_open_in_a_sealed_room_stays_as_it_is(house: House) -> None:
+    live, shared = house.source("live", a_txt="old"), house.source("shared", a_txt="old", b_txt="old")
+    line = f"echo new > {live}/a.txt; echo new > {shared}/a.txt; echo new > {shared}/c.txt; ! echo new > {shared}/b.txt"
+    seal = {"live": [str(live)], "shared": {str(shared): ["a.txt"]}}
+    house.shell([], f"{line} 2>/dev/null; cat {shared}/c.txt", seal=seal)
+    assert (live / "a.txt").read_text() == "new\n"
+    assert {path.name: path.read_text() for path in shared.iterdir()} == {"a.txt": "new\n", "b.txt": "old"}
+
+
+def test_a_copy_can_be_written_renamed_and_removed(house: House) -> None:
+    source, machine = (
+        house.source("source", a_txt="recorded", b_txt="recorded"),
+        house.source("machine", a_txt="of today"),
+    )
+    (source / "a.txt").chmod(0o640)
+    mounts = [{"copy": str(source / name), "at": str(machine / name)} for name in ("a.txt", "b.txt")]
+    line = f"cd {machine}; stat -c %a a.txt; echo more >> a.txt; mv a.txt c.txt; rm b.txt; ls; cat c.txt"
+    assert house.shell(mounts, line) == "640\nc.txt\nrecordedmore\n"
+    assert [path.name for path in machine.iterdir()] == ["a.txt"]
+    assert (source / "a.txt").read_text() == "recorded"
+
+
+def test_a_copy_of_a_file_without_bytes_on_disk_takes_none_either(house: House) -> None:
+    source, machine = house.source("source"), house.source("machine")
+    with (source / "large").open("wb") as file:
+        file.truncate(1 << 40)
+    house.give(source)
+    line = f"stat -c '%s %b' {machine}/large"
+    assert house.shell([{"copy": str(source / "large"), "at": str(machine / "large")}], line) == f"{1 << 40} 0\n"

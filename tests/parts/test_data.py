@@ -213,3 +213,54 @@ def test_a_run_that_reads_what_bis_keeps_is_told_so_unless_it_runs_bis_itself(
     assert (finding.code, ".bis/key" in finding.text) == ("own-files-read", True)
     nested = msgspec.structs.replace(trace, processes=(Process(pid=1, argv=("python", "/usr/bin/bis", "run")),))
     assert data.capture(scene(trace=nested), store).findings == ()
+
+
+def test_what_lies_in_the_projects_own_folder_is_known_by_name(
+    project: Path, scene: Callable[..., Scene], store: LocalStore, reading: Callable[..., Trace]
+) -> None:
+    (project / "notes.pdf").write_bytes(b"%PDF")
+    (project / "folder").mkdir()
+    (project / "link").symlink_to("notes.pdf")
+    before = data.capture(scene(), store)
+    (project / "made").touch()
+    after = data.capture(scene(trace=reading(project / "notes.pdf")), store, before)
+    assert after.facts["there"] == before.facts["there"]
+    assert before.facts["there"] == [
+        {"path": "folder", "kind": "folder"},
+        {"path": "link", "kind": "link", "target": "notes.pdf"},
+        {"path": "notes.pdf", "kind": "file", "size": 4},
+    ]
+
+
+def test_what_is_moved_is_an_input_and_what_is_removed_unread_counts_by_its_name(
+    project: Path, scene: Callable[..., Scene], store: LocalStore, reading: Callable[..., Trace], tmp_path: Path
+) -> None:
+    (project / "data").mkdir()
+    moved, removed, kept = project / "data" / "m.csv", project / "data" / "d.csv", tmp_path / "preimage"
+    for file in (moved, removed, kept):
+        file.write_text("before")
+    accesses = (*reading(moved, how="m", preimage=str(kept)).accesses, *reading(removed, how="d").accesses)
+    trace = msgspec.structs.replace(reading(), accesses=accesses)
+    moved.unlink(), removed.unlink()
+    part = data.capture(scene(trace=trace), store)
+    assert list(rows(part)) == ["data/m.csv"]
+    assert part.facts["there"] == [{"path": "data/d.csv", "kind": "file", "size": 6}]
+
+
+def test_where_a_run_changed_something_outside_the_project_is_recorded(
+    project: Path, scene: Callable[..., Scene], store: LocalStore
+) -> None:
+    paths = [
+        "/srv/a",
+        "/srv/__pycache__/a.pyc",
+        "/tmp/tmpab12",
+        "/tmp/named",
+        "/dev/shm/x",
+        f"{project}/x",
+        "/srv/read",
+    ]
+    accesses = tuple(Access(path=path, how="r" if path == "/srv/read" else "cw") for path in paths)
+    seen = Trace(mechanism="notify", complete=True, accesses=accesses)
+    assert data.capture(scene(trace=seen), store).facts["wrote"] == ["/srv/a", "/tmp/named"]
+    partly = msgspec.structs.replace(seen, complete=False)
+    assert "wrote" not in data.capture(scene(trace=partly), store).facts

@@ -3,6 +3,7 @@
 import gzip
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from bis.nouns.run import Output, Run
@@ -82,3 +83,38 @@ def test_nan_equals_nan_and_nothing_else(store: LocalStore) -> None:
     nan = float("nan")
     old, new = run(store, {}, metrics={"a": nan, "b": nan}), run(store, {}, metrics={"a": nan, "b": 1.0})
     assert [one.sameness for one in judge_metrics(old, new, {"*": 1.0})] == ["identical", "different"]
+
+
+def test_a_file_that_only_one_run_removed_is_different(store: LocalStore) -> None:
+    old, new = run(store, {}, removed=("a", "b")), run(store, {}, removed=("b", "c"))
+    found = {one.name: (one.sameness, one.why) for one in judge_outputs(old, new, store, context_of(old, new))}
+    assert found == {
+        "a": ("different", "removed only by the first run"),
+        "b": ("identical", ""),
+        "c": ("different", "removed only by the second run"),
+    }
+
+
+def test_what_a_record_does_not_say_of_removals_is_not_compared(store: LocalStore) -> None:
+    old, new = run(store, {}), run(store, {}, removed=("b",))
+    found = judge_outputs(old, new, store, context_of(old, new))
+    assert [(one.sameness, one.why) for one in found] == [
+        ("not compared", "what the first run removed is not recorded")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("modes", "sameness"),
+    [((0o644, 0o644), "identical"), ((0o644, 0o600), "equivalent"), ((0o644, 0o755), "different")],
+)
+def test_whether_a_file_can_be_executed_counts_and_who_may_read_it_is_set_aside(
+    store: LocalStore, modes: tuple[int, int], sameness: str
+) -> None:
+    sides = []
+    for mode, text in zip(modes, (b"1", b"1"), strict=True):
+        made = run(store, {"x.sh": text})
+        outputs = tuple(msgspec.structs.replace(output, mode=mode) for output in made.outputs)
+        sides.append(msgspec.structs.replace(made, outputs=outputs))
+    (found,) = judge_outputs(sides[0], sides[1], store, context_of(sides[0], sides[1]))
+    assert found.sameness == sameness
+    assert [each.rule for each in found.masked] == ["mode"] * (sameness == "equivalent")

@@ -326,16 +326,27 @@ def test_a_large_file_that_nobody_read_is_not_kept_when_it_is_written_anew(run_p
     assert ran.access("checkpoint.bin").before.size == 2 << 20
 
 
-def test_nothing_is_kept_of_files_the_run_made_itself_or_of_files_elsewhere(run_python: Run, tmp_path: Path) -> None:
-    (tmp_path / "outside.txt").write_text("before")
-    ran = run_python(f"""
+def test_nothing_is_kept_of_files_the_run_made_itself(run_python: Run) -> None:
+    ran = run_python("""
         for _ in range(3):
             open("made.txt", "w").write("1")
-        open("{tmp_path}/outside.txt", "w").write("after")
     """)
     assert ran.kept("made.txt") is None
-    assert ran.access(tmp_path / "outside.txt").preimage == ""
-    assert ran.access(tmp_path / "outside.txt").how == "tw"
+
+
+def test_what_a_file_elsewhere_held_is_kept_but_for_some_folders(run_python: Run, tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir()
+    files = [tmp_path / "outside.txt", tmp_path / "cache" / "x.txt"]
+    for file in files:
+        file.write_text("before")
+        file.chmod(0o640)
+    ran = run_python(
+        f"for name in {list(map(str, files))}: open(name, 'a').write('after')", unkept=(str(files[1].parent),)
+    )
+    assert ran.kept(files[0]) == b"before"
+    assert Path(ran.access(files[0]).preimage).stat().st_mode & 0o777 == 0o640
+    assert ran.access(files[1]).preimage == ""
+    assert [ran.access(file).how for file in files] == ["w", "w"]
 
 
 def test_an_output_written_beside_and_moved_into_place_is_seen_as_such(run_python: Run) -> None:

@@ -40,7 +40,11 @@ from bis.steps.repeating import (
     missing_caches,
     mounts,
     outside,
+    read_without_content,
+    refused,
     restored,
+    sealing,
+    stand_in,
     substitute,
 )
 
@@ -101,9 +105,9 @@ def _repeat_once(
         with held(ground.top):
             progress("restoring code and data")
             parts = exchange(run, options.taken, home, variables)
-            again = _again(run, parts, home, ground, variables, options, progress)
+            again, stood_in = _again(run, parts, home, ground, variables, options, progress)
             progress("comparing")
-            return _verdict(run, parts, again, home, options)
+            return _verdict(run, parts, again, stood_in, home, options)
     finally:
         if not (options.keep or options.into):
             shutil.rmtree(ground.top, ignore_errors=True)
@@ -117,8 +121,8 @@ def _again(
     variables: Mapping[str, str],
     options: RepeatOptions,
     progress: Callable[[str], None],
-) -> Performed:
-    """The run, executed once more on its own ground."""
+) -> tuple[Performed, tuple[str, ...]]:
+    """The run, executed once more on its own ground; and the files that stood there without their content."""
     for folder in (ground.project, ground.scratch, ground.tools):
         folder.mkdir(parents=True)
     place = Place(project=ground.project, outside=ground.outside)
@@ -128,6 +132,8 @@ def _again(
     except NotFound as error:
         raise CannotRepeat(error.what, because="The store holds it no more.", hint="bis verify") from error
     bring_secrets(run, ground, home.key)
+    # Where not everything was seen, a name may stand for content that was read.
+    stood_in = stand_in(parts["data"], ground) if run.coverage.complete else ()
     shutil.copy(SCRIPT, ground.tools)
     user = Path(variables.get("HOME") or "~").expanduser()
     rebuilt = None if options.here else _rebuild(run, parts, home, ground, variables, user, options, progress)
@@ -137,7 +143,7 @@ def _again(
         performed = perform(plan, home)
     if plan.wrapper and (refusal := rooms.refusal(ground.scratch)):
         raise refusal
-    return performed
+    return performed, stood_in
 
 
 def _rebuild(
@@ -182,6 +188,7 @@ def _plan(
     private = not reason
     project = Path(unspell(run.project)) if private else ground.project
     shown = mounts(run, ground, rebuilt, user) if private else ()
+    seal = sealing(run) if private else None
     given, forced, findings = _conditions(parts, home, rebuilt, private, variables, options)
     folder = project / unspell(run.folder)
     python = _python(rebuilt, private)
@@ -202,6 +209,7 @@ def _plan(
         own=(spell(str(ground.tools)), spell(str(ground.scratch))),
         restored=restored(shown) if private else (spell(str(ground.top)),),
         known_outputs=made_inputs(parts["data"]),
+        sealed=seal is not None,
     )
     if not private and not options.here:
         findings = (*findings, rooms.finding())
@@ -215,7 +223,7 @@ def _plan(
         chance=chances.again(run.chance),
         tracing=home.settings.trace,
         given={kind: part for kind, part in parts.items() if kind == "code"},
-        wrapper=rooms.prefix(shown, folder, ground.scratch) if private else (),
+        wrapper=rooms.prefix(shown, folder, ground.scratch, seal) if private else (),
         hook=ground.tools / "hook",
         stdin=_stdin(run, home, ground),
         quiet=options.quiet,
@@ -277,7 +285,12 @@ def _stdin(run: Run, home: Home, ground: Ground) -> Path:
 
 
 def _verdict(
-    run: Run, parts: Mapping[PartKind, Part], performed: Performed, home: Home, options: RepeatOptions
+    run: Run,
+    parts: Mapping[PartKind, Part],
+    performed: Performed,
+    stood_in: tuple[str, ...],
+    home: Home,
+    options: RepeatOptions,
 ) -> Verdict:
     again = performed.run
     changes = compare_parts(run, again, home.store)
@@ -295,6 +308,8 @@ def _verdict(
             *again.findings,
             *differing_inputs(parts["data"], again.parts["data"]),
             *missing_caches(performed.scene, parts["data"]),
+            *read_without_content(performed.scene, stood_in),
+            *refused(performed.scene),
         ),
         tolerance=tolerance,
         taken=options.taken,

@@ -52,7 +52,7 @@ def show(door: Door, run: str, stream: str | None, findings: bool, outputs: bool
     elif findings:
         terminal.show(page_run.finding_lines(page_run.all_findings(found), terminal) or ["no findings"])
     elif outputs:
-        terminal.show(page_run.output_lines(found, terminal, len(found.outputs)))
+        terminal.show(page_run.output_lines(found, terminal, len(found.outputs) + len(found.removed or ())))
     else:
         terminal.show(page_run.run_page(found, verdicts, door.now, terminal, annotations))
     return 0

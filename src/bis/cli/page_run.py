@@ -209,9 +209,10 @@ def output_lines(run: Run, terminal: Terminal, most: int) -> list[str]:
         [plain(output.path), (ident(output.digest), "yellow"), _output_size(output), _output_note(output)]
         for output in shown[:most]
     ]
+    rows += [[plain(name), "", "removed", ""] for name in (run.removed or ())[: max(0, most - len(rows))]]
     lines = terminal.aligned(rows)
-    if len(shown) > most:
-        lines.append(f"and {len(shown) - most} more (bis show {run.id[:8]} --outputs)")
+    if (more := len(shown) + len(run.removed or ()) - len(rows)) > 0:
+        lines.append(f"and {more} more (bis show {run.id[:8]} --outputs)")
     if not lines and run.status != "running":
         lines = ["none: it wrote no file and printed nothing"]
     return labelled("outputs", lines, terminal)

@@ -161,6 +161,8 @@ def _tell_end(run: Run, terminal: Terminal) -> None:
         pieces.append(f"{len(run.metrics) - METRICS} more metrics")
     if made:
         pieces.append(f"{count(len(made), 'output')}, {size(sum(output.size for output in made))}")
+    if run.removed:
+        pieces.append(f"{count(len(run.removed), 'file')} removed")
     terminal.say(*pieces)
     _tell_findings(run, terminal)
     terminal.say(("next", "grey"), f"bis repeat {plain(run.name)}")

@@ -42,10 +42,12 @@ class Recorder(Sight):
     """Takes what processes ask of the kernel and writes what is new about it. One thread only."""
 
     def __init__(self, order, target, page):
-        """`order`: roots, scratch, preimage_limit, command (None: record from the start), no_privileges."""
+        """`order`: roots, unkept (folders outside of them in which nothing is kept before it changes), scratch,
+        preimage_limit, command (None: record from the start), no_privileges."""
         Sight.__init__(self)
         self.roots = tuple(os.fsencode(root).rstrip(b"/") for root in order["roots"])
         self.below = tuple(root + b"/" for root in self.roots)
+        self.elsewhere = tuple(os.fsencode(folder).rstrip(b"/") + b"/" for folder in order.get("unkept", ()))
         self.scratch = os.fsencode(order["scratch"])
         self.hidden = self.scratch.rstrip(b"/") + b"/"
         self.limit = order["preimage_limit"]
@@ -132,7 +134,9 @@ class Recorder(Sight):
         they are not. `wipes`: nothing of them stays. Then a large file that nobody has read is not kept: what it held
         has no part in the run, and to copy each checkpoint that is written anew would cost more than it tells."""
         letters = view.letters.get(path, "")
-        if not path.startswith(self.below) or path.startswith(self.hidden) or not stat.S_ISREG(status.st_mode):
+        if path.startswith(self.hidden) or not stat.S_ISREG(status.st_mode):
+            return b"-"
+        if not path.startswith(self.below) and (path.startswith(self.elsewhere) or path.endswith(b".pyc")):
             return b"-"
         if any(letter in letters for letter in "wctnd") or OWN_FOLDER in path:
             return b"-"
@@ -165,6 +169,7 @@ class Recorder(Sight):
         try:
             writer = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             try:
+                os.fchmod(writer, stat.S_IMODE(status.st_mode) & 0o777 | 0o400)
                 if _cloned(reader, writer):
                     return True
                 if status.st_size > self.limit:
@@ -286,7 +291,8 @@ class Recorder(Sight):
             self.unsettle()
         kept = self.keep(view, pid, source, status, wipes=False)
         kept_target = self.keep(view, pid, target, replaced, not exchange, not exchange) if replaced else b"-"
-        self.add(view, pid, source, "mn" if exchange else "m", status, kept)
+        was = None if stat.S_ISDIR(status.st_mode) else status
+        self.add(view, pid, source, "mn" if exchange else "m", was, kept)
         self.add(view, pid, target, "nm" if exchange else "n", replaced, kept_target)
         if stat.S_ISDIR(status.st_mode):
             both = {"from": os.fsdecode(source), "to": os.fsdecode(target)}

@@ -6,8 +6,12 @@ Standalone: standard library only, Python 3.8 or newer, Linux. The specification
 
     mounts   in order: {"bind": SOURCE, "at": TARGET, "write": true} shows SOURCE at TARGET;
              {"hide": PATH} puts an empty folder (or file) over PATH, if there is one;
-             {"absent": PATH} shows nothing at PATH: its folder is made up, and what is written there stays in `made`.
+             {"absent": PATH} shows nothing at PATH: its folder is made up, and what is written there stays in `made`;
+             {"copy": SOURCE, "at": TARGET} puts a copy of a file there, which can be removed and renamed as any other.
              Sources are meant as they are before any of this.
+    seal     optional. What is neither mounted for writing nor made up is read-only, except for
+             {"live": [PATH, …], "shared": {FOLDER: [NAME, …]}}: what is below a live path, and those names of a shared
+             folder, which is made up. File systems of the kernel (/proc, /sys) stay as they are.
     folder   where the command starts, as seen in the room
     scratch  a folder of the caller's: `made` below it mirrors what had to be made up
     report   a file: one line of JSON, `ready` when the command is about to start, else `error`
@@ -38,7 +42,12 @@ MNT_DETACH = 2
 ST_RELATIME = 4096
 KEPT_FLAGS = MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME | MS_NODIRATIME
 
+KERNEL = frozenset(
+    """proc sysfs devtmpfs devpts mqueue hugetlbfs cgroup cgroup2 debugfs tracefs securityfs binfmt_misc bpf
+    autofs""".split()
+)
 FAILED = 125
+BLOCK = 1 << 20
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -61,11 +70,16 @@ def main(argv):
         return FAILED
     try:
         room = Room(spec["scratch"])
-        room.furnish(spec["mounts"])
+        room.furnish(spec["mounts"], spec.get("seal"))
         attempt("chdir", spec["folder"], os.chdir, spec["folder"])
         say(
             report,
-            {"ready": True, "where": {path: where for path, (_, where) in room.mounts.items()}, "lost": room.lost},
+            {
+                "ready": True,
+                "where": {path: where for path, (_, where) in room.mounts.items()},
+                "lost": room.lost,
+                "open": room.open,
+            },
         )
         become(argv[3:])
     except Refused as refused:
@@ -87,15 +101,23 @@ class Room:
         self.store = self.scratch + "/made"
         self.lost = []
         """What could not be shown again in a folder that was made up."""
+        self.open = []
+        """What could not be made read-only."""
         self.exchanged = False
         self.mounts = {"/": ("other", "/")}
         """Mount point, unless covered -> its kind: `ours` (names may be made in it), `bound` (a source, for writing)
         or `other`; and where it lies outside of the room."""
 
-    def furnish(self, mounts):
+    def furnish(self, mounts, seal=None):
         attempt("scratch", self.store, os.makedirs, self.store, 0o755, True)
-        for entry, source in [(entry, opened(entry["bind"]) if "bind" in entry else None) for entry in mounts]:
-            if "hide" in entry:
+        sources = [opened(entry[word]) for entry in mounts for word in ("bind", "copy") if word in entry]
+        if seal is not None:
+            self.leave_open(seal["live"], seal["shared"])
+        for entry in mounts:
+            source = sources.pop(0) if "bind" in entry or "copy" in entry else None
+            if "copy" in entry:
+                self.copy(source, entry["copy"], entry["at"])
+            elif "hide" in entry:
                 self.hide(os.path.realpath(entry["hide"]))
             elif "absent" in entry:
                 self.absent(os.path.normpath(entry["absent"]))
@@ -105,6 +127,36 @@ class Room:
             # Only now: the sources are known by descriptors of the old root, which lies over the new one unseen.
             os.chdir("/")
             check("unmount", "/", libc.umount2(b".", MNT_DETACH))
+        if seal is not None:
+            self.seal()
+
+    def leave_open(self, live, shared):
+        """Give places a mount of their own, so that they stay as they are when the rest becomes read-only."""
+        for path in live:
+            if os.path.isdir(path) and not os.path.islink(path):
+                self.bind(opened(path), path, path, True)
+        for folder, names in shared.items():
+            self.make_up(folder)
+            for name in names:
+                inner = os.path.join(folder, name)
+                if inner in self.mounts:
+                    self.mounts[inner] = ("bound", self.mounts[inner][1])
+
+    def seal(self):
+        """Make read-only whatever is of the machine. A mount that another covers cannot be reached, and need not be."""
+        with open("/proc/self/mountinfo", "rb") as file:
+            lines = file.read().split(b"\n")
+        for line in lines:
+            words, _, rest = line.partition(b" - ")
+            if not rest or rest.split(b" ", 1)[0].decode() in KERNEL:
+                continue
+            path = os.fsdecode(words.split(b" ")[4].decode("unicode_escape").encode("latin-1"))
+            if self.kind(path) == "other":
+                try:
+                    protect(path)
+                except (Refused, OSError) as error:
+                    if getattr(error, "number", errno.ENOENT) not in (errno.EINVAL, errno.ENOENT):
+                        self.open.append(path)
 
     def bind(self, source, where, target, write):
         target = self.ensure(os.path.normpath(target), stat.S_ISDIR(os.fstat(source).st_mode))
@@ -112,6 +164,12 @@ class Room:
         if not write:
             protect(target)
         self.cover(target, "bound" if write else "other", where)
+
+    def copy(self, source, where, target):
+        """A file of the command's own, in a folder that is made up; where the folder was bound, it is there already."""
+        target = self.absent(os.path.normpath(target))
+        if self.kind(os.path.dirname(target)) == "ours":
+            attempt("copy", where, copied, "/proc/self/fd/%d" % source, target)
 
     def hide(self, path):
         try:
@@ -129,8 +187,10 @@ class Room:
             folder = self.ensure(folder, True)
         if self.kind(folder) == "other":
             self.make_up(folder)
+        path = os.path.join(folder, os.path.basename(path))
         if self.kind(folder) == "ours" and mode_of(path):
             self.clear(path)
+        return path
 
     def ensure(self, target, folder):
         """The target, made to be a folder (or a file) that is reached without symbolic links."""
@@ -321,6 +381,16 @@ def make(path, folder):
         os.mkdir(path, 0o755)
     else:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
+
+
+def copied(source, target):
+    """Bytes and mode. A file without any bytes on disk gets none there either."""
+    with open(source, "rb", buffering=0) as reader, open(target, "xb", buffering=0) as writer:
+        status = os.fstat(reader.fileno())
+        os.fchmod(writer.fileno(), stat.S_IMODE(status.st_mode))
+        writer.truncate(status.st_size)
+        while status.st_blocks and os.sendfile(writer.fileno(), reader.fileno(), None, BLOCK):
+            pass
 
 
 def write(path, text):

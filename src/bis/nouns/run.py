@@ -90,6 +90,9 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag=RUN
     signal: int | None = None
     parts: dict[PartKind, Part] = {}
     outputs: tuple[Output, ...] = ()
+    removed: tuple[str, ...] | None = None
+    """Files from before the run that it deleted or moved away (spelled, named as outputs are). None: not known, as not
+    everything could be seen, or an earlier bis recorded it."""
     metrics: dict[str, float] = {}
     """Last value of each metric found in metric files."""
     chance: Chance = Chance()

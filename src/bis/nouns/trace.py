@@ -18,7 +18,9 @@ class Stat(msgspec.Struct, frozen=True, array_like=True):
     ctime_ns: int = 0
 
 
-REPLACED = frozenset("tdmn")
+GONE = frozenset("dm")
+"""Letters after which nothing is at a path, unless it is written anew."""
+REPLACED = frozenset("tdn")
 """Letters after which a path no longer holds the bytes from before the run."""
 MADE = frozenset("fn")
 """Letters after which a folder holds what the run put there."""
@@ -42,14 +44,14 @@ class Access(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def was_read(self) -> bool:
-        """Read, executed, or written into, with content that came from before the run: not emptied, removed or replaced
-        before. A log that a run appends to holds at its end what it held before."""
+        """Read, executed, written into, or given another name, with content that came from before the run: not emptied,
+        removed or replaced before. A log that a run appends to holds at its end what it held before."""
         if self.before is None:
             return False
         for letter in self.how:
             if letter in REPLACED:
                 return False
-            if letter in "rx" or (letter == "w" and self.before.size):
+            if letter in "rx" or (letter == "w" and self.before.size) or (letter == "m" and "l" not in self.how):
                 return True
         return False
 
@@ -58,6 +60,11 @@ class Access(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Its names were read, and it is not the run that had made the folder or moved it there."""
         before, listed, _ = self.how.partition("l")
         return bool(listed) and MADE.isdisjoint(before)
+
+    @property
+    def was_removed(self) -> bool:
+        """A file from before the run that was deleted or moved away. Something new may have come in its place."""
+        return self.before is not None and "l" not in self.how and not GONE.isdisjoint(self.how)
 
     @property
     def was_written(self) -> bool:

@@ -62,6 +62,8 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
     """Folders (spelled) of bis itself, for this execution: nothing in them is an ingredient of the run."""
     restored: tuple[str, ...] = ()
     """For a repeat: folders and files (spelled, as the command sees them) that were put there from the record."""
+    sealed: bool = False
+    """For a repeat: what lies on the machine itself (`real` is the same path) was read-only to the command."""
     asked: Asked | None = None
     """What the version control was asked ahead, so that the answers come while other work is done."""
     cache: StatCache | None = None
@@ -79,6 +81,10 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
         """Where a file that the command named by an absolute, spelled path is to be read from now."""
         here = Path(unspell(path))
         return self.locate(here) if self.locate else here
+
+    def refused(self, path: str) -> bool:
+        """Whether writing to an absolute, spelled path did not reach the machine, nor any other place."""
+        return self.sealed and self.real(path) == Path(unspell(path))
 
     def named(self, path: str) -> str:
         """An absolute, spelled path as records name it: relative to the project when inside it."""

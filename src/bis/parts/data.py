@@ -4,7 +4,10 @@ Trees: `project`, the inputs inside the project; `outside`, those of absolute pa
 Facts: `inputs`, one row each: `path` (relative to the project, or absolute), `size`, `digest`, `how` (`declared`,
 `remembered`, `discovered`, `listed`), `read`, `kept` (False: recorded by reference); `secrets`, files that were read
 and whose content is never kept: `path`, keyed digest; `network`, addresses that data may have come from; `listed`,
-folders outside the project whose names the run read; `caches`, files of caches that it read, which are not recorded.
+folders outside the project whose names the run read; `caches`, files of caches that it read, which are not recorded;
+`there`, what was there and counts by its name alone: in the project's own folder before the run, and what the run
+removed unread (`path`, `kind` file, folder or link, `size`, `target`); `wrote`, paths outside the project that the run
+made, changed or removed (there only when it was seen whole).
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import itertools
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -24,11 +27,11 @@ import msgspec
 from bis.digest import Digest, digest_file, digest_value, keyed_digest, readable, short, spell, unspell
 from bis.errors import CannotRepeat
 from bis.nouns.part import Change, Finding, Part, PartKind
-from bis.nouns.trace import Access, Process, Stat
+from bis.nouns.trace import GONE, WRITTEN, Access, Process, Stat
 from bis.nouns.tree import Leaf
 from bis.parts import Place, Scene
 from bis.parts.code import DIFF_SIZE, unified
-from bis.parts.origin import TEMPORARY, is_data, sorter
+from bis.parts.origin import LIVE, TEMPORARY, in_passing, is_data, sorter
 from bis.parts.secret import holds_secret, is_secret_file
 from bis.settings import FOLDER
 from bis.store import Store
@@ -37,9 +40,12 @@ from bis.store.snapshot import restore as restore_tree
 
 KIND: PartKind = "data"
 
+CHANGED = WRITTEN | GONE
 LISTED = 10_000
 """So many files of a listed folder are recorded though they were not opened; in larger folders only what was read."""
 CACHE_FILES = 50
+MOST_WRITTEN = 10_000
+"""From so many paths outside the project on, `wrote` is not recorded, and a repeat is not kept from writing there."""
 
 
 class Input(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,8 +81,13 @@ def capture(scene: Scene, store: Store, earlier: Part | None = None) -> Part:
         findings.append(_network_finding(network))
     findings += _own_files(scene)
     facts = {"project": spell(str(scene.project)), "secrets": secrets, "network": network}
-    if scene.trace is not None:
-        facts |= {"listed": listed_outside(scene), "caches": _caches(scene)}
+    there = [*earlier.facts.get("there", ())] if earlier else []
+    if scene.trace is None:
+        there = _names_at_top(scene)
+    else:
+        facts |= {"listed": listed_outside(scene), "caches": _caches(scene), **_wrote(scene)}
+        there += _removed_unread(scene, {*leaves, *(row["path"] for row in there)})
+    facts["there"] = there
     return _part(rows, leaves, facts, store, findings)
 
 
@@ -238,6 +249,62 @@ def _files_in(folder: Path) -> list[tuple[Path, int]]:
     except OSError:
         pass
     return found
+
+
+def _names_at_top(scene: Scene) -> list[dict[str, Any]]:
+    """The project's own folder before the run. Its names are read by every interpreter that starts there, so which
+    command looked at them is not known; a repeat finds them all, most of them without content."""
+    found: list[dict[str, Any]] = []
+    try:
+        with os.scandir(scene.real(spell(str(scene.project)))) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                row = _there(spell(entry.name), Path(entry.path))
+                if row and not (row["kind"] == "folder" and Path(entry.path, "pyvenv.cfg").exists()):
+                    found.append(row)
+    except OSError:
+        return []
+    return found if len(found) <= LISTED else []
+
+
+def _there(name: str, path: Path) -> dict[str, Any] | None:
+    try:
+        status = path.lstat()
+        if stat.S_ISLNK(status.st_mode):
+            return {"path": name, "kind": "link", "target": spell(str(path.readlink()))}
+    except OSError:
+        return None
+    if stat.S_ISDIR(status.st_mode):
+        return {"path": name, "kind": "folder"}
+    return {"path": name, "kind": "file", "size": status.st_size} if stat.S_ISREG(status.st_mode) else None
+
+
+def _removed_unread(scene: Scene, known: Collection[str]) -> list[dict[str, Any]]:
+    """Files that the run removed and had not looked into: a repeat must find them, with any content."""
+    assert scene.trace is not None
+    origin = sorter(scene)
+    found = []
+    for access in scene.trace.accesses:
+        if access.before is None or not access.was_removed or scene.named(access.path) in known:
+            continue
+        where = origin(access.path)
+        if where in ("project", "outside") or (where == "temporary" and not in_passing(access.path)):
+            found.append({"path": scene.named(access.path), "kind": "file", "size": max(0, access.before.size)})
+    return found[:LISTED]
+
+
+def _wrote(scene: Scene) -> dict[str, list[str]]:
+    """Where outside the project the run made, changed or removed something, whatever became of it."""
+    assert scene.trace is not None
+    origin = sorter(scene)
+    found = [
+        access.path
+        for access in scene.trace.accesses
+        if not CHANGED.isdisjoint(access.how)
+        and origin(access.path) in ("outside", "temporary", "system", "cache")
+        and not access.path.startswith((*LIVE, f"{spell(str(scene.project))}/"))
+        and not ("/__pycache__/" in access.path or in_passing(access.path))
+    ]
+    return {"wrote": sorted(found)} if scene.trace.complete and len(found) <= MOST_WRITTEN else {}
 
 
 def listed_outside(scene: Scene) -> list[str]:
@@ -449,6 +516,7 @@ def _bring(name: str, leaf: Leaf, into: Path, part: Part) -> bool:
         return False
     return True
 
+        into.chmod(leaf.entry.mode)
 
 def _by_path(part: Part) -> dict[str, dict[str, Any]]:
     return {row["path"]: row for row in part.facts["inputs"] if row["read"] or row["how"] == "declared"}

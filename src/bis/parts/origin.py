@@ -18,6 +18,8 @@ SYSTEM = (
     *("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/etc", "/proc", "/sys", "/dev", "/run", "/boot"),
     *("/var/lib", "/var/cache", "/var/run", "/nix/store", "/gnu/store", "/snap", "/System", "/Library"),
 )
+LIVE = ("/dev/", "/proc/", "/sys/", "/run/", "/var/run/")
+"""Below these nothing is kept: they are what the machine is doing."""
 TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")
 PASSING = re.compile(
     r"\.|tmp|pymp-|joblib_|loky-|torchinductor_|torch_|ray(?:/|$)|matplotlib-|hsperfdata_|pip-|uv-|bis-|ssh-|numba_|"

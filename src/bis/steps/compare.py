@@ -25,6 +25,7 @@ from bis.steps.pairing import pair, stable
 from bis.store import Store
 
 LOGS = ("<stdout>", "<stderr>")
+EXECUTABLE = 0o111
 TELLING = 100
 """Bytes of a file whose size, as a number in a log, can hardly be anything else."""
 
@@ -95,7 +96,22 @@ def judge_outputs(
             if old and new and files[-1].sameness == "equivalent":
                 context = _with_sizes(context, old, new)
         judged = [_judge_output(old.path, old, new, store, context, Path(folder)) for old, new in logs if old]
-    return [one for one in judged if one.sameness != "not compared"] + files
+    return [one for one in judged if one.sameness != "not compared"] + files + _judge_removed(before, after)
+
+
+def _judge_removed(before: Run, after: Run) -> list[Judged]:
+    """The word on each file that was there before and that a run deleted or moved away."""
+    sides = [set(run.removed or ()) for run in (before, after)]
+    unknown = [place for place, run in zip(("first", "second"), (before, after), strict=True) if run.removed is None]
+    judged = []
+    for name in sorted(sides[0] | sides[1]):
+        words = ["removed" if name in side else "" for side in sides]
+        sameness: OutputSameness = "identical" if all(words) else "not compared" if unknown else "different"
+        why = "" if all(words) else f"removed only by the {'first' if words[0] else 'second'} run"
+        if not all(words) and unknown:
+            why = f"what the {unknown[0]} run removed is not recorded"
+        judged.append(Judged(name=readable(name), sameness=sameness, before=words[0], after=words[1], why=why))
+    return judged
 
 
 def _with_sizes(context: Context, old: Output, new: Output) -> Context:
@@ -142,15 +158,11 @@ def _judge_output(
     if old.digest == new.digest and old.target == new.target:
         if name in LOGS and old.size == 0:
             return Judged(name=shown, sameness="not compared", why="empty")
-        sameness: OutputSameness = "identical" if old.path == new.path else "equivalent"
-        return Judged(
-            name=shown,
-            sameness=sameness,
-            why=_renamed(old, new),
-            masked=_masked_name(old, new),
-            before=sides[0],
-            after=sides[1],
-        )
+        set_aside = (*_masked_name(old, new), *_masked_mode(old, new))
+        same_name = old.path == new.path and not set_aside
+        sameness: OutputSameness = "different" if _other_mode(old, new) else "identical" if same_name else "equivalent"
+        why = _other_mode(old, new) or _renamed(old, new)
+        return Judged(name=shown, sameness=sameness, why=why, masked=set_aside, before=sides[0], after=sides[1])
     if old.target or new.target:
         why = f"link to {readable(old.target)}, then to {readable(new.target)}"
         return Judged(name=shown, sameness="different", why=why, before=sides[0], after=sides[1])
@@ -171,13 +183,14 @@ def _judge_content(
     except (NotFound, Damaged) as error:
         return Judged(name=name, sameness="not compared", why=error.what, before=sides[0], after=sides[1])
     found = compare_files(old.path, files[0], files[1], context)
+    mode = _other_mode(old, new)
     same: OutputSameness = "not compared" if found.same is None else "equivalent" if found.same else "different"
     return Judged(
         name=name,
-        sameness=same,
-        why=found.why,
+        sameness="different" if mode else same,
+        why="; ".join(filter(None, (mode, found.why))),
         detail=found.detail,
-        masked=(*found.masked, *_masked_name(old, new)),
+        masked=(*found.masked, *_masked_name(old, new), *_masked_mode(old, new)),
         causes=found.causes,
         before=sides[0],
         after=sides[1],
@@ -263,3 +276,17 @@ def _masked_name(old: Output, new: Output) -> tuple[Masked, ...]:
     if old.path == new.path or stable(old.path) != stable(new.path):
         return ()
     return (Masked(rule="name", count=1, example=f"{readable(old.path)} -> {readable(new.path)}"),)
+
+
+def _other_mode(old: Output, new: Output) -> str:
+    """Whether a file can be executed is part of what it is. Empty when both runs agree."""
+    if old.target or new.target or bool(old.mode & EXECUTABLE) == bool(new.mode & EXECUTABLE):
+        return ""
+    return "executable, then not" if old.mode & EXECUTABLE else "not executable, then executable"
+
+
+def _masked_mode(old: Output, new: Output) -> tuple[Masked, ...]:
+    """Who may read and write it is set aside, by name."""
+    if old.target or new.target or old.mode == new.mode or _other_mode(old, new):
+        return ()
+    return (Masked(rule="mode", count=1, example=f"{old.mode:04o} -> {new.mode:04o}"),)

@@ -28,7 +28,7 @@ from bis.steps.capture import Captures, capture
 from bis.steps.execute import Execution, execute, prepare
 from bis.steps.home import Home
 from bis.steps.samples import started_at
-from bis.steps.seal import collect, log_output, seal
+from bis.steps.seal import collect, log_output, removed, seal
 from bis.steps.supervise import Stdin
 from bis.steps.terminal import Screen
 from bis.steps.trace import Tracer
@@ -210,6 +210,7 @@ def record_of(
         signal=execution.signal,
         parts=parts,
         outputs=(*logs, *outputs),
+        removed=removed(scene),
         metrics=metrics,
         chance=chance,
         usage=_usage(execution, home),

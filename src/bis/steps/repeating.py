@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -13,13 +15,16 @@ from bis.errors import CannotRepeat
 from bis.nouns.part import Finding, Part
 from bis.nouns.run import Run
 from bis.parts import Scene
-from bis.parts.data import listed_outside
-from bis.parts.origin import KEPT_CACHES, sorter
+from bis.parts.data import CHANGED, listed_outside
+from bis.parts.origin import KEPT_CACHES, LIVE, SYSTEM, in_passing, sorter
 from bis.settings import Settings
 from bis.steps import rooms
 from bis.steps.rebuild import Rebuilt
-from bis.steps.rooms import Mount
+from bis.steps.rooms import Mount, Seal
 
+SYSTEM_FOLDERS = tuple(f"{folder}/" for folder in SYSTEM)
+MOST_SHARED = 2000
+"""With more names than that, /tmp stays as it is in a repeat: each name takes a mount."""
 MANY = 20
 """From so many inputs in one folder outside the project, the folder is shown to the command, not each file."""
 
@@ -87,9 +92,13 @@ def mounts(run: Run, ground: Ground, rebuilt: Rebuilt | None, home: Path) -> tup
     hidden = [folder for folder in (home / ".cache", Path("/var/tmp")) if folder.is_dir()]
     shown = [Mount(at=folder) for folder in hidden]
     shown += [Mount(at=home / name, source=home / name, write=False) for name in KEPT_CACHES if (home / name).is_dir()]
-    shown += [Mount(at=Path(path), absent=True) for path in _made_outside(run)]
+    changed = {Path(path) for path in _changed_outside(run)}
+    shown += [Mount(at=path, absent=True) for path in sorted(changed)]
     shown.append(Mount(at=project, source=ground.project))
-    shown += [Mount(at=Path("/") / path, source=ground.outside / path) for path in _shown_inputs(ground, whole)]
+    shown += [
+        Mount(at=Path("/") / path, source=ground.outside / path, copied=Path("/") / path in changed)
+        for path in _shown_inputs(ground, whole)
+    ]
     if rebuilt is not None and rebuilt.how in ("built", "cached"):
         at = Path(unspell(rebuilt.at)) if rebuilt.at else rebuilt.prefix
         places = [Mount(at=at, source=rebuilt.prefix, write=False)]
@@ -105,9 +114,90 @@ def mounts(run: Run, ground: Ground, rebuilt: Rebuilt | None, home: Path) -> tup
     return tuple(shown)
 
 
-def _made_outside(run: Run) -> list[str]:
-    """Outputs that are not in the project: a repeat makes its own, and never writes over those that are there."""
-    return [unspell(output.path) for output in run.outputs if output.path.startswith("/")]
+def _changed_outside(run: Run) -> set[str]:
+    """What the run made, changed or removed outside the project: a repeat makes its own, and never touches what is
+    there. In the folders of the system it does as the run did."""
+    made = [output.path for output in run.outputs if output.path.startswith("/")]
+    wrote = [path for path in run.parts["data"].facts.get("wrote", ()) if not path.startswith(SYSTEM_FOLDERS)]
+    return {unspell(path) for path in (*made, *wrote)}
+
+
+def sealing(run: Run) -> Seal | None:
+    """What of the machine a repeat may still change. None where the record does not say what the run changed."""
+    wrote = run.parts["data"].facts.get("wrote")
+    if wrote is None:
+        return None
+    live = {Path(folder) for folder in LIVE if not folder.startswith(("/proc/", "/sys/"))}
+    live |= {Path(unspell(path)).parent for path in wrote if path.startswith(SYSTEM_FOLDERS)}
+    names = [path.name for path in Path("/tmp").iterdir()] if Path("/tmp").is_dir() else []
+    if len(names) > MOST_SHARED:
+        return Seal(live=(*sorted(live), Path("/tmp")))
+    passing = tuple(name for name in names if in_passing(f"/tmp/{spell(name)}"))
+    return Seal(live=tuple(sorted(live)), shared={Path("/tmp"): passing} if names else {})
+
+
+def refused(scene: Scene) -> Iterator[Finding]:
+    """What the command wanted to change on the machine, as the recorded run had not, and was kept from."""
+    origin = sorter(scene)
+    found = [
+        access.path
+        for access in (scene.trace.accesses if scene.trace else ())
+        if not CHANGED.isdisjoint(access.how)
+        and origin(access.path) in ("outside", "temporary", "system", "cache")
+        and not ("/__pycache__/" in access.path or in_passing(access.path) or access.path.startswith(LIVE))
+        and scene.refused(access.path)
+        and _writable(Path(unspell(access.path)))
+    ]
+    if found:
+        more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+        yield Finding(
+            code="write-refused",
+            text=f"the repeat was not let change what the run had left alone on this machine: "
+            f"{', '.join(readable(path) for path in found[:3])}{more}",
+            hint="what makes it do so is what differs",
+            blocks=True,
+        )
+
+
+def _writable(path: Path) -> bool:
+    """Whether the user may write there: else it was not the repeat that was in the way."""
+    there = next(each for each in (path, *path.parents) if each.exists())
+    return os.access(there, os.W_OK)
+
+
+def stand_in(part: Part, ground: Ground) -> tuple[str, ...]:
+    """Put what counts by its name alone where nothing was restored: folders empty, files of the same size without
+    content. Returns the names of the files."""
+    made = []
+    for row in part.facts.get("there", ()):
+        name = unspell(row["path"])
+        place = ground.outside / name[1:] if name.startswith("/") else ground.project / name
+        if os.path.lexists(place):
+            continue
+        with suppress(OSError):  # a name that cannot be given is missing, and that is all
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if row["kind"] == "folder":
+                place.mkdir()
+            elif row["kind"] == "link":
+                place.symlink_to(unspell(row["target"]))
+            else:
+                with place.open("xb") as file:
+                    file.truncate(row["size"])
+                made.append(row["path"])
+    return tuple(made)
+
+
+def read_without_content(scene: Scene, stood_in: Collection[str]) -> Iterator[Finding]:
+    """Files that the repeat looked into, and the recorded run did not: nobody kept what was in them."""
+    for access in scene.trace.accesses if scene.trace else ():
+        if access.was_read and "m" not in access.how and scene.named(access.path) in stood_in:
+            yield Finding(
+                code="not-recorded",
+                text=f"the repeat read {readable(scene.named(access.path))}, which the run had left alone, so that its"
+                " content is not recorded",
+                hint="what makes it do so is what differs",
+                blocks=True,
+            )
 
 
 def _listed_whole(run: Run, needed: Sequence[Path]) -> set[Path]:
@@ -140,7 +230,7 @@ def restored(shown: Sequence[Mount]) -> tuple[str, ...]:
 def outside(path: Path, shown: Sequence[Mount], scratch: Path) -> Path:
     """Where a path that the command sees in its room lies outside of it, also before the room is made."""
     for mount in reversed(shown):
-        if mount.source is not None and path.is_relative_to(mount.at):
+        if mount.source is not None and not mount.copied and path.is_relative_to(mount.at):
             return mount.source / path.relative_to(mount.at)
     return rooms.outside(path, scratch)
 

@@ -37,6 +37,17 @@ class Mount(msgspec.Struct, frozen=True, kw_only=True):
     write: bool = True
     absent: bool = False
     """Nothing is there, and what the command writes there (and beside it) does not reach the machine."""
+    copied: bool = False
+    """A copy of the source, a file, which the command can also remove and rename."""
+
+
+class Seal(msgspec.Struct, frozen=True, kw_only=True):
+    """Nothing of the machine can be changed from a room, except for what is said here."""
+
+    live: tuple[Path, ...] = ()
+    """Folders that stay as they are."""
+    shared: dict[Path, tuple[str, ...]] = {}
+    """Folders in which the command may make what it likes, unseen by others; names in them that stay as they are."""
 
 
 def usable() -> str:
@@ -50,15 +61,20 @@ def finding() -> Finding:
     return Finding(code="no-room", text=f"The original paths could not be shown to the command: {reason}", hint=hint)
 
 
-def prefix(mounts: Sequence[Mount], folder: Path, scratch: Path) -> tuple[str, ...]:
+def prefix(mounts: Sequence[Mount], folder: Path, scratch: Path, seal: Seal | None = None) -> tuple[str, ...]:
     """The start of a command line: what follows runs with `mounts`, from `folder` as seen there.
 
     `scratch` is an existing folder of the caller's, for this one command. What the command writes to a hidden or
     made-up folder lies below it (`outside` tells where), and it is the caller's to delete.
     If the room cannot be made, the command does not start, the status is 125, and `refusal` says why.
     """
+    sealing = seal and {
+        "live": [str(path) for path in seal.live],
+        "shared": {str(path): names for path, names in seal.shared.items()},
+    }
     specification = {
         "mounts": [_entry(mount) for mount in mounts],
+        "seal": sealing,
         "folder": str(folder),
         "scratch": str(scratch),
         "report": str(scratch / REPORT),
@@ -87,6 +103,11 @@ def lost(scratch: Path) -> tuple[str, ...]:
     return tuple(spell(path) for path in _said(scratch).get("lost", ()))
 
 
+def left_open(scratch: Path) -> tuple[str, ...]:
+    """Places of the machine (spelled) that could not be made read-only in a room that was to be sealed."""
+    return tuple(spell(path) for path in _said(scratch).get("open", ()))
+
+
 def outside(path: Path, scratch: Path) -> Path:
     """Where a path of the room, free of symbolic links, lies outside of it: in a source, in a hidden or made-up
     folder below `scratch`, or where it is. Known once the command has started."""
@@ -102,6 +123,8 @@ def _entry(mount: Mount) -> dict[str, Any]:
         return {"absent": str(mount.at)}
     if mount.source is None:
         return {"hide": str(mount.at)}
+    if mount.copied:
+        return {"copy": str(mount.source), "at": str(mount.at)}
     return {"bind": str(mount.source), "at": str(mount.at), "write": mount.write}
 
 

@@ -7,11 +7,11 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bis.digest import Digest, canonical, digest_bytes, spell
+from bis.digest import Digest, canonical, digest_bytes, spell, unspell
 from bis.ledger import Ledger
 from bis.nouns.part import Finding
 from bis.nouns.run import Output, Run
-from bis.nouns.trace import Trace
+from bis.nouns.trace import Access, Trace
 from bis.nouns.tree import Leaf
 from bis.parts import Scene
 from bis.parts.origin import in_passing, sorter
@@ -67,6 +67,15 @@ def collect(scene: Scene, store: Store, since_ns: int) -> tuple[list[Output], di
     return outputs, _metrics(outputs, dict(written), scene), findings
 
 
+def removed(scene: Scene) -> tuple[str, ...] | None:
+    """Files that were there before the run, and that it deleted or moved away. None where that could not be seen."""
+    if scene.trace is None or not scene.trace.complete:
+        return None
+    wanted = _wanted(scene)
+    names = {wanted(access) for access in scene.trace.accesses if access.was_removed}
+    return tuple(sorted(name for name in names if name and not os.path.lexists(_place(name, scene))))
+
+
 def log_output(name: str, path: Path, store: Store) -> Output:
     """The standard output or error of the run as one of its outputs."""
     digest = store.put_file(path) if path.exists() else store.put_bytes(b"")
@@ -84,15 +93,30 @@ def seal(run: Run, store: Store, ledger: Ledger) -> Digest:
 def _written(scene: Scene, since_ns: int) -> Iterator[tuple[str, Path]]:
     """Names and places of files that the run wrote: from the trace, or by looking where the trace is partial."""
     trace = scene.trace or Trace(mechanism="none", complete=False)
-    origin = sorter(scene)
+    wanted = _wanted(scene)
     for access in trace.accesses:
-        where = origin(access.path) if access.was_written else "system"
-        if where in ("project", "outside") or (where == "temporary" and not in_passing(access.path)):
-            name = scene.named(access.path)
-            if not _ignored(name, scene):
-                yield name, scene.real(access.path)
+        if access.was_written and (name := wanted(access)):
+            yield name, scene.real(access.path)
     if not trace.complete:
         yield from _changed_since(scene, since_ns)
+
+
+def _wanted(scene: Scene) -> Callable[[Access], str]:
+    """A function that names a file whose making, or removal, is a result of the run; empty for any other."""
+    origin = sorter(scene)
+
+    def wanted(access: Access) -> str:
+        where = origin(access.path)
+        if where not in ("project", "outside") and (where != "temporary" or in_passing(access.path)):
+            return ""
+        name = scene.named(access.path)
+        return "" if _ignored(name, scene) or scene.refused(access.path) else name
+
+    return wanted
+
+
+def _place(name: str, scene: Scene) -> Path:
+    return scene.real(name if name.startswith("/") else spell(str(scene.project / unspell(name))))
 
 
 def _changed_since(scene: Scene, since_ns: int) -> Iterator[tuple[str, Path]]:
