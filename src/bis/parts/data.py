@@ -512,11 +512,11 @@ def _bring(name: str, leaf: Leaf, into: Path, part: Part) -> bool:
             return False
         into.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, into)
+        into.chmod(leaf.entry.mode)
     except OSError:
         return False
     return True
 
-        into.chmod(leaf.entry.mode)
 
 def _by_path(part: Part) -> dict[str, dict[str, Any]]:
     return {row["path"]: row for row in part.facts["inputs"] if row["read"] or row["how"] == "declared"}
