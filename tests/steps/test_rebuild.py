@@ -275,6 +275,31 @@ def test_what_was_edited_before_the_run_is_copied_around_the_edit(
     assert say(rebuilt.python, "import lost, more; print(lost.x, more.y)") == "2 1"
 
 
+def test_what_cannot_be_had_is_left_out_where_the_run_did_not_use_it(
+    capture: Capture,
+    build: Build,
+    make_wheel: Make,
+    make_environment: Make,
+    uv_variables: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    make_wheel("lost", "1.0", {"lost.py": "x = 1"})
+    make_wheel("unused", "1.0", {"unused.py": "y = 1"})
+    python = make_environment(tmp_path / "env", "lost", "unused")
+    part = capture(python, site_of(python) / "lost.py")
+    shutil.rmtree(tmp_path / "uv-cache")
+    for wheel in (tmp_path / "wheels").iterdir():
+        wheel.unlink()
+    file = site_of(python) / "unused.py"
+    file.unlink()
+    file.write_text("y = 2")
+    unreachable = {**uv_variables, "UV_DEFAULT_INDEX": "http://127.0.0.1:9/simple", "UV_HTTP_RETRIES": "0"}
+    rebuilt = build(part, variables=unreachable)
+    assert (rebuilt.proved, codes(rebuilt)) == (1, {"copied", "left-out"})
+    assert "unused 1.0" in rebuilt.findings[-1].text
+    assert say(rebuilt.python, "import lost; print(lost.x)") == "1"
+
+
 def test_another_build_of_the_version_gives_way_to_the_recorded_files(
     capture: Capture, build: Build, make_wheel: Make, make_environment: Make, tmp_path: Path
 ) -> None:

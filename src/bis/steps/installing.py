@@ -38,6 +38,7 @@ UNREACHABLE = re.compile(
     r"error sending request|failed to fetch|dns error|timed out|status (401|403|5\d\d)", re.IGNORECASE
 )
 """uv could not look, which is another thing than not finding."""
+NO_INDEX = explains("B045", "An index of packages did not answer, and not all of them were at hand.")
 FULL_DISK = explains("B044", "An environment could not be written: no room, or no permission.")
 FULL = re.compile(r"no space left|disk quota|read-only file system|permission denied", re.IGNORECASE)
 SCRIPT = """#!/bin/sh
@@ -132,6 +133,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     python: Interpreter
     run: str
     offline_first: bool
+    offline: bool = False
+    """No index is asked: one that does not answer is waited for once, not again for each trouble."""
     progress: Callable[[str], None]
 
 
@@ -144,8 +147,11 @@ def install(order: Order, wanted: Sequence[Installed]) -> None:
     more = _bundled(order, wanted)
     if order.offline_first:
         order.progress("installing from the cache")
-        if order.uv.run(*command, "--offline", **more).returncode == 0:
+        said = order.uv.run(*command, "--offline", **more)
+        if said.returncode == 0:
             return
+        if order.offline:
+            raise _not_to_be_had(order, wanted, said.stderr)
     order.progress(f"installing from {order.uv.places}")
     said = order.uv.run(*command, **more)
     if said.returncode == 0:
@@ -161,6 +167,7 @@ def install(order: Order, wanted: Sequence[Installed]) -> None:
             "an index of packages could not be asked, and not all packages are in uv's cache",
             because=f"Asked: {order.uv.places}. uv says: {_tail(said.stderr)}",
             hint=f"bis repeat {order.run}, when the network is there",
+            code=NO_INDEX,
         )
     raise _not_to_be_had(order, wanted, said.stderr)
 
@@ -192,6 +199,8 @@ def install_from_address(order: Order, wanted: Sequence[Installed]) -> None:
 
 def install_afresh(order: Order, wanted: Sequence[Installed]) -> None:
     """Once more, past a cache that holds damaged files. Best effort."""
+    if order.offline:
+        return
     order.progress("installing again, past the cache: " + ", ".join(item.name for item in wanted))
     command = _command(order, [f"{item.name}=={item.version}" for item in wanted])
     order.uv.run(*command, "--reinstall", "--no-cache")
@@ -210,7 +219,9 @@ def _quietly(order: Order, lines: list[str], more: Mapping[str, str]) -> None:
     if not lines:
         return
     command = [*_command(order, lines), "--reinstall"]
-    if not (order.offline_first and order.uv.run(*command, "--offline", **more).returncode == 0):
+    if order.offline_first and order.uv.run(*command, "--offline", **more).returncode == 0:
+        return
+    if not order.offline:
         order.uv.run(*command, **more)
 
 

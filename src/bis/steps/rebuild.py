@@ -29,6 +29,7 @@ from bis.parts.interpreter import Interpreter, describe
 from bis.steps.copying import copy_proved
 from bis.steps.installing import (
     FULL_DISK,
+    NO_INDEX,
     Order,
     find_uv,
     install,
@@ -85,6 +86,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     python: Interpreter
     packages: tuple[Installed, ...]
     trees: dict[str, Digest]
+    used: frozenset[str] | None = None
+    """Names of the packages that the run used; None when that is not known."""
     places: dict[str, str] = {}
     """Name of an editable package -> the folder that it will be imported from (not spelled)."""
     system_site: bool = False
@@ -160,7 +163,9 @@ def _plan(
     run: str,
 ) -> Plan:
     """Packages of the operating system are not installed but found; those that are not, and were not used, left out."""
-    plan = Plan(recorded=recorded, python=found, packages=packages, trees=part.trees)
+    used = part.facts.get("used")
+    known = None if used is None else frozenset(used)
+    plan = Plan(recorded=recorded, python=found, packages=packages, trees=part.trees, used=known)
     system = {item.name: item for item in packages if item.origin == "system"}
     if not system:
         return plan
@@ -169,7 +174,6 @@ def _plan(
     wrong = sorted(name for name, item in system.items() if name not in here or here[name].record != item.record)
     if not wrong:
         return msgspec.structs.replace(plan, system_site=True)
-    used = part.facts.get("used")
     needed = [name for name in wrong if used is None or name in used]
     if needed:
         told = ", ".join(f"{name} {system[name].version}" for name in needed[:NAMED])
@@ -343,11 +347,12 @@ def _build(order: Order, plan: Plan, store: Store) -> Rebuilt:
     stored = {item.name for item in plan.packages if _is_stored(item, plan)}
     from_index = [item for item in plan.packages if item.name not in stored and item.origin not in FIXED]
     edited = {leaf.path for leaf in walk(store, plan.trees["patched"])} if "patched" in plan.trees else set[str]()
-    copied = _install(order, plan, from_index, site, edited)
+    had = _install(order, plan, from_index, site, edited)
+    order = msgspec.structs.replace(order, offline=had.offline)
     for again in (install_otherwise, install_from_address):
         if wrong := _others(site, from_index, notes):
             again(order, wrong)
-    copied += copy_proved(_others(site, from_index, notes), plan.recorded, site, edited)
+    copied = [*had.copied, *copy_proved(_others(site, from_index, notes), plan.recorded, site, edited)]
     broken = _broken(site, notes, edited)
     if broken:
         install_afresh(order, [item for item in from_index if item.name in broken])
@@ -358,26 +363,42 @@ def _build(order: Order, plan: Plan, store: Store) -> Rebuilt:
     if patched := plan.trees.get("patched"):
         patch(store, patched, site)
     (order.room / "requirements.txt").unlink(missing_ok=True)
-    answer = _examined(order, plan, site, notes, broken)
+    answer = _examined(order, had.without(plan), site, notes, broken)
     shutil.rmtree(notes, ignore_errors=True)
-    return msgspec.structs.replace(answer, findings=(*answer.findings, *_copies(copied)))
+    return msgspec.structs.replace(answer, findings=(*answer.findings, *_told(copied, had.missing)))
 
 
-def _install(order: Order, plan: Plan, packages: Sequence[Installed], site: Path, edited: set[str]) -> list[Installed]:
-    """From cache and indexes; what cannot be had from there, from where it was recorded. Returns what was copied."""
+class _Had(msgspec.Struct, frozen=True):
+    """What came from elsewhere than an index, and what came from nowhere."""
+
+    copied: Sequence[Installed] = ()
+    missing: Sequence[Installed] = ()
+    """Not to be had, and not used by the run."""
+    offline: bool = False
+
+    def without(self, plan: Plan) -> Plan:
+        return msgspec.structs.replace(plan, packages=tuple(item for item in plan.packages if item not in self.missing))
+
+
+def _install(order: Order, plan: Plan, packages: Sequence[Installed], site: Path, edited: set[str]) -> _Had:
+    """From cache and indexes; what cannot be had from there, from where it was recorded."""
     try:
         install(order, packages)
+        return _Had()
     except BisError as error:
         if error.code == FULL_DISK:
             raise
         order.progress("copying what no index has from where it was recorded")
         copied = copy_proved(packages, plan.recorded, site, edited)
-        if not copied:
-            raise
-        names = {item.name for item in copied}
-        install(order, [item for item in packages if item.name not in names])
-        return copied
-    return []
+        offline = error.code == NO_INDEX
+        left = [item for item in packages if item not in copied]
+        try:
+            install(msgspec.structs.replace(order, offline=offline), left)
+        except BisError:
+            if not copied or plan.used is None or any(item.name in plan.used for item in left):
+                raise error from None
+            return _Had(copied, left, offline)
+        return _Had(copied, (), offline)
 
 
 def _broken(site: Path, notes: Path, edited: set[str]) -> set[str]:
@@ -464,11 +485,16 @@ def _findings(plan: Plan, wrong: Sequence[Installed], broken: Sequence[str], fix
         yield Finding(code="left-out", text=text)
 
 
-def _copies(copied: Sequence[Installed]) -> Iterator[Finding]:
+def _told(copied: Sequence[Installed], missing: Sequence[Installed]) -> Iterator[Finding]:
     if copied:
         names = _list([f"{item.name} {item.version}" for item in copied])
         text = f"not to be had from an index; copied from where they were recorded, each file proved by hash: {names}"
         yield Finding(code="copied", text=text)
+    if missing:
+        names = _list([f"{item.name} {item.version}" for item in missing])
+        yield Finding(
+            code="left-out", text=f"not to be had any more, and left out as the run did not use them: {names}"
+        )
 
 
 def _list(names: Sequence[str]) -> str:
