@@ -97,6 +97,14 @@ def test_what_was_said_is_there_for_whoever_opens_the_ledger_next(again: Callabl
     assert names(first.runs()) == ["train-3", "train-2", "train-1"]
 
 
+def test_runs_that_are_not_sealed_are_under_way(ledger: Ledger) -> None:
+    begun = [a_run(number, status="running", exit=None, ended="") for number in (2, 1, 3)]
+    for run in begun:
+        ledger.begin(run)
+    sealed(ledger, a_run(3), a_run(4))
+    assert names(ledger.under_way()) == ["train-1", "train-2"]
+
+
 def test_a_run_comes_back_whole(ledger: Ledger) -> None:
     run = a_run(
         1,

@@ -1,14 +1,20 @@
 """What repeats leave is found, and removed when nobody uses it."""
 
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from bis.acts.clean import clean
-from bis.steps.leftovers import REPEAT, Leftover, held, in_use, leftovers, remove
+from bis.nouns.run import Run
+from bis.settings import Settings
+from bis.steps.home import Home, open_home
+from bis.steps.leftovers import REPEAT, Leftover, held, in_use, leftovers, recover_repeats, remove
+from bis.steps.perform import now
 from bis.steps.rebuild import MARKER, Rebuilt
 
 LONG_AGO = 1_000_000_000.0
@@ -113,6 +119,51 @@ def test_a_folder_in_which_a_command_still_runs_is_not_removed(
     (one,) = [one for one in leftovers(cache, temporary) if one.what == "repeat"]
     assert not remove(one)
     assert scratch.exists()
+
+
+# -- repeats whose bis was killed --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    (tmp_path / "project").mkdir()
+    return open_home(tmp_path / "project", Settings())
+
+
+def repeat(home: Home, started: str, **fields: Any) -> Run:
+    """A repeat that the ledger takes for under way."""
+    known = {"id": "a" * 12, "name": "r-repeat", "command": ("x",), "host": socket.gethostname(), "repeats": "b" * 12}
+    run = Run(**{**known, "started": started, "status": "running", **fields})
+    home.ledger.begin(run)
+    return run
+
+
+def test_a_repeat_whose_bis_was_killed_is_sealed_as_lost(home: Home, temporary: Path) -> None:
+    run = repeat(home, now())
+    (temporary / f"{REPEAT}7f3a-x" / "scratch" / run.id).mkdir()
+    (lost,) = recover_repeats(home, temporary)
+    assert (lost.status, home.ledger.get(run.id).status) == ("lost", "lost")
+    assert home.store.has(home.ledger.record(run.id))
+    assert recover_repeats(home, temporary) == []
+
+
+def test_a_repeat_under_way_is_left_alone(home: Home, temporary: Path, supervised: Callable[[Path], None]) -> None:
+    run = repeat(home, now())
+    scratch = temporary / f"{REPEAT}7f3a-x" / "scratch" / run.id
+    scratch.mkdir()
+    supervised(scratch)
+    assert recover_repeats(home, temporary) == []
+    assert home.ledger.get(run.id).status == "running"
+
+
+def test_a_repeat_that_cannot_be_found_is_lost_when_the_machine_has_started_anew(home: Home, temporary: Path) -> None:
+    repeat(home, now())
+    assert recover_repeats(home, temporary) == []
+    long_ago = repeat(home, "2001-01-01T00:00:00.000000Z", id="c" * 12)
+    elsewhere = repeat(home, "2001-01-01T00:00:00.000000Z", id="d" * 12, host="another machine")
+    repeat(home, "2001-01-01T00:00:00.000000Z", id="e" * 12, repeats="")  # a run, which has a folder of its own
+    assert [run.id for run in recover_repeats(home, temporary)] == [long_ago.id]
+    assert home.ledger.get(elsewhere.id).status == "running"
 
 
 @pytest.fixture

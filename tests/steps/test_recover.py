@@ -11,7 +11,7 @@ from bis.digest import canonical
 from bis.nouns.run import Run
 from bis.settings import Settings
 from bis.steps.home import Home, open_home
-from bis.steps.recover import _alone, recover_lost
+from bis.steps.recover import alone, recover_lost
 from bis.steps.samples import started_at
 from bis.steps.seal import seal
 
@@ -59,8 +59,8 @@ def test_a_run_whose_record_was_written_last_is_not_lost(home: Home, left: Path)
     assert home.ledger.count() == 1
 
 
-def test_a_lost_run_is_sealed_by_one_command_alone(home: Home, left: Path) -> None:
-    with _alone(left) as ours:
+def test_a_lost_run_is_sealed_by_one_commandalone(home: Home, left: Path) -> None:
+    with alone(left) as ours:
         assert ours
         assert recover_lost(home, {}) == []
         assert home.ledger.get(RUN.id).status == "running"
@@ -69,7 +69,7 @@ def test_a_lost_run_is_sealed_by_one_command_alone(home: Home, left: Path) -> No
 
 def test_a_folder_that_is_gone_when_it_is_looked_at_is_nobodys(home: Home, left: Path) -> None:
     shutil.rmtree(left)
-    with _alone(left) as ours:
+    with alone(left) as ours:
         assert not ours
 
 

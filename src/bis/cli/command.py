@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
@@ -91,6 +92,10 @@ class Door:
             from bis.steps.recover import recover_lost
 
             recover_lost(home, self.variables)
+        if any(run.repeats for run in home.ledger.under_way()):
+            from bis.steps.leftovers import recover_repeats
+
+            recover_repeats(home, Path(tempfile.gettempdir()))
         return home
 
     def find(self, reference: str) -> Run:

@@ -90,6 +90,10 @@ class Ledger(Protocol):
         """Newest first, unless `order` (`metrics.loss`, `start_time DESC`) says else. `filter` is MLflow's language."""
         ...
 
+    def under_way(self) -> list[Run]:
+        """Runs that began and are not sealed, or whose seal it did not hear of."""
+        ...
+
     def rows(self, filter: str = "", order: Sequence[str] = (), limit: int | None = None) -> list[Row]:
         """As `runs`, one line for each: quick also for many thousands."""
         ...

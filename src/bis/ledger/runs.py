@@ -189,6 +189,10 @@ class SqliteLedger:
     def runs(self, filter: str = "", order: Sequence[str] = (), limit: int | None = None) -> list[Run]:
         return [decode_run(unpack(content)) for (content,) in self._select("content", filter, order, limit)]
 
+    def under_way(self) -> list[Run]:
+        found = self.database.ask("SELECT content FROM runs WHERE record = '' ORDER BY started")
+        return [decode_run(unpack(content)) for (content,) in found]
+
     def rows(self, filter: str = "", order: Sequence[str] = (), limit: int | None = None) -> list[Row]:
         found = self._select("seq, brief, note, verdict, record", filter, order, limit)
         tags = self._tags([seq for seq, *_ in found])

@@ -36,6 +36,7 @@ CREATE TABLE runs (
 CREATE INDEX runs_by_start   ON runs (started, seq);
 CREATE INDEX runs_by_name    ON runs (name, started);
 CREATE INDEX runs_by_command ON runs (command_key, started) WHERE record <> '';
+CREATE INDEX runs_under_way  ON runs (started) WHERE record = '';
 
 CREATE TABLE params (
     run     INTEGER NOT NULL,                       -- runs.seq

@@ -10,19 +10,34 @@ import fcntl
 import os
 import secrets
 import shutil
+import socket
+import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
+from bis.errors import KeepingError
+from bis.nouns.part import Finding
+from bis.nouns.run import Run
+from bis.steps.home import Home
+from bis.steps.perform import now
 from bis.steps.rebuild import BUILDING, MARKER, Rebuilt
-from bis.steps.recover import is_alive
+from bis.steps.recover import alone, is_alive, is_sealed
+from bis.steps.seal import seal
 
 REPEAT = "bis-repeat-"
 """How the folders of repeats begin. Those that a person wants to keep have another name."""
 KEPT = "bis-kept-"
 SOURCES = "sources"
+KILLED = Finding(
+    code="supervisor-lost",
+    text="bis was killed while it repeated the run; what the repeat did is not recorded",
+    hint="repeat it again",
+    blocks=True,
+)
 
 What = Literal["environment", "source", "unfinished", "repeat"]
 
@@ -57,6 +72,41 @@ def in_use(rebuilt: Rebuilt | None) -> Iterator[None]:
                 note.touch()
             stack.enter_context(_locked(note, fcntl.LOCK_SH))
         yield
+
+
+def recover_repeats(home: Home, temporary: Path) -> list[Run]:
+    """Seal the repeats of this project whose bis was killed, as lost; those that were found so. What such a one did is
+    not recorded: it ran in a place of its own. One that cannot be found is left alone until the machine starts anew."""
+    here = [run for run in home.ledger.under_way() if run.repeats and run.host == socket.gethostname()]
+    return [lost for run in here if (lost := _recover(run, home, temporary))]
+
+
+def _recover(run: Run, home: Home, temporary: Path) -> Run | None:
+    """The repeat, sealed as lost, if it is."""
+    scratch = next(temporary.glob(f"{REPEAT}*/scratch/{run.id}"), None)
+    if scratch is None:
+        gone = datetime.fromisoformat(run.started).timestamp() < _boot()
+        return _seal(run, home) if gone else None
+    with alone(scratch) as ours:
+        return _seal(run, home) if ours and not is_alive(scratch) else None
+
+
+def _seal(run: Run, home: Home) -> Run | None:
+    """A full disk must not keep anybody from reading the log: the repeat waits for a command that finds room."""
+    with contextlib.suppress(KeepingError):
+        if not is_sealed(run, home):
+            lost = msgspec.structs.replace(run, status="lost", ended=now(), findings=(*run.findings, KILLED))
+            seal(lost, home.store, home.ledger)
+            return lost
+    return None
+
+
+def _boot() -> float:
+    """When this machine started: seconds since 1970; 0 where it does not tell."""
+    try:
+        return time.time() - float(Path("/proc/uptime").read_text().split()[0])
+    except (OSError, ValueError):
+        return 0.0
 
 
 def leftovers(environments: Path, temporary: Path) -> list[Leftover]:

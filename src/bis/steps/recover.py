@@ -33,14 +33,14 @@ def recover_lost(home: Home, variables: Mapping[str, str]) -> list[Run]:
     found = []
     for scratch in sorted(home.live.iterdir()) if home.live.is_dir() else ():
         # A full disk must not keep anybody from reading the log: the run waits for a command that finds room.
-        with _alone(scratch) as ours, suppress(KeepingError, NotFound):
+        with alone(scratch) as ours, suppress(KeepingError, NotFound):
             if ours and (lost := _look(scratch, home, variables)):
                 found.append(lost)
     return found
 
 
 @contextmanager
-def _alone(scratch: Path) -> Iterator[bool]:
+def alone(scratch: Path) -> Iterator[bool]:
     """Whether nobody else is about to seal this run. A run that has ended meanwhile is nobody's to seal."""
     try:
         folder = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -66,7 +66,7 @@ def _look(scratch: Path, home: Home, variables: Mapping[str, str]) -> Run | None
         return None
     if is_alive(scratch):
         return None
-    if _is_sealed(run, home):
+    if is_sealed(run, home):
         # It ended while we looked, or its supervisor was killed after its last word.
         shutil.rmtree(scratch, ignore_errors=True)
         return None
@@ -81,7 +81,7 @@ def _age(scratch: Path) -> float:
         return 0.0
 
 
-def _is_sealed(run: Run, home: Home) -> bool:
+def is_sealed(run: Run, home: Home) -> bool:
     """Whether the record of the run is written. One that the ledger did not hear of any more it hears of now."""
     try:
         if home.ledger.record(run.id):
