@@ -23,6 +23,7 @@ VALUED = ("-C", "--project", "--color")
 
 def main() -> int:
     """Run the command line; the exit status. Nothing escapes as a traceback: it is saved in a file, which is named."""
+    _open_streams()
     words, debug = _without_debug(sys.argv[1:])
     if words in (["--version"], ["-V"]):
         print(f"bis {__version__}")
@@ -31,6 +32,18 @@ def main() -> int:
     gc.set_threshold(GARBAGE)
     atexit.register(gc.freeze)
     return _guarded(words, debug)
+
+
+def _open_streams() -> None:
+    """Have something at the numbers 0, 1 and 2. Where a caller has closed them (`bis run … <&-`), the next file or
+    socket that is opened would get the number: the command would read from it, its output would be written there."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115
 
 
 def _without_debug(words: list[str]) -> tuple[list[str], bool]:

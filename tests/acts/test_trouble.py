@@ -156,3 +156,14 @@ def test_a_project_with_a_name_of_any_bytes_is_run_and_repeated(bis: Bis, projec
     repeated = bis("repeat", "@", folder=odd)
     assert repeated.returncode == 0, repeated.stdout + repeated.stderr
     assert "every output is the same, byte for byte" in repeated.stdout
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_stream_that_the_caller_has_closed_is_not_taken_for_a_file_of_bis(
+    closed: str, project: Path, variables: dict[str, str], last: Callable[[], Run]
+) -> None:
+    source = "import sys; print(len(sys.stdin.read())); print('told', file=sys.stderr)"
+    line = f'exec "$0" -m bis run -- {PYTHON} -c "{source}" {closed} '
+    done = subprocess.run(["sh", "-c", line, sys.executable], cwd=project, env=variables, timeout=60, check=False)
+    assert done.returncode == 0
+    assert {output.path: output.size for output in last().outputs} == {"<stdout>": 2, "<stderr>": 5}
