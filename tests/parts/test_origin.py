@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from bis.nouns.trace import Access, Stat
 from bis.parts import Report, Scene
-from bis.parts.origin import is_data, sorter
+from bis.parts.origin import is_data, is_lock, sorter
 
 
 @pytest.mark.parametrize(
@@ -55,3 +56,20 @@ def test_each_path_has_its_origin(scene: Callable[..., Scene], project: Path) ->
 
 def test_a_folder_with_a_similar_name_is_not_the_project(scene: Callable[..., Scene], project: Path) -> None:
     assert sorter(scene())(f"{project}-2/x.csv") != "project"
+
+
+@pytest.mark.parametrize(
+    ("path", "how", "size", "lock"),
+    [
+        ("/tmp/uv-5660221b78613cc1.lock", "rw", 0, True),
+        ("/tmp/tmp8sd7f", "rd", 0, True),
+        ("/tmp/uv-5660221b78613cc1.lock", "rw", 3, False),
+        ("/tmp/uv-5660221b78613cc1.lock", "r", 0, False),
+        ("/tmp/mine.csv", "rw", 0, False),
+        ("/home/ana/x.lock", "rw", 0, False),
+    ],
+)
+def test_a_lock_in_a_folder_for_temporary_files_is_told_from_a_file_of_somebodys(
+    path: str, how: str, size: int, lock: bool
+) -> None:
+    assert is_lock(Access(path=path, how=how, before=Stat(size, 1, 1))) is lock

@@ -31,7 +31,7 @@ from bis.nouns.trace import GONE, WRITTEN, Access, Process, Stat
 from bis.nouns.tree import Leaf
 from bis.parts import Place, Scene
 from bis.parts.code import DIFF_SIZE, unified
-from bis.parts.origin import LIVE, TEMPORARY, in_passing, is_data, sorter
+from bis.parts.origin import LIVE, TEMPORARY, in_passing, is_data, is_lock, sorter
 from bis.parts.secret import holds_secret, is_secret_file
 from bis.settings import FOLDER
 from bis.store import Store
@@ -183,7 +183,7 @@ def _chooser(scene: Scene) -> Callable[[Access], bool]:
 
     def chosen(access: Access) -> bool:
         where = origin(access.path)
-        if where not in ("project", "outside", "temporary") or _is_secret(access.path, scene):
+        if where not in ("project", "outside", "temporary") or is_lock(access) or _is_secret(access.path, scene):
             return False
         size = access.before.size if access.before else 0
         name = access.path[len(top) + 1 :]

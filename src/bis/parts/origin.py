@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 from bis.digest import spell
+from bis.nouns.trace import Access
 from bis.parts import Report, Scene
 
 Origin = Literal["project", "environment", "system", "own", "cache", "temporary", "outside"]
@@ -81,6 +82,13 @@ def in_passing(path: str) -> bool:
     """Whether a file in a folder for temporary files bears no name that somebody gave it: it is nobody's result."""
     folder = next((folder for folder in TEMPORARY if _below(path, folder)), "")
     return bool(folder) and bool(PASSING.match(path[len(folder) + 1 :]))
+
+
+def is_lock(access: Access) -> bool:
+    """Whether a file with such a name is one that the run writes or removes itself, and that was empty: a lock of its
+    programs (uv's, filelock's) that lies there from an earlier time, no ingredient."""
+    changed = access.was_written or "d" in access.how
+    return changed and access.before is not None and access.before.size == 0 and in_passing(access.path)
 
 
 def sorter(scene: Scene) -> Callable[[str], Origin]:

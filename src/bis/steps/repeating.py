@@ -16,7 +16,7 @@ from bis.nouns.part import Finding, Part
 from bis.nouns.run import Run
 from bis.parts import Scene
 from bis.parts.data import CHANGED, listed_outside
-from bis.parts.origin import KEPT_CACHES, LIVE, SYSTEM, in_passing, sorter
+from bis.parts.origin import KEPT_CACHES, LIVE, SYSTEM, in_passing, is_lock, sorter
 from bis.settings import Settings
 from bis.steps import rooms
 from bis.steps.rebuild import Rebuilt
@@ -258,7 +258,7 @@ def leaks(scene: Scene, recorded: Part) -> list[str]:
     for access in scene.trace.accesses if scene.trace else ():
         if not access.was_read or access.path in made or origin(access.path) not in ("outside", "temporary"):
             continue
-        if access.path not in known and not f"{access.path}/".startswith(restored):
+        if access.path not in known and not f"{access.path}/".startswith(restored) and not is_lock(access):
             found.append(access.path)
     found += [f"{path}/" for path in listed_outside(scene) if not f"{path}/".startswith(restored)]
     return sorted(found)
