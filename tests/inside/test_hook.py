@@ -557,8 +557,21 @@ def test_an_interpreter_that_cannot_speak_is_reported_by_its_parent(play: Play) 
 def test_a_python_that_is_too_old_runs_as_without_bis_and_is_reported(play: Play, version: str) -> None:
     played = play("import sys; print(sys.version_info[0])", python=interpreter(version))
     assert (played.out, played.err) == (f"{version[0]}\n", "")
-    assert played.reports[0].version.startswith(version)
-    assert "unseeded-interpreter" in played.codes()
+    (report,) = played.reports
+    assert report.version.startswith(version)
+    assert not [entry for entry in report.path if entry.endswith("/hook")]
+    (finding,) = [finding for finding in played.findings if finding.code == "unseeded-interpreter"]
+    assert "older than 3.8" in finding.text
+
+
+@pytest.mark.parametrize("version", ["3.6", "3.7"])
+def test_a_python_that_is_too_old_tells_where_its_environment_was_made_from(
+    play: Play, tmp_path: Path, version: str
+) -> None:
+    subprocess.run([interpreter(version), "-m", "venv", "--without-pip", tmp_path / "old"], check=True)
+    (report,) = play("", python=tmp_path / "old" / "bin" / "python").reports
+    assert report.prefix == str(tmp_path / "old")
+    assert Path(report.base_prefix, "lib", f"python{version}", "os.py").is_file()
 
 
 # ------------------------------------------------------------------ stepping aside

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from pathlib import Path, PurePath
 from typing import Any
@@ -231,19 +231,26 @@ def _unseeded(chance: Chance, reports: tuple[Report, ...], trace: Trace | None) 
     if chance.seed is None:
         return []
     mute = [_command(item["argv"]) for report in reports for item in report.facts.get("mute", ())]
-    old = [_command(report.argv or (report.executable,)) for report in reports if report.facts.get("unseeded")]
     silent = [_command(process.argv) for process in _silent(reports, trace)]
-    commands = list(dict.fromkeys([*mute, *old, *silent]))
-    if not commands:
-        return []
+    old = [f"{report.executable} ({report.version})" for report in reports if report.facts.get("unseeded")]
+    hints = {
+        "": "Start it without -I, -S and -E and with the variables of its parent, or seed it in its own code.",
+        ", being older than 3.8": "Seed it in its own code.",
+    }
     return [
         Finding(
             code="unseeded-interpreter",
             text=f"{len(commands)} Python {_plural(len(commands), 'process')} could be neither seeded nor watched from "
-            f"the inside: {_some(commands, 3)}.",
-            hint="Start it without -I, -S and -E and with the variables of its parent, or seed it in its own code.",
+            f"the inside{why}: {_some(commands, 3)}.",
+            hint=hint,
         )
+        for (why, hint), commands in zip(hints.items(), (_once([*mute, *silent]), _once(old)), strict=True)
+        if commands
     ]
+
+
+def _once(items: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(items))
 
 
 def _silent(reports: tuple[Report, ...], trace: Trace | None) -> list[Process]:

@@ -118,7 +118,7 @@ def make_room(uv: Uv, room: Path, python: Interpreter, system_site: bool, run: s
         raise CannotRepeat(
             f"uv cannot make an environment on {readable(python.real)}",
             because=_tail(made.stderr),
-            hint=f"bis repeat {run} --python {python.version}",
+            hint=f"bis repeat {run} --here, in the environment that this machine has",
         )
 
 

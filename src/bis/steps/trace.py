@@ -30,8 +30,8 @@ MODES = ("auto", "notify", "audit", "full", "off")
 FILE = "trace"
 PREIMAGES = "preimages"
 UNSEEN_INSIDE = (
-    "only what Python itself opens was seen, not what compiled libraries (pyarrow, h5py, XGBoost) open",
-    "other programs, and interpreters started with -I, -S or -E, were not seen",
+    "only what Python itself opens by a path was seen, not what compiled libraries (pyarrow, h5py, XGBoost) open",
+    "other programs, and interpreters older than 3.8 or started with -I, -S or -E, were not seen",
     "looking for a file that is not there was seen only where Python tried to open it",
 )
 UNSEEN_AFTERWARDS = ("what files held before the run changed them was not kept, nor always their state",)

@@ -16,7 +16,7 @@ def _begin(folder):
         if sys.version_info >= (3, 8):
             _with_bytecode(folder)
         else:
-            _too_old()
+            _too_old(folder)
     except Exception:  # a program is never taken down by being watched
         pass
 
@@ -31,7 +31,7 @@ def _with_bytecode(folder):
     _bis_core.begin(folder)
 
 
-def _too_old():
+def _too_old(folder):
     """Say that this interpreter was not seeded; all that is done for versions that nobody maintains."""
     import json
 
@@ -39,7 +39,9 @@ def _too_old():
     if inside:
         version = ".".join(str(number) for number in sys.version_info[:3])
         line = {"e": "start", "pid": os.getpid(), "ppid": os.getppid(), "exe": sys.executable, "version": version}
-        line.update({"prefix": sys.prefix, "base": sys.prefix, "path": sys.path, "unseeded": "too old"})
+        base = getattr(sys, "base_prefix", getattr(sys, "real_prefix", sys.prefix))  # venv, virtualenv for Python 2
+        path = [entry for entry in sys.path if entry != folder]
+        line.update({"prefix": sys.prefix, "base": base, "path": path, "unseeded": "too old"})
         with open(os.path.join(inside, "%d-0.said" % os.getpid()), "a") as file:
             file.write(json.dumps(line) + "\n")
 
