@@ -14,6 +14,7 @@ from bis.cli.page_verdict import verdict_page
 from bis.cli.render import Terminal
 from bis.digest import digest_bytes, spell
 from bis.ledger import PartRow, Row
+from bis.nouns.annotation import Annotation
 from bis.nouns.part import Change, Finding
 from bis.nouns.run import Output, Run
 from bis.nouns.verdict import Judged, Masked, Verdict
@@ -70,6 +71,20 @@ def test_the_page_of_a_run_says_everything_in_few_lines(some_run: Make, terminal
         "verdicts        [=] identical, 2026-05-03T13:04:40Z (90de0000)\n"
         "next            bis status train-12\n"
     )
+
+
+def test_the_page_of_a_run_shows_what_was_said_of_it_later(some_run: Make, terminal: Terminal) -> None:
+    run = some_run(note="a first try")
+    annotations = [
+        Annotation(run=run.id, made="2026-05-03T13:00:00Z", user="ana", tags={"state": "draft", "team": "fraud"}),
+        Annotation(run=run.id, made="2026-05-03T14:00:00Z", user="bo", tags={"state": "\x1b[2J"}, note="ship it\nsoon"),
+    ]
+    assert (
+        "tags            state=\\x1b[2J, team=fraud\n"
+        "note            a first try\n"
+        "                ship it  (2026-05-03T14:00:00Z, bo)\n"
+        "                soon\n"
+    ) in page(run_page(run, [], NOW, terminal, annotations))
 
 
 def test_the_page_of_a_run_on_a_terminal_tells_times_as_a_person_would(some_run: Make, wide: Terminal) -> None:

@@ -2,6 +2,9 @@
 
 import io
 import json
+import re
+import time
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -86,6 +89,37 @@ def test_progress_in_a_pipe_is_a_line_each() -> None:
     terminal.progress("restoring code")
     terminal.progress("executing")
     assert stream.getvalue() == "bis  restoring code\nbis  executing\n"
+
+
+def test_a_meter_says_how_long_the_rest_will_take_and_nothing_of_what_is_done_soon() -> None:
+    stream = Screen()
+    terminal = on(stream, NO_COLOR="1")
+    terminal.meter("read 1 of 100", 1, 100)
+    assert stream.getvalue() == ""
+    time.sleep(0.6)
+    terminal.meter("read 10 of 100", 10, 100)
+    shown = re.fullmatch(r"\r\x1b\[Kbis  read 10 of 100, (\d+\.\d)s left", stream.getvalue())
+    assert shown
+    assert float(shown[1]) >= 5.4
+    terminal.meter("read 11 of 100", 11, 100)
+    assert "read 11" not in stream.getvalue()  # not so soon after the last
+
+
+def test_a_meter_in_a_pipe_is_a_line_in_ten_seconds() -> None:
+    stream = io.StringIO()
+    terminal = on(stream)
+    time.sleep(0.6)
+    terminal.meter("read 10 of 100", 10, 100)
+    assert stream.getvalue() == ""
+
+
+def test_times_are_relative_on_a_terminal_exact_in_a_pipe_and_utc_when_wanted() -> None:
+    then, now = "2026-05-03T12:00:00.000000Z", datetime(2026, 5, 3, 14, tzinfo=UTC)
+    terminal = on(Screen())
+    assert terminal.time(then, now) == "2h ago"
+    terminal.utc = True
+    assert terminal.time(then, now) == "2026-05-03 12:00:00Z"
+    assert on(io.StringIO()).time(then, now) == then
 
 
 def test_nobody_reading_the_advice_is_no_reason_to_stop() -> None:
