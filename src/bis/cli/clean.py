@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bis.cli.command import Door, command, json_option
+from bis.cli.command import Door, command, json_option, utc_option
 from bis.cli.render import Column
 from bis.cli.text import count, plain, size
 from bis.digest import spell
@@ -53,8 +53,9 @@ class Age(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.5
     "--older", type=Age(), default=OLDER, metavar="AGE", show_default=True, help="Unused for at least so long."
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be removed; remove nothing.")
+@utc_option
 @json_option
-def clean(door: Door, older: float, dry_run: bool, as_json: bool) -> int:
+def clean(door: Door, older: float, dry_run: bool, utc: bool, as_json: bool) -> int:
     """Remove from this machine what repeats can make again: environments that were built for them and are cached, and
     folders of repeats that were killed. No run, no file of the store and nothing in use is touched.
     """
@@ -62,6 +63,7 @@ def clean(door: Door, older: float, dry_run: bool, as_json: bool) -> int:
     from bis.steps.repeating import environments_folder
 
     terminal = door.terminal
+    terminal.utc = utc
     done = act(
         environments_folder(door.settings, door.variables),
         Path(tempfile.gettempdir()),
