@@ -58,7 +58,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     copy_data: bool = False
     """Copy every input into the store, whatever its size."""
     data: tuple[str, ...] = ()
-    """Declared inputs: files, folders or globs, relative to the project."""
+    """Declared inputs: files, folders or globs, relative to the project; `~/` is the home folder."""
     by_reference: tuple[str, ...] = ()
     """Globs of inputs that are never copied."""
     ignore: tuple[str, ...] = ()

@@ -51,7 +51,7 @@ def test_a_program_that_is_not_python_is_recorded_too(bis: Bis, last: Callable[[
     assert outputs(last())["out.txt"] == 6
 
 
-@pytest.mark.parametrize(("words", "status"), [(["nosuchprogram"], 127), (["/etc/passwd"], 126), ([], 2)])
+@pytest.mark.parametrize(("words", "status"), [(["nosuchprogram"], 127), (["/etc/passwd"], 126), ([], 2), ([""], 2)])
 def test_a_command_that_cannot_be_started_leaves_no_run(bis: Bis, project: Path, words: list[str], status: int) -> None:
     done = bis("run", "--", *words)
     assert done.returncode == status

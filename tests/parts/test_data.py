@@ -264,3 +264,36 @@ def test_where_a_run_changed_something_outside_the_project_is_recorded(
     assert data.capture(scene(trace=seen), store).facts["wrote"] == ["/srv/a", "/tmp/named"]
     partly = msgspec.structs.replace(seen, complete=False)
     assert "wrote" not in data.capture(scene(trace=partly), store).facts
+
+
+@pytest.mark.parametrize(
+    "glob", ["data", "data/*.csv", "{project}/data", "~/project/data", "../project/data/a.csv", "**"]
+)
+def test_data_is_declared_by_file_folder_or_glob(
+    glob: str, project: Path, scene: Callable[..., Scene], store: LocalStore
+) -> None:
+    for folder in ("data", ".bis"):
+        (project / folder).mkdir()
+        (project / folder / "a.csv").write_text("1")
+    declared = Settings(data=(glob.format(project=project),))
+    part = data.capture(scene(settings=declared), store)
+    assert "data/a.csv" in rows(part)
+    assert part.findings == ()
+
+
+@pytest.mark.parametrize("glob", ["", "/", "**x", "no/such.csv", "/no/such/*.csv", "["])
+def test_declared_data_that_is_not_there_is_told_and_keeps_nothing_else_from_the_record(
+    glob: str, project: Path, scene: Callable[..., Scene], store: LocalStore
+) -> None:
+    (project / "a.csv").write_text("1")
+    part = data.capture(scene(settings=Settings(data=(glob, "a.csv"))), store)
+    assert list(rows(part)) == ["a.csv"]
+    assert [finding.code for finding in part.findings] == ["declared-absent"]
+
+
+def test_declared_data_beside_the_project_is_named_by_its_absolute_path(
+    project: Path, scene: Callable[..., Scene], store: LocalStore
+) -> None:
+    (project.parent / "x.csv").write_text("1")
+    part = data.capture(scene(settings=Settings(data=("../x.csv",))), store)
+    assert list(rows(part)) == [str(project.parent / "x.csv")]

@@ -70,3 +70,13 @@ def test_changed_options_are_named_once(scene: Callable[..., Scene], store: Loca
 def test_nothing_changed_is_no_change(scene: Callable[..., Scene], store: LocalStore) -> None:
     part = params.capture(scene(), store)
     assert params.compare(part, part, store) == []
+
+
+def test_a_configuration_file_that_means_billions_of_values_is_read_only_so_far(
+    project: Path, scene: Callable[..., Scene], store: LocalStore, reading: Callable[..., Trace]
+) -> None:
+    lines = ["a0: &a0 [{x: 1}, {x: 2}]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10)]
+    (project / "config.yaml").write_text("\n".join(lines))
+    part = params.capture(scene(trace=reading(project / "config.yaml")), store)
+    assert len(part.facts["values"]) == params.VALUES

@@ -35,3 +35,9 @@ def test_globs_match_paths_and_names() -> None:
     assert is_metric_file("out/metrics.json", ["metrics.json"])
     assert is_metric_file("eval/a.json", ["eval/*.json"])
     assert not is_metric_file("other.json", ["metrics.json"])
+
+
+def test_a_file_that_means_billions_of_values_is_looked_at_only_so_far() -> None:
+    lines = ["a0: &a0 [{x: 1}, {x: 2}]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10)]
+    assert read_metrics("metrics.yaml", "\n".join(lines).encode())["a0.1.x"] == 2

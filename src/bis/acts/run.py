@@ -43,7 +43,7 @@ def run(
     Raises UsageError for a command that cannot be started and KeepingError for a place that cannot be written;
     once the command has started, whatever becomes of it is in the record.
     """
-    if not command:
+    if not command or not command[0]:
         raise UsageError("there is no command to run", hint="bis run -- python train.py")
     folder = folder.resolve()
     project = find_project(folder)

@@ -60,7 +60,7 @@ class Input(msgspec.Struct, frozen=True, kw_only=True):
 
 def capture(scene: Scene, store: Store, earlier: Part | None = None) -> Part:
     findings: list[Finding] = []
-    inputs = {one.name: one for one in _expected(scene)}
+    inputs = {one.name: one for one in _expected(scene, findings)}
     secrets: list[dict[str, str]] = []
     network: list[str] = []
     before = dict(_leaves(earlier, store)) if earlier else {}
@@ -124,7 +124,7 @@ def compare(before: Part, after: Part, store: Store) -> list[Change]:
 # Which files -------------------------------------------------------------------------------------------------------
 
 
-def _expected(scene: Scene) -> Iterator[Input]:
+def _expected(scene: Scene, findings: list[Finding]) -> Iterator[Input]:
     """Inputs that are known before the run: declared in the settings, and read by the last run of the same command."""
     for name in scene.remembered:
         place = scene.real(name if name.startswith("/") else spell(str(scene.project / unspell(name))))
@@ -132,19 +132,41 @@ def _expected(scene: Scene) -> Iterator[Input]:
             yield Input(name=name, place=place, how="remembered")
     top = scene.real(spell(str(scene.project)))
     for glob in scene.settings.data:
-        found = sorted(top.glob(glob)) if not glob.startswith("/") else sorted(Path("/").glob(glob[1:]))
-        for path in found:
-            for file in _files(path):
-                name = spell(str(file.relative_to(top))) if file.is_relative_to(top) else spell(str(file))
-                yield Input(name=name, place=file, how="declared", read=False)
+        files = [file for path in _meant(glob, top, scene.home) for file in _files(path)]
+        for file in files:
+            name = spell(str(file.relative_to(top))) if file.is_relative_to(top) else spell(str(file))
+            yield Input(name=name, place=file, how="declared", read=False)
+        if not files:
+            findings.append(_declared_absent(glob, scene))
+
+
+def _meant(glob: str, top: Path, home: Path) -> list[Path]:
+    """The files and folders of a declaration; none for what is no pattern."""
+    start, pattern = (top, glob) if not glob.startswith("/") else (Path("/"), glob.lstrip("/"))
+    if glob.startswith("~/"):
+        start, pattern = home, glob[2:]
+    try:
+        found = sorted(start.glob(pattern)) if pattern else []
+    except ValueError:  # `data/**x`
+        return []
+    return [Path(os.path.normpath(path)) for path in found]
 
 
 def _files(path: Path) -> Iterator[Path]:
     if path.is_file():
         yield path
     elif path.is_dir():
-        for folder, _, names in os.walk(path):
+        for folder, folders, names in os.walk(path):
+            folders[:] = sorted(name for name in folders if name not in (FOLDER, ".git", ".hg", ".svn"))
             yield from (Path(folder, name) for name in sorted(names))
+
+
+def _declared_absent(glob: str, scene: Scene) -> Finding:
+    return Finding(
+        code="declared-absent",
+        text=f"no file is meant by the declared data {readable(spell(glob))!r}",
+        hint=f"data in bis.toml, or --data: files, folders or globs, relative to {readable(spell(str(scene.project)))}",
+    )
 
 
 def _discovered(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fnmatch
 import functools
+import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -200,9 +201,8 @@ def _config(scene: Scene) -> tuple[dict[str, str], dict[str, str]]:
         if content is None:
             continue
         digests[name] = digest_bytes(content)
-        for key, value in flatten(parse(name, content)):
-            if len(values) < VALUES:
-                values[f"{name}:{key}"] = hide(value, scene.key, key.rpartition(".")[2])
+        for key, value in itertools.islice(flatten(parse(name, content)), VALUES - len(values)):
+            values[f"{name}:{key}"] = hide(value, scene.key, key.rpartition(".")[2])
     return digests, values
 
 

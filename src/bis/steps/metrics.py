@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import fnmatch
 import io
+import itertools
 import math
 from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
@@ -13,6 +14,8 @@ from bis.parts.params import flatten, parse
 
 SIZE = 4 << 20
 """Larger files are data, not metrics."""
+MOST = 100_000
+"""So many values of one file are looked at: a short YAML file can mean billions."""
 
 
 def is_metric_file(path: str, globs: Iterable[str]) -> bool:
@@ -26,7 +29,8 @@ def read_metrics(path: str, content: bytes) -> dict[str, float]:
         return {}
     if suffix in (".csv", ".tsv"):
         return dict(_table(content, "\t" if suffix == ".tsv" else ","))
-    return {name: value for name, text in flatten(parse(path, content)) if (value := as_number(text)) is not None}
+    found = itertools.islice(flatten(parse(path, content)), MOST)
+    return {name: value for name, text in found if (value := as_number(text)) is not None}
 
 
 def as_number(text: str) -> float | None:
