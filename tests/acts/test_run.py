@@ -155,6 +155,30 @@ def test_a_nested_run_knows_the_run_around_it(bis: Bis, project: Path, home: Cal
     assert not inside.coverage.complete
 
 
+@pytest.mark.usefixtures("kernel_trace")
+def test_of_two_runs_in_one_another_the_inner_says_what_it_lacks_and_the_outer_sees_it_all(
+    bis: Bis, project: Path, home: Callable[[], Home], identical: Callable[..., object]
+) -> None:
+    (project / "data.csv").write_text("1,2")
+    (project / "a.py").write_text(
+        "import random, subprocess\n"
+        "print(open('data.csv').read(), random.random())\n"
+        "subprocess.run(['sh', '-c', 'cat data.csv > copy.csv'])"
+    )
+    inner = [sys.executable, "-m", "bis", "run", "--name", "inner", "--", str(PYTHON), "a.py"]
+    done = bis("run", "--name", "outer", "--", *inner)
+    assert done.returncode == 0, done.stderr
+    assert "trace  audit, partial" in done.stderr
+    runs = {run.name: run for run in home().ledger.runs()}
+    assert runs["inner"].coverage.mechanism == "audit"
+    assert "another trace is already around this command" in runs["inner"].coverage.limits[0]
+    assert runs["outer"].coverage.complete, runs["outer"].coverage.limits
+    for run in runs.values():
+        assert "data.csv" in [row["path"] for row in run.parts["data"].facts["inputs"]]
+        assert outputs(run)["copy.csv"] == 3
+    identical(bis("repeat", "inner", "--json"))
+
+
 def test_what_would_be_different_now_supposes_that_the_same_files_are_read(bis: Bis, project: Path) -> None:
     (project / "helper.py").write_text("X = 1")
     (project / "conf.yaml").write_text("lr: 1")

@@ -164,6 +164,9 @@ def _tell_end(run: Run, terminal: Terminal) -> None:
     if run.removed:
         pieces.append(f"{count(len(run.removed), 'file')} removed")
     terminal.say(*pieces)
+    if not run.coverage.complete:
+        how = f"{run.coverage.mechanism}, partial" if run.coverage.mechanism != "none" else "none"
+        terminal.say(("trace", "grey"), f"{how}: bis show {run.id[:8]} says what was not seen")
     _tell_findings(run, terminal)
     terminal.say(("next", "grey"), f"bis repeat {plain(run.name)}")
 
