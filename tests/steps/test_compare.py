@@ -56,6 +56,43 @@ def test_the_size_of_a_file_that_means_the_same_is_the_same_in_a_log(store: Loca
     assert found["<stdout>"].masked[0].rule == "size"
 
 
+def test_so_is_the_number_of_its_letters(store: LocalStore) -> None:
+    files = [f"<p>{'µ' * 100} Date: {time}</p>\n".encode() for time in ("2026-05-03 10:00", "3 May 2026 10:00 AM")]
+    logs = [f"wrote {len(data.decode())} bytes to x.html\n".encode() for data in files]
+    assert all(len(data) != len(data.decode()) for data in files)
+    found = judged(store, {"<stdout>": logs[0], "x.html": files[0]}, {"<stdout>": logs[1], "x.html": files[1]})
+    assert {name: one.sameness for name, one in found.items()} == {"<stdout>": "equivalent", "x.html": "equivalent"}
+    found = judged(store, {"<stdout>": logs[0], "x.html": files[0]}, {"<stdout>": logs[1], "x.html": files[0]})
+    assert found["<stdout>"].sameness == "different"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sameness"),
+    [
+        ("outputs/2026-05-03/10-00-00", "outputs/2026-05-03/10-00-59", "equivalent"),
+        ("run-2", "run-3", "different"),
+        ("outputs/2025-05-03/10-00-00", "outputs/2024-05-03/10-00-59", "different"),
+    ],
+)
+def test_a_link_to_what_is_named_after_the_time_of_its_run(
+    store: LocalStore, old: str, new: str, sameness: str
+) -> None:
+    links = (Output(path="latest", digest=store.put_bytes(to.encode()), size=9, target=to) for to in (old, new))
+    before, after = (
+        msgspec.structs.replace(run(store, {}, id=name), outputs=(link,))
+        for name, link in zip(("0" * 12, "1" * 12), links, strict=True)
+    )
+    (found,) = judge_outputs(before, after, store, context_of(before, after))
+    assert found.sameness == sameness
+
+
+def test_a_file_in_a_folder_named_after_the_time_of_its_run_tells_the_part_that_differs(store: LocalStore) -> None:
+    names = [f"outputs/2026-05-03/{time}/model.pkl" for time in ("10-00-00", "10-00-07")]
+    found = judged(store, {names[0]: b"x"}, {names[1]: b"x"})[names[0]]
+    assert (found.sameness, found.why) == ("equivalent", "the same bytes")
+    assert [mask.example for mask in found.masked] == ["10-00-00 -> 10-00-07"]
+
+
 def test_another_number_of_bytes_is_different(store: LocalStore) -> None:
     found = judged(store, {"<stdout>": b"read 1234 bytes\n"}, {"<stdout>": b"read 1235 bytes\n"})
     assert found["<stdout>"].sameness == "different"

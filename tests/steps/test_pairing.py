@@ -3,6 +3,7 @@
 import pytest
 
 from bis.digest import digest_bytes
+from bis.formats import Context, Side
 from bis.nouns.run import Output
 from bis.steps.pairing import pair, stable
 
@@ -49,3 +50,36 @@ def test_among_several_candidates_equal_content_pairs_first() -> None:
 )
 def test_numbers_that_are_no_times_or_ids_stay_in_the_name(name: str) -> None:
     assert stable(name) == name
+
+
+RUN = Side(started=1_795_718_265.0, ended=1_795_718_300.0)
+"""26 November 2026, from 18:37:45 UTC on."""
+
+
+@pytest.mark.parametrize(
+    ("name", "without"),
+    [
+        ("outputs/2026-11-26/18-37-45/.hydra/config.yaml", "outputs/<time>/.hydra/config.yaml"),
+        ("runs/Nov26_18-37-45_host_mlp/x", "runs/<time>_host_mlp/x"),
+        ("saved/LeNet/1126_183745/x.pth", "saved/LeNet/<time>/x.pth"),
+        ("wandb/offline-run-20261126_183745-65cjnrh7/logs", "wandb/offline-run-<time>-<id>/logs"),
+        ("run_2026-11-26_18-37-45_123456.log", "run_<time>.log"),
+        ("exp_26-11-2026_18-37/x", "exp_<time>/x"),
+        ("m_2026_11_26_18_37_45.h5", "m_<time>.h5"),
+        ("log_11-26-2026.txt", "log_<time>.txt"),
+        ("predictions_20261126.csv", "predictions_<time>.csv"),
+        ("part_2024-01-03.csv", "part_2024-01-03.csv"),
+        ("part_2026-11-25.csv", "part_2026-11-25.csv"),
+        ("data_1126_1234.csv", "data_1126_1234.csv"),
+        ("img_000123_104530.png", "img_000123_104530.png"),
+    ],
+)
+def test_a_time_of_the_run_counts_as_one_in_any_spelling_and_another_time_stays(name: str, without: str) -> None:
+    assert stable(name, RUN, 120.0) == without
+
+
+def test_folders_named_after_the_time_of_their_runs_pair() -> None:
+    before, after = "outputs/2026-11-26/18-37-45/model.pkl", "outputs/2026-11-28/09-00-01/model.pkl"
+    later = Side(started=RUN.started + 138_136, ended=RUN.ended + 138_136)
+    assert names(pair([made(before)], [made(after)], Context(before=RUN, after=later))) == [(before, after)]
+    assert names(pair([made(before)], [made(after)], Context(before=RUN, after=RUN))) == [(before, None), (None, after)]

@@ -28,6 +28,8 @@ LOGS = ("<stdout>", "<stderr>")
 EXECUTABLE = 0o111
 TELLING = 100
 """Bytes of a file whose size, as a number in a log, can hardly be anything else."""
+LARGEST_TEXT = 50_000_000
+"""Bytes of a file whose letters are counted."""
 
 
 def compare_parts(before: Run, after: Run, store: Store) -> dict[PartKind, list[Change]]:
@@ -86,7 +88,7 @@ def judge_outputs(
     files: list[Judged] = []
     logs: list[tuple[Output | None, Output | None]] = []
     with tempfile.TemporaryDirectory(prefix="bis-compare-") as folder:
-        for old, new in pair(before.outputs, after.outputs):
+        for old, new in pair(before.outputs, after.outputs, context):
             name = old.path if old else new.path if new else ""
             if name in LOGS:
                 logs.append((old, new))
@@ -94,7 +96,7 @@ def judge_outputs(
             used = tolerant if is_metric_file(name, metric_files) else context
             files.append(_judge_output(name, old, new, store, used, Path(folder)))
             if old and new and files[-1].sameness == "equivalent":
-                context = _with_sizes(context, old, new)
+                context = _with_sizes(context, old, new, Path(folder))
         judged = [_judge_output(old.path, old, new, store, context, Path(folder)) for old, new in logs if old]
     return [one for one in judged if one.sameness != "not compared"] + files + _judge_removed(before, after)
 
@@ -114,15 +116,28 @@ def _judge_removed(before: Run, after: Run) -> list[Judged]:
     return judged
 
 
-def _with_sizes(context: Context, old: Output, new: Output) -> Context:
-    """Logs name the sizes of files that were written. Where two files mean the same, so do their two sizes."""
-    if old.size == new.size or min(old.size, new.size) < TELLING:
-        return context
-    sides = (
-        msgspec.structs.replace(side, names=(*side.names, f"{size} bytes"))
-        for side, size in ((context.before, old.size), (context.after, new.size))
-    )
-    return msgspec.structs.replace(context, before=next(sides), after=next(sides))
+def _with_sizes(context: Context, old: Output, new: Output, folder: Path) -> Context:
+    """Logs name the sizes of files that were written, in bytes or in letters. Where two files mean the same, so do
+    their two sizes."""
+    for sizes in dict.fromkeys(((old.size, new.size), _letters(old, new, folder))):
+        if sizes[0] != sizes[1] and min(sizes) >= TELLING:
+            before, after = (
+                msgspec.structs.replace(side, names=(*side.names, f"{size} bytes"))
+                for side, size in zip((context.before, context.after), sizes, strict=True)
+            )
+            context = msgspec.structs.replace(context, before=before, after=after)
+    return context
+
+
+def _letters(old: Output, new: Output, folder: Path) -> tuple[int, int]:
+    """The lengths of two texts that have just been compared; zeros where they are none, or large."""
+    files = folder / "before", folder / "after"
+    try:
+        if old.digest == new.digest or max(old.size, new.size) > LARGEST_TEXT:
+            return 0, 0
+        return len(files[0].read_text("utf-8")), len(files[1].read_text("utf-8"))
+    except (OSError, ValueError):
+        return 0, 0
 
 
 def context_of(before: Run, after: Run) -> Context:
@@ -158,18 +173,27 @@ def _judge_output(
     if old.digest == new.digest and old.target == new.target:
         if name in LOGS and old.size == 0:
             return Judged(name=shown, sameness="not compared", why="empty")
-        set_aside = (*_masked_name(old, new), *_masked_mode(old, new))
+        set_aside = (*_masked_name(old, new, context), *_masked_mode(old, new))
         same_name = old.path == new.path and not set_aside
         sameness: OutputSameness = "different" if _other_mode(old, new) else "identical" if same_name else "equivalent"
         why = _other_mode(old, new) or _renamed(old, new)
         return Judged(name=shown, sameness=sameness, why=why, masked=set_aside, before=sides[0], after=sides[1])
     if old.target or new.target:
-        why = f"link to {readable(old.target)}, then to {readable(new.target)}"
-        return Judged(name=shown, sameness="different", why=why, before=sides[0], after=sides[1])
+        return _judge_link(shown, old, new, context, sides)
     if not (old.kept and new.kept):
         why = "other bytes; the content was not kept, so its meaning could not be compared"
         return Judged(name=shown, sameness="different", why=why, before=sides[0], after=sides[1])
     return _judge_content(shown, old, new, store, context, folder, sides)
+
+
+def _judge_link(name: str, old: Output, new: Output, context: Context, sides: tuple[str, str]) -> Judged:
+    """Links to the same thing, whose name holds the time of its run or an id, mean the same."""
+    why = f"link to {readable(old.target)}, then to {readable(new.target)}"
+    targets = stable(old.target, context.before, context.slack), stable(new.target, context.after, context.slack)
+    if not old.target or targets[0] != targets[1]:
+        return Judged(name=name, sameness="different", why=why, before=sides[0], after=sides[1])
+    masked = (*_masked_name(old, new, context), _name_masked(old.target, new.target))
+    return Judged(name=name, sameness="equivalent", masked=masked, before=sides[0], after=sides[1])
 
 
 def _judge_content(
@@ -190,7 +214,7 @@ def _judge_content(
         sameness="different" if mode else same,
         why="; ".join(filter(None, (mode, found.why))),
         detail=found.detail,
-        masked=(*found.masked, *_masked_name(old, new), *_masked_mode(old, new)),
+        masked=(*found.masked, *_masked_name(old, new, context), *_masked_mode(old, new)),
         causes=found.causes,
         before=sides[0],
         after=sides[1],
@@ -269,13 +293,21 @@ def _word(output: Output | None) -> str:
 
 
 def _renamed(old: Output, new: Output) -> str:
-    return "" if old.path == new.path else f"as {readable(new.path)}"
+    return "" if old.path == new.path else "the same bytes"
 
 
-def _masked_name(old: Output, new: Output) -> tuple[Masked, ...]:
-    if old.path == new.path or stable(old.path) != stable(new.path):
-        return ()
-    return (Masked(rule="name", count=1, example=f"{readable(old.path)} -> {readable(new.path)}"),)
+def _masked_name(old: Output, new: Output, context: Context) -> tuple[Masked, ...]:
+    sides = stable(old.path, context.before, context.slack), stable(new.path, context.after, context.slack)
+    return () if old.path == new.path or sides[0] != sides[1] else (_name_masked(old.path, new.path),)
+
+
+def _name_masked(old: str, new: str) -> Masked:
+    """The parts of two names that differ."""
+    olds, news = old.split("/"), new.split("/")
+    if len(olds) == len(news):
+        differing = [two for two in zip(olds, news, strict=True) if two[0] != two[1]]
+        old, new = ("/".join(side) for side in zip(*differing, strict=True))
+    return Masked(rule="name", count=1, example=f"{readable(old)} -> {readable(new)}")
 
 
 def _other_mode(old: Output, new: Output) -> str:
