@@ -43,11 +43,41 @@ def test_one_changed_value_is_named(judge, old: str, new: str, told: str) -> Non
     assert found.why.startswith(told), found.why
 
 
-def test_a_duration_that_is_a_result_is_a_difference_with_the_clock_as_its_cause(judge) -> None:
-    found = judge("metrics.json", '{"fit_time": 0.123, "acc": 0.9}', '{"fit_time": 0.131, "acc": 0.9}')
+def test_a_duration_that_may_be_data_is_a_difference_with_the_clock_as_its_cause(judge) -> None:
+    found = judge("metrics.json", '{"seconds": 0.123, "acc": 0.9}', '{"seconds": 0.131, "acc": 0.9}')
     assert (found.same, found.causes) == (False, ("clock",))
-    found = judge("metrics.json", '{"fit_time": 0.123, "acc": 0.9}', '{"fit_time": 0.131, "acc": 0.8}')
+    found = judge("metrics.json", '{"seconds": 0.123, "acc": 0.9}', '{"seconds": 0.131, "acc": 0.8}')
     assert (found.same, found.causes) == (False, ()), "a cause beside an unexplained difference excuses nothing"
+
+
+@pytest.mark.parametrize(
+    ("key", "old", "new", "rule"),
+    [
+        ("fit_time", "0.123", "0.131", "duration"),
+        ("trainTimeSeconds", "12", "13", "duration"),
+        ("dur", "0.2986562252044678", "0.1194448471069336", "duration"),
+        ("inference_time_ms", "1512.5", "1498.25", "duration"),
+        ("pid", "3252", "3372", "process id"),
+    ],
+)
+def test_what_a_key_says_of_the_machine_is_set_aside(judge, key: str, old: str, new: str, rule: str) -> None:
+    found = judge("metrics.json", f'{{"acc": 0.9, "{key}": {old}}}', f'{{"acc": 0.9, "{key}": {new}}}')
+    assert (found.same, [mask.rule for mask in found.masked]) == (True, [rule])
+    assert judge("metrics.json", f'{{"acc": 0.9, "{key}": {old}}}', f'{{"acc": 0.8, "{key}": {new}}}').same is False
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('{"fit_time": 0.1}', '{"fit_time": 90000.5}'),
+        ('{"fit_time": 0.1}', '{"fit_time": -0.1}'),
+        ('{"predicted_time": 0.1}', '{"predicted_time": 0.2}'),
+        ('{"time_to_event": 1.5}', '{"time_to_event": 2.5}'),
+        ('[{"pid": 17}]', '[{"pid": 18}]'),
+    ],
+)
+def test_what_the_run_cannot_have_measured_and_what_is_data_counts(judge, old: str, new: str) -> None:
+    assert judge("metrics.json", old, new).same is False
 
 
 def test_a_time_within_the_run_is_masked_and_another_is_not(judge) -> None:

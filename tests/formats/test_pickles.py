@@ -6,6 +6,7 @@ import io
 import os
 import pickle
 import zlib
+from datetime import datetime
 from pathlib import Path
 
 import numpy
@@ -318,3 +319,19 @@ def test_a_checksum_under_its_key_is_content_though_it_looks_like_an_id(judge) -
     one, other = "098f6bcd462144739ade4e832627b4f6", "a7f35d1e22c84c0d9b1e6a5f7d3c2b1a"
     assert judge("m.pkl", pickle.dumps({"run": one}), pickle.dumps({"run": other})).same is True
     assert judge("m.pkl", pickle.dumps({"data_md5": one}), pickle.dumps({"data_md5": other})).same is False
+
+
+def test_a_pickled_moment_is_a_time_like_any_other(judge) -> None:
+    for protocol in (2, 4):
+        run, again, other = (
+            pickle.dumps({"acc": 0.9, "at": at, "day": at.date()}, protocol)
+            for at in (datetime(2026, 11, 22, 12, 0, 7, 5), datetime(2026, 11, 23, 15, 0, 9), datetime(2020, 1, 2))
+        )
+        found = judge("m.pkl", run, again)
+        assert (found.same, [(mask.rule, mask.count) for mask in found.masked]) == (True, [("time", 2)])
+        assert judge("m.pkl", run, other).same is False
+
+
+def test_a_message_that_holds_a_duration_is_a_difference_with_a_cause(judge) -> None:
+    old, new = (pickle.dumps({"message": f"training took {seconds} s"}) for seconds in (0.25, 0.5))
+    assert judge("m.pkl", old, new).causes == ("clock",)

@@ -145,6 +145,38 @@ def test_the_older_format_names_storages_by_address(judge) -> None:
     assert (found.same, "1 of 12 values differ, first [2, 3]" in found.why) == (False, True)
 
 
+class Packed:
+    """What `pickle.dumps` writes of a tensor: PyTorch's own file, in its older format, as bytes."""
+
+    def __init__(self, file: bytes) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple[object, tuple[bytes]]:
+        return _load_from_bytes, (self.file,)
+
+
+def _load_from_bytes(file: bytes) -> None:
+    raise AssertionError("nothing of a pickle is called")
+
+
+_load_from_bytes.__module__ = "torch.storage"
+
+
+def test_a_plain_pickle_holds_tensors_as_files_of_the_older_format(judge, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = types.ModuleType("torch.storage")
+    storage._load_from_bytes = _load_from_bytes  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torch.storage", storage)
+    nudged = WEIGHTS.copy()
+    nudged[11] = -1
+    one, same, other = (
+        pickle.dumps({"net": Packed(legacy(key, weights))})
+        for key, weights in (("94046", WEIGHTS), ("94999", WEIGHTS), ("94999", nudged))
+    )
+    assert judge("net.pkl", one, same).same is True
+    found = judge("net.pkl", one, other)
+    assert (found.same, "1 of 12 values differ" in found.why) == (False, True)
+
+
 def test_torchscript_may_order_its_constants_otherwise(judge) -> None:
     def script(constants: list[str], body: str, debug: bytes) -> bytes:
         source = "class Linear(Module):\n" + "".join(f"  {name} : Final[int] = 3\n" for name in constants) + body

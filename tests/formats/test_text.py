@@ -195,3 +195,48 @@ def test_a_log_of_three_million_lines_is_compared_in_bounded_memory(tmp_path: Pa
     assert found.same is True
     assert sum(mask.count for mask in found.masked) > 5_000_000
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 1 << 20  # KiB
+
+
+EPOCHS = """
+  epoch    train_loss    valid_acc    cp     dur
+-------  ------------  -----------  ----  ------
+      1        0.7156       0.4833     +  0.2987
+      2        0.6682       0.6167        0.3443
+"""
+FRAME = """
+                    model   score  fit_time  score_time
+1              GaussianNB  0.9195  0.012584    0.020713
+2  DecisionTreeClassifier  1.0000  0.062763    0.004423
+"""
+
+
+@pytest.mark.parametrize(
+    ("table", "old", "new"), [(EPOCHS, "0.3443", "0.2750"), (EPOCHS, "0.2987", "12.25"), (FRAME, "0.062763", "0.1")]
+)
+def test_a_printed_column_of_durations_is_known_by_its_head(judge, table: str, old: str, new: str) -> None:
+    found = judge("<stdout>", table, table.replace(old, new))
+    assert (found.same, found.masked[0].example) == (True, f"{old} -> {new}")
+
+
+@pytest.mark.parametrize(
+    ("table", "old", "new"),
+    [
+        (EPOCHS, "0.6682", "0.6683"),
+        (EPOCHS, "0.6167", "0.6168"),
+        (EPOCHS, "0.3443", "90000.5"),
+        (EPOCHS.replace("dur", "auc"), "0.3443", "0.3444"),
+        (EPOCHS.replace("\n      2", "\nsaved the model\n      2"), "0.3443", "0.3444"),
+        (FRAME, "1.0000", "0.9999"),
+        (FRAME.replace("fit_time", "predicted_time"), "0.062763", "0.062764"),
+    ],
+)
+def test_every_other_column_counts(judge, table: str, old: str, new: str) -> None:
+    assert judge("<stdout>", table, table.replace(old, new)).same is False
+
+
+def test_a_loop_that_went_on_for_longer_is_named(judge) -> None:
+    lines = [f"Trial {number} finished with value: {number * 0.37:.4f}\n" for number in range(9)]
+    found = judge("<stdout>", "".join(lines[:6]) + "done\n", "".join(lines) + "done\n")
+    assert (found.same, found.causes) == (False, ("more rounds",))
+    found = judge("<stdout>", "".join(lines[:6]) + "done\n", "".join(lines[:6]) + "a warning\ndone\n")
+    assert (found.same, found.causes) == (False, ())

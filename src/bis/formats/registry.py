@@ -30,7 +30,7 @@ from bis.formats.protobufs import Events, Onnx
 from bis.formats.rules import STRICT
 from bis.formats.skops import Skops
 from bis.formats.tables import Table
-from bis.formats.tensors import IGNORED, Safetensors, ScriptCode, TorchLegacy, TorchZip
+from bis.formats.tensors import IGNORED, Safetensors, ScriptCode, TorchLegacy, TorchZip, with_tensors
 from bis.formats.text import Single, Text
 from bis.nouns.verdict import Comparison
 
@@ -111,7 +111,7 @@ FORMATS: tuple[Format, ...] = (
     *packed(compare),
     Tar(compare),
     TorchLegacy(),
-    Pickle(),
+    Pickle(with_tensors),
     Safetensors(),
     Hdf5(),
     Ubjson(),

@@ -108,6 +108,7 @@ NAMES = (
     Rule(
         "id", r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}(?![0-9A-Za-z])", _random_id
     ),
+    Rule("id", r"[0-9a-f]{8}(?:-[0-9a-f]{8}){3}(?![0-9A-Za-z-])"),  # CatBoost's
     Rule("id", r"(?<=\bcell-id=)[0-9a-f]{8}(?![0-9A-Za-z])"),
     Rule("address", r"0x[0-9a-fA-F]{7,16}(?![0-9A-Za-z])"),
 )
@@ -140,7 +141,10 @@ NUMBERS = (
         _duration,
     ),
     Rule("duration", rf"(?<![\w:.])\d{{1,2}}:\d\d(?= {NUMBER}[mun]?s/(?:step|epoch))"),  # what Keras expects to remain
-    Rule("rate", rf"(?<![\w.]){NUMBER} ?[kM]?(?:{RATED})(?:/s(?:ec(?:ond)?)?| per second)(?!\w)"),
+    Rule(
+        "rate",
+        rf"(?<![\w.]){NUMBER} ?[kM]?(?:(?:effective|raw|training) )?(?:{RATED})(?:/s(?:ec(?:ond)?)?| per second)(?!\w)",
+    ),
     Rule("duration", rf"(?<![\w.]){NUMBER} ?(?:m|u|µ|n)?s(?:ec)?{PER}(?!\w)", _duration),
     Rule("duration", rf"(?<![\w.]){NUMBER}{GLUED_UNIT}(?![\w/%])(?!\.\w)", _duration),
     Rule("duration", rf"(?<![\w.]){NUMBER} {SPACED_UNIT}(?![\w/%])(?!\.\w)", _duration),

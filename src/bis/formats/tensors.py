@@ -56,6 +56,7 @@ TORCH = {
     "int16": "<i2", "int8": "<i1", "uint64": "<u8", "uint32": "<u4", "uint16": "<u2", "uint8": "<u1", "bool": "<b1",
     "complex64": "<c8", "complex128": "<c16",
 }  # fmt: skip
+LOADED = Name("torch.storage", "_load_from_bytes")
 REBUILDS = ("_rebuild_tensor_v2", "_rebuild_tensor", "_rebuild_parameter", "_rebuild_tensor_v3")
 SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".tar", ".model")
 LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
@@ -145,7 +146,7 @@ def _objects_of(box: Box, name: str) -> tuple[Any, set[str]]:
     def persistent(key: Any) -> Any:
         return _storage(key, storages, lambda number: _read(box, f"{folder}/{number}"))
 
-    found = _with_tensors(read_pickle(io.BytesIO(data), persistent=persistent))
+    found = with_tensors(read_pickle(io.BytesIO(data), persistent=persistent))
     return found, {f"{folder}/{number}" for number in storages}
 
 
@@ -168,8 +169,9 @@ def _storage(key: Any, known: dict[str, Storage], read: Callable[[str], bytes]) 
     return known[number]
 
 
-def _with_tensors(root: Any) -> Any:
-    """The tree with each rebuilt tensor as an array. Works in place, without recursion."""
+def with_tensors(root: Any) -> Any:
+    """The tree with each rebuilt tensor as an array; a plain pickle holds them as files of PyTorch. Works in place,
+    without recursion."""
     stack, seen = [root], set()
     while stack:
         node = stack.pop()
@@ -183,6 +185,8 @@ def _with_tensors(root: Any) -> Any:
         elif isinstance(node, Made):
             if isinstance(node.what, Name) and node.what.module == "torch._utils" and node.what.name in REBUILDS:
                 _rebuild(node)
+            elif node.what == LOADED and isinstance(node.args, tuple) and _is_legacy(*node.args):
+                node.args = (_legacy(io.BytesIO(node.args[0])),)
             stack += [node.args, node.state, node.items, node.pairs]
         elif isinstance(node, Pairs):
             stack += [item for pair in node.items for item in pair]
@@ -276,10 +280,14 @@ class TorchLegacy:
 
     def compare(self, before: Path, after: Path, context: Context) -> Comparison:
         tally = Tally(context)
-        old, new = (_with_tensors(_legacy(io.BytesIO(read_bounded(path, WHOLE)))) for path in (before, after))
+        old, new = (with_tensors(_legacy(io.BytesIO(read_bounded(path, WHOLE)))) for path in (before, after))
         Walk(context, tally, VOLATILE).compare(old, new)
         tally.set_aside("address", "names of storages")
         return tally.settle(self.name, "the same objects and tensors", "tensor or value")
+
+
+def _is_legacy(data: Any = None, *more: Any) -> bool:
+    return isinstance(data, bytes) and data.startswith(LEGACY) and not more
 
 
 def _legacy(file: io.BytesIO) -> Any:

@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 from bis.digest import readable, spell
 from bis.formats import Context
+from bis.formats.headed import Heads
 from bis.formats.masks import Masks
 from bis.formats.numbers import gap
 from bis.formats.rules import LOG
@@ -99,6 +100,7 @@ class Reading:
     def __init__(self, context: Context, tally: Tally, kinds: frozenset[str] = LOG, where: str = "") -> None:
         self.tally = tally
         self.masks = Masks(context)
+        self.heads = Heads(context)
         self.tolerance = context.tolerance
         self.kinds = kinds
         self.where = where
@@ -123,6 +125,7 @@ class Reading:
         olds, news = plain_lines(before), plain_lines(after)
         for number, (old, new) in enumerate(zip_longest(olds, news), 1):
             if old == new:
+                self.heads.lines.append(old or b"")
                 continue
             if OPTIONAL.search(_text(old)) or OPTIONAL.search(_text(new)):
                 rest_old = self._kept(Row(_text(line)) for line in _chain(old, olds))
@@ -154,12 +157,23 @@ class Reading:
     def _agree(self, old: str, new: str) -> bool:
         """Whether two lines are the same under masks, white space at their ends aside."""
         if self.masks.same(old, new, self.tally, self.kinds):
+            self.heads.lines.append(old)
+            return True
+        if self._below_a_clock(old, new):
             return True
         stripped = old.rstrip(), new.rstrip()
         if stripped == (old, new) or not self.masks.same(*stripped, self.tally, self.kinds):
             return False
         self.tally.set_aside("white space at the end of lines")
+        self.heads.lines.append(old)
         return True
+
+    def _below_a_clock(self, old: str, new: str) -> bool:
+        """Whether two rows of a printed table differ by durations only. Not asked for ever: each asking reads lines."""
+        durations = self.heads.durations(old, new) if self.kinds is LOG and self.amiss < WINDOW else []
+        for pair in durations:
+            self.tally.set_aside("duration", *pair)
+        return bool(durations)
 
     def _frames(self, before: list[str], after: list[str]) -> bool:
         """Whether the overwritten states of a line agree wherever both runs showed one for the same count."""
@@ -217,8 +231,9 @@ class Reading:
             )
             return
         told = self._aligned() if len(self.wrong) == self.amiss else self.wrong
+        longer = "more rounds" if self._went_on(told) else ""
         for number, old, new in told:
-            self.tally.differ(f"{self.where}line {number:,}", _told(old, new), self._cause(old, new))
+            self.tally.differ(f"{self.where}line {number:,}", _told(old, new), longer or self._cause(old, new))
         if len(self.wrong) < self.amiss:
             for _ in range(self.amiss - len(self.wrong)):
                 self.tally.differ("", "", "")
@@ -242,6 +257,14 @@ class Reading:
                 told.append((number, old[1] if old else None, new[1] if new else None))
         return told or self.wrong
 
+    def _went_on(self, told: list[tuple[int, Row | None, Row | None]]) -> bool:
+        """Whether one text only has more lines of the kind that both have: a loop that went on for longer."""
+        sides = [[row.text for _, *rows in told if (row := rows[side]) is not None] for side in (0, 1)]
+        if bool(sides[0]) == bool(sides[1]):
+            return False
+        known = {_kind(line if isinstance(line, str) else _text(line)) for line in self.heads.lines}
+        return all(_kind(line) in known for line in sides[0] + sides[1])
+
     def _cause(self, old: Row | None, new: Row | None) -> str:
         if old is None or new is None:
             return ""
@@ -256,6 +279,11 @@ class Reading:
         if self.masks.same(FOLDERS.sub("/", first), FOLDERS.sub("/", second), None, self.kinds):
             return "path"
         return ""
+
+
+def _kind(line: str) -> str:
+    """A line without its numbers."""
+    return NUMBERS.sub("0", line.rstrip())
 
 
 def _told(old: Row | None, new: Row | None) -> str:

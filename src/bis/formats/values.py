@@ -10,11 +10,11 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from bis.formats import Context, Unreadable
+from bis.formats import Context, Unreadable, clocks
 from bis.formats.arrays import Array, compare_arrays
 from bis.formats.masks import Masks
 from bis.formats.numbers import is_real, relative
-from bis.formats.rules import STRICT
+from bis.formats.rules import LOG, STRICT
 from bis.formats.tally import Tally, shown, shown_pair
 
 NOISE = 1e-6
@@ -28,13 +28,16 @@ DIGESTS = re.compile(r"(?i)md\d|sha\d*|hash|digest|checksum|etag|fingerprint")
 """A key that says that its value stands for content, whatever it looks like."""
 CLOCKS = frozenset(
     "time times timing timings seconds second secs sec elapsed duration durations runtime latency eta took walltime "
-    "timestamp timestamps date datetime created updated started ended finished ms millis minutes".split()
+    "timestamp timestamps date datetime created updated started ended finished ms millis minutes dur passed "
+    "remaining".split()
 )
 """Words of a key that say that its value was read off a clock."""
 POINTS = frozenset(
-    "time timestamp timestamps date datetime created updated started ended finished start end at".split()
+    "time timestamp timestamps ts date datetime created updated started ended finished start end at".split()
 )
 """Words of a key that say that its value is a point in time."""
+
+PROCESSES = ("pid", "ppid", "process_id", "parent_pid")
 
 
 class Number(str):
@@ -137,7 +140,7 @@ class Walk:
         """Compare one cell: two texts, or two `Number`s."""
         path: Path = ((None, where), f".{key}")
         if isinstance(old, Number) and isinstance(new, Number):
-            self._number(old, new, path)
+            self._number(old, new, path, cell=True)
         else:
             self._text(old, new, path)
 
@@ -173,7 +176,7 @@ class Walk:
             self._number(old, new, path)
         return []
 
-    def _number(self, old: Any, new: Any, path: Path) -> None:
+    def _number(self, old: Any, new: Any, path: Path, cell: bool = False) -> None:
         if _same_number(old, new):
             return
         written = str(old), str(new)
@@ -184,6 +187,9 @@ class Walk:
         moments = all(self.masks.plausible(text, "epoch", side) for side, text in enumerate(written))
         if words & POINTS and moments:
             self.tally.set_aside("time", *written)
+            return
+        if rule := "" if cell else self._machine_rule(_nearest(path), path, *written):
+            self.tally.set_aside(rule, *written)
             return
         real = all(isinstance(value, float) or is_real(text) for value, text in zip((old, new), written, strict=True))
         distance = relative(float(old), float(new)) if real else None
@@ -198,6 +204,15 @@ class Walk:
         else:
             self._differ(path, what, "float noise" if distance is not None and distance <= NOISE else "")
 
+    def _machine_rule(self, key: str, path: Path, old: str, new: str) -> str:
+        """The rule of a number that says something of the machine and nothing of the result. Not for the cells of
+        tables: data have columns of such names."""
+        if clocks.measured(key) and clocks.lasted(key, old, new, self.context):
+            return "duration"
+        if key.lower() in PROCESSES and old.isdecimal() and new.isdecimal() and _single(path):
+            return "process id"
+        return ""
+
     def _text(self, old: str, new: str, path: Path) -> None:
         if old == new:
             return
@@ -210,6 +225,8 @@ class Walk:
         cause = ""
         if self.masks.same(FOLDERS.sub("/", old), FOLDERS.sub("/", new), None, STRICT):
             cause = "path"
+        elif self.masks.same(old, new, None, LOG):
+            cause = "clock"
         self._differ(path, shown_pair(old, new), cause)
 
     def _sequence(self, old: Any, new: Any, path: Path) -> list[tuple[Any, Any, Path]]:
@@ -299,6 +316,9 @@ class Walk:
         return left
 
     def _made(self, old: Made, new: Made, path: Path) -> list[tuple[Any, Any, Path]]:
+        if (moments := (_moment(old), _moment(new))) and all(moments):
+            self._text(*moments, path)
+            return []
         if old.array is not None and new.array is not None:
             compare_arrays(old.array, new.array, self.tally, told(path))
             return [(old.what, new.what, path), (old.args, new.args, path)]
@@ -312,6 +332,18 @@ class Walk:
 
     def _differ(self, path: Path, what: str, cause: str = "") -> None:
         self.tally.differ(told(path), what, cause)
+
+
+def _moment(made: Made) -> str:
+    """A pickled date or time of no time zone, as text. Empty for all else."""
+    packed = made.args[0] if isinstance(made.args, tuple) and len(made.args) == 1 else b""
+    packed = packed.encode("latin-1", "replace") if isinstance(packed, str) else packed
+    if made.what == ("datetime", "date") and isinstance(packed, bytes) and len(packed) == 4:
+        return f"{int.from_bytes(packed[:2]):04}-{packed[2]:02}-{packed[3]:02}"
+    if made.what == ("datetime", "datetime") and isinstance(packed, bytes) and len(packed) == 10:
+        year, month, day, hour, minute, second = int.from_bytes(packed[:2]), *packed[2:7]
+        return f"{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}.{int.from_bytes(packed[7:]):06}"
+    return ""
 
 
 def told(path: Path) -> str:
@@ -389,6 +421,22 @@ def _plain_keys(pairs: Pairs) -> dict[Any, Any] | None:
 
 def _key(path: Path) -> str:
     return path[1][1:] if path and path[0] is not None and str(path[1]).startswith(".") else ""
+
+
+def _nearest(path: Path) -> str:
+    """The nearest key above a value."""
+    while path and path[0] is not None and not _key(path):
+        path = path[0]
+    return _key(path)
+
+
+def _single(path: Path) -> bool:
+    """Whether a value is no item of a list, nor of anything in one: no row of a table of products, with their `pid`."""
+    while path and path[0] is not None:
+        if str(path[1]).startswith("["):
+            return False
+        path = path[0]
+    return True
 
 
 def _words(path: Path) -> set[str]:
