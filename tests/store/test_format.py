@@ -1,6 +1,7 @@
 """docs/format.md is held to the code: a store is read with nothing but what is written there."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from bis.nouns.run import Output, Run
 from bis.nouns.tree import Entry
 from bis.nouns.verdict import Verdict
 from bis.store.local import LocalStore, open_store
+from bis.store.packs import DELTA
 from bis.store.snapshot import restore, walk
 from bis.store.sweep import verify
 
@@ -44,16 +46,32 @@ def read(reader: Path, store: Path) -> list[str]:
 
 
 def test_the_program_on_the_page_reads_what_bis_writes(reader: Path, store: LocalStore, tmp_path: Path) -> None:
-    (tmp_path / "large").write_bytes(b"".join(b"%d\n" % number for number in range(1_000_000)))
+    lines = [b"%d\n" % number for number in range(1_000_000)]
+    (tmp_path / "large").write_bytes(b"".join(lines))
+    edited = b"".join(b"edited\n" if number % 100 == 50 else line for number, line in enumerate(lines))
     expected = {
         f"blob {store.put_bytes(b'')} 0",
         f"blob {store.put_bytes(b'raw')} 3",
         f"tree {store.put_bytes(b'compressible ' * 20, 'tree')} 260",
         f"record {store.put_bytes(b'{}', 'record')} 2",
         f"blob {store.put_file(tmp_path / 'large')} 6888890",
+        f"blob {store.put_bytes(edited)} {len(edited)}",
     }
     store.flush()
-    assert set(read(reader, store.path)) == expected
+    told = read(reader, store.path)
+    assert {line for line in told if not line.startswith("chunk")} == expected
+    assert DELTA in {place.item.method for digest in store.list("chunk") for place in store._places(digest)}
+
+
+def test_a_store_of_version_1_is_one_of_version_2_once_it_is_written_to(tmp_path: Path) -> None:
+    shutil.copytree(FIXTURE, tmp_path / "store")
+    with open_store(tmp_path / "store") as store:
+        store.get_bytes(TREE)
+        assert (tmp_path / "store" / "format").read_text() == "bis store 1\n"
+        store.put_bytes(b"new")
+        store.flush()
+    assert (tmp_path / "store" / "format").read_text() == "bis store 2\n"
+    assert verify(open_store(tmp_path / "store")) == []
 
 
 def test_the_program_on_the_page_reads_the_example(reader: Path) -> None:

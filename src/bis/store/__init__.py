@@ -8,7 +8,7 @@ from typing import BinaryIO, Literal, Protocol
 
 from bis.digest import Digest
 
-ObjectKind = Literal["blob", "tree", "record"]
+ObjectKind = Literal["blob", "tree", "record", "chunk"]
 
 
 class Store(Protocol):

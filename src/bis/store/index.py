@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from bis.digest import digest_bytes, short
-from bis.store.packs import HEAD, SUFFIX, Item, list_items, scan
+from bis.errors import Damaged
+from bis.store.assembly import list_of
+from bis.store.packs import HEAD, PARTS, SUFFIX, Item, list_items, scan
 from bis.store.volume import cache_folder, network_file_system
 
-VERSION: Final = 1
+VERSION: Final = 2
 PATIENCE: Final = 10.0
 """Seconds to wait for another writer before the index is given up for this process."""
 SETTLED: Final = 2_000_000_000
@@ -32,19 +34,29 @@ CREATE TABLE packs (
 );
 CREATE TABLE objects (
     digest  BLOB NOT NULL,           -- 32 bytes
-    kind    INTEGER NOT NULL,        -- 1 blob, 2 tree, 3 record
+    kind    INTEGER NOT NULL,        -- 1 blob, 2 tree, 3 record, 4 chunk
     pack    INTEGER NOT NULL,        -- an object may lie in several packs: any copy serves
     method  INTEGER NOT NULL,
     raw     INTEGER NOT NULL,
     stored  INTEGER NOT NULL,
     offset  INTEGER NOT NULL,        -- of the head
+    depth   INTEGER NOT NULL,
     PRIMARY KEY (digest, kind, pack)
+) WITHOUT ROWID;
+CREATE TABLE boundaries (            -- between the pieces of large objects; the newest of each anchor
+    anchor  BLOB PRIMARY KEY,        -- 8 bytes: what stands before the cut
+    before  BLOB,                    -- digests of the pieces on both sides
+    after   BLOB
 ) WITHOUT ROWID;
 CREATE TABLE folder (
     mtime   INTEGER NOT NULL         -- of packs/ when it was last listed: an unchanged folder is not listed again
 );
 INSERT INTO folder VALUES (0);
 """
+
+
+Boundary = tuple[bytes, bytes | None, bytes | None]
+"""An anchor, and the digests of the pieces before and behind the cut."""
 
 
 class Place(NamedTuple):
@@ -68,7 +80,7 @@ class Index:
 
     def find(self, digest: bytes) -> list[Place]:
         rows = self._ask(
-            "SELECT name, size, digest, kind, method, raw, stored, offset FROM objects JOIN packs ON id = pack"
+            "SELECT name, size, digest, kind, method, raw, stored, offset, depth FROM objects JOIN packs ON id = pack"
             " WHERE digest = ? ORDER BY pack",
             (digest,),
         )
@@ -79,9 +91,20 @@ class Index:
         for (digest,) in self._ask("SELECT DISTINCT digest FROM objects WHERE kind = ? ORDER BY digest", (kind,)):
             yield digest
 
-    def add(self, name: str, items: Iterable[Item]) -> None:
+    def around(self, start: bytes, end: bytes) -> tuple[bytes, ...]:
+        """Digests of the piece that once stood behind the anchor `start` and of the one before `end`."""
+        rows = self._ask("SELECT after FROM boundaries WHERE anchor = ?", (start,))
+        rows += self._ask("SELECT before FROM boundaries WHERE anchor = ?", (end,))
+        return tuple(dict.fromkeys(digest for (digest,) in rows if digest))
+
+    def add(self, name: str, items: Iterable[Item], boundaries: Iterable[Boundary]) -> None:
         """Note a finished pack."""
-        self._write(lambda: self._insert(name, (self.packs / name).stat().st_size, items))
+
+        def work() -> None:
+            self._insert(name, (self.packs / name).stat().st_size, items)
+            self._bound(boundaries)
+
+        self._write(work)
         self._trusted.add(name)
 
     def catch_up(self, *, sure: bool = False) -> None:
@@ -104,7 +127,7 @@ class Index:
         """These objects of a pack are whole, and no others: what is damaged does not count as kept, so that it can be
         put again, and what came back from a backup does."""
         rows = self._ask(
-            "SELECT digest, kind, method, raw, stored, offset FROM objects"
+            "SELECT digest, kind, method, raw, stored, offset, depth FROM objects"
             " WHERE pack IN (SELECT id FROM packs WHERE name = ?)",
             (name,),
         )
@@ -116,6 +139,12 @@ class Index:
 
         if {Item(*row) for row in rows} != whole:
             self._write(work)
+
+    def forget(self, digests: Iterable[bytes]) -> None:
+        """These cannot be read as they are, and do not count as kept."""
+        rows = [(digest,) for digest in digests]
+        if rows:
+            self._write(lambda: self._connection.executemany("DELETE FROM objects WHERE digest = ?", rows))
 
     def by_kind(self) -> list[tuple[int, int, int, int]]:
         """kind, objects, raw bytes and stored bytes (heads and lists included)."""
@@ -145,6 +174,7 @@ class Index:
         def work() -> None:
             self._connection.execute("DELETE FROM objects")
             self._connection.execute("DELETE FROM packs")
+            self._connection.execute("DELETE FROM boundaries")
             self._compare(names, set(), 0)
 
         self._write(work)
@@ -163,7 +193,12 @@ class Index:
             return
         try:
             listed = list_items(fd)
-            self._insert(name, os.fstat(fd).st_size, listed[0] if listed else list(scan(fd)))
+            items = listed[0] if listed else list(scan(fd))
+            self._insert(name, os.fstat(fd).st_size, items)
+            for item in items:
+                if item.method == PARTS:
+                    with contextlib.suppress(Damaged):
+                        self._bound(list_of(fd, item).boundaries())
         finally:
             os.close(fd)
 
@@ -171,10 +206,13 @@ class Index:
         self._connection.execute("INSERT OR IGNORE INTO packs (name, size) VALUES (?, ?)", (name, size))
         ((pack,),) = self._connection.execute("SELECT id FROM packs WHERE name = ?", (name,))
         self._connection.executemany(
-            "INSERT OR REPLACE INTO objects (digest, kind, pack, method, raw, stored, offset)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
-            ((item.digest, item.kind, pack, item.method, item.raw, item.stored, item.offset) for item in items),
+            "INSERT OR REPLACE INTO objects (digest, kind, pack, method, raw, stored, offset, depth)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            ((item[0], item[1], pack, *item[2:]) for item in items),
         )
+
+    def _bound(self, boundaries: Iterable[Boundary]) -> None:
+        self._connection.executemany("INSERT OR REPLACE INTO boundaries VALUES (?, ?, ?)", boundaries)
 
     def _drop(self, name: str) -> None:
         self._connection.execute("DELETE FROM objects WHERE pack IN (SELECT id FROM packs WHERE name = ?)", (name,))

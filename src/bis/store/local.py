@@ -7,33 +7,53 @@ import functools
 import io
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final, TypeVar
 
 from blake3 import blake3
 
 from bis.digest import PREFIX, READ_SIZE, Digest, digest_bytes, digest_file, short
-from bis.errors import Damaged, KeepingError, NotFound
-from bis.store import ObjectKind, packs, squeeze
-from bis.store.index import Index, Place
-from bis.store.packs import NUMBER_OF_KIND, Item, PackWriter, Unsynced
+from bis.errors import BisError, Damaged, KeepingError, NotFound
+from bis.store import ObjectKind, assembly, deltas, packs
+from bis.store.chunks import MAXIMUM, MINIMUM, PartList, Piece
+from bis.store.index import Boundary, Index, Place
+from bis.store.large import form_of, put_large
+from bis.store.packs import NUMBER_OF_KIND, PARTS, Form, Item, PackWriter, Unsynced
 from bis.store.trouble import CHANGED, IN_THE_WAY, NEWER, NOT_A_STORE, shown, trouble, unreadable
 
 T = TypeVar("T")
 
 FORMAT: Final = "bis store"
-VERSION: Final = 1
-SMALL: Final = 4 << 20
-"""Up to this size an object is held in memory whole."""
+VERSION: Final = 2
+SMALL: Final = MINIMUM
+"""Up to this size an object is one piece."""
 PACK_SIZE: Final = 64 << 20
 """A pack that has grown to this size is finished, and another begun."""
+HOLE: Final = 64 << 10
+ZEROS: Final = bytes(MAXIMUM)
+
+
+def pieces(item: Item) -> bool:
+    """Whether an object can be a piece of others: not one that itself is put together from pieces."""
+    return item.method != PARTS
+
+
+SERVES: Final[Mapping[ObjectKind | None, Callable[[Item], bool]]] = {
+    None: lambda item: True,
+    "blob": lambda item: True,
+    "tree": lambda item: item.kind == NUMBER_OF_KIND["tree"],
+    "record": lambda item: item.kind == NUMBER_OF_KIND["record"],
+    "chunk": pieces,
+}
+"""Which copy will do: for a blob anything with its bytes; a tree or record must be listed as one."""
 
 
 def open_store(path: Path, create: bool = True) -> LocalStore:
     """The store in the folder `path`. Raises NotFound when there is none and none is to be made, KeepingError when it
     was written by a newer bis (nothing is touched) or cannot be made."""
     path = path.absolute()
+    version = VERSION
     try:
         text = (path / "format").read_text("utf-8", "replace")
     except (FileNotFoundError, NotADirectoryError):
@@ -45,10 +65,10 @@ def open_store(path: Path, create: bool = True) -> LocalStore:
     except OSError as error:
         raise trouble(error, "read the store", path) from error
     else:
-        _check(text, path)
+        version = _check(text, path)
         with contextlib.suppress(OSError):  # a store that lost its packs is an empty one, and says so object by object
             (path / "packs").mkdir(exist_ok=True)
-    return LocalStore(path)
+    return LocalStore(path, version)
 
 
 def _make(path: Path) -> None:
@@ -62,18 +82,24 @@ def _make(path: Path) -> None:
                 code=NOT_A_STORE,
             )
         (path / "packs").mkdir(exist_ok=True)
-        fresh = path / f"format.{os.urandom(4).hex()}"
-        with fresh.open("x", encoding="utf-8") as file:
-            file.write(f"{FORMAT} {VERSION}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path / "format")
-        packs.sync_folder(path)
+        _declare(path)
     except OSError as error:
         raise trouble(error, "make a store in", path) from error
 
 
-def _check(text: str, path: Path) -> None:
+def _declare(path: Path) -> None:
+    """Say in which version the store is written from now on."""
+    fresh = path / f"format.{os.urandom(4).hex()}"
+    with fresh.open("x", encoding="utf-8") as file:
+        file.write(f"{FORMAT} {VERSION}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path / "format")
+    packs.sync_folder(path)
+
+
+def _check(text: str, path: Path) -> int:
+    """The version of a store. Raises KeepingError for one that cannot be read."""
     name, _, version = text.strip().rpartition(" ")
     if name != FORMAT or not version.isdecimal():
         raise KeepingError(
@@ -89,18 +115,21 @@ def _check(text: str, path: Path) -> None:
             hint="uv tool upgrade bis",
             code=NEWER,
         )
+    return int(version)
 
 
 class LocalStore:
     """The Store protocol over a folder. May be used by several threads; each process writes packs of its own."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, version: int = VERSION) -> None:
         self.path = path
+        self._version = version
         self.packs = path / "packs"
         self._lock = threading.RLock()
         self._lazy_index: Index | None = None
         self._writer: PackWriter | None = None
         self._pending: dict[bytes, list[Item]] = {}
+        self._boundaries: dict[bytes, Boundary] = {}
         self._caught_up = self._rebuilt = False
         self._broken: KeepingError | None = None
 
@@ -136,13 +165,11 @@ class LocalStore:
 
     def put_bytes(self, data: bytes, kind: ObjectKind = "blob") -> Digest:
         raw = blake3(data).digest()
-        with self._lock:
-            if self._holds(raw, kind):
-                return digest_of(raw)
-        packed = squeeze.pack_if_it_pays(data)
-        with self._lock, self._writing():
-            if not self._holds(raw, kind):
-                self._keep(self._pack().add(kind, raw, data, packed))
+        if not self.holds(raw, kind):
+            if len(data) > SMALL:
+                put_large(self, io.BytesIO(data).read, kind, lambda digest: not self.holds(digest, kind))
+            else:
+                self.keep(kind, raw, len(data), form_of(data))
         return digest_of(raw)
 
     def put_file(self, path: Path, *, expected: Digest | None = None) -> Digest:
@@ -159,15 +186,78 @@ class LocalStore:
         return self.put_bytes(start)
 
     def _put_stream(self, source: _Source, path: Path, expected: Digest | None) -> Digest:
-        def wanted(digest: bytes, _: int) -> bool:
+        def wanted(digest: bytes) -> bool:
             _demand(path, digest_of(digest), expected)
-            return not self._holds(digest, "blob")
+            return not self.holds(digest, "blob")
 
+        return digest_of(put_large(self, source.read, "blob", wanted))
+
+    def holds(self, digest: bytes, kind: ObjectKind) -> bool:
+        """Whether it need not be put. A piece is served by any object that has its bytes at hand."""
+        with self._lock:
+            return self._holds(digest, kind)
+
+    def keep(self, kind: ObjectKind, digest: bytes, raw: int, form: Form, parts: PartList | None = None) -> None:
+        """Put an object in the form it was given, unless another thread did so meanwhile."""
         with self._lock, self._writing():
-            digest, _, item = self._pack().add_stream(source, wanted)
-            if item:
-                self._keep(item)
-        return digest_of(digest)
+            if not self._holds(digest, kind):
+                item = self._pack().add(kind, digest, raw, form)
+                self._pending.setdefault(digest, []).append(item)
+                if parts:
+                    self._boundaries |= {boundary[0]: boundary for boundary in parts.boundaries()}
+
+    def bases(self, piece: Piece) -> tuple[tuple[bytes, ...], int]:
+        """See `large.Keeper`. A piece that is itself the last of a long row of differences is passed over for what it
+        differs from."""
+        with self._lock:
+            here = [self._boundaries.get(anchor) for anchor in (piece.start, piece.end)]
+            found = [boundary[side] for boundary, side in zip(here, (2, 1), strict=True) if boundary]
+            digests = tuple(dict.fromkeys(filter(None, found))) or self.index.around(piece.start, piece.end)
+        chosen: dict[bytes, int] = {}
+        for digest in digests:
+            chosen |= self._shallow(digest)
+        some = dict(list(chosen.items())[: deltas.MOST_BASES])
+        return tuple(some), max(some.values(), default=0)
+
+    def _shallow(self, digest: bytes) -> dict[bytes, int]:
+        """The piece, or what it differs from, each with its depth; nothing when it is not there any more."""
+        place = self._piece(digest)
+        if place is None:
+            return {}
+        if place.item.depth < deltas.DEEPEST:
+            return {digest: place.item.depth}
+        try:
+            below = {base: self._piece(base) for base in self._from_copy(place, assembly.needs)}
+        except BisError:
+            return {}
+        return {base: there.item.depth for base, there in below.items() if there}
+
+    def _piece(self, digest: bytes) -> Place | None:
+        """Where a piece lies, as far as that is known without looking for it."""
+        with self._lock:
+            here = [Place("", item) for item in self._pending.get(digest, ())]
+            return next((place for place in here or self.index.find(digest) if pieces(place.item)), None)
+
+    def fetch(self, digest: bytes) -> bytes:
+        """The bytes of a piece."""
+        return self._from_any_copy(digest_of(digest), self._read, pieces)
+
+    def _read(self, fd: int, item: Item) -> bytes:
+        return assembly.read(fd, item, self.fetch)
+
+    @contextlib.contextmanager
+    def undoing(self) -> Iterator[None]:
+        """See `large.Keeper`."""
+        with self._lock:
+            writer, count = self._writer, len(self._writer.items) if self._writer else 0
+        try:
+            yield
+        except BaseException:
+            with self._lock:
+                if self._writer and (writer is None or writer is self._writer):
+                    for item in self._writer.forget(count):
+                        self._pending[item.digest].remove(item)
+            raise
 
     def flush(self) -> None:
         with self._lock, self._writing():
@@ -190,46 +280,46 @@ class LocalStore:
         if self._writer and self._writer.size >= PACK_SIZE:
             self._finish()
         if not self._writer:
+            if self._version < VERSION:
+                _declare(self.path)
+                self._version = VERSION
             packs.remove_unfinished(self.packs)
             self._writer = PackWriter(self.packs)
         return self._writer
 
-    def _keep(self, item: Item) -> None:
-        self._pending.setdefault(item.digest, []).append(item)
-
     def _finish(self) -> None:
         if self._writer and self._writer.items:
             name, items = self._writer.finish()
-            self.index.add(name, items)
+            self.index.add(name, items, self._boundaries.values())
         elif self._writer:
             self._writer.discard()
         self._pending.clear()
+        self._boundaries.clear()
         self._writer = None
 
     def _holds(self, digest: bytes, kind: ObjectKind | None) -> bool:
-        """A blob is served by any object with its bytes; a tree or record must be listed as one."""
-        numbers = {NUMBER_OF_KIND[kind]} if kind in ("tree", "record") else set(NUMBER_OF_KIND.values())
-        if any(item.kind in numbers for item in self._pending.get(digest, ())):
+        serves = SERVES[kind]
+        if any(serves(item) for item in self._pending.get(digest, ())):
             return True
         if not self._caught_up:
             self._caught_up = True
             self.index.catch_up()
-        return any(place.item.kind in numbers for place in self.index.find(digest))
+        return any(serves(place.item) for place in self.index.find(digest))
 
     # getting
 
     def get_bytes(self, digest: Digest) -> bytes:
-        return self._from_any_copy(digest, packs.read_object)
+        return self._from_any_copy(digest, self._read)
 
     def open(self, digest: Digest) -> BinaryIO:
-        if self.size(digest) <= SMALL:
+        if self.size(digest) <= MAXIMUM:
             return io.BytesIO(self.get_bytes(digest))
-        return io.BufferedReader(self._from_any_copy(digest, functools.partial(_Stream, digest)), READ_SIZE)
+        return io.BufferedReader(self._from_any_copy(digest, functools.partial(_Stream, digest, self.fetch)), READ_SIZE)
 
     def get_file(self, digest: Digest, path: Path, mode: int = 0o644) -> None:
         fresh = path.parent / f".bis-{os.urandom(8).hex()}"
         try:
-            self._from_any_copy(digest, lambda fd, item: _copy_out(fd, item, fresh, mode))
+            self._from_any_copy(digest, lambda fd, item: _copy_out(fd, item, self.fetch, fresh, mode))
             _appear(fresh, path)
         finally:
             with contextlib.suppress(OSError):
@@ -266,11 +356,16 @@ class LocalStore:
             hint="bis verify names every missing object",
         )
 
-    def _from_any_copy(self, digest: Digest, read: Callable[[int, Item], T]) -> T:
-        """What `read` makes of the first copy that is whole. What the index says is doubted before a pack is."""
+    def _from_any_copy(
+        self, digest: Digest, read: Callable[[int, Item], T], serves: Callable[[Item], bool] = lambda item: True
+    ) -> T:
+        """What `read` makes of the first copy that is whole and `serves`. What the index says is doubted before a
+        pack is."""
         broken: dict[str, str] = {}
         for _ in range(2):
             for place in self._places(digest):
+                if not serves(place.item):
+                    continue
                 try:
                     return self._from_copy(place, read)
                 except Damaged as error:
@@ -278,6 +373,8 @@ class LocalStore:
             with self._lock:
                 for name in filter(None, broken):
                     self.index.read_again(name)
+        if not broken:
+            raise NotFound(f"{short(digest)} is not in the store {shown(self.path)}", hint="bis verify")
         raise Damaged(
             f"{short(digest)} is damaged in pack {', '.join(name[:12] for name in broken)}",
             because=f"{digest} is not handed out: {'; '.join(dict.fromkeys(broken.values()))}.",
@@ -326,10 +423,10 @@ class _Source:
 class _Stream(io.RawIOBase):
     """The bytes of a large object. Raises Damaged at the end unless they matched."""
 
-    def __init__(self, digest: Digest, fd: int, item: Item) -> None:
+    def __init__(self, digest: Digest, fetch: assembly.Fetch, fd: int, item: Item) -> None:
         self._digest = digest
         self._fd = os.dup(fd)
-        self._blocks = packs.raw_blocks(self._fd, item)
+        self._blocks = assembly.stream(self._fd, item, fetch)
         self._left = memoryview(b"")
 
     def readable(self) -> bool:
@@ -352,15 +449,20 @@ class _Stream(io.RawIOBase):
         super().close()
 
 
-def _copy_out(fd: int, item: Item, fresh: Path, mode: int) -> None:
-    """Write an object to a new file. A second try, from another copy, begins again."""
+def _copy_out(fd: int, item: Item, fetch: assembly.Fetch, fresh: Path, mode: int) -> None:
+    """Write an object to a new file, with holes where it has nothing. A second try, from another copy, begins again."""
+    blocks = assembly.stream(fd, item, fetch) if item.raw > SMALL else iter([assembly.read(fd, item, fetch)])
     try:
         into = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
-            for block in packs.raw_blocks(fd, item) if item.raw > SMALL else [packs.read_object(fd, item)]:
+            for block in blocks:
+                if len(block) >= HOLE and block == ZEROS[: len(block)]:
+                    os.lseek(into, len(block), os.SEEK_CUR)
+                    continue
                 rest = memoryview(block)
                 while rest:
                     rest = rest[os.write(into, rest) :]
+            os.ftruncate(into, item.raw)
             os.fchmod(into, mode)
         finally:
             os.close(into)

@@ -12,27 +12,33 @@ from __future__ import annotations
 import contextlib
 import os
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 from blake3 import blake3
 
 from bis.errors import Damaged
 from bis.store import ObjectKind, squeeze
 
-MAGIC: Final = b"bispack\x01"
+MAGIC: Final = b"bispack\x02"
+MAGICS: Final = (b"bispack\x01", MAGIC)
+"""Those that can be read: the first version had neither pieces nor differences."""
 HEAD: Final = struct.Struct("<4sBBHQQ32s8s")
-"""mark, kind, method, zero, raw size, stored size, digest of the raw bytes, seal."""
+"""mark, kind, method, depth, raw size, stored size, digest of the raw bytes, seal."""
 MARK: Final = b"OBJ\n"
 END: Final = struct.Struct("<8sQ")
 END_MARK: Final = b"bisend\x01\n"
 SUFFIX: Final = ".pack"
 UNFINISHED: Final = "tmp-"
 
-KINDS: Final[tuple[ObjectKind, ...]] = ("blob", "tree", "record")
-NUMBER_OF_KIND: Final[dict[ObjectKind, int]] = {"blob": 1, "tree": 2, "record": 3}
-RAW, ZSTD = 0, 1
+KINDS: Final[tuple[ObjectKind, ...]] = ("blob", "tree", "record", "chunk")
+NUMBER_OF_KIND: Final[dict[ObjectKind, int]] = {"blob": 1, "tree": 2, "record": 3, "chunk": 4}
+CHUNK: Final = 4
+RAW, ZSTD, PARTS, DELTA = range(4)
+"""What the payload is: the object; a zstd frame of it; the list of its pieces; its difference from others."""
+WHOLE: Final = frozenset((RAW, ZSTD))
+"""Methods for which a pack alone has the object."""
 
 BLOCK: Final = 1 << 20
 
@@ -47,6 +53,8 @@ class Item(NamedTuple):
     stored: int
     offset: int
     """Of the head; the payload follows it."""
+    depth: int = 0
+    """How many differences, one on the other, lead to the content."""
 
     @property
     def payload(self) -> int:
@@ -57,25 +65,21 @@ class Item(NamedTuple):
         return self.offset + HEAD.size + self.stored
 
 
-def seal_of(kind: int, method: int, raw: int, stored: int, digest: bytes, payload_digest: bytes) -> bytes:
-    """What a head says of itself and its payload: any flipped bit of either changes it."""
-    plain = HEAD.pack(MARK, kind, method, 0, raw, stored, digest, bytes(8))[:-8]
-    return blake3(plain + payload_digest).digest(8)
-
-
-def head_of(kind: int, method: int, raw: int, stored: int, digest: bytes, payload_digest: bytes) -> bytes:
-    seal = seal_of(kind, method, raw, stored, digest, payload_digest)
-    return HEAD.pack(MARK, kind, method, 0, raw, stored, digest, seal)
+def head_of(item: Item, payload_digest: bytes) -> bytes:
+    """The head, sealed: any flipped bit of it or of its payload changes the seal."""
+    fields = (MARK, item.kind, item.method, item.depth, item.raw, item.stored, item.digest)
+    seal = blake3(HEAD.pack(*fields, bytes(8))[:-8] + payload_digest).digest(8)
+    return HEAD.pack(*fields, seal)
 
 
 def read_head(head: bytes, offset: int) -> Item | None:
     """None when the bytes are no head."""
     if len(head) < HEAD.size:
         return None
-    mark, kind, method, zero, raw, stored, digest, _ = HEAD.unpack(head)
-    if mark != MARK or zero or method not in (RAW, ZSTD) or not 1 <= kind <= len(KINDS):
+    mark, kind, method, depth, raw, stored, digest, _ = HEAD.unpack(head)
+    if mark != MARK or method > DELTA or bool(depth) != (method == DELTA) or not 1 <= kind <= len(KINDS):
         return None
-    return Item(digest, kind, method, raw, stored, offset)
+    return Item(digest, kind, method, raw, stored, offset, depth)
 
 
 class Unsynced(Exception):
@@ -86,8 +90,12 @@ class Unsynced(Exception):
         self.error = error
 
 
-class Readable(Protocol):
-    def read(self, size: int, /) -> bytes: ...
+class Form(NamedTuple):
+    """How an object is stored."""
+
+    method: int
+    payload: bytes
+    depth: int = 0
 
 
 class PackWriter:
@@ -109,63 +117,32 @@ class PackWriter:
     def size(self) -> int:
         return self._written + len(self._buffer)
 
-    def add(self, kind: ObjectKind, digest: bytes, data: bytes, packed: bytes | None = None) -> Item:
-        """Append an object: `data`, stored as `packed` when that is given."""
-        payload = data if packed is None else packed
-        method, sure = (RAW, digest) if packed is None else (ZSTD, blake3(packed).digest())
-        if len(self._buffer) + len(payload) > BLOCK:
+    def add(self, kind: ObjectKind, digest: bytes, raw: int, form: Form) -> Item:
+        """Append an object of `raw` bytes in the form in which it is to be stored."""
+        if len(self._buffer) + len(form.payload) > BLOCK:
             self.drain()
-        item = Item(digest, NUMBER_OF_KIND[kind], method, len(data), len(payload), self.size)
-        head = head_of(item.kind, method, item.raw, item.stored, digest, sure)
-        self._buffer += head
-        self._buffer += payload
+        item = Item(digest, NUMBER_OF_KIND[kind], form.method, raw, len(form.payload), self.size, form.depth)
+        sure = digest if form.method == RAW else blake3(form.payload).digest()
+        head = head_of(item, sure)
+        if len(form.payload) > BLOCK:
+            self._write(head + form.payload)
+        else:
+            self._buffer += head
+            self._buffer += form.payload
         self._note(item, head)
         return item
 
-    def add_stream(self, file: Readable, wanted: Callable[[bytes, int], bool]) -> tuple[bytes, int, Item | None]:
-        """Copy a stream of any size, in bounded memory: its head is reserved, and written when all is known.
-
-        Returns digest, size and item; the item is None, and nothing is kept, when `wanted(digest, size)` says no.
-        """
-        self.drain()
-        start = self._written
+    def _write(self, data: bytes) -> None:
+        """Past the buffer, which is empty: all of it, or nothing."""
+        start, rest = self._written, memoryview(data)
         try:
-            return self._stream(file, wanted, start)
+            while rest:
+                done = os.pwrite(self._fd, rest, self._written)
+                self._written += done
+                rest = rest[done:]
         except BaseException:
             self._cut(start)
             raise
-
-    def _stream(
-        self, file: Readable, wanted: Callable[[bytes, int], bool], start: int
-    ) -> tuple[bytes, int, Item | None]:
-        block = file.read(BLOCK)
-        method = ZSTD if squeeze.pays(block) else RAW
-        packer = squeeze.zstd().ZstdCompressor(level=1) if method == ZSTD else None
-        raw_hash, stored_hash = blake3(), blake3()
-        raw = stored = 0
-        self._buffer += bytes(HEAD.size)
-        while block:
-            raw_hash.update(block)
-            raw += len(block)
-            small = packer.compress(block) if packer else block
-            block = file.read(BLOCK)
-            if packer and not block:
-                small += packer.flush()
-            if packer:
-                stored_hash.update(small)
-            stored += len(small)
-            self._buffer += small
-            self.drain()
-        digest = raw_hash.digest()
-        if not wanted(digest, raw):
-            self._cut(start)
-            return digest, raw, None
-        head = head_of(1, method, raw, stored, digest, stored_hash.digest() if packer else digest)
-        self.drain()
-        os.pwrite(self._fd, head, start)
-        item = Item(digest, 1, method, raw, stored, start)
-        self._note(item, head)
-        return digest, raw, item
 
     def _note(self, item: Item, head: bytes) -> None:
         self.items.append(item)
@@ -182,6 +159,20 @@ class PackWriter:
         self._buffer.clear()
         os.ftruncate(self._fd, at)
         self._written = at
+
+    def forget(self, count: int) -> list[Item]:
+        """Take back what was added after the first `count` objects, if that is nothing but pieces of something that
+        could not be put whole: they must not fill a full disk. Returns what was taken back."""
+        gone = self.items[count:]
+        if not gone or any(item.kind != CHUNK for item in gone):
+            return []
+        at = gone[0].offset
+        if at < self._written:
+            self._cut(at)
+        else:
+            del self._buffer[at - self._written :]
+        del self.items[count:], self._heads[count:]
+        return gone
 
     def reader(self) -> int:
         """A descriptor of one's own for reading what was added so far."""
@@ -277,7 +268,7 @@ def sync_folder(folder: Path) -> None:
 def list_items(fd: int) -> tuple[list[Item], list[bytes]] | None:
     """The objects of a finished pack and their heads, read from its end; None when the end does not hold."""
     size = os.fstat(fd).st_size
-    if size < len(MAGIC) + END.size or os.pread(fd, len(MAGIC), 0) != MAGIC:
+    if size < len(MAGIC) + END.size or os.pread(fd, len(MAGIC), 0) not in MAGICS:
         return None
     mark, count = END.unpack(os.pread(fd, END.size, size - END.size))
     start = size - END.size - count * HEAD.size
@@ -297,7 +288,7 @@ def list_items(fd: int) -> tuple[list[Item], list[bytes]] | None:
 
 def scan(fd: int) -> Iterator[Item]:
     """The objects of a pack read from its start, each one proved by its seal; ends at the first that does not hold."""
-    if os.pread(fd, len(MAGIC), 0) != MAGIC:
+    if os.pread(fd, len(MAGIC), 0) not in MAGICS:
         return
     offset = len(MAGIC)
     while (item := read_head(os.pread(fd, HEAD.size, offset), offset)) and seal_holds(fd, item):
@@ -312,7 +303,7 @@ def seal_holds(fd: int, item: Item) -> bool:
     hasher = blake3()
     for block in blocks(fd, item):
         hasher.update(block)
-    return head == head_of(item.kind, item.method, item.raw, item.stored, item.digest, hasher.digest())
+    return head == head_of(item, hasher.digest())
 
 
 def check_head(fd: int, item: Item) -> None:
@@ -322,12 +313,20 @@ def check_head(fd: int, item: Item) -> None:
 
 
 def read_object(fd: int, item: Item) -> bytes:
-    """All raw bytes, verified."""
-    data = _pread(fd, item.stored, item.payload)
+    """All raw bytes of an object that the pack holds alone, verified."""
+    data = payload(fd, item)
     if item.method == ZSTD:
         data = squeeze.unpack_exactly(data, item.raw)
     if blake3(data).digest() != item.digest:
         raise Damaged("its bytes do not match its digest")
+    return data
+
+
+def payload(fd: int, item: Item) -> bytes:
+    """What is stored of an object."""
+    data = _pread(fd, item.stored, item.payload)
+    if len(data) != item.stored:
+        raise Damaged("the pack ends in the middle of it")
     return data
 
 

@@ -60,6 +60,11 @@ def pack_if_it_pays(data: bytes) -> bytes | None:
 
 def pays(data: bytes) -> bool:
     """Whether compression is worth its time, judged by the start, the middle and the end."""
+    return len(data) >= WORTH_TRYING and shrinks_to(data) < PAYS
+
+
+def shrinks_to(data: bytes) -> float:
+    """The share of its size that compression leaves, judged by the start, the middle and the end."""
     middle = len(data) // 2
     sample = b"".join((data[:SAMPLE], data[middle : middle + SAMPLE], data[-SAMPLE:]))
-    return len(sample) >= WORTH_TRYING and len(pack(sample, 1)) < PAYS * len(sample)
+    return len(pack(sample, 1)) / len(sample) if sample else 1.0

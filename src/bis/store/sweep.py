@@ -5,21 +5,25 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
-from bis.digest import Digest, readable, short
-from bis.errors import Damaged
+from bis.digest import READ_SIZE, Digest, readable, short
+from bis.errors import BisError, Damaged
 from bis.nouns.part import Finding
 from bis.nouns.run import RUN_SCHEMA, Run
 from bis.store import ObjectKind, packs
 from bis.store.local import LocalStore, digest_of
-from bis.store.packs import KINDS, SUFFIX, UNFINISHED, Item
+from bis.store.packs import CHUNK, KINDS, SUFFIX, UNFINISHED, Item
 from bis.store.snapshot import read_tree
 from bis.store.trouble import shown
 
 Progress = Callable[[int, int], None]
 """Called with bytes looked at so far, and in all."""
+
+
+REMEDY: Final = "copy it back from a backup, or record the same again"
 
 
 class _Tagged(msgspec.Struct):
@@ -56,21 +60,35 @@ class Room(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes of packs being written, or left behind by a killed writer (removed by the next that writes)."""
 
 
+class _Seen:
+    """What has been found while looking."""
+
+    def __init__(self) -> None:
+        self.findings: list[Finding] = []
+        self.whole: dict[ObjectKind, set[bytes]] = {kind: set() for kind in KINDS}
+        """Digests of objects that can be read."""
+        self.composed: dict[bytes, int] = {}
+        """Those that need others, with their kind: whether they can be read is found out last."""
+        self.good: dict[str, set[Item]] = {}
+        """By pack."""
+
+
 def verify(store: LocalStore, progress: Progress | None = None) -> list[Finding]:
     """Read everything and say what is wrong: each flipped bit, each pack cut short, each object that a record or a
     tree names and that is not there. Damaged objects are forgotten by the index, so that putting them again helps."""
     names = sorted(path.name for path in store.packs.iterdir() if path.name.endswith(SUFFIX))
     total = sum((store.packs / name).stat().st_size for name in names)
-    findings: list[Finding] = []
-    whole: dict[ObjectKind, set[bytes]] = {kind: set() for kind in KINDS}
-    done = 0
+    seen, done = _Seen(), 0
     for name in names:
-        done += _verify_pack(store, name, whole, findings)
+        done += _verify_pack(store, name, seen)
         if progress:
             progress(done, total)
-    findings += _missing(store, whole)
-    findings += _strangers(store)
-    return findings
+    broken = _put_together(store, seen)
+    seen.findings += [*_missing(store, seen.whole), *_strangers(store)]
+    for name, items in seen.good.items():  # again: whoever read meanwhile may have asked the packs
+        store.index.settle(name, items)
+    store.index.forget(broken)
+    return seen.findings
 
 
 def room(store: LocalStore) -> Room:
@@ -88,30 +106,55 @@ def room(store: LocalStore) -> Room:
     )
 
 
-def _verify_pack(store: LocalStore, name: str, whole: dict[ObjectKind, set[bytes]], findings: list[Finding]) -> int:
+def _verify_pack(store: LocalStore, name: str, seen: _Seen) -> int:
     """Look at every byte of a pack; returns how many there are."""
     path = store.packs / name
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
-        findings.append(_damage(f"pack {name[:12]} cannot be opened: {error.strerror}", path))
+        seen.findings.append(_damage(f"pack {name[:12]} cannot be opened: {error.strerror}", path))
         return 0
     try:
-        items = list(_items(fd, name, path, findings))
+        items = list(_items(fd, name, path, seen.findings))
         bad = [item for item in items if not _holds(fd, item)]
         size = os.fstat(fd).st_size
     except OSError as error:
-        findings.append(_damage(f"pack {name[:12]} cannot be read: {error.strerror}", path))
+        seen.findings.append(_damage(f"pack {name[:12]} cannot be read: {error.strerror}", path))
         return 0
     finally:
         os.close(fd)
     for item in bad:
         kind = KINDS[item.kind - 1]
-        findings.append(_damage(f"{kind} {short(digest_of(item.digest))} is damaged in pack {name[:12]}", path))
-    store.index.settle(name, set(items) - set(bad))
-    for item in set(items) - set(bad):
-        whole[KINDS[item.kind - 1]].add(item.digest)
+        seen.findings.append(_damage(f"{kind} {short(digest_of(item.digest))} is damaged in pack {name[:12]}", path))
+    seen.good[name] = set(items) - set(bad)
+    store.index.settle(name, seen.good[name])
+    for item in seen.good[name]:
+        if item.method in packs.WHOLE:
+            seen.whole[KINDS[item.kind - 1]].add(item.digest)
+        else:
+            seen.composed[item.digest] = item.kind
     return size
+
+
+def _put_together(store: LocalStore, seen: _Seen) -> list[bytes]:
+    """Read what is stored in pieces or as a difference, and name what cannot be put together. Returns its digests."""
+    broken = []
+    for digest in sorted(seen.composed, key=lambda digest: (seen.composed[digest] != CHUNK, digest)):
+        kind = KINDS[seen.composed[digest] - 1]
+        try:
+            if kind == "chunk":
+                store.fetch(digest)
+            else:
+                with store.open(digest_of(digest)) as stream:
+                    while stream.read(READ_SIZE):
+                        pass
+        except BisError as error:
+            text = f"{kind} {short(digest_of(digest))} cannot be put together: {error.what}"
+            seen.findings.append(Finding(code="damaged", text=text, hint=REMEDY, blocks=True))
+            broken.append(digest)
+        else:
+            seen.whole[kind].add(digest)
+    return broken
 
 
 def _items(fd: int, name: str, path: Path, findings: list[Finding]) -> Iterable[Item]:
@@ -131,7 +174,9 @@ def _items(fd: int, name: str, path: Path, findings: list[Finding]) -> Iterable[
 
 def _holds(fd: int, item: Item) -> bool:
     try:
-        return packs.seal_holds(fd, item) and sum(len(block) for block in packs.raw_blocks(fd, item)) == item.raw
+        if not packs.seal_holds(fd, item):
+            return False
+        return item.method not in packs.WHOLE or sum(len(block) for block in packs.raw_blocks(fd, item)) == item.raw
     except Damaged:
         return False
 
@@ -205,6 +250,6 @@ def _damage(text: str, path: Path) -> Finding:
     return Finding(
         code="damaged",
         text=text,
-        hint=f"copy it back from a backup, or record the same again: {shown(path)}",
+        hint=f"{REMEDY}: {shown(path)}",
         blocks=True,
     )

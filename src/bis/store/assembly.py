@@ -1,0 +1,72 @@
+"""Objects that are put together from others: read whole, or as a stream in bounded memory, and verified."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import chain
+
+from blake3 import blake3
+
+from bis.errors import Damaged
+from bis.store import deltas, packs
+from bis.store.chunks import PartList, read_list, total
+from bis.store.crew import in_order
+from bis.store.packs import DELTA, PARTS, Item
+
+Fetch = Callable[[bytes], bytes]
+"""The bytes of an object that others are made from, verified. Raises NotFound or Damaged."""
+AHEAD = 3
+"""Pieces fetched at once: more would cost memory, and the disk no time."""
+
+
+def read(fd: int, item: Item, fetch: Fetch) -> bytes:
+    """All bytes of an object, verified."""
+    if item.method == DELTA:
+        return _applied(fd, item, fetch)
+    if item.method == PARTS:
+        return b"".join(stream(fd, item, fetch))
+    return packs.read_object(fd, item)
+
+
+def stream(fd: int, item: Item, fetch: Fetch) -> Iterator[bytes]:
+    """The bytes of an object in pieces of bounded size. Raises Damaged, at the latest at the end, unless they match."""
+    if item.method == PARTS:
+        yield from _in_pieces(item, list_of(fd, item), fetch)
+    elif item.method == DELTA:
+        yield _applied(fd, item, fetch)
+    else:
+        yield from packs.raw_blocks(fd, item)
+
+
+def list_of(fd: int, item: Item) -> PartList:
+    """What a large object is put together from. Raises Damaged."""
+    found = read_list(packs.payload(fd, item))
+    if total(found.parts) != item.raw:
+        raise Damaged(f"its pieces do not make {item.raw} bytes")
+    return found
+
+
+def needs(fd: int, item: Item) -> tuple[bytes, ...]:
+    """The digests of the objects without which this one cannot be read."""
+    if item.method == PARTS:
+        return tuple(part.digest for part in list_of(fd, item).parts)
+    return deltas.read(packs.payload(fd, item)).bases if item.method == DELTA else ()
+
+
+def _applied(fd: int, item: Item, fetch: Fetch) -> bytes:
+    delta = deltas.read(packs.payload(fd, item))
+    data = deltas.apply(delta.frame, deltas.joined([fetch(base) for base in delta.bases]), item.raw)
+    if blake3(data).digest() != item.digest:
+        raise Damaged("its bytes do not match its digest")
+    return data
+
+
+def _in_pieces(item: Item, found: PartList, fetch: Fetch) -> Iterator[bytes]:
+    hasher = blake3()
+    digests = (part.digest for part in found.parts)
+    ahead = in_order(fetch, digests, AHEAD) if len(found.parts) > AHEAD else map(fetch, digests)
+    for data in chain(ahead):
+        hasher.update(data)
+        yield data
+    if hasher.digest() != item.digest:
+        raise Damaged("its bytes do not match its digest")

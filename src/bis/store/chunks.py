@@ -1,0 +1,137 @@
+"""Large content in pieces that are cut by the content itself, so that an edit changes the pieces around it alone.
+
+The cutter is FastCDC as its authors published it in 2020 (Xia et al., *The Design of Fast Content-Defined Chunking
+for Data Deduplication Based Storage Systems*, IEEE TPDS 31(9)), by the package `pyfastcdc`. Where its compiled form is
+not there, content is cut into equal pieces, and the list says so.
+
+What precedes a cut decides that it is one. The digest of these bytes is its *anchor*: two versions of a file share
+the anchors of the cuts that no edit touched, and between two shared anchors lie the pieces to compare.
+"""
+
+from __future__ import annotations
+
+import functools
+import struct
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+from blake3 import blake3
+
+from bis.errors import Damaged
+
+MINIMUM: Final = 256 << 10
+"""Content up to this size is one piece."""
+AVERAGE: Final = 1 << 20
+MAXIMUM: Final = 4 << 20
+CONTENT_DEFINED: Final = "fastcdc2020/1m"
+EQUAL: Final = "equal/1m"
+
+ANCHOR: Final = 64
+"""Bytes before a cut that its anchor is the digest of: the window of the rolling hash."""
+START: Final = struct.Struct("<16s8s")
+"""Name of the cutter, anchor of the start."""
+PART: Final = struct.Struct("<32sI8s")
+"""Digest, size, anchor of the end."""
+
+
+class Part(NamedTuple):
+    """One piece of a large object: an object of kind chunk."""
+
+    digest: bytes
+    size: int
+    end: bytes
+    """Anchor of the cut behind it."""
+
+
+class PartList(NamedTuple):
+    """What a large object is put together from."""
+
+    cutter: str
+    start: bytes
+    """Anchor of where the object begins: of its first bytes, as nothing precedes them."""
+    parts: tuple[Part, ...]
+
+    def boundaries(self) -> Iterator[tuple[bytes, bytes | None, bytes | None]]:
+        """Each anchor, with the digest of the piece before it and of the one behind it."""
+        digests = [None, *(part.digest for part in self.parts), None]
+        anchors = [self.start, *(part.end for part in self.parts)]
+        yield from zip(anchors, digests, digests[1:], strict=False)
+
+
+class Piece(NamedTuple):
+    data: bytes
+    start: bytes
+    end: bytes
+    """Anchors of the cuts around it."""
+
+
+def anchor(data: bytes | memoryview) -> bytes:
+    return blake3(data).digest(8)
+
+
+def cutter() -> str:
+    """The name of the way in which content is cut here."""
+    return CONTENT_DEFINED if _fast() else EQUAL
+
+
+def pieces(read: Callable[[int], bytes]) -> Iterator[Piece]:
+    """Cut what `read` gives (empty at the end). Memory is bounded by some pieces of the largest size."""
+    cut = _fast() or _equal
+    rest, at, ended = b"", b"", False
+    while not ended:
+        block = read(2 * MAXIMUM)
+        ended = not block
+        rest += block
+        if len(rest) < MAXIMUM and not ended:
+            continue
+        view = memoryview(rest)
+        done = 0
+        for size in cut(view):
+            if not ended and len(rest) - done < MAXIMUM:
+                break  # more bytes could move this cut
+            data = bytes(view[done : done + size])
+            at = at or anchor(data[:ANCHOR])
+            end = anchor(data[-ANCHOR:])
+            yield Piece(data, at, end)
+            at = end
+            done += size
+        rest = rest[done:]
+
+
+def write_list(found: PartList) -> bytes:
+    head = START.pack(found.cutter.encode(), found.start)
+    return head + b"".join(PART.pack(*part) for part in found.parts)
+
+
+def read_list(data: bytes) -> PartList:
+    """Raises Damaged for what is no such list."""
+    if len(data) < START.size or (len(data) - START.size) % PART.size:
+        raise Damaged("its list of pieces is cut short")
+    name, start = START.unpack_from(data)
+    parts = tuple(Part(*fields) for fields in PART.iter_unpack(data[START.size :]))
+    return PartList(name.rstrip(b"\0").decode("ascii", "replace"), start, parts)
+
+
+@functools.cache
+def _fast() -> Callable[[memoryview], Iterator[int]] | None:
+    """Sizes of the pieces of a buffer, by the compiled cutter; None where there is only the slow one."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            from pyfastcdc import FastCDC
+        except ImportError:
+            return None
+    if ".cy." not in FastCDC.__module__:
+        return None
+    knife: Any = FastCDC(AVERAGE, min_size=MINIMUM, max_size=MAXIMUM)
+    return lambda view: (chunk.length for chunk in knife.cut_buf(view))
+
+
+def _equal(view: memoryview) -> Iterator[int]:
+    for start in range(0, len(view), AVERAGE):
+        yield min(AVERAGE, len(view) - start)
+
+
+def total(parts: Sequence[Part]) -> int:
+    return sum(part.size for part in parts)

@@ -1,0 +1,94 @@
+"""Putting large content: cut into pieces, each kept once, as its difference from a piece like it where that pays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import NamedTuple, Protocol
+
+from blake3 import blake3
+
+from bis.errors import BisError
+from bis.store import ObjectKind, chunks, deltas, squeeze
+from bis.store.chunks import Part, PartList, Piece
+from bis.store.crew import in_order
+from bis.store.packs import DELTA, PARTS, RAW, ZSTD, Form
+
+
+class Keeper(Protocol):
+    """What is asked of a store. Any thread may call it."""
+
+    def holds(self, digest: bytes, kind: ObjectKind) -> bool: ...
+
+    def bases(self, piece: Piece) -> tuple[tuple[bytes, ...], int]:
+        """Digests of the pieces that lie between the same cuts in other versions, and the depth of the deepest."""
+        ...
+
+    def fetch(self, digest: bytes) -> bytes: ...
+
+    def undoing(self) -> AbstractContextManager[None]:
+        """Inside it, an error takes back the pieces that were kept, as far as that is possible."""
+        ...
+
+    def keep(self, kind: ObjectKind, digest: bytes, raw: int, form: Form, parts: PartList | None = None) -> None: ...
+
+
+class _Ready(NamedTuple):
+    part: Part
+    form: Form | None
+    """None: it is there already."""
+
+
+def put_large(store: Keeper, read: Callable[[int], bytes], kind: ObjectKind, wanted: Callable[[bytes], bool]) -> bytes:
+    """Keep what `read` gives (empty at its end), in bounded memory; returns its digest. Its pieces are kept as they
+    come; what binds them together only if `wanted(digest)` says so, at the end."""
+    hasher, size = blake3(), 0
+
+    def cut() -> Iterator[Piece]:
+        nonlocal size
+        for piece in chunks.pieces(read):
+            hasher.update(piece.data)
+            size += len(piece.data)
+            yield piece
+
+    start, parts = b"", list[Part]()
+    with store.undoing():
+        for anchor, ready in in_order(lambda piece: (piece.start, _prepared(store, piece)), cut()):
+            start = start or anchor
+            parts.append(ready.part)
+            if ready.form:
+                store.keep("chunk", ready.part.digest, ready.part.size, ready.form)
+        digest = hasher.digest()
+        if wanted(digest):
+            found = PartList(chunks.cutter(), start, tuple(parts))
+            store.keep(kind, digest, size, Form(PARTS, chunks.write_list(found)), found)
+    return digest
+
+
+def _prepared(store: Keeper, piece: Piece) -> _Ready:
+    digest = blake3(piece.data).digest()
+    part = Part(digest, len(piece.data), piece.end)
+    if store.holds(digest, "chunk"):
+        return _Ready(part, None)
+    bases, depth = store.bases(piece)
+    return _Ready(part, (bases and _difference(store, piece.data, bases, depth)) or form_of(piece.data))
+
+
+def form_of(data: bytes) -> Form:
+    """Compressed where that pays."""
+    packed = squeeze.pack_if_it_pays(data)
+    return Form(RAW, data) if packed is None else Form(ZSTD, packed)
+
+
+def _difference(store: Keeper, data: bytes, bases: tuple[bytes, ...], depth: int) -> Form | None:
+    """None when another form is as good, or a base cannot be read: what is damaged must not spread."""
+    try:
+        base = deltas.joined([store.fetch(digest) for digest in bases])
+    except BisError:
+        return None
+    if not deltas.resembles(data, base):
+        return None
+    frame = deltas.make(data, base)
+    if len(frame) > deltas.WORTH_IT * squeeze.shrinks_to(data) * len(data):
+        return None
+    return Form(DELTA, deltas.write(deltas.Delta(bases, frame)), depth + 1)
