@@ -136,6 +136,15 @@ def sealing(run: Run) -> Seal | None:
     return Seal(live=tuple(sorted(live)), shared={Path("/tmp"): passing} if names else {})
 
 
+def left_open(paths: Sequence[str]) -> Iterator[Finding]:
+    """Places (spelled) that the kernel did not let the room make read-only."""
+    if paths:
+        text = (
+            f"a repeat could change what is in {', '.join(map(readable, paths[:3]))}: it cannot be made read-only here"
+        )
+        yield Finding(code="not-sealed", text=text)
+
+
 def refused(scene: Scene) -> Iterator[Finding]:
     """What the command wanted to change on the machine, as the recorded run had not, and was kept from."""
     origin = sorter(scene)
