@@ -22,6 +22,9 @@ from bis.formats.values import POINTS, RUN_NAME, WORDS, Number, Walk
 from bis.nouns.verdict import Comparison
 
 ROWS = 2_000_000
+CELL = 64 << 20
+"""Largest row, as a schema can make a value of any size out of nothing."""
+SYSTEM = "name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
 Row = tuple[Any, ...]
 
 
@@ -45,7 +48,11 @@ class Sqlite:
         return tally.settle(self.name, f"the same schema and rows in {plural(len(tables), 'table')}", "row")
 
     def _schemas(self, old: sqlite3.Connection, new: sqlite3.Connection, tally: Tally) -> None:
-        query = "SELECT type || ' ' || name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_%' ORDER BY 1"
+        for pragma in ("user_version", "application_id", "encoding"):
+            one, other = (database.execute(f"PRAGMA {pragma}").fetchone()[0] for database in (old, new))
+            if one != other:
+                tally.differ(pragma, f"{one} -> {other}")
+        query = f"SELECT type || ' ' || name, sql FROM sqlite_master WHERE {SYSTEM} ORDER BY 1"
         first, second = dict(old.execute(query)), dict(new.execute(query))
         for name in sorted(first.keys() | second.keys()):
             one, other = first.get(name, ""), second.get(name, "")
@@ -146,11 +153,13 @@ def _open(path: Path) -> sqlite3.Connection:
     database = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
     database.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
     database.execute("PRAGMA trusted_schema = OFF")
+    database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, CELL)
     return database
 
 
 def _tables(database: sqlite3.Connection) -> list[str]:
-    query = "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name"
+    query = f"""SELECT name, sql FROM sqlite_master
+        WHERE type = 'table' AND ({SYSTEM} OR name = 'sqlite_sequence') ORDER BY name"""
     return [name for name, sql in database.execute(query) if not re.match(r"(?i)create\s+virtual", sql or "")]
 
 

@@ -18,7 +18,7 @@ from typing import BinaryIO
 from bis.digest import readable, spell
 from bis.formats import Context
 from bis.formats.headed import Heads
-from bis.formats.masks import Masks
+from bis.formats.masks import LONGEST, Masks
 from bis.formats.numbers import gap
 from bis.formats.rules import LOG
 from bis.formats.screen import Row, has_controls, plain_lines, rows
@@ -269,7 +269,7 @@ class Reading:
         if old is None or new is None:
             return ""
         first, second = old.text.rstrip(), new.text.rstrip()
-        if self.masks.same(first, second, None, self.kinds):
+        if max(len(first), len(second)) > LONGEST or self.masks.same(first, second, None, self.kinds):
             return ""
         distance = self._distance(first, second)
         if distance is not None and distance <= NOISE:

@@ -12,13 +12,15 @@ from typing import Any, NamedTuple
 
 from bis.formats import Context, Unreadable, clocks
 from bis.formats.arrays import Array, compare_arrays
-from bis.formats.masks import Masks
+from bis.formats.masks import LONGEST, Masks
 from bis.formats.numbers import is_real, relative
 from bis.formats.rules import LOG, STRICT
 from bis.formats.tally import Tally, shown, shown_pair
 
 NOISE = 1e-6
 STEPS = 50_000_000
+TRIED = 100_000
+"""Most pairs of keys of two dicts that are looked at for being the same under masks."""
 FOLDERS = re.compile(r"(?<![\w.])/(?:[\w.+@~-]+/)+(?=[\w.+@~-])")
 RUN_NAME = re.compile(r"[a-z]+-[a-z]+-\d{1,4}")
 """What MLflow calls a run that nobody named."""
@@ -180,6 +182,9 @@ class Walk:
         if _same_number(old, new):
             return
         written = str(old), str(new)
+        if max(map(len, written)) > LONGEST:
+            self._differ(path, f"{shown(old)} -> {shown(new)}")
+            return
         if isinstance(old, bool) or old is None or not all(_is_number(text) for text in written):
             self._differ(path, f"{shown(old)} -> {shown(new)}")
             return
@@ -215,6 +220,9 @@ class Walk:
 
     def _text(self, old: str, new: str, path: Path) -> None:
         if old == new:
+            return
+        if max(len(old), len(new)) > LONGEST:
+            self._differ(path, shown_pair(old, new))
             return
         kinds = STRICT if not DIGESTS.search(_key(path)) else STRICT - {"id"}
         if self.masks.same(old, new, self.tally, kinds):
@@ -252,8 +260,10 @@ class Walk:
         """Keys that are on one side only: paired when they are the same under masks, else differences."""
         left = [key for key in old if key not in partner and not self._lacking(key, old)]
         right = [key for key in new if key not in partner and not self._lacking(key, new)]
+        tried = 0
         for key in left:
-            for other in right:
+            for other in right if tried < TRIED else ():
+                tried += 1
                 if isinstance(key, str) and isinstance(other, str) and self.masks.same(key, other, self.tally, STRICT):
                     partner[key] = other
                     right.remove(other)
