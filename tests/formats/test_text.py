@@ -143,6 +143,13 @@ def test_lightgbm_may_choose_either_way_to_count(judge) -> None:
     assert judge("<stdout>", row, column.replace("100", "101")).same is False
 
 
+def test_matplotlib_may_say_that_it_looks_for_fonts(judge) -> None:
+    said = "Matplotlib is building the font cache; this may take a moment.\n"
+    found = judge("<stderr>", f"{said}loss 0.25\n", "loss 0.25\n")
+    assert (found.same, [mask.rule for mask in found.masked]) == (True, ["timing choice"])
+    assert judge("<stderr>", f"{said}loss 0.25\n", "loss 0.26\n").same is False
+
+
 def test_a_file_that_holds_a_process_id_and_nothing_else(judge) -> None:
     found = judge(".dvc/tmp/lock", " 25713\n", " 27818\n")
     assert (found.same, [mask.rule for mask in found.masked]) == (True, ["process id"])

@@ -29,8 +29,11 @@ NOISE = 1e-6
 """Relative difference up to which two printed numbers differ only in their last digits."""
 WINDOW = 400
 """Lines of each side that are aligned for the report."""
-OPTIONAL = re.compile(r"And if memory is not enough, you can set `force_col_wise=true`\.$")
-"""Printed by LightGBM for one outcome of a race that it runs at its start."""
+OPTIONAL = re.compile(
+    r"And if memory is not enough, you can set `force_col_wise=true`\.$"
+    r"|Matplotlib is building the font cache; this may take a moment\.$"
+)
+"""Printed by LightGBM for one outcome of a race that it runs at its start, by Matplotlib when it takes five seconds."""
 COUNTERS = (
     re.compile(r"\d[\d.,]*(?:[kKMGT]i?)?B? ?/ ?\d[\d.,]*(?:[kKMGT]i?)?B?"),
     re.compile(r"\d+(?=it\b)"),

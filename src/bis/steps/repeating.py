@@ -16,13 +16,15 @@ from bis.nouns.part import Finding, Part
 from bis.nouns.run import Run
 from bis.parts import Scene
 from bis.parts.data import CHANGED, listed_outside
-from bis.parts.origin import KEPT_CACHES, LIVE, SYSTEM, in_passing, is_lock, sorter
+from bis.parts.origin import CACHES, KEPT_CACHES, LIVE, SYSTEM, in_passing, is_lock, sorter
 from bis.settings import Settings
 from bis.steps import rooms
 from bis.steps.rebuild import Rebuilt
 from bis.steps.rooms import Mount, Seal
 
 SYSTEM_FOLDERS = tuple(f"{folder}/" for folder in SYSTEM)
+INSTALLED = (".local/share/jupyter",)
+"""Of the caches below home: Jupyter's kernels are there, which a repeat needs."""
 MOST_SHARED = 2000
 """With more names than that, /tmp stays as it is in a repeat: each name takes a mount."""
 MANY = 20
@@ -88,8 +90,8 @@ def mounts(run: Run, ground: Ground, rebuilt: Rebuilt | None, home: Path) -> tup
     """What the command shall see: caches hidden, the restored project, inputs and environment at their old paths."""
     project = Path(unspell(run.project))
     whole = _listed_whole(run, (project, home, *((rebuilt.prefix,) if rebuilt else ())))
-    # What programs left there in passing is neither recorded nor missed.
-    hidden = [folder for folder in (home / ".cache", Path("/var/tmp")) if folder.is_dir()]
+    # What programs left there in passing is neither recorded nor missed; they may leave it again.
+    hidden = [folder for folder in (*_caches(home), Path("/var/tmp")) if folder.is_dir()]
     shown = [Mount(at=folder) for folder in hidden]
     shown += [Mount(at=home / name, source=home / name, write=False) for name in KEPT_CACHES if (home / name).is_dir()]
     changed = {Path(path) for path in _changed_outside(run)}
@@ -112,6 +114,12 @@ def mounts(run: Run, ground: Ground, rebuilt: Rebuilt | None, home: Path) -> tup
     # The ground itself must stay in sight where the project or a hidden folder lies above it.
     shown.append(Mount(at=ground.top, source=ground.top))
     return tuple(shown)
+
+
+def _caches(home: Path) -> list[Path]:
+    """Folders of caches below home, without those that lie in another, and those in which programs are installed."""
+    folders = [home / name for name in CACHES if name not in INSTALLED]
+    return [folder for folder in folders if not any(other in folder.parents for other in folders)]
 
 
 def _changed_outside(run: Run) -> set[str]:
