@@ -311,7 +311,7 @@ def _verdict(
             *differing_inputs(parts["data"], again.parts["data"]),
             *missing_caches(performed.scene, parts["data"]),
             *read_without_content(performed.scene, stood_in),
-            *refused(performed.scene),
+            *refused(performed.scene, sealing(run)),
             *left_open(rooms.left_open(ground.scratch)),
         ),
         tolerance=tolerance,

@@ -136,7 +136,7 @@ def sealing(run: Run) -> Seal | None:
     if wrote is None:
         return None
     live = {Path(folder) for folder in LIVE if not folder.startswith(("/proc/", "/sys/"))}
-    live |= {Path(unspell(path)).parent for path in wrote if path.startswith(SYSTEM_FOLDERS)}
+    live |= {_nearest(Path(unspell(path)).parent) for path in wrote if path.startswith(SYSTEM_FOLDERS)}
     names = [path.name for path in Path("/tmp").iterdir()] if Path("/tmp").is_dir() else []
     if len(names) > MOST_SHARED:
         return Seal(live=(*sorted(live), Path("/tmp")))
@@ -153,15 +153,16 @@ def left_open(paths: Sequence[str]) -> Iterator[Finding]:
         yield Finding(code="not-sealed", text=text)
 
 
-def refused(scene: Scene) -> Iterator[Finding]:
+def refused(scene: Scene, seal: Seal | None) -> Iterator[Finding]:
     """What the command wanted to change on the machine, as the recorded run had not, and was kept from."""
     origin = sorter(scene)
+    live = tuple(f"{spell(str(folder))}/" for folder in (seal.live if seal else ()))
     found = [
         access.path
         for access in (scene.trace.accesses if scene.trace else ())
         if not CHANGED.isdisjoint(access.how)
         and origin(access.path) in ("outside", "temporary", "system", "cache")
-        and not ("/__pycache__/" in access.path or in_passing(access.path) or access.path.startswith(LIVE))
+        and not ("/__pycache__/" in access.path or in_passing(access.path) or access.path.startswith(live))
         and scene.refused(access.path)
         and _writable(Path(unspell(access.path)))
     ]
@@ -178,8 +179,12 @@ def refused(scene: Scene) -> Iterator[Finding]:
 
 def _writable(path: Path) -> bool:
     """Whether the user may write there: else it was not the repeat that was in the way."""
-    there = next(each for each in (path, *path.parents) if each.exists())
-    return os.access(there, os.W_OK)
+    return os.access(_nearest(path), os.W_OK)
+
+
+def _nearest(path: Path) -> Path:
+    """The path, or the folder above it, that is there."""
+    return next(each for each in (path, *path.parents) if each.exists())
 
 
 def stand_in(part: Part, ground: Ground) -> tuple[str, ...]:
