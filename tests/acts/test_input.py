@@ -153,6 +153,8 @@ def test_keys_are_not_recorded_and_a_repeat_does_not_wait_for_them(project: Path
     given = {**variables, "PATH": f"{PYTHON.parent}:{variables['PATH']}", "TERM": "xterm"}
     shown = at_a_terminal(["run", "--", "python3", "-c", "print(input('name? '))"], project, given, b"ana\n")
     assert "keys were typed" in shown
-    shown = at_a_terminal(["repeat", "@"], project, given)
+    interrupted = "import time; print('wait? ', flush=True); time.sleep(60)"
+    assert "keys were typed" not in at_a_terminal(["run", "--", "python3", "-c", interrupted], project, given, b"\x03")
+    shown = at_a_terminal(["repeat", "@~1"], project, given)
     assert "EOFError" in shown
     assert "keys were typed" in shown[shown.index("causes") :]
