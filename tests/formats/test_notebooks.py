@@ -85,7 +85,8 @@ def judged(judge, change) -> str:
 
 def test_a_source_a_printed_digit_a_pixel_and_a_word_count(judge) -> None:
     cells = "cells"
-    assert "cell 2 source: line 1: 'train()' -> 'trane()'" in judged(judge, lambda b: b[cells][1].update(source="trane()"))
+    told = judged(judge, lambda b: b[cells][1].update(source="trane()"))
+    assert "cell 2 source: line 1: 'train()' -> 'trane()'" in told
     why = judged(
         judge, lambda b: b[cells][1].update(outputs=[stream("loss 0.6\ntook 0.8s\n"), stream("warn\n", "stderr")])
     )
