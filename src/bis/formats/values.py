@@ -19,6 +19,8 @@ from bis.formats.tally import Tally, shown, shown_pair
 
 NOISE = 1e-6
 STEPS = 50_000_000
+DATE = re.compile(r"\d{4}[-/.]\d\d[-/.]\d\d")
+"""A day and no time of it: in a column it is data, though it be the day of the run."""
 TRIED = 100_000
 """Most pairs of keys of two dicts that are looked at for being the same under masks."""
 FOLDERS = re.compile(r"(?<![\w.])/(?:[\w.+@~-]+/)+(?=[\w.+@~-])")
@@ -143,6 +145,8 @@ class Walk:
         path: Path = ((None, where), f".{key}")
         if isinstance(old, Number) and isinstance(new, Number):
             self._number(old, new, path, cell=True)
+        elif DATE.fullmatch(old) and DATE.fullmatch(new) and old != new:
+            self._differ(path, shown_pair(old, new), "clock")
         else:
             self._text(old, new, path)
 
