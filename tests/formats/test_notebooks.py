@@ -143,3 +143,9 @@ def test_a_date_in_the_source_of_a_cell_is_code(judge) -> None:
         shows("text/plain", "x", f"read('{folder}/a.csv')") for folder in ("/home/ana/churn", "/tmp/again/churn")
     )
     assert judge("n.ipynb", one, other).same is True
+
+
+def test_pictures_and_sounds_of_any_kind_are_compared_by_their_bytes(judge) -> None:
+    """In base64, what looks like a duration is none."""
+    for mime in ("image/webp", "audio/wav"):
+        assert judge("n.ipynb", shows(mime, "AAAA+3s+BBBB"), shows(mime, "AAAA+4s+BBBB")).same is False

@@ -89,7 +89,7 @@ class Notebook:
                 self._data(key, old[key], new[key], context, tally, f"{where} {key}: ")
 
     def _data(self, mime: str, old: Any, new: Any, context: Context, tally: Tally, where: str) -> None:
-        if mime in SUFFIXES and isinstance(old, str) and isinstance(new, str):
+        if _in_base64(mime) and isinstance(old, str) and isinstance(new, str):
             self._picture(mime, old, new, context, tally, where)
         elif mime == WIDGET:
             Walk(context, tally, {"model_id": Volatile("widget ids")}).compare(old, new, where)
@@ -110,7 +110,11 @@ class Notebook:
                     path.write_bytes(base64.b64decode(text))
                 except binascii.Error as error:
                     raise Unreadable(f"a picture that is not base64 ({error})") from None
-            tally.take(self.again(f"output{SUFFIXES[mime]}", *paths, context.inside()), where.rstrip(": "))
+            tally.take(self.again(f"output{SUFFIXES.get(mime, '')}", *paths, context.inside()), where.rstrip(": "))
+
+
+def _in_base64(mime: str) -> bool:
+    return mime in SUFFIXES or (mime.startswith(("image/", "audio/", "video/")) and not mime.endswith("xml"))
 
 
 def _cells(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
