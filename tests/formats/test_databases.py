@@ -128,3 +128,18 @@ def test_a_value_that_a_schema_makes_out_of_nothing_is_not_read(judge, tmp_path:
     one, other = (of(tmp_path, table, f"INSERT INTO t(a) VALUES ({number})") for number in (1, 2))
     found = judge("x.db", one, other)
     assert (found.same, "a damaged database" in found.why) == (False, True)
+
+
+def test_a_metric_that_is_called_a_duration_is_one(judge_files, tmp_path: Path) -> None:
+    def logged(file: str, key: str, value: float, turned: bool = False) -> Path:
+        path = database(tmp_path / file, turned=turned)
+        with closing(sqlite3.connect(path)) as made:
+            made.execute("INSERT INTO metrics VALUES (?, ?, ?, 1)", (key, value, ONE))
+            made.commit()
+        return path
+
+    one, two = logged("1.db", "mean_fit_time", 0.25), logged("2.db", "mean_fit_time", 0.125, turned=True)
+    found = judge_files(one, two)
+    assert (found.same, [mask.rule for mask in found.masked]) == (True, ["duration"])
+    assert judge_files(one, logged("3.db", "mean_fit_time", 90000.5)).same is False
+    assert judge_files(logged("4.db", "fit_score", 0.25), logged("5.db", "fit_score", 0.125)).same is False

@@ -14,7 +14,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from bis.formats import Context, Unreadable
+from bis.formats import Context, Unreadable, clocks
 from bis.formats.masks import Masks
 from bis.formats.rules import STRICT
 from bis.formats.tally import Tally, plural, shown
@@ -110,12 +110,21 @@ class _Rows:
                 cells.append("s" + self.masks.canonical(text, side, STRICT))
             elif isinstance(cell, int) and self._is_time(column, cell, side):
                 cells.append("\0time\0")
+            elif isinstance(cell, float) and self._is_duration(row, column, cell, cell):
+                cells.append("\0duration\0")
             else:
                 cells.append(f"{type(cell).__name__} {cell!r}")
         return "\x1f".join(cells)
 
     def _is_time(self, column: str, cell: int, side: int) -> bool:
         return bool(_words(column) & POINTS) and self.masks.plausible(str(cell), "epoch", side)
+
+    def _is_duration(self, row: Row, column: str, old: float, new: float) -> bool:
+        """Whether a value is a metric that the name beside it calls a duration: MLflow logs `mean_fit_time`."""
+        if column != "value" or "key" not in self.columns:
+            return False
+        name = str(row[self.columns.index("key")])
+        return clocks.measured(name) and clocks.lasted(name, repr(old), repr(new), self.context)
 
     def _is_run_name(self, row: Row, column: str, cell: str) -> bool:
         named = (self.table, column) == ("runs", "name") or (column == "value" and "mlflow.runName" in row)
@@ -131,6 +140,8 @@ class _Rows:
                     self.tally.set_aside("run name", one, other)
                 else:
                     self.walk.compare_leaf(one, other, where, column)
+            elif isinstance(one, float) and isinstance(other, float) and self._is_duration(old, column, one, other):
+                self.tally.set_aside("duration", str(one), str(other))
             elif isinstance(one, (int, float)) and isinstance(other, (int, float)):
                 self.walk.compare_leaf(Number(one), Number(other), where, column)
             else:

@@ -107,6 +107,7 @@ class Reading:
         self.tolerance = context.tolerance
         self.kinds = kinds
         self.where = where
+        self.bar = False
         self.wrong: list[tuple[int, Row | None, Row | None]] = []
         self.amiss = 0
         self.sums = [0, 0]
@@ -129,6 +130,7 @@ class Reading:
         for number, (old, new) in enumerate(zip_longest(olds, news), 1):
             if old == new:
                 self.heads.lines.append(old or b"")
+                self.bar = False
                 continue
             if OPTIONAL.search(_text(old)) or OPTIONAL.search(_text(new)):
                 rest_old = self._kept(Row(_text(line)) for line in _chain(old, olds))
@@ -159,10 +161,14 @@ class Reading:
 
     def _agree(self, old: str, new: str) -> bool:
         """Whether two lines are the same under masks, white space at their ends aside."""
+        below_bar, self.bar = self.bar, BAR.search(old) is not None
         if self.masks.same(old, new, self.tally, self.kinds):
             self.heads.lines.append(old)
             return True
         if self._below_a_clock(old, new):
+            return True
+        if below_bar and old.strip() == new.strip():  # what did not fit beside a rate of another width
+            self.tally.set_aside("progress bar")
             return True
         stripped = old.rstrip(), new.rstrip()
         if stripped == (old, new) or not self.masks.same(*stripped, self.tally, self.kinds):
