@@ -9,7 +9,7 @@ WORKERS ?= auto
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-everywhere lint format bench docs clean lock system-packages .venv .venv-training
+.PHONY: help demo test test-all test-everywhere lint format bench docs clean lock system-packages .venv .venv-training .venv-peers
 
 help:  ## Say what can be typed
 	@echo "make TARGET, where TARGET is one of"
@@ -21,7 +21,7 @@ demo: .venv/ready  ## See it work: record a training, repeat it from nothing, ch
 test: .venv/ready .venv-training/ready system-packages  ## Quick tests (some minutes)
 	$(PYTEST) -n $(WORKERS) -m "not slow"
 
-test-all: .venv/ready .venv-training/ready system-packages  ## Every test
+test-all: .venv/ready .venv-training/ready .venv-peers/ready system-packages  ## Every test
 	$(PYTEST) -n $(WORKERS)
 
 test-everywhere: .venv/ready .venv-training/ready system-packages  ## Quick tests as an ordinary user, without namespaces, with a weaker trace
@@ -45,7 +45,7 @@ docs: .venv/ready  ## Write the reference pages anew from the code
 	$(BIN)/python scripts/changelog.py
 
 clean:  ## Remove what make has made, environments too
-	rm -rf .venv .venv-training .demo .corpus build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-training .venv-peers .demo .corpus build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests benchmarks demo scripts -name __pycache__ -type d -exec rm -rf {} +
 
 lock: .venv/ready  ## Resolve the locks in requirements/ anew (LOCK=--upgrade for newer versions)
@@ -54,9 +54,10 @@ lock: .venv/ready  ## Resolve the locks in requirements/ anew (LOCK=--upgrade fo
 system-packages:  ## Install the system tools that tests use, where this may be done
 	@scripts/system-packages
 
-# Two environments: that of bis, and that of a user's project, which does not contain bis.
+# Three environments: that of bis, that of a user's project, which does not contain bis, and that of other systems.
 .venv: .venv/ready
 .venv-training: .venv-training/ready
+.venv-peers: .venv-peers/ready
 
 .venv/ready: requirements/dev.txt pyproject.toml scripts/environment
 	@scripts/environment "$(PYTHON)" .venv requirements/dev.txt
@@ -65,4 +66,8 @@ system-packages:  ## Install the system tools that tests use, where this may be 
 
 .venv-training/ready: requirements/training.txt scripts/environment
 	@scripts/environment "$(PYTHON)" .venv-training requirements/training.txt
+	@touch $@
+
+.venv-peers/ready: requirements/peers.txt scripts/environment
+	@scripts/environment "$(PYTHON)" .venv-peers requirements/peers.txt
 	@touch $@

@@ -110,6 +110,23 @@ def tool() -> Callable[[str], Path]:
     return find
 
 
+@pytest.fixture(scope="session")
+def peer() -> Callable[[str], Path]:
+    """Where a program of the environment of other systems is: `peer("dvc")`, `peer("python")`.
+
+    `make test-all` builds it at `.venv-peers`; the variable BIS_TEST_PEERS names the interpreter of another one.
+    """
+
+    def find(name: str) -> Path:
+        chosen = os.environ.get("BIS_TEST_PEERS")
+        program = (Path(chosen).parent if chosen else ROOT / ".venv-peers" / "bin") / name
+        if not program.exists():
+            missing(f"{program}, of the environment of other systems,", "Type `make .venv-peers`.")
+        return program
+
+    return find
+
+
 @pytest.fixture
 def make_wheel(tmp_path: Path) -> Callable[..., Path]:
     """Write a wheel by hand into `tmp_path/wheels`: `make_wheel("tiny", "1.0", {"tiny.py": "x = 1"})`."""

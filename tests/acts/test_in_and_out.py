@@ -149,6 +149,25 @@ if os.path.exists('{switch}'):
     assert f"{elsewhere}/kept" not in words(found)
 
 
+def test_where_the_run_changed_the_system_itself_a_repeat_may_as_well(
+    bis: Bis, project: Path, verdict: Verdict
+) -> None:
+    if os.geteuid():
+        pytest.skip("only root changes the system")
+    folder = Path(f"/var/lib/bis-test-{os.getpid()}")
+    source = (
+        f"import os; os.makedirs('{folder}/deep', exist_ok=True); open('{folder}/deep/x', 'w').write('1'); print(1)"
+    )
+    try:
+        record(bis, project, source)
+        shutil.rmtree(folder)
+        found = repeated(bis, verdict)
+        assert (folder / "deep" / "x").exists()
+        assert found["sameness"] == "identical", found
+    finally:
+        shutil.rmtree(folder)
+
+
 # -- names -------------------------------------------------------------------------------------------------------
 
 

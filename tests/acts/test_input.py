@@ -28,19 +28,15 @@ def repeated(bis: Bis, verdict: Verdict) -> dict[str, Any]:
 def piped(project: Path, variables: dict[str, str]) -> Callable[..., subprocess.CompletedProcess[str]]:
     """A line of shell, in which `bis` and `python3` are what one expects."""
 
-    def call(line: str, **more: Any) -> subprocess.CompletedProcess[str]:
-        shell = f'bis() {{ "{sys.executable}" -m bis "$@"; }}\n{line}'
-        given = {**variables, "PATH": f"{PYTHON.parent}:{variables['PATH']}"}
-        return subprocess.run(
-            ["bash", "-c", shell],
-            cwd=project,
-            env=given,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-            **more,
-        )
+    tool = project.parent / "bin" / "bis"
+    tool.parent.mkdir()
+    tool.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m bis "$@"\n')
+    tool.chmod(0o755)
+    given = {**variables, "PATH": f"{tool.parent}:{PYTHON.parent}:{variables['PATH']}"}
+
+    def call(line: str) -> subprocess.CompletedProcess[str]:
+        words = ["bash", "-c", line]
+        return subprocess.run(words, cwd=project, env=given, capture_output=True, text=True, timeout=120, check=False)
 
     return call
 
@@ -68,6 +64,12 @@ def test_a_command_that_reads_a_part_of_an_endless_pipe_ends_and_so_does_the_pro
     assert repeated(bis, verdict)["sameness"] == "identical"
 
 
+def test_a_producer_hears_at_once_that_nobody_reads_any_more(piped: Piped) -> None:
+    command = "head -n 1; exec <&-; for i in 1 2 3 4 5 6 7 8 9; do sleep 0.5; test -e ended && exit; done; exit 1"
+    done = piped(f"(yes; touch ended) | bis run -- sh -c '{command}'")
+    assert (done.stdout, done.returncode) == ("y\n", 0), done.stderr
+
+
 def test_what_a_command_does_not_read_is_left_to_others(piped: Piped, last: Callable[[], Run]) -> None:
     done = piped("printf '1\\n2\\n3\\n' | while read number; do bis run -q -- echo $number; done")
     assert done.stdout == "1\n2\n3\n", done.stderr
@@ -88,6 +90,26 @@ def test_a_pipe_that_says_nothing_holds_nobody_up(piped: Piped) -> None:
 def test_a_producer_that_is_killed_is_the_end_of_the_input(piped: Piped) -> None:
     done = piped("(echo 1; echo 2; kill -9 $BASHPID) | bis run -- cat")
     assert (done.stdout, done.returncode) == ("1\n2\n", 0), done.stderr
+
+
+def test_the_input_goes_on_when_bis_is_killed(project: Path, variables: dict[str, str]) -> None:
+    source = "import sys\nfor line in sys.stdin: open('got', 'a').write(line)\nopen('got', 'a').write('end')"
+    words = [sys.executable, "-m", "bis", "run", "--", str(PYTHON), "-c", source]
+    quiet = subprocess.DEVNULL
+    bis = subprocess.Popen(words, cwd=project, env=variables, stdin=subprocess.PIPE, stdout=quiet, stderr=quiet)
+    assert bis.stdin is not None
+    bis.stdin.write(b"1\n" * 5000)
+    bis.stdin.flush()
+    got, limit = project / "got", time.monotonic() + 60
+    while not got.exists() and time.monotonic() < limit:
+        time.sleep(0.05)
+    bis.kill()
+    bis.wait()
+    bis.stdin.write(b"2\n" * 5000)
+    bis.stdin.close()
+    while not got.read_text().endswith("end") and time.monotonic() < limit:
+        time.sleep(0.05)
+    assert got.read_text() == "1\n" * 5000 + "2\n" * 5000 + "end"
 
 
 def test_more_than_is_kept_is_passed_on_and_said(
@@ -131,6 +153,8 @@ def test_keys_are_not_recorded_and_a_repeat_does_not_wait_for_them(project: Path
     given = {**variables, "PATH": f"{PYTHON.parent}:{variables['PATH']}", "TERM": "xterm"}
     shown = at_a_terminal(["run", "--", "python3", "-c", "print(input('name? '))"], project, given, b"ana\n")
     assert "keys were typed" in shown
-    shown = at_a_terminal(["repeat", "@"], project, given)
+    interrupted = "import time; print('wait? ', flush=True); time.sleep(60)"
+    assert "keys were typed" not in at_a_terminal(["run", "--", "python3", "-c", interrupted], project, given, b"\x03")
+    shown = at_a_terminal(["repeat", "@~1"], project, given)
     assert "EOFError" in shown
     assert "keys were typed" in shown[shown.index("causes") :]

@@ -333,6 +333,20 @@ def test_a_cache_that_is_not_recorded_is_named_as_the_cause(bis: Bis, project: P
     assert any(str(cache) in cause for cause in found["causes"]), found["causes"]  # type: ignore[attr-defined]
 
 
+@pytest.mark.usefixtures("room")
+@pytest.mark.parametrize("name", [".config/matplotlib", ".ipython"])
+def test_a_repeat_may_write_into_folders_of_caches_and_leaves_them_as_they_are(
+    bis: Bis, project: Path, identical: Identical, name: str
+) -> None:
+    """Matplotlib and IPython print a warning where they may not."""
+    folder = project.parent / name
+    folder.mkdir(parents=True)
+    record(bis, project, f"import os; print(os.access('{folder}', os.W_OK)); open('{folder}/x', 'w').close()")
+    (folder / "x").write_text("kept")
+    identical(bis("repeat", "@", "--json", python=PYTHON))
+    assert (folder / "x").read_text() == "kept"
+
+
 def test_a_variable_that_was_not_given_again_is_named_as_the_cause(bis: Bis, project: Path, verdict: Verdict) -> None:
     record(bis, project, "import os; print(os.environ.get('FOO'))", env={"FOO": "1"})
     found = verdict(bis("repeat", "@", "--json", python=PYTHON))

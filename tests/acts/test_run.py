@@ -173,6 +173,7 @@ def test_of_two_runs_in_one_another_the_inner_says_what_it_lacks_and_the_outer_s
     assert runs["inner"].coverage.mechanism == "audit"
     assert "another trace is already around this command" in runs["inner"].coverage.limits[0]
     assert runs["outer"].coverage.complete, runs["outer"].coverage.limits
+    assert "unseeded-interpreter" not in [finding.code for finding in runs["outer"].findings]
     for run in runs.values():
         assert "data.csv" in [row["path"] for row in run.parts["data"].facts["inputs"]]
         assert outputs(run)["copy.csv"] == 3

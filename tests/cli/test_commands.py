@@ -157,9 +157,20 @@ def test_times_are_told_by_the_clock_of_utc_when_that_is_wanted(bis: Type, termi
         assert f"{began[:10]} {began[11:19]}Z" in re.findall(stamp, told)
 
 
+def alone(name: str) -> list[tuple[str, click.Command]]:
+    """A command, or those of its family, by what is typed."""
+    found = command(name)
+    if isinstance(found, click.Group):
+        return [(f"{name} {inner}", each) for inner, each in found.commands.items()]
+    return [(name, found)]
+
+
 def test_every_command_but_completion_has_json() -> None:
     without = [
-        name for name in COMMANDS if "--json" not in [word for each in command(name).params for word in each.opts]
+        words
+        for name in COMMANDS
+        for words, each in alone(name)
+        if "--json" not in [word for param in each.params for word in param.opts]
     ]
     assert without == ["completion"]
 

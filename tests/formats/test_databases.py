@@ -1,6 +1,7 @@
 """SQLite, and in it what MLflow writes."""
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -94,3 +95,51 @@ def test_a_damaged_database_is_no_crash(tmp_path: Path, judge_files) -> None:
         other = tmp_path / "other.db"
         other.write_bytes(content[:cut] + b"\xff" * 40)
         assert judge_files(one, other).same is False
+
+
+def of(tmp_path: Path, *statements: str) -> bytes:
+    path = tmp_path / "x.db"
+    path.unlink(missing_ok=True)
+    with closing(sqlite3.connect(path)) as database:
+        for statement in statements:
+            database.execute(statement)
+        database.commit()
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (["CREATE TABLE sqlite3data(a)", "INSERT INTO sqlite3data VALUES (1)"], ["CREATE TABLE sqlite3data(a)"]),
+        (["PRAGMA user_version = 1"], ["PRAGMA user_version = 2"]),
+        (["INSERT INTO counted VALUES (5)", "DELETE FROM counted"], []),
+    ],
+)
+def test_tables_of_any_name_versions_and_counters_count(
+    judge, tmp_path: Path, one: list[str], other: list[str]
+) -> None:
+    counted = "CREATE TABLE counted(a INTEGER PRIMARY KEY AUTOINCREMENT)"
+    found = judge("x.db", of(tmp_path, counted, *one), of(tmp_path, counted, *other))
+    assert (found.same, found.format) == (False, "SQLite")
+
+
+def test_a_value_that_a_schema_makes_out_of_nothing_is_not_read(judge, tmp_path: Path) -> None:
+    table = "CREATE TABLE t(a, b GENERATED ALWAYS AS (zeroblob(900000000)) VIRTUAL)"
+    one, other = (of(tmp_path, table, f"INSERT INTO t(a) VALUES ({number})") for number in (1, 2))
+    found = judge("x.db", one, other)
+    assert (found.same, "a damaged database" in found.why) == (False, True)
+
+
+def test_a_metric_that_is_called_a_duration_is_one(judge_files, tmp_path: Path) -> None:
+    def logged(file: str, key: str, value: float, turned: bool = False) -> Path:
+        path = database(tmp_path / file, turned=turned)
+        with closing(sqlite3.connect(path)) as made:
+            made.execute("INSERT INTO metrics VALUES (?, ?, ?, 1)", (key, value, ONE))
+            made.commit()
+        return path
+
+    one, two = logged("1.db", "mean_fit_time", 0.25), logged("2.db", "mean_fit_time", 0.125, turned=True)
+    found = judge_files(one, two)
+    assert (found.same, [mask.rule for mask in found.masked]) == (True, ["duration"])
+    assert judge_files(one, logged("3.db", "mean_fit_time", 90000.5)).same is False
+    assert judge_files(logged("4.db", "fit_score", 0.25), logged("5.db", "fit_score", 0.125)).same is False

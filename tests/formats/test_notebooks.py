@@ -85,7 +85,8 @@ def judged(judge, change) -> str:
 
 def test_a_source_a_printed_digit_a_pixel_and_a_word_count(judge) -> None:
     cells = "cells"
-    assert "cell 2 source[0]: 'train()' -> 'trane()'" in judged(judge, lambda b: b[cells][1].update(source="trane()"))
+    told = judged(judge, lambda b: b[cells][1].update(source="trane()"))
+    assert "cell 2 source: line 1: 'train()' -> 'trane()'" in told
     why = judged(
         judge, lambda b: b[cells][1].update(outputs=[stream("loss 0.6\ntook 0.8s\n"), stream("warn\n", "stderr")])
     )
@@ -119,3 +120,32 @@ def test_an_error_counts_by_what_it_says(judge) -> None:
 def test_something_else_of_that_name_is_compared_as_text(judge) -> None:
     assert judge("n.ipynb", '{"cells": 3}', '{"cells": 4}').same is False
     assert judge("n.ipynb", "not json", "not jsn").same is False
+
+
+def shows(mime: str, data: object, source: str = "show()") -> str:
+    output = {"output_type": "display_data", "metadata": {}, "data": {mime: data}}
+    return json.dumps({"cells": [code(source, [output])], "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
+
+
+def test_what_a_cell_shows_as_data_is_data_whatever_its_keys(judge) -> None:
+    for key in ("id", "outputId", "signature"):
+        one, other = (shows("application/json", {key: number}) for number in (1, 2))
+        assert judge("n.ipynb", one, other).same is False
+
+
+def test_a_date_in_the_source_of_a_cell_is_code(judge) -> None:
+    one, other = (
+        shows("text/plain", "x", f"start = '{day} {hour}:00:07'")
+        for day, hour in (("2026-11-22", 12), ("2026-11-23", 15))
+    )
+    assert judge("n.ipynb", one, other).same is False
+    one, other = (
+        shows("text/plain", "x", f"read('{folder}/a.csv')") for folder in ("/home/ana/churn", "/tmp/again/churn")
+    )
+    assert judge("n.ipynb", one, other).same is True
+
+
+def test_pictures_and_sounds_of_any_kind_are_compared_by_their_bytes(judge) -> None:
+    """In base64, what looks like a duration is none."""
+    for mime in ("image/webp", "audio/wav"):
+        assert judge("n.ipynb", shows(mime, "AAAA+3s+BBBB"), shows(mime, "AAAA+4s+BBBB")).same is False

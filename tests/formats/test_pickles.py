@@ -335,3 +335,14 @@ def test_a_pickled_moment_is_a_time_like_any_other(judge) -> None:
 def test_a_message_that_holds_a_duration_is_a_difference_with_a_cause(judge) -> None:
     old, new = (pickle.dumps({"message": f"training took {seconds} s"}) for seconds in (0.25, 0.5))
     assert judge("m.pkl", old, new).causes == ("clock",)
+
+
+def test_the_times_of_a_search_over_parameters_are_durations(judge) -> None:
+    def search(times: list[float], scores: list[float]) -> bytes:
+        return pickle.dumps({"mean_fit_time": numpy.array(times), "mean_test_score": numpy.array(scores)})
+
+    found = judge("grid.pkl", search([0.1, 0.2], [0.9, 0.8]), search([0.3, 0.1], [0.9, 0.8]))
+    assert (found.same, [(mask.rule, mask.count) for mask in found.masked]) == (True, [("duration", 2)])
+    assert judge("grid.pkl", search([0.1, 0.2], [0.9, 0.8]), search([0.1, 0.2], [0.9, 0.7])).same is False
+    assert judge("grid.pkl", search([0.1, 0.2], [0.9, 0.8]), search([0.1, 90000.5], [0.9, 0.8])).same is False
+    assert judge("grid.pkl", search([0.1, 0.2], [0.9, 0.8]), search([0.1, numpy.nan], [0.9, 0.8])).same is False

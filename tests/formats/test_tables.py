@@ -57,3 +57,9 @@ def test_tabs_and_semicolons(judge) -> None:
 def test_a_tolerance_holds_for_reals_only(judge) -> None:
     found = judge("metrics.csv", TABLE, TABLE.replace("0.91", "0.9101"), tolerance=1e-3)
     assert (found.same, found.level) == (True, "tolerance")
+
+
+def test_a_day_in_a_column_is_data_though_it_be_the_day_of_the_run(judge) -> None:
+    found = judge("t.csv", "date,sales\n2026-11-22,5\n", "date,sales\n2026-11-23,5\n")
+    assert (found.same, found.causes) == (False, ("clock",))
+    assert judge("t.csv", "at,x\n2026-11-22 12:00:07,5\n", "at,x\n2026-11-23 15:00:09,5\n").same is True

@@ -143,6 +143,13 @@ def test_lightgbm_may_choose_either_way_to_count(judge) -> None:
     assert judge("<stdout>", row, column.replace("100", "101")).same is False
 
 
+def test_matplotlib_may_say_that_it_looks_for_fonts(judge) -> None:
+    said = "Matplotlib is building the font cache; this may take a moment.\n"
+    found = judge("<stderr>", f"{said}loss 0.25\n", "loss 0.25\n")
+    assert (found.same, [mask.rule for mask in found.masked]) == (True, ["timing choice"])
+    assert judge("<stderr>", f"{said}loss 0.25\n", "loss 0.26\n").same is False
+
+
 def test_a_file_that_holds_a_process_id_and_nothing_else(judge) -> None:
     found = judge(".dvc/tmp/lock", " 25713\n", " 27818\n")
     assert (found.same, [mask.rule for mask in found.masked]) == (True, ["process id"])
@@ -240,3 +247,12 @@ def test_a_loop_that_went_on_for_longer_is_named(judge) -> None:
     assert (found.same, found.causes) == (False, ("more rounds",))
     found = judge("<stdout>", "".join(lines[:6]) + "done\n", "".join(lines[:6]) + "a warning\ndone\n")
     assert (found.same, found.causes) == (False, ())
+
+
+def test_what_is_written_below_a_bar_moves_with_the_width_of_its_rate(judge) -> None:
+    """Lightning's bar, which rich has broken in two."""
+    one = f"Epoch 2/2 {'━' * 10} 8/8 0:00:01 • 0:00:00 171.77it/s v_num: 0.\n                  val_loss: 0.064   \n"
+    two = f"Epoch 2/2 {'━' * 11} 8/8 0:00:02 • 0:00:00 77.81it/s v_num: 0.\n                 val_loss: 0.064    \n"
+    assert judge("<stdout>", one, two).same is True
+    assert judge("<stdout>", one, two.replace("0.064", "0.065")).same is False
+    assert judge("<stdout>", f"done\n{one[-40:]}", f"done\n{two[-40:]}").same is False

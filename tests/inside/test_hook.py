@@ -644,6 +644,17 @@ def test_reading_the_systems_randomness_is_reported_with_its_place(play: Play) -
     ]
 
 
+@pytest.mark.parametrize(("library", "told"), [("sklearn", 0), ("numba", 0), ("tracking", 1)])
+def test_names_that_a_library_draws_for_itself_are_no_randomness_of_the_run(
+    play: Play, tmp_path: Path, library: str, told: int
+) -> None:
+    packages = tmp_path / "site-packages"
+    (packages / library).mkdir(parents=True)
+    (packages / library / "__init__.py").write_text("import uuid\ndef begin(): return uuid.uuid4()\n")
+    played = play(f"import {library}; {library}.begin()", variables={"PYTHONPATH": str(packages)})
+    assert len(played.chance.entropy) == told
+
+
 def test_connections_are_reported_by_name_and_by_address(play: Play) -> None:
     code = """
         import socket, threading

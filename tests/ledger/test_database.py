@@ -14,11 +14,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from bis.digest import Digest
+from bis.digest import Digest, digest_value
 from bis.errors import KeepingError, NotFound
 from bis.ledger import database
 from bis.ledger.database import MIGRATIONS, VERSION, Database, migrate, statements
 from bis.ledger.runs import _columns, open_ledger
+from bis.nouns.part import Part
 from bis.nouns.run import Run
 
 FORK = multiprocessing.get_context("fork")
@@ -70,6 +71,21 @@ def test_a_ledger_of_an_older_bis_is_brought_up_step_by_step(tmp_path: Path, mon
     with open_ledger(tmp_path / "ledger.db") as ledger:
         assert ledger.get(a_run(0).id) == a_run(0)
         assert ledger.database.ask("SELECT colour FROM runs") == [("grey",)]
+
+
+def test_a_ledger_from_before_data_sets_learns_what_its_runs_used(tmp_path: Path) -> None:
+    file = digest_value("a file")
+    part = Part(kind="data", digest=file, facts={"inputs": [{"path": "x", "digest": file, "size": 1}]})
+    row = _columns(msgspec.structs.replace(a_run(1), parts={"data": part}), "b3:1")
+    with sqlite3.connect(tmp_path / "ledger.db") as connection:
+        for number in (1, 2, 3):
+            for statement in statements((MIGRATIONS / f"{number:04}.sql").read_text()):
+                connection.execute(statement)
+        connection.execute("PRAGMA user_version = 3")
+        connection.execute(f"INSERT INTO runs ({', '.join(row)}) VALUES ({', '.join(f':{name}' for name in row)})", row)
+    connection.close()
+    with open_ledger(tmp_path / "ledger.db") as ledger:
+        assert ledger.data.users([file]) == [a_run(1).id]
 
 
 def test_a_migration_that_fails_leaves_the_ledger_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

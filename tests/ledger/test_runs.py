@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from bis.digest import Digest, canonical
+from bis.digest import Digest, canonical, digest_value
 from bis.errors import Damaged
 from bis.ledger.runs import SqliteLedger, command_key, decode_run, open_ledger, reindex, told
 from bis.nouns.annotation import Annotation
+from bis.nouns.dataset import DataAnnotation, DataVersion
 from bis.nouns.part import Part
 from bis.nouns.run import Run
 from bis.nouns.verdict import Verdict
@@ -54,6 +55,24 @@ def test_a_ledger_can_be_rebuilt_from_the_records_of_the_store(ledger: SqliteLed
     assert ledger.get(run.id) == run
     assert kept.get_bytes(ledger.record(run.id)) == canonical(run)
     assert [verdict.sameness for verdict in ledger.verdicts(a_run(1).id)] == ["identical"]
+
+
+def test_rebuilding_brings_data_back_and_which_runs_used_it(ledger: SqliteLedger, tmp_path: Path) -> None:
+    store = open_store(tmp_path / "store")
+    file = digest_value("a file")
+    version = DataVersion(name="x", number=1, made=a_run(1).started, tree=file, content=file)
+    record = store.put_bytes(canonical(version), "record")
+    store.put_bytes(
+        canonical(DataAnnotation(name="x", about=(record,), made=a_run(2).started, tags=("live",))), "record"
+    )
+    used = Part(kind="data", digest=file, facts={"inputs": [{"path": "x.csv", "digest": file, "size": 1}]})
+    store.put_bytes(canonical(a_run(3, parts={"data": used})), "record")
+    store.flush()
+    assert reindex(store, ledger) == 3
+    (held,) = ledger.data.versions("x")
+    assert (held.version, held.record, held.tags) == (version, record, ("live",))
+    assert ledger.data.users([file]) == [a_run(3).id]
+    assert ledger.records() == set(store.list("record"))
 
 
 def test_rebuilding_again_changes_nothing(ledger: SqliteLedger, kept: LocalStore) -> None:

@@ -1,5 +1,6 @@
-"""How people name runs."""
+"""How people name runs, and versions of data."""
 
+import contextlib
 import time
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bis.errors import UsageError
-from bis.nouns.reference import Reference, parse
+from bis.nouns.reference import DataReference, Reference, is_data_name, is_tag, parse, parse_data
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=timezone(timedelta(hours=2)))
 
@@ -130,3 +131,64 @@ def test_a_time_stamp_means_the_same_moment_in_every_zone(moment: datetime, hour
     zoned = moment.replace(tzinfo=UTC).astimezone(timezone(timedelta(hours=hours)))
     parsed = parse(f"@{{{zoned.isoformat()}}}", NOW).moment
     assert datetime.fromisoformat(parsed) == zoned
+
+
+# versions of data
+
+
+@pytest.mark.parametrize(
+    ("text", "fields"),
+    [
+        ("data:/customers", {"base": "customers"}),
+        ("customers", {"base": "customers"}),
+        ("customers@", {"base": "customers"}),
+        ("customers@latest", {"base": "customers"}),
+        ("customers@v3", {"base": "customers", "number": 3}),
+        ("team/customers@v3", {"base": "team/customers", "number": 3}),
+        ("team/customers/2026/may.csv", {"base": "team/customers/2026/may.csv"}),
+        ("customers@v3/2026/may@x.csv", {"base": "customers", "number": 3, "path": "2026/may@x.csv"}),
+        ("customers@{v3}/a b.csv", {"base": "customers", "number": 3, "path": "a b.csv"}),
+        ("customers~2/a", {"base": "customers", "back": 2, "path": "a"}),
+        ("customers@v3~", {"base": "customers", "number": 3, "back": 1}),
+        ("customers@2026-05-03T10.11.12.123Z", {"base": "customers", "stamp": "2026-05-03T10:11:12.123000Z"}),
+        ("customers@2026-05-03", {"base": "customers", "moment": "2026-05-03T21:59:59.999999Z"}),
+        ("customers@{2026-05-03T10:00:00Z}", {"base": "customers", "moment": "2026-05-03T10:00:00.000000Z"}),
+        (
+            "customers@2026-05-03T10:00:00Z/x",
+            {"base": "customers", "moment": "2026-05-03T10:00:00.000000Z", "path": "x"},
+        ),
+        ("customers@{2 hours ago}", {"base": "customers", "moment": "2026-11-23T08:00:00.000000Z"}),
+        ("customers@b3:8E4c", {"base": "customers", "checksum": ("b3", "8e4c")}),
+        ("data:/@md5:5afc", {"checksum": ("md5", "5afc")}),
+        ("sha256:75a1d74a", {"checksum": ("sha256", "75a1d74a")}),
+        ("customers@production", {"base": "customers", "tag": "production"}),
+        ("customers@v3.1", {"base": "customers", "tag": "v3.1"}),
+    ],
+)
+def test_a_version_of_data(text: str, fields: dict[str, object]) -> None:
+    assert parse_data(text, NOW) == DataReference(text=text, **fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", ["", "data:/", "customers@{v3", "customers@a b!", "customers@md4:aa", "customers@{}}"])
+def test_what_is_no_reference_to_data_says_what_one_looks_like(text: str) -> None:
+    with pytest.raises(UsageError) as error:
+        parse_data(text, NOW)
+    assert "customers@v3" in error.value.hint
+
+
+@given(st.text())
+def test_any_text_is_a_reference_to_data_or_a_clear_error(text: str) -> None:
+    with contextlib.suppress(UsageError):
+        parse_data(text, NOW)
+
+
+@given(st.text(max_size=12))
+def test_a_tag_is_found_by_what_is_typed(tag: str) -> None:
+    if is_tag(tag):
+        assert parse_data(f"x@{tag}", NOW) == DataReference(text=f"x@{tag}", base="x", tag=tag)
+
+
+@given(st.text(max_size=12))
+def test_a_name_of_data_is_found_by_what_is_typed(name: str) -> None:
+    if is_data_name(name):
+        assert parse_data(f"{name}@v1", NOW) == DataReference(text=f"{name}@v1", base=name, number=1)

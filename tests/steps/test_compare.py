@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from bis.digest import digest_bytes
 from bis.nouns.run import Output, Run
 from bis.nouns.verdict import Judged
 from bis.steps.compare import context_of, judge_metrics, judge_outputs
@@ -155,3 +156,10 @@ def test_whether_a_file_can_be_executed_counts_and_who_may_read_it_is_set_aside(
     (found,) = judge_outputs(sides[0], sides[1], store, context_of(sides[0], sides[1]))
     assert found.sameness == sameness
     assert [each.rule for each in found.masked] == ["mode"] * (sameness == "equivalent")
+
+
+def test_a_log_whose_bytes_were_lost_is_not_passed_over(store: LocalStore) -> None:
+    old, new = run(store, {"<stdout>": b"loss 1\n"}), run(store, {})
+    lost = Output(path="<stdout>", digest=digest_bytes(b"loss 2\n"), size=7)
+    (found,) = judge_outputs(old, msgspec.structs.replace(new, outputs=(lost,)), store, context_of(old, new))
+    assert (found.name, found.sameness) == ("<stdout>", "not compared")

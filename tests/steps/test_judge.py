@@ -165,3 +165,8 @@ def test_the_same_names_in_another_order_are_named_as_such() -> None:
     judged = verdict(output("different", "<stdout>", detail="-['a.csv', 'b.csv']\n+['b.csv', 'a.csv']"))
     assert judged.causes == ("the order of names in <stdout>: of a folder, each file system lists them in its own",)
     assert verdict(output("different", "<stdout>", detail="-['a.csv']\n+['b.csv']")).causes == ()
+
+
+def test_an_output_that_could_not_be_compared_is_named_and_nothing_is_identical() -> None:
+    judged = verdict(output(), output("not compared", "lost.bin", why="its bytes are gone"))
+    assert (judged.sameness, judged.not_compared) == ("equivalent", ("lost.bin: its bytes are gone",))

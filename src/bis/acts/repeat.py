@@ -37,6 +37,7 @@ from bis.steps.repeating import (
     differing_inputs,
     environments_folder,
     leaks,
+    left_open,
     missing_caches,
     mounts,
     outside,
@@ -107,7 +108,7 @@ def _repeat_once(
             parts = exchange(run, options.taken, home, variables)
             again, stood_in = _again(run, parts, home, ground, variables, options, progress)
             progress("comparing")
-            return _verdict(run, parts, again, stood_in, home, options)
+            return _verdict(run, parts, again, stood_in, ground, home, options)
     finally:
         if not (options.keep or options.into):
             shutil.rmtree(ground.top, ignore_errors=True)
@@ -289,6 +290,7 @@ def _verdict(
     parts: Mapping[PartKind, Part],
     performed: Performed,
     stood_in: tuple[str, ...],
+    ground: Ground,
     home: Home,
     options: RepeatOptions,
 ) -> Verdict:
@@ -309,7 +311,8 @@ def _verdict(
             *differing_inputs(parts["data"], again.parts["data"]),
             *missing_caches(performed.scene, parts["data"]),
             *read_without_content(performed.scene, stood_in),
-            *refused(performed.scene),
+            *refused(performed.scene, sealing(run)),
+            *left_open(rooms.left_open(ground.scratch)),
         ),
         tolerance=tolerance,
         taken=options.taken,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -131,12 +132,57 @@ class Command(click.Command):
             raise misuse(ctx, error, *self.examples) from None
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        if self.examples:
-            with formatter.section("Examples"):
-                for example in self.examples:
-                    formatter.write(f"{'':>{formatter.current_indent}}{example}\n")
-        with formatter.section("Exit status"):
-            formatter.write_dl([(str(status), meaning) for status, meaning in sorted(self.statuses.items())])
+        _format_end(self.examples, self.statuses, formatter)
+
+
+class Family(click.Group):
+    """Commands with a word in common (`bis data add`), which says what was meant by one that is not there."""
+
+    def __init__(
+        self, *args: Any, statuses: Mapping[int, str] | None = None, examples: Sequence[str] = (), **others: Any
+    ) -> None:
+        super().__init__(*args, **others)
+        self.statuses = {0: STATUSES[0], 2: STATUSES[2], **(statuses or {})}
+        self.examples = tuple(examples)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.exceptions.NoArgsIsHelpError:
+            raise
+        except click.UsageError as error:
+            raise misuse(ctx, error, *self.examples) from None
+
+    def member(self, made: Command) -> Command:
+        """Take a command in, as a decorator."""
+        self.add_command(made)
+        return made
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in self.commands and not ctx.resilient_parsing:
+            near = nearest(args[0], self.commands)
+            hint = f"did you mean  {shlex.join([*ctx.command_path.split(), near, *args[1:]])}" if near else ""
+            raise UsageError(
+                f'{ctx.command_path} has no command "{args[0]}"', hint=hint or f"{ctx.command_path} --help"
+            )
+        return super().resolve_command(ctx, args)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        _format_end(self.examples, self.statuses, formatter)
+
+
+def _format_end(examples: Sequence[str], statuses: Mapping[int, str], formatter: click.HelpFormatter) -> None:
+    if examples:
+        with formatter.section("Examples"):
+            for example in examples:
+                formatter.write(f"{'':>{formatter.current_indent}}{example}\n")
+    with formatter.section("Exit status"):
+        formatter.write_dl([(str(status), meaning) for status, meaning in sorted(statuses.items())])
 
 
 def misuse(ctx: click.Context, error: click.UsageError, *examples: str) -> UsageError:
@@ -251,6 +297,18 @@ def command(
     def make(function: Callable[..., int]) -> Command:
         made = click.command(name, cls=Command, statuses=statuses, examples=examples, **others)
         return made(everywhere(hidden=True)(pass_door(function)))
+
+    return make
+
+
+def family(
+    name: str, *, statuses: Mapping[int, str] | None = None, examples: Sequence[str] = (), **others: Any
+) -> Callable[[Callable[[], None]], Family]:
+    """Make a family of commands, empty yet, of a function whose docstring says what they are for."""
+
+    def make(function: Callable[[], None]) -> Family:
+        made = click.group(name, cls=Family, statuses=statuses, examples=examples, **others)
+        return made(everywhere(hidden=True)(function))
 
     return make
 

@@ -36,6 +36,9 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "tag": Entry("annotate", "Give tags to a run, to find it by."),
         "note": Entry("annotate", "Write a remark on a run."),
     },
+    "Data": {
+        "data": Entry("data", "Keep versions of data sets, and bring them back."),
+    },
     "Keep": {
         "verify": Entry("keep", "Check every stored byte and every sealed run."),
         "du": Entry("keep", "Say what takes how much room on disk."),

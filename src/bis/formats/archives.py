@@ -26,6 +26,7 @@ from typing import IO, Any, NamedTuple
 import msgspec
 
 from bis.formats import MEMBERS, Budget, Compare, Context, Unreadable
+from bis.formats.documents import again
 from bis.formats.tally import Tally, plural, shown
 from bis.nouns.verdict import Comparison, Masked
 
@@ -171,7 +172,7 @@ def zip_box(box: zipfile.ZipFile) -> Box:
     root = roots.pop() if len(roots) == 1 and all("/" in name for name in names) else ""
     members: dict[str, Member] = {}
     for info in infos:
-        name = _free(info.filename[len(root) + 1 :] if root else info.filename, members)
+        name = again(info.filename[len(root) + 1 :] if root else info.filename, members)
         members[name] = Member(info.file_size, _what(info), partial(box.open, info))
     if box.comment:
         members["comment of the archive"] = Member(len(box.comment), "", partial(io.BytesIO, box.comment))
@@ -202,12 +203,6 @@ def _what(info: zipfile.ZipInfo) -> str:
     return ", ".join(said)
 
 
-def _free(name: str, taken: dict[str, Member]) -> str:
-    while name in taken:
-        name += " (again)"
-    return name
-
-
 class Tar(Archive):
     """tar; packed ones are unpacked by `Packed` first."""
 
@@ -231,7 +226,7 @@ def tar_box(box: tarfile.TarFile) -> Box:
             raise Unreadable(f"more than {MEMBERS:,} members")
         kind = info.type.decode("latin-1") if not info.isfile() else ""
         what = f"mode {info.mode & 0o7777:o}" + (f", type {kind} {info.linkname}".rstrip() if kind else "")
-        members[_free(info.name, members)] = Member(
+        members[again(info.name, members)] = Member(
             info.size if info.isfile() else 0, what, partial(_open_tar, box, info)
         )
     _nothing_behind(box)

@@ -135,7 +135,9 @@ def _values(arrow: Any, column: Any) -> list[Any]:
 
 
 def _cell(walk: Walk, name: str, row: int, value: Any, other: Any) -> None:
-    if isinstance(value, (str, int, float, bool, type(None), bytes, list, dict)):
+    if isinstance(value, str) and isinstance(other, str):
+        walk.compare_leaf(value, other, f"row {row:,}", name)
+    elif isinstance(value, (str, int, float, bool, type(None), bytes, list, dict)):
         walk.compare(value, other, f"row {row:,}.{name}")
     elif walk.masks.plausible(str(value), "time", 0) and walk.masks.plausible(str(other), "time", 1):
         walk.tally.differ(f"row {row:,}.{name}", f"{shown(value)} -> {shown(other)}", "clock")

@@ -14,7 +14,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from bis.formats import Context, Unreadable
+from bis.formats import Context, Unreadable, clocks
 from bis.formats.masks import Masks
 from bis.formats.rules import STRICT
 from bis.formats.tally import Tally, plural, shown
@@ -22,6 +22,9 @@ from bis.formats.values import POINTS, RUN_NAME, WORDS, Number, Walk
 from bis.nouns.verdict import Comparison
 
 ROWS = 2_000_000
+CELL = 64 << 20
+"""Largest row, as a schema can make a value of any size out of nothing."""
+SYSTEM = "name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
 Row = tuple[Any, ...]
 
 
@@ -45,7 +48,11 @@ class Sqlite:
         return tally.settle(self.name, f"the same schema and rows in {plural(len(tables), 'table')}", "row")
 
     def _schemas(self, old: sqlite3.Connection, new: sqlite3.Connection, tally: Tally) -> None:
-        query = "SELECT type || ' ' || name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_%' ORDER BY 1"
+        for pragma in ("user_version", "application_id", "encoding"):
+            one, other = (database.execute(f"PRAGMA {pragma}").fetchone()[0] for database in (old, new))
+            if one != other:
+                tally.differ(pragma, f"{one} -> {other}")
+        query = f"SELECT type || ' ' || name, sql FROM sqlite_master WHERE {SYSTEM} ORDER BY 1"
         first, second = dict(old.execute(query)), dict(new.execute(query))
         for name in sorted(first.keys() | second.keys()):
             one, other = first.get(name, ""), second.get(name, "")
@@ -103,12 +110,21 @@ class _Rows:
                 cells.append("s" + self.masks.canonical(text, side, STRICT))
             elif isinstance(cell, int) and self._is_time(column, cell, side):
                 cells.append("\0time\0")
+            elif isinstance(cell, float) and self._is_duration(row, column, cell, cell):
+                cells.append("\0duration\0")
             else:
                 cells.append(f"{type(cell).__name__} {cell!r}")
         return "\x1f".join(cells)
 
     def _is_time(self, column: str, cell: int, side: int) -> bool:
         return bool(_words(column) & POINTS) and self.masks.plausible(str(cell), "epoch", side)
+
+    def _is_duration(self, row: Row, column: str, old: float, new: float) -> bool:
+        """Whether a value is a metric that the name beside it calls a duration: MLflow logs `mean_fit_time`."""
+        if column != "value" or "key" not in self.columns:
+            return False
+        name = str(row[self.columns.index("key")])
+        return clocks.measured(name) and clocks.lasted(name, repr(old), repr(new), self.context)
 
     def _is_run_name(self, row: Row, column: str, cell: str) -> bool:
         named = (self.table, column) == ("runs", "name") or (column == "value" and "mlflow.runName" in row)
@@ -124,6 +140,8 @@ class _Rows:
                     self.tally.set_aside("run name", one, other)
                 else:
                     self.walk.compare_leaf(one, other, where, column)
+            elif isinstance(one, float) and isinstance(other, float) and self._is_duration(old, column, one, other):
+                self.tally.set_aside("duration", str(one), str(other))
             elif isinstance(one, (int, float)) and isinstance(other, (int, float)):
                 self.walk.compare_leaf(Number(one), Number(other), where, column)
             else:
@@ -146,11 +164,13 @@ def _open(path: Path) -> sqlite3.Connection:
     database = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
     database.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
     database.execute("PRAGMA trusted_schema = OFF")
+    database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, CELL)
     return database
 
 
 def _tables(database: sqlite3.Connection) -> list[str]:
-    query = "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name"
+    query = f"""SELECT name, sql FROM sqlite_master
+        WHERE type = 'table' AND ({SYSTEM} OR name = 'sqlite_sequence') ORDER BY name"""
     return [name for name, sql in database.execute(query) if not re.match(r"(?i)create\s+virtual", sql or "")]
 
 

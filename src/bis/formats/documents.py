@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from bis.formats import PARSED, Context, Unreadable
 from bis.formats.tally import Tally
-from bis.formats.values import Number, Volatile, Walk
+from bis.formats.values import Number, Volatile, Walk, fingerprint
 from bis.nouns.verdict import Comparison
 
 Read = Callable[[bytes], Any]
+NESTED = 200
+"""Deepest nesting of YAML."""
 
 
 class Document:
@@ -75,10 +77,21 @@ def read_json(data: bytes) -> Any:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
-        while key in found:
-            key += " (again)"
-        found[key] = value
+        found[again(key, found)] = value
     return found
+
+
+def again(key: str, taken: Mapping[Any, Any]) -> str:
+    """A key that is given more than once counts each time: its name, with the number of the time."""
+    if key not in taken:
+        return key
+    low, high = 2, 4
+    while f"{key} ({high})" in taken:
+        low, high = high, high * 2
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (middle + 1, high) if f"{key} ({middle})" in taken else (low, middle)
+    return f"{key} ({low})"
 
 
 def read_json_lines(data: bytes) -> list[Any]:
@@ -98,11 +111,22 @@ def read_yaml(data: bytes) -> list[Any]:
 
     loader = yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader
     try:
+        _not_too_deep(yaml.parse(data, loader))
         nodes = list(yaml.compose_all(data, loader))
     except yaml.YAMLError as error:
         raise Unreadable(f"not valid YAML ({' '.join(str(error).split())})") from None
     known: dict[int, Any] = {}
     return [_plain(node, known) for node in nodes]
+
+
+def _not_too_deep(events: Iterable[Any]) -> None:
+    """Raise Unreadable before a tree is built: libyaml's composer runs out of its stack and ends the process."""
+    depth = 0
+    for event in events:
+        kind = type(event).__name__
+        depth += kind.endswith("StartEvent") - kind.endswith("EndEvent")
+        if depth > NESTED:
+            raise Unreadable(f"nested more than {NESTED} deep")
 
 
 def _plain(node: Any, known: dict[int, Any]) -> Any:
@@ -114,7 +138,7 @@ def _plain(node: Any, known: dict[int, Any]) -> Any:
     value: Any
     if isinstance(node, yaml.ScalarNode):
         value = Number(node.value) if tag in ("int", "float") else node.value
-        if tag not in ("int", "float", "str", "timestamp"):
+        if tag not in ("int", "float", "str"):
             value = (tag, node.value)
     elif isinstance(node, yaml.SequenceNode):
         value = known[id(node)] = []
@@ -123,14 +147,21 @@ def _plain(node: Any, known: dict[int, Any]) -> Any:
     else:
         value = known[id(node)] = {}
         for key, child in node.value:
-            value[_hashable(_plain(key, known))] = _plain(child, known)
+            value[_key(_plain(key, known), value)] = _plain(child, known)
         value = value if tag == "map" else (tag, value)
     known[id(node)] = value
     return value
 
 
-def _hashable(key: Any) -> Any:
-    return key if isinstance(key, Hashable) and not isinstance(key, tuple) else repr(key)
+def _key(key: Any, taken: Mapping[Any, Any]) -> Any:
+    """A key that a dict can have and that says of what type it is: 1 is not "1". A list or map by its digest, as it
+    may hold itself, or billions of values in a few lines."""
+    if isinstance(key, Number):
+        return ("number", str(key))
+    if isinstance(key, str):
+        return again(key, taken)
+    scalar = isinstance(key, tuple) and all(isinstance(part, str) for part in key)
+    return key if scalar else ("key", fingerprint(key).hex())
 
 
 MLMODEL = {

@@ -23,6 +23,10 @@ LEAD = re.compile(r"\[(?:\d\d/\d\d/\d\d )?\d\d:\d\d:\d\d\](?= )")
 DIGITS = {ord(digit): "0" for digit in "123456789"}
 CACHED = 50_000
 LONGEST_CACHED = 2_000
+LONGEST = 100_000
+"""Letters of a text in which spans are looked for; in a longer one, nothing is set aside."""
+RUN = "0" * 500
+"""So many digits in a row are no time, and would be searched for one for minutes."""
 SHORTEST = 3
 """Letters of a folder or name that is looked for in texts."""
 
@@ -88,10 +92,12 @@ class Masks:
         return "path" if "/" in old else "size" if old.endswith(" bytes") else "name", old, new
 
     def _spans(self, text: str) -> tuple[tuple[Span, int], ...]:
+        if len(text) > LONGEST:
+            return ()
         shape = text.translate(DIGITS)
         spans = self.cache.get(shape)
         if spans is None:
-            spans = tuple(find(shape))
+            spans = tuple(find(shape)) if RUN not in shape else ()
             if len(shape) <= LONGEST_CACHED:
                 if len(self.cache) >= CACHED:
                     self.cache.clear()

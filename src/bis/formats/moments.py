@@ -46,7 +46,7 @@ def _dated(text: str, start: float, end: float) -> bool:
     for moment, precision, zoned in _moments(text, start):
         earliest = start - precision
         if precision == DAY:
-            if earliest - DAY / 2 <= moment <= end + DAY:
+            if earliest - FARTHEST * QUARTER <= moment <= end + FARTHEST * QUARTER:
                 return True
         elif zoned:
             if earliest <= moment <= end:

@@ -18,6 +18,7 @@ from typing import Any
 
 from bis.formats import Compare, Context, Unreadable
 from bis.formats.documents import read_bounded, read_json
+from bis.formats.rules import LOG, NONE
 from bis.formats.tally import Tally, plural
 from bis.formats.text import Reading
 from bis.formats.values import Volatile, Walk
@@ -72,7 +73,7 @@ class Notebook:
         walk.compare(_rest(old, CELL), _rest(new, CELL), where)
         first, second = _joined(old.get("source", "")), _joined(new.get("source", ""))
         if first != second:
-            walk.compare(first.split("\n"), second.split("\n"), f"{where} source")
+            self._text(first, second, context, tally, f"{where} source: ", NONE)
         olds, news = _outputs(old.get("outputs", [])), _outputs(new.get("outputs", []))
         for number, (one, other) in enumerate(zip_longest(olds, news), 1):
             self._output(one, other, context, tally, f"{where} output {number}")
@@ -88,15 +89,18 @@ class Notebook:
                 self._data(key, old[key], new[key], context, tally, f"{where} {key}: ")
 
     def _data(self, mime: str, old: Any, new: Any, context: Context, tally: Tally, where: str) -> None:
-        if mime in SUFFIXES and isinstance(old, str) and isinstance(new, str):
+        if _in_base64(mime) and isinstance(old, str) and isinstance(new, str):
             self._picture(mime, old, new, context, tally, where)
         elif mime == WIDGET:
             Walk(context, tally, {"model_id": Volatile("widget ids")}).compare(old, new, where)
         elif isinstance(old, str) and isinstance(new, str):
-            streams = (io.BytesIO(text.encode("utf-8", "surrogatepass")) for text in (old, new))
-            Reading(context, tally, where=where).compare(*streams)
+            self._text(old, new, context, tally, where, LOG)
         else:
-            Walk(context, tally, METADATA).compare(old, new, where)
+            Walk(context, tally, METADATA if mime == "rest" else {}).compare(old, new, where)
+
+    def _text(self, old: str, new: str, context: Context, tally: Tally, where: str, kinds: frozenset[str]) -> None:
+        streams = (io.BytesIO(text.encode("utf-8", "surrogatepass")) for text in (old, new))
+        Reading(context, tally, kinds, where=where).compare(*streams)
 
     def _picture(self, mime: str, old: str, new: str, context: Context, tally: Tally, where: str) -> None:
         with tempfile.TemporaryDirectory(prefix="bis-compare-") as folder:
@@ -106,7 +110,11 @@ class Notebook:
                     path.write_bytes(base64.b64decode(text))
                 except binascii.Error as error:
                     raise Unreadable(f"a picture that is not base64 ({error})") from None
-            tally.take(self.again(f"output{SUFFIXES[mime]}", *paths, context.inside()), where.rstrip(": "))
+            tally.take(self.again(f"output{SUFFIXES.get(mime, '')}", *paths, context.inside()), where.rstrip(": "))
+
+
+def _in_base64(mime: str) -> bool:
+    return mime in SUFFIXES or (mime.startswith(("image/", "audio/", "video/")) and not mime.endswith("xml"))
 
 
 def _cells(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:

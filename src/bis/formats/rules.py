@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from bis.formats import Context, Side, moments
+from bis.formats.content import CONTENT
 
 
 class Span(NamedTuple):
@@ -46,7 +47,7 @@ TIMED = (
     r"|response|query|search|optimi[sz]ation|tuning|validation|remaining|run)[ _-]times?"
 )
 LASTS = (
-    r"(?:elapsed|took|takes|taken|lasted|wall[ _-]?clock"
+    r"(?:elapsed|took|lasted|wall[ _-]?clock"
     rf"|time[ _-](?:taken|spent|elapsed|used|needed|cost|total)|{TIMED})"
 )
 """Words behind which a number is a duration."""
@@ -87,8 +88,24 @@ def _random_id(text: str, side: Side, context: Context) -> bool:
     return text.startswith("tr-") or (digits[12] in versions and digits[16] in "89abAB")
 
 
+def _pointer(text: str, side: Side, context: Context) -> bool:
+    """An address of a process, which has no more than 48 bits."""
+    return int(text, 16) < 1 << 48
+
+
+def _object(text: str, side: Side, context: Context) -> bool:
+    """What `id()` gives: an aligned address where programs and their libraries lie. A person's is hardly one."""
+    number = int(text)
+    return number % 8 == 0 and number >> 40 in PLACES
+
+
+PLACES = frozenset((0x55, 0x56, *range(0x7C, 0x80), 0xAA, *range(0xFC, 0x100)))
+"""The first byte of six, on x86 and ARM."""
+
+
 def _ephemeral(text: str, side: Side, context: Context) -> bool:
-    return 10_000 <= int(text) <= 65_535
+    """A port that systems hand out: Linux from here on, others from further up."""
+    return 32_768 <= int(text) <= 65_535
 
 
 AT_WORD = r"(?<![A-Za-z])(?=[A-Za-z])"
@@ -96,8 +113,9 @@ AT_NAME = r"(?<![0-9A-Za-z])(?=[0-9A-Za-z_])"
 AT_NUMBER = r"(?<![0-9])(?=[0-9])"
 AT_SIGN = r"(?=[?\[%━╸╺-])"
 
-# Checksums come first and are no mask: they stand for content.
-CHECKSUMS = (Rule("", r"(?i:md\d|sha\d*|hash|digest|checksum|etag)['\"]?[ =:_(-]{0,4}['\"]?[0-9a-f]{32,}"),)
+# What stands for content comes first and is no mask.
+WORDED = tuple(Rule("", pattern) for pattern in CONTENT)
+DIGESTS = (Rule("", r"[0-9a-f]{32,}(?=  ?[ *][^ ])"),)  # what md5sum prints
 
 NAMES = (
     Rule(
@@ -110,7 +128,8 @@ NAMES = (
     ),
     Rule("id", r"[0-9a-f]{8}(?:-[0-9a-f]{8}){3}(?![0-9A-Za-z-])"),  # CatBoost's
     Rule("id", r"(?<=\bcell-id=)[0-9a-f]{8}(?![0-9A-Za-z])"),
-    Rule("address", r"0x[0-9a-fA-F]{7,16}(?![0-9A-Za-z])"),
+    Rule("address", r"0x(?:0{4})?[0-9a-fA-F]{11,12}(?![0-9A-Za-z])", _pointer),
+    Rule("address", r"(?<=\bat )0x[0-9a-fA-F]{7,12}(?![0-9A-Za-z])"),
 )
 
 NUMBERS = (
@@ -146,7 +165,7 @@ NUMBERS = (
         rf"(?<![\w.]){NUMBER} ?[kM]?(?:(?:effective|raw|training) )?(?:{RATED})(?:/s(?:ec(?:ond)?)?| per second)(?!\w)",
     ),
     Rule("duration", rf"(?<![\w.]){NUMBER} ?(?:m|u|µ|n)?s(?:ec)?{PER}(?!\w)", _duration),
-    Rule("duration", rf"(?<![\w.]){NUMBER}{GLUED_UNIT}(?![\w/%])(?!\.\w)", _duration),
+    Rule("duration", rf"(?<![\w.])(?<![A-Za-z]-)(?<!\bthe ){NUMBER}{GLUED_UNIT}(?![\w/%])(?!\.\w)", _duration),
     Rule("duration", rf"(?<![\w.]){NUMBER} {SPACED_UNIT}(?![\w/%])(?!\.\w)", _duration),
     Rule("duration", r"(?<![\w.,])(?P<v>[\d,]+)(?= loops? each| loops?, best of)"),
     Rule("address", r"(?<![\w.])\d{15}(?=: TensorSpec\()"),
@@ -200,13 +219,14 @@ WORDS = (
         rf"(?i:\b(?:done|finished|completed|trained|fitted|ran|run)\b[a-z ]{{0,40}}\bin:?\s+)(?P<v>{DECIMAL}){ENDS}",
         _duration,
     ),
-    Rule("address", r"(?i:\b(?:id|address|addr)['\"]?[=:( ]+)(?P<v>\d{13,15})(?![\w.])"),
+    Rule("address", r"(?i:\b(?:id|address|addr)['\"]?[=:( ]+)(?P<v>\d{13,15})(?![\w.])", _object),
     Rule("process id", r"(?i:\b(?:p?pid|tid|process[ _]?id|thread[ _]?id)\b['\"]?\s*[=:#]?\s*)(?P<v>\d+)(?![\w.])"),
     Rule(
         "process id",
         r"\b[Pp]rocess (?P<v>\[\d{2,7}\]"
-        r"|\d{2,7}(?=\s*(?:[,:)\]]|$|started|exited|finished|terminated|spawned|running|is )))",
+        r"|\d{3,7}(?=\s*(?:[,:)\]]|$|started|exited|finished|terminated|spawned|running|is )))",
     ),
+    Rule("process id", r"(?<=\d\d:\d\d:\d\d )[\w.-]+ [\w./-]+\[(?P<v>\d{1,7})\](?=: )"),  # syslog
     Rule("process id", r"(?i:\bthread[ =:#-]*)(?P<v>\d{8,20})(?![\w.])"),
     Rule(
         "process id",
@@ -224,13 +244,12 @@ WORDS = (
 SIGNS = (
     Rule("clock", r"(?<![\w:.])-:--:--(?![\w:])", _clock),
     Rule("rate", rf"(?<![\w.])\?(?:{RATED})/s(?!\w)"),
-    Rule("process id", r"(?<=[a-z])\[(?P<v>\d{2,7})\](?=: )"),
     Rule("port", r"\[::\d?\]:(?P<v>\d{5})(?!\d)", _ephemeral),
     Rule("progress bar", r"%\|(?P<v>[█▏▎▍▌▋▊▉#\d ]*)(?=\| )"),
     Rule("progress bar", r"[━╸╺]{5,}"),
 )
 
-GROUPS = ((AT_WORD, CHECKSUMS), (AT_NAME, NAMES), (AT_NUMBER, NUMBERS), (AT_WORD, WORDS), (AT_SIGN, SIGNS))
+GROUPS = ((AT_WORD, WORDED), (AT_NAME, (*DIGESTS, *NAMES)), (AT_NUMBER, NUMBERS), (AT_WORD, WORDS), (AT_SIGN, SIGNS))
 RULES: tuple[Rule, ...] = tuple(rule for _, rules in GROUPS for rule in rules)
 
 LOG = frozenset(rule.kind for rule in RULES if rule.kind)

@@ -18,7 +18,7 @@ from typing import BinaryIO
 from bis.digest import readable, spell
 from bis.formats import Context
 from bis.formats.headed import Heads
-from bis.formats.masks import Masks
+from bis.formats.masks import LONGEST, Masks
 from bis.formats.numbers import gap
 from bis.formats.rules import LOG
 from bis.formats.screen import Row, has_controls, plain_lines, rows
@@ -29,8 +29,11 @@ NOISE = 1e-6
 """Relative difference up to which two printed numbers differ only in their last digits."""
 WINDOW = 400
 """Lines of each side that are aligned for the report."""
-OPTIONAL = re.compile(r"And if memory is not enough, you can set `force_col_wise=true`\.$")
-"""Printed by LightGBM for one outcome of a race that it runs at its start."""
+OPTIONAL = re.compile(
+    r"And if memory is not enough, you can set `force_col_wise=true`\.$"
+    r"|Matplotlib is building the font cache; this may take a moment\.$"
+)
+"""Printed by LightGBM for one outcome of a race that it runs at its start, by Matplotlib when it takes five seconds."""
 COUNTERS = (
     re.compile(r"\d[\d.,]*(?:[kKMGT]i?)?B? ?/ ?\d[\d.,]*(?:[kKMGT]i?)?B?"),
     re.compile(r"\d+(?=it\b)"),
@@ -104,6 +107,7 @@ class Reading:
         self.tolerance = context.tolerance
         self.kinds = kinds
         self.where = where
+        self.bar = False
         self.wrong: list[tuple[int, Row | None, Row | None]] = []
         self.amiss = 0
         self.sums = [0, 0]
@@ -126,6 +130,7 @@ class Reading:
         for number, (old, new) in enumerate(zip_longest(olds, news), 1):
             if old == new:
                 self.heads.lines.append(old or b"")
+                self.bar = False
                 continue
             if OPTIONAL.search(_text(old)) or OPTIONAL.search(_text(new)):
                 rest_old = self._kept(Row(_text(line)) for line in _chain(old, olds))
@@ -156,10 +161,14 @@ class Reading:
 
     def _agree(self, old: str, new: str) -> bool:
         """Whether two lines are the same under masks, white space at their ends aside."""
+        below_bar, self.bar = self.bar, BAR.search(old) is not None
         if self.masks.same(old, new, self.tally, self.kinds):
             self.heads.lines.append(old)
             return True
         if self._below_a_clock(old, new):
+            return True
+        if below_bar and old.strip() == new.strip():  # what did not fit beside a rate of another width
+            self.tally.set_aside("progress bar")
             return True
         stripped = old.rstrip(), new.rstrip()
         if stripped == (old, new) or not self.masks.same(*stripped, self.tally, self.kinds):
@@ -269,7 +278,7 @@ class Reading:
         if old is None or new is None:
             return ""
         first, second = old.text.rstrip(), new.text.rstrip()
-        if self.masks.same(first, second, None, self.kinds):
+        if max(len(first), len(second)) > LONGEST or self.masks.same(first, second, None, self.kinds):
             return ""
         distance = self._distance(first, second)
         if distance is not None and distance <= NOISE:

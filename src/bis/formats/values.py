@@ -6,19 +6,25 @@ The walk needs no recursion and visits each pair of containers once, so that dee
 from __future__ import annotations
 
 import hashlib
+import math
 import re
+import struct
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from bis.formats import Context, Unreadable, clocks
 from bis.formats.arrays import Array, compare_arrays
-from bis.formats.masks import Masks
+from bis.formats.masks import LONGEST, Masks
 from bis.formats.numbers import is_real, relative
 from bis.formats.rules import LOG, STRICT
 from bis.formats.tally import Tally, shown, shown_pair
 
 NOISE = 1e-6
 STEPS = 50_000_000
+DATE = re.compile(r"\d{4}[-/.]\d\d[-/.]\d\d")
+"""A day and no time of it: in a column it is data, though it be the day of the run."""
+TRIED = 100_000
+"""Most pairs of keys of two dicts that are looked at for being the same under masks."""
 FOLDERS = re.compile(r"(?<![\w.])/(?:[\w.+@~-]+/)+(?=[\w.+@~-])")
 RUN_NAME = re.compile(r"[a-z]+-[a-z]+-\d{1,4}")
 """What MLflow calls a run that nobody named."""
@@ -37,6 +43,8 @@ POINTS = frozenset(
 )
 """Words of a key that say that its value is a point in time."""
 
+MEASURED = 100_000
+"""Most values of an array that are read as durations."""
 PROCESSES = ("pid", "ppid", "process_id", "parent_pid")
 
 
@@ -141,6 +149,8 @@ class Walk:
         path: Path = ((None, where), f".{key}")
         if isinstance(old, Number) and isinstance(new, Number):
             self._number(old, new, path, cell=True)
+        elif DATE.fullmatch(old) and DATE.fullmatch(new) and old != new:
+            self._differ(path, shown_pair(old, new), "clock")
         else:
             self._text(old, new, path)
 
@@ -171,7 +181,7 @@ class Walk:
         elif isinstance(old, Made):
             return self._made(old, new, path)
         elif isinstance(old, Array):
-            compare_arrays(old, new, self.tally, told(path))
+            self._array(old, new, path)
         else:
             self._number(old, new, path)
         return []
@@ -180,6 +190,9 @@ class Walk:
         if _same_number(old, new):
             return
         written = str(old), str(new)
+        if max(map(len, written)) > LONGEST:
+            self._differ(path, f"{shown(old)} -> {shown(new)}")
+            return
         if isinstance(old, bool) or old is None or not all(_is_number(text) for text in written):
             self._differ(path, f"{shown(old)} -> {shown(new)}")
             return
@@ -215,6 +228,9 @@ class Walk:
 
     def _text(self, old: str, new: str, path: Path) -> None:
         if old == new:
+            return
+        if max(len(old), len(new)) > LONGEST:
+            self._differ(path, shown_pair(old, new))
             return
         kinds = STRICT if not DIGESTS.search(_key(path)) else STRICT - {"id"}
         if self.masks.same(old, new, self.tally, kinds):
@@ -252,8 +268,10 @@ class Walk:
         """Keys that are on one side only: paired when they are the same under masks, else differences."""
         left = [key for key in old if key not in partner and not self._lacking(key, old)]
         right = [key for key in new if key not in partner and not self._lacking(key, new)]
+        tried = 0
         for key in left:
-            for other in right:
+            for other in right if tried < TRIED else ():
+                tried += 1
                 if isinstance(key, str) and isinstance(other, str) and self.masks.same(key, other, self.tally, STRICT):
                     partner[key] = other
                     right.remove(other)
@@ -320,7 +338,7 @@ class Walk:
             self._text(*moments, path)
             return []
         if old.array is not None and new.array is not None:
-            compare_arrays(old.array, new.array, self.tally, told(path))
+            self._array(old.array, new.array, path)
             return [(old.what, new.what, path), (old.args, new.args, path)]
         return [
             (old.what, new.what, path),
@@ -329,6 +347,16 @@ class Walk:
             (old.items, new.items, path),
             (old.pairs, new.pairs, path),
         ]
+
+    def _array(self, old: Array, new: Array, path: Path) -> None:
+        """Durations in arrays are those of scikit-learn's searches: `cv_results_["mean_fit_time"]`."""
+        key = _nearest(path)
+        sides = (_reals(old), _reals(new)) if clocks.measured(key) and old.shape == new.shape else ([], [])
+        if all(sides) and clocks.lasted(key, str(max(sides[0])), str(max(sides[1])), self.context):
+            if sides[0] != sides[1]:
+                self.tally.set_aside("duration", str(sides[0][0]), str(sides[1][0]), len(sides[0]))
+            return
+        compare_arrays(old, new, self.tally, told(path))
 
     def _differ(self, path: Path, what: str, cause: str = "") -> None:
         self.tally.differ(told(path), what, cause)
@@ -421,6 +449,14 @@ def _plain_keys(pairs: Pairs) -> dict[Any, Any] | None:
 
 def _key(path: Path) -> str:
     return path[1][1:] if path and path[0] is not None and str(path[1]).startswith(".") else ""
+
+
+def _reals(array: Array) -> list[float]:
+    """The values of an array of doubles; none if it is another, is large, or holds what no clock shows."""
+    if array.dtype != "<f8" or not 0 < len(array.data) <= MEASURED * 8:
+        return []
+    values = [value for (value,) in struct.iter_unpack("<d", array.data)]
+    return values if all(0 <= value < math.inf for value in values) else []
 
 
 def _nearest(path: Path) -> str:

@@ -155,7 +155,8 @@ class Room:
                 try:
                     protect(path)
                 except (Refused, OSError) as error:
-                    if getattr(error, "number", errno.ENOENT) not in (errno.EINVAL, errno.ENOENT):
+                    number = error.number if isinstance(error, Refused) else error.errno
+                    if number not in (errno.EINVAL, errno.ENOENT):
                         self.open.append(path)
 
     def bind(self, source, where, target, write):

@@ -1,16 +1,17 @@
-"""The Ledger protocol: facts about runs. An index: `reindex` rebuilds it from the records of a store."""
+"""The Ledger protocol: facts about runs and data. An index: `reindex` rebuilds it from the records of a store."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 import msgspec
 
 from bis.digest import Digest
 from bis.nouns.annotation import Annotation
+from bis.nouns.dataset import DataAnnotation, DataVersion, Held
 from bis.nouns.part import PartKind
-from bis.nouns.reference import Reference
+from bis.nouns.reference import DataReference, Reference
 from bis.nouns.run import Run, Status
 from bis.nouns.verdict import Verdict
 
@@ -55,7 +56,48 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     record: Digest = Digest("")
 
 
+Making = Callable[[int, Held | None], tuple[DataVersion, Digest] | None]
+"""Given the number of the next version and the newest one: the version and its record, which is in the store; None:
+there is nothing new."""
+
+
+class DataSets(Protocol):
+    """The versions of data sets. Those that are hidden are removed ones, whose content may be gone."""
+
+    def add(self, name: str, make: Making) -> Held | None:
+        """Note what `make` makes. Nobody else adds to a data set of this ledger meanwhile, so that no number is given
+        twice. Survives power loss when it returns."""
+        ...
+
+    def annotate(self, annotation: DataAnnotation, record: Digest) -> None:
+        """Note what was said of versions, which it may hear of later."""
+        ...
+
+    def names(self) -> list[str]:
+        """Of the data sets that have a version which is not hidden, sorted."""
+        ...
+
+    def versions(self, name: str = "", *, hidden: bool = False) -> list[Held]:
+        """Of one data set, or of all: newest first. With `hidden`, those that are removed, too."""
+        ...
+
+    def find(self, reference: DataReference, *, hidden: bool = False) -> tuple[Held, str]:
+        """The version that a person means, and the path in it. Raises NotFound (with the nearest names) or UsageError
+        (an ambiguous number or checksum, with the candidates). With `hidden`, removed ones are found, too."""
+        ...
+
+    def users(self, digests: Iterable[Digest]) -> list[str]:
+        """The ids of runs whose data part holds a file with one of these digests, newest first. Of a run with very many
+        inputs some are known, so that it may be missed when it shares only few of them."""
+        ...
+
+
 class Ledger(Protocol):
+    @property
+    def data(self) -> DataSets:
+        """The data sets."""
+        ...
+
     def name(self, stem: str, at: str) -> str:
         """A name for a run that is about to begin: `train-12` for the twelfth of the project. No run has it and, `at`
         that time and for a day, nobody else is given it, whatever the number of processes that ask."""

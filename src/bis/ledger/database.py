@@ -16,13 +16,14 @@ from typing import Any, Final
 
 from bis.digest import digest_bytes, short
 from bis.errors import KeepingError, explains
+from bis.ledger.used import fill_used
 from bis.store.trouble import BUSY, DISK_ERROR, DISK_FULL, NEWER, NOT_WRITABLE, shown, trouble
 from bis.store.volume import cache_folder, network_file_system
 
 PATIENCE: Final = 30.0
 """Seconds to wait for another process that writes."""
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
-VERSION: Final = 3
+VERSION: Final = 4
 """The newest migration."""
 DAMAGED_LEDGER = explains("B060", "The ledger's file is damaged. `bis reindex` makes it anew from the sealed records.")
 
@@ -67,6 +68,14 @@ class Database:
         with self._lock, self._words():
             connection = self._open(create=False)
             return connection.execute(statement, values).fetchall() if connection else []
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """For several questions; the file must be there."""
+        with self._lock, self._words():
+            connection = self._open(create=False)
+            assert connection
+            yield connection
 
     @contextlib.contextmanager
     def writing(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
@@ -196,6 +205,8 @@ def migrate(connection: sqlite3.Connection) -> None:
     for number in range(version + 1, VERSION + 1):
         for statement in statements((MIGRATIONS / f"{number:04}.sql").read_text("utf-8")):
             connection.execute(statement)
+        if number == 4:
+            fill_used(connection)
         connection.execute(f"PRAGMA user_version = {number}")
 
 

@@ -7,7 +7,6 @@ import shlex
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -17,8 +16,12 @@ from bis.digest import Digest, canonical, digest_value, readable, spell
 from bis.errors import Damaged, NotFound, UsageError
 from bis.ledger import PartRow, Row
 from bis.ledger.database import Database
+from bis.ledger.datasets import SqliteDataSets, put_data_annotation, put_version
+from bis.ledger.moments import micros, shown_time
 from bis.ledger.search import LARGEST, compile_filter, compile_order
+from bis.ledger.used import put_used
 from bis.nouns.annotation import Annotation, tags_after
+from bis.nouns.dataset import DataAnnotation, DataVersion
 from bis.nouns.reference import EXAMPLES, Reference
 from bis.nouns.run import Run
 from bis.nouns.verdict import Verdict
@@ -27,6 +30,7 @@ from bis.store.squeeze import pack, unpack
 from bis.store.trouble import shown
 
 T = TypeVar("T")
+Record = Run | Verdict | Annotation | DataVersion | DataAnnotation
 
 SCRIPTS: Final = (".py", ".ipynb", ".sh", ".r", ".jl", ".pyz", ".pl", ".js")
 AT_ONCE: Final = 500
@@ -90,7 +94,7 @@ def reindex(store: Store, ledger: SqliteLedger, progress: Callable[[int, int], N
     return len(records)
 
 
-def _readable(store: Store, digests: Sequence[Digest]) -> Iterator[tuple[Run | Verdict | Annotation, Digest]]:
+def _readable(store: Store, digests: Sequence[Digest]) -> Iterator[tuple[Record, Digest]]:
     for digest in digests:
         try:
             yield _any_record(store.get_bytes(digest)), digest
@@ -98,8 +102,9 @@ def _readable(store: Store, digests: Sequence[Digest]) -> Iterator[tuple[Run | V
             continue
 
 
-def _any_record(data: bytes) -> Run | Verdict | Annotation:
-    return msgspec.json.decode(data, type=Run | Verdict | Annotation, strict=False)
+def _any_record(data: bytes) -> Record:
+    found: Record = msgspec.json.decode(data, type=Record, strict=False)
+    return found
 
 
 class SqliteLedger:
@@ -121,7 +126,7 @@ class SqliteLedger:
     # writing
 
     def name(self, stem: str, at: str) -> str:
-        moment = _micros(at)
+        moment = micros(at)
         with self._writing(durable=False) as connection:
             connection.execute("DELETE FROM names WHERE given < ?", (moment - A_DAY,))
             (number,) = connection.execute("SELECT count(*) + 1 FROM runs WHERE repeats = ''").fetchone()
@@ -150,7 +155,7 @@ class SqliteLedger:
         with self._writing() as connection:
             _put_verdict(connection, verdict, record)
 
-    def take(self, records: Sequence[tuple[Run | Verdict | Annotation, Digest]]) -> None:
+    def take(self, records: Sequence[tuple[Record, Digest]]) -> None:
         """Note records that are in the store already. What is lost with the power can be taken again."""
         with self._writing(durable=False) as connection:
             for value, record in records:
@@ -161,6 +166,14 @@ class SqliteLedger:
                         _put_verdict(connection, value, record)
                     case Annotation():
                         _put_annotation(connection, value, record)
+                    case DataVersion():
+                        put_version(connection, value, record)
+                    case DataAnnotation():
+                        put_data_annotation(connection, value, record)
+
+    @property
+    def data(self) -> SqliteDataSets:
+        return SqliteDataSets(self.database, self._writing)
 
     def _writing(self, *, durable: bool = True) -> AbstractContextManager[sqlite3.Connection]:
         if not self._create and not self.database.there:
@@ -183,6 +196,7 @@ class SqliteLedger:
         """The digests of all records that it knows."""
         found = self.database.ask(
             "SELECT record FROM runs UNION ALL SELECT record FROM verdicts UNION ALL SELECT record FROM annotations"
+            " UNION ALL SELECT record FROM data_versions UNION ALL SELECT record FROM data_annotations"
         )
         return {Digest(record) for (record,) in found}
 
@@ -270,7 +284,7 @@ class SqliteLedger:
         )
         if len(found) > 1:
             lines = (
-                f"{id}  {readable(name)}  {_shown(started)}  {readable(command)[:60]}"
+                f"{id}  {readable(name)}  {shown_time(started)}  {readable(command)[:60]}"
                 for _, started, id, name, command in found
             )
             raise UsageError(
@@ -285,7 +299,7 @@ class SqliteLedger:
             return NotFound("no runs are recorded here yet", hint="bis run -- python train.py")
         named = readable(reference.base)
         if reference.moment and (not named or self._is_there(reference.base)):
-            what = f"no run{f' called {named}' if named else ''} had started by {_shown(_by_then(reference))}"
+            what = f"no run{f' called {named}' if named else ''} had started by {shown_time(_by_then(reference))}"
             return NotFound(what, hint="bis log --sort started -n 1")
         if not reference.base:
             return NotFound("there are only runs of `bis repeat`", hint="bis log --repeats")
@@ -331,7 +345,7 @@ class SqliteLedger:
 
 def _by_then(reference: Reference) -> int:
     """The newest start that a reference allows."""
-    return _micros(reference.moment) if reference.moment else NEVER
+    return micros(reference.moment) if reference.moment else NEVER
 
 
 def _longer(id: str, others: Sequence[str], length: int) -> str:
@@ -361,8 +375,8 @@ def _columns(run: Run, record: str) -> dict[str, Any]:
         "status": run.status,
         "exit": run.exit,
         "signal": run.signal,
-        "started": _micros(run.started),
-        "ended": _micros(run.ended) if run.ended else None,
+        "started": micros(run.started),
+        "ended": micros(run.ended) if run.ended else None,
         "username": run.user,
         "host": run.host,
         "command": shlex.join(run.command),
@@ -429,6 +443,7 @@ def _put_run(connection: sqlite3.Connection, run: Run, record: str) -> None:
     (seq,) = connection.execute("SELECT seq FROM runs WHERE id = ?", (run.id,)).fetchone()
     _put_texts(connection, "params", seq, told(run))
     _put_metrics(connection, seq, run.metrics)
+    put_used(connection, seq, run)
     # Verdicts and annotations may come before their run when a ledger is rebuilt.
     _judge(connection, run.id)
     _annotate(connection, run.id)
@@ -437,7 +452,7 @@ def _put_run(connection: sqlite3.Connection, run: Run, record: str) -> None:
 def _put_verdict(connection: sqlite3.Connection, verdict: Verdict, record: str) -> None:
     connection.execute(
         "INSERT OR IGNORE INTO verdicts (record, run, again, sameness, made, content) VALUES (?, ?, ?, ?, ?, ?)",
-        (record, verdict.run, verdict.again, verdict.sameness, _micros(verdict.made), pack(canonical(verdict))),
+        (record, verdict.run, verdict.again, verdict.sameness, micros(verdict.made), pack(canonical(verdict))),
     )
     _judge(connection, verdict.run)
 
@@ -454,7 +469,7 @@ def _judge(connection: sqlite3.Connection, id: str) -> None:
 def _put_annotation(connection: sqlite3.Connection, annotation: Annotation, record: str) -> None:
     connection.execute(
         "INSERT OR IGNORE INTO annotations (record, run, made, content) VALUES (?, ?, ?, ?)",
-        (record, annotation.run, _micros(annotation.made), pack(canonical(annotation))),
+        (record, annotation.run, micros(annotation.made), pack(canonical(annotation))),
     )
     _annotate(connection, annotation.run)
 
@@ -502,16 +517,6 @@ def _as_stored(value: float) -> tuple[float | None, str]:
     if math.isinf(value):
         return math.copysign(LARGEST, value), "Infinity" if value > 0 else "-Infinity"
     return value, ""
-
-
-def _micros(stamp: str) -> int:
-    moment = datetime.fromisoformat(stamp)
-    past = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - datetime(1970, 1, 1, tzinfo=UTC)
-    return (past.days * 86_400 + past.seconds) * 1_000_000 + past.microseconds
-
-
-def _shown(micros: int) -> str:
-    return datetime.fromtimestamp(micros // 1_000_000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
 def _decode(data: bytes, kind: type[T]) -> T:

@@ -94,3 +94,32 @@ CREATE TABLE names (
     name    TEXT    PRIMARY KEY,                    -- given to a run that has not begun yet
     given   INTEGER NOT NULL                        -- when; one that was never used is forgotten after a day
 ) WITHOUT ROWID;
+
+CREATE TABLE data_versions (                        -- of data sets
+    seq      INTEGER PRIMARY KEY,
+    record   TEXT    NOT NULL UNIQUE,               -- digest of the record in the store
+    name     TEXT    NOT NULL,                      -- of the data set
+    number   INTEGER NOT NULL,                      -- another ledger may have given the same
+    made     INTEGER NOT NULL,
+    content  BLOB    NOT NULL                       -- the whole record: canonical JSON
+);
+
+CREATE INDEX data_versions_by_name ON data_versions (name, made);
+
+CREATE TABLE data_annotations (                     -- tags, remarks and removals of versions
+    seq      INTEGER PRIMARY KEY,
+    record   TEXT    NOT NULL UNIQUE,               -- digest of the record in the store
+    name     TEXT    NOT NULL,                      -- of the data set
+    made     INTEGER NOT NULL,
+    content  BLOB    NOT NULL                       -- the whole record: canonical JSON
+);
+
+CREATE INDEX data_annotations_by_name ON data_annotations (name, made);
+
+CREATE TABLE data_used (                            -- files that the data part of a run holds
+    digest  TEXT    NOT NULL,                       -- its first 24 hexadecimal digits
+    run     INTEGER NOT NULL,                       -- runs.seq; of each run the smallest 4,096 digests
+    PRIMARY KEY (digest, run)
+) WITHOUT ROWID;
+
+CREATE INDEX data_used_by_run ON data_used (run);

@@ -1,4 +1,4 @@
-"""A Reference: how a person names a run. One parser, used everywhere.
+"""A Reference: how a person names a run, or a version of data. One parser, used everywhere.
 
 7f3a            the start of an id (4 digits or more)
 train-12        a name
@@ -7,6 +7,17 @@ train-12        a name
                 `yesterday`); the braces may be left out where no space is inside
 RUN@{…}         the newest run of that name that had started by then
 RUN~1           the run before RUN; `@~2`, `train-12~1`, `RUN~` is `RUN~1`
+
+And a version of a data set, by `parse_data`; where only data can be meant, `data:/` may be left out:
+
+data:/NAME              the newest version; also data:/NAME@latest
+data:/NAME@v3           by number
+data:/NAME@2026-05-03T10.11.12.123Z      by its time stamp, exactly
+data:/NAME@{2026-05-03}                  the newest that was there by then, dates as above
+data:/NAME@b3:8e4c      by checksum, or its start: b3, md5, sha1, sha256; also without a name
+data:/NAME@TAG          by a tag
+data:/NAME@v3~1         the version before
+data:/NAME@v3/PATH      a file or folder in it
 """
 
 from __future__ import annotations
@@ -17,6 +28,7 @@ from typing import Final
 
 import msgspec
 
+from bis.digest import spell
 from bis.errors import UsageError
 
 
@@ -65,6 +77,87 @@ def parse(text: str, now: datetime) -> Reference:
         raise _nonsense(text, f"{base!r} already names one run.")
     moment = "" if when is None or when.strip() in LATEST else _moment(text, when.strip(), now)
     return Reference(text=text, base=base, moment=moment, back=_back(shape["back"]))
+
+
+class DataReference(msgspec.Struct, frozen=True, kw_only=True):
+    text: str
+    """As typed."""
+    base: str = ""
+    """The name of a data set; empty: any. Without anything behind an `@`, the path in it may follow after a slash."""
+    number: int | None = None
+    stamp: str = ""
+    """RFC 3339, UTC: the version that was made exactly then."""
+    moment: str = ""
+    """RFC 3339, UTC: the newest version that was made by then."""
+    checksum: tuple[str, str] | None = None
+    """The algorithm, and the first hexadecimal digits."""
+    tag: str = ""
+    back: int = 0
+    """So many versions before."""
+    path: str = ""
+    """Of a file or folder in it, spelled."""
+
+
+DATA_EXAMPLES: Final = "customers, customers@v3, customers@2026-05-03, customers@b3:8e4c, customers@TAG, customers@v3~1"
+DATA_SHAPE: Final = re.compile(
+    r"(?P<base>[^@~]*)(?:@(?:\{(?P<braced>[^{}]*)\}|(?P<bare>[^{}~/]*)))?(?P<back>(?:~\d*)*)(?:/(?P<path>.*))?", re.S
+)
+STAMP: Final = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d)\.(\d\d)\.(\d\d)\.(\d{3})Z")
+CHECKSUM: Final = re.compile(r"(b3|md5|sha1|sha256):([0-9a-fA-F]+)")
+DATA: Final = "data:"
+
+
+def parse_data(text: str, now: datetime) -> DataReference:
+    """Read a reference to a version of a data set, or to a file of one. `now` is as for `parse`.
+    Raises UsageError, with examples, for what is none."""
+    bare = text.strip().removeprefix(DATA).lstrip("/")
+    found = DATA_SHAPE.fullmatch(bare)
+    if not bare or found is None:
+        raise _no_data(text, "")
+    base, chosen = found["base"].strip().rstrip("/"), found["braced"] if found["bare"] is None else found["bare"]
+    if whole := CHECKSUM.fullmatch(base):
+        base, chosen = "", whole[0]
+    path = spell((found["path"] or "").strip("/"))
+    plain = DataReference(text=text.strip(), base=spell(base), back=_back(found["back"]), path=path)
+    return _chosen(plain, chosen.strip() if chosen else "", now)
+
+
+def _chosen(plain: DataReference, chosen: str, now: datetime) -> DataReference:
+    """What stands behind the `@`."""
+    if chosen in LATEST:
+        return plain
+    if re.fullmatch(r"v\d+", chosen):
+        return msgspec.structs.replace(plain, number=int(chosen[1:]))
+    if stamp := STAMP.fullmatch(chosen):
+        day, hour, minute, second, milli = stamp.groups()
+        return msgspec.structs.replace(plain, stamp=f"{day}T{hour}:{minute}:{second}.{milli}000Z")
+    if checksum := CHECKSUM.fullmatch(chosen):
+        return msgspec.structs.replace(plain, checksum=(checksum[1], checksum[2].lower()))
+    if _relative(chosen.lower(), now) or _absolute(chosen, now):
+        return msgspec.structs.replace(plain, moment=_moment(plain.text, chosen, now))
+    if not is_tag(chosen):
+        raise _no_data(plain.text, f"{chosen!r} is no number (v3), time, checksum (b3:8e4c) or tag.")
+    return msgspec.structs.replace(plain, tag=chosen)
+
+
+def is_tag(text: str) -> bool:
+    """Whether a version can be tagged so: what could be typed behind an `@` and means nothing else there."""
+    return bool(re.fullmatch(r"[\w][\w.+-]*", text)) and not (
+        text in LATEST
+        or text in WORDS
+        or re.fullmatch(r"v\d+", text)
+        or STAMP.fullmatch(text)
+        or _absolute(text, datetime.now(UTC))
+    )
+
+
+def is_data_name(text: str) -> bool:
+    """Whether a data set can be called so: words of letters, digits and `._+-`, joined by slashes."""
+    return all(re.fullmatch(r"\w[\w.+-]*(?: [\w.+-]+)*", word) for word in text.split("/"))
+
+
+def _no_data(text: str, because: str) -> UsageError:
+    return UsageError(f"{text!r} is not a reference to data", because=because, hint=f"one of: {DATA_EXAMPLES}")
 
 
 def _back(tildes: str) -> int:

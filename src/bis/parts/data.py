@@ -422,10 +422,7 @@ def _put(inputs: Iterable[Input], scene: Scene, store: Store, findings: list[Fin
     for one in named.values():
         try:
             if one.place and stat.S_ISREG(one.place.stat().st_mode):
-                # What the run opened is a file's bytes, also where the name is a link: the link is resolved, unless it
-                # lies in the project and what it leads to is an input by its own name.
-                target = _target(one, scene)
-                present.append((one.name, one.place if target and target in named else one.place.resolve()))
+                present.append((one.name, _bytes_of(one.place, one, named, scene)))
         except OSError:
             continue
     for leaf in put_leaves(sorted(present), store, scene.cache, keep=keep, notes=findings):
@@ -443,12 +440,15 @@ def _put(inputs: Iterable[Input], scene: Scene, store: Store, findings: list[Fin
     return found
 
 
-def _target(one: Input, scene: Scene) -> str:
-    """What an input of the project that is a link leads to, as records name it; empty for a file."""
-    if one.place is None or one.name.startswith("/") or not one.place.is_symlink():
-        return ""
+def _bytes_of(place: Path, one: Input, named: Collection[str], scene: Scene) -> Path:
+    """What the run opened is a file's bytes, also where the name is a link: the link is resolved, unless it lies in the
+    project and what it leads to is an input by its own name. To resolve what is no link costs a look at each folder
+    above it."""
+    if not place.is_symlink():
+        return place
     folder = (scene.project / unspell(one.name)).parent
-    return scene.named(spell(os.path.normpath(folder / one.place.readlink())))
+    target = scene.named(spell(os.path.normpath(folder / place.readlink())))
+    return place if target in named and not one.name.startswith("/") else place.resolve()
 
 
 def _keeper(scene: Scene) -> Callable[[str, os.stat_result], bool]:

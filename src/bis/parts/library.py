@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from bis.digest import Digest, canonical, digest_file
+from bis.digest import Digest, canonical, digest_file, unspell
 from bis.nouns.trace import Trace
 from bis.parts.edited import CACHED
 from bis.store import Store
@@ -24,13 +24,15 @@ def library(
     """Files of the standard library that were opened, relative to their folder on the interpreter's `path` (spelled) ->
     digest. Byte code stands for its source."""
     folders = sorted((folder for folder in path if FOLDER.search(folder)), key=len, reverse=True)
+    places = {f"{folder}/": os.path.realpath(real(folder)) for folder in folders}
+    starts = tuple(places)
     opened: dict[str, str] = {}
-    for access in trace.accesses if trace else ():
-        folder = next((folder for folder in folders if access.path.startswith(f"{folder}/")), None)
-        if folder is not None and access.before is not None and access.was_read:
-            name = _source(access.path[len(folder) + 1 :])
+    for access in trace.accesses if trace and starts else ():
+        if access.path.startswith(starts) and access.before is not None and access.was_read:
+            start = next(start for start in starts if access.path.startswith(start))
+            name = _source(access.path[len(start) :])
             if "-packages/" not in name:
-                opened[name] = os.path.realpath(real(f"{folder}/{name}"))
+                opened[name] = f"{places[start]}/{unspell(name)}"
     found = _digests(sorted(set(opened.values())), cache)
     return {name: found[place] for name, place in sorted(opened.items()) if place in found}
 

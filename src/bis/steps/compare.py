@@ -25,6 +25,7 @@ from bis.steps.pairing import pair, stable
 from bis.store import Store
 
 LOGS = ("<stdout>", "<stderr>")
+EMPTY = "empty"
 EXECUTABLE = 0o111
 TELLING = 100
 """Bytes of a file whose size, as a number in a log, can hardly be anything else."""
@@ -98,7 +99,7 @@ def judge_outputs(
             if old and new and files[-1].sameness == "equivalent":
                 context = _with_sizes(context, old, new, Path(folder))
         judged = [_judge_output(old.path, old, new, store, context, Path(folder)) for old, new in logs if old]
-    return [one for one in judged if one.sameness != "not compared"] + files + _judge_removed(before, after)
+    return [one for one in judged if one.why != EMPTY] + files + _judge_removed(before, after)
 
 
 def _judge_removed(before: Run, after: Run) -> list[Judged]:
@@ -172,7 +173,7 @@ def _judge_output(
     sides = short(old.digest), short(new.digest)
     if old.digest == new.digest and old.target == new.target:
         if name in LOGS and old.size == 0:
-            return Judged(name=shown, sameness="not compared", why="empty")
+            return Judged(name=shown, sameness="not compared", why=EMPTY)
         set_aside = (*_masked_name(old, new, context), *_masked_mode(old, new))
         same_name = old.path == new.path and not set_aside
         sameness: OutputSameness = "different" if _other_mode(old, new) else "identical" if same_name else "equivalent"

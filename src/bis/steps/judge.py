@@ -43,7 +43,8 @@ def judge(
     `taken` from elsewhere on purpose are no doubt."""
     restored = [part for part in parts if part.name in RESTORED and part.name not in taken]
     told = [*(finding for finding in _told(run, taken) if finding.blocks), *findings]
-    doubts = [*not_compared, *_doubts(again, restored, leaks, told)]
+    unseen = [f"{output.name}: {output.why}" for output in outputs if output.sameness == "not compared"]
+    doubts = [*not_compared, *unseen, *_doubts(again, restored, leaks, told)]
     sameness = _sameness(run, again, outputs, metrics, doubts)
     return Verdict(
         run=run.id,

@@ -16,13 +16,15 @@ from bis.nouns.part import Finding, Part
 from bis.nouns.run import Run
 from bis.parts import Scene
 from bis.parts.data import CHANGED, listed_outside
-from bis.parts.origin import KEPT_CACHES, LIVE, SYSTEM, in_passing, is_lock, sorter
+from bis.parts.origin import CACHES, KEPT_CACHES, LIVE, SYSTEM, in_passing, is_lock, sorter
 from bis.settings import Settings
 from bis.steps import rooms
 from bis.steps.rebuild import Rebuilt
 from bis.steps.rooms import Mount, Seal
 
 SYSTEM_FOLDERS = tuple(f"{folder}/" for folder in SYSTEM)
+INSTALLED = (".local/share/jupyter",)
+"""Of the caches below home: Jupyter's kernels are there, which a repeat needs."""
 MOST_SHARED = 2000
 """With more names than that, /tmp stays as it is in a repeat: each name takes a mount."""
 MANY = 20
@@ -88,8 +90,8 @@ def mounts(run: Run, ground: Ground, rebuilt: Rebuilt | None, home: Path) -> tup
     """What the command shall see: caches hidden, the restored project, inputs and environment at their old paths."""
     project = Path(unspell(run.project))
     whole = _listed_whole(run, (project, home, *((rebuilt.prefix,) if rebuilt else ())))
-    # What programs left there in passing is neither recorded nor missed.
-    hidden = [folder for folder in (home / ".cache", Path("/var/tmp")) if folder.is_dir()]
+    # What programs left there in passing is neither recorded nor missed; they may leave it again.
+    hidden = [folder for folder in (*_caches(home), Path("/var/tmp")) if folder.is_dir()]
     shown = [Mount(at=folder) for folder in hidden]
     shown += [Mount(at=home / name, source=home / name, write=False) for name in KEPT_CACHES if (home / name).is_dir()]
     changed = {Path(path) for path in _changed_outside(run)}
@@ -114,6 +116,12 @@ def mounts(run: Run, ground: Ground, rebuilt: Rebuilt | None, home: Path) -> tup
     return tuple(shown)
 
 
+def _caches(home: Path) -> list[Path]:
+    """Folders of caches below home, without those that lie in another, and those in which programs are installed."""
+    folders = [home / name for name in CACHES if name not in INSTALLED]
+    return [folder for folder in folders if not any(other in folder.parents for other in folders)]
+
+
 def _changed_outside(run: Run) -> set[str]:
     """What the run made, changed or removed outside the project: a repeat makes its own, and never touches what is
     there. In the folders of the system it does as the run did."""
@@ -128,7 +136,7 @@ def sealing(run: Run) -> Seal | None:
     if wrote is None:
         return None
     live = {Path(folder) for folder in LIVE if not folder.startswith(("/proc/", "/sys/"))}
-    live |= {Path(unspell(path)).parent for path in wrote if path.startswith(SYSTEM_FOLDERS)}
+    live |= {_nearest(Path(unspell(path)).parent) for path in wrote if path.startswith(SYSTEM_FOLDERS)}
     names = [path.name for path in Path("/tmp").iterdir()] if Path("/tmp").is_dir() else []
     if len(names) > MOST_SHARED:
         return Seal(live=(*sorted(live), Path("/tmp")))
@@ -136,15 +144,25 @@ def sealing(run: Run) -> Seal | None:
     return Seal(live=tuple(sorted(live)), shared={Path("/tmp"): passing} if names else {})
 
 
-def refused(scene: Scene) -> Iterator[Finding]:
+def left_open(paths: Sequence[str]) -> Iterator[Finding]:
+    """Places (spelled) that the kernel did not let the room make read-only."""
+    if paths:
+        text = (
+            f"a repeat could change what is in {', '.join(map(readable, paths[:3]))}: it cannot be made read-only here"
+        )
+        yield Finding(code="not-sealed", text=text)
+
+
+def refused(scene: Scene, seal: Seal | None) -> Iterator[Finding]:
     """What the command wanted to change on the machine, as the recorded run had not, and was kept from."""
     origin = sorter(scene)
+    live = tuple(f"{spell(str(folder))}/" for folder in (seal.live if seal else ()))
     found = [
         access.path
         for access in (scene.trace.accesses if scene.trace else ())
         if not CHANGED.isdisjoint(access.how)
         and origin(access.path) in ("outside", "temporary", "system", "cache")
-        and not ("/__pycache__/" in access.path or in_passing(access.path) or access.path.startswith(LIVE))
+        and not ("/__pycache__/" in access.path or in_passing(access.path) or access.path.startswith(live))
         and scene.refused(access.path)
         and _writable(Path(unspell(access.path)))
     ]
@@ -161,8 +179,12 @@ def refused(scene: Scene) -> Iterator[Finding]:
 
 def _writable(path: Path) -> bool:
     """Whether the user may write there: else it was not the repeat that was in the way."""
-    there = next(each for each in (path, *path.parents) if each.exists())
-    return os.access(there, os.W_OK)
+    return os.access(_nearest(path), os.W_OK)
+
+
+def _nearest(path: Path) -> Path:
+    """The path, or the folder above it, that is there."""
+    return next(each for each in (path, *path.parents) if each.exists())
 
 
 def stand_in(part: Part, ground: Ground) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import select
 import signal
 import time
@@ -59,6 +60,8 @@ QUIET_GRACE = 0.3
 LAST_WORDS = 0.2
 SAME_SIGNAL = 0.1
 """Seconds within which a signal that comes twice was sent to the process and to its group."""
+NO_KEYS = re.compile(rb"[\x03\x1a]|\x1b\[[0-9;?]*[A-Za-z]")
+"""What ends or stops a command, and what a terminal answers by itself: nothing that it would read as input."""
 FILES = {"o": "stdout", "e": "stderr"}
 LINES, SAMPLES = "lines", "samples"
 
@@ -384,7 +387,7 @@ class Supervision:
 
     def _typed(self, data: bytes) -> None:
         assert self._keys is not None
-        self.keys_typed += len(data)
+        self.keys_typed += len(NO_KEYS.sub(b"", data))
         signals = self._pty is not None and self._pty.makes_signals()
         if signals and INTERRUPT in data:
             self._typed_interrupt = True

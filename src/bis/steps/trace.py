@@ -151,7 +151,9 @@ def start(mode: str = "auto") -> Tracer:
         numbers = ", ".join(str(each.fileno()) for each in theirs)
         kind = "notify" if mode in ("auto", "notify", "full") and sys.platform == "linux" else "none"
         code = f"import sys; sys.path.append({str(INSIDE)!r}); import tracer; tracer.main({numbers}, {kind!r})"
-        pid = os.posix_spawn(sys.executable, [sys.executable, "-I", "-S", "-E", "-c", code], os.environ)
+        # Inside another run: what is started here is ours, and that run leaves it to us.
+        variables = {**os.environ, "BIS_INSIDE": ""}
+        pid = os.posix_spawn(sys.executable, [sys.executable, "-I", "-S", "-E", "-c", code], variables)
     finally:
         for each in theirs:
             each.close()

@@ -405,8 +405,8 @@ def _wrap_os():
         ("execv", _by_spawn("replacing")),
         ("execve", _by_spawn("replacing")),
         ("system", _by_spawn("system")),
-        ("posix_spawn", _by_spawn("posix_spawn")),
-        ("posix_spawnp", _by_spawn("posix_spawn")),
+        ("posix_spawn", _spawning),
+        ("posix_spawnp", _spawning),
         ("urandom", _entropy),
         ("getrandom", _entropy),
     ):
@@ -442,6 +442,13 @@ def _by_spawn(name):
         return call
 
     return make
+
+
+def _spawning(inner):
+    def posix_spawn(*args, **options):
+        return load("_bis_spawn").posix_spawn(inner, args, options)
+
+    return posix_spawn
 
 
 def _entropy(inner):

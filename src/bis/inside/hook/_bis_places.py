@@ -18,8 +18,10 @@ PLUMBING = (
     "comm",
     "joblib",
     "loky",
+    "numba",
+    "sklearn",
 )
-"""These read randomness for messages and names of temporary files; no result is made of it."""
+"""These read randomness for messages and for names of what lives as long as they do; no result is made of it."""
 LIMIT = 64
 
 try:

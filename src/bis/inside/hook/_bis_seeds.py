@@ -45,6 +45,8 @@ core.AFTER_FORK.append(DRAWN.clear)
 
 def given(name):
     """Called when a global generator has just been seeded here."""
+    if name in DRAWN:  # which is all that there is to know of it
+        return
     try:
         GIVEN[name] = STATES[name]()
     except Exception:  # another kind of generator has been put in its place

@@ -3,8 +3,8 @@
 Which worker takes which task is up to the scheduler, so the place of a worker cannot be what its tasks' seeds are
 made of. Each task has a place of its own in the tree of processes instead, by the order in which the tasks were
 handed in: while it runs, the worker goes by that name, and its global generators are seeded anew unless the program
-has seeded them itself. A task without a number draws as its worker does, which the run's reader should know. A worker
-is often killed when its pool ends, so it is looked at after each task.
+has seeded them itself. A task without a number draws as its worker does, which the run's reader should know; as a
+worker is often killed when its pool ends, it is looked at after each of those.
 """
 
 import threading
@@ -107,18 +107,19 @@ class _Tasks:
 
     def __init__(self, inner, results, parent):
         self._inner, self._results, self._parent = inner, results, parent
+        self._begun = False
 
     def __getattr__(self, name):
         return getattr(self._inner, name)
 
     def get(self, *args, **options):
-        try:
-            self._results.look()  # before the first task: what the worker drew for itself
-        except Exception:
-            core.trouble()
+        if not self._begun:
+            self._begun = True
+            self._results.look()  # what the worker drew for itself before its first task
         task = self._inner.get(*args, **options)
         try:
-            self._results.numbered = self._start(task)
+            if task is not None:  # which ends the work
+                self._results.numbered = self._start(task)
         except Exception:
             core.trouble()
         return task
@@ -162,19 +163,18 @@ class _Results:
 
     def put(self, *args, **options):
         self._inner.put(*args, **options)
-        try:
+        if not self.numbered:
             self.look()
-        except Exception:
-            core.trouble()
 
     def look(self):
         """Say what was drawn by no task with a number."""
-        drew = _drew()
-        if self.numbered:
-            self._drew = drew
-        elif set(drew) - set(self._drew):
-            self._drew = drew
-            core.emit({"e": "worker", "pool": self._kind, "drew": drew})
+        try:
+            drew = _drew()
+            if drew != self._drew:
+                self._drew = drew
+                core.emit({"e": "worker", "pool": self._kind, "drew": drew})
+        except Exception:
+            core.trouble()
 
 
 def _drew():

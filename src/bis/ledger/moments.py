@@ -1,0 +1,15 @@
+"""Times as the tables of the ledger have them: microseconds since 1970 UTC."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+
+def micros(stamp: str) -> int:
+    moment = datetime.fromisoformat(stamp)
+    past = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - datetime(1970, 1, 1, tzinfo=UTC)
+    return (past.days * 86_400 + past.seconds) * 1_000_000 + past.microseconds
+
+
+def shown_time(micros: int) -> str:
+    return datetime.fromtimestamp(micros // 1_000_000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

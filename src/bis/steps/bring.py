@@ -1,0 +1,284 @@
+"""Bring the files of a version: from the store, or, where they were recorded by reference, from where they lie.
+
+A file by reference is checked when it is used: nothing is handed out that is not what was recorded.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from bis.digest import READ_SIZE, Digest, digest_file, readable, short, unspell
+from bis.errors import CannotRepeat, NotFound, UsageError
+from bis.nouns.dataset import DataVersion, Held
+from bis.nouns.tree import Leaf
+from bis.steps.home import Home
+from bis.store.snapshot import find_leaf, put_leaves, walk
+from bis.store.trouble import IN_THE_WAY, shown, trouble
+
+IN_MEMORY = 16 << 20
+"""A file up to this size is checked in memory before a byte of it is handed out, a larger one in a temporary file."""
+NAMED = 3
+
+
+class Brought(msgspec.Struct, frozen=True, kw_only=True):
+    """What bringing files did."""
+
+    into: Path
+    """The folder; or the file, where one was asked for."""
+    written: int = 0
+    replaced: int = 0
+    same: int = 0
+    """Were there already, with the same content."""
+    others: int = 0
+    """Lie there and are not of the version; they were left alone."""
+    size: int = 0
+    """Bytes written."""
+
+
+def leaves_of(held: Held, path: str, home: Home) -> list[Leaf]:
+    """Files, links and folders of a version, or of a folder in it, paths relative to that; of a file, it alone.
+    Raises NotFound with what lies nearby."""
+    top: Digest = held.version.tree
+    if path:
+        leaf = find_leaf(home.store, top, path)
+        if leaf is None:
+            raise _no_file(held, path, home)
+        if leaf.entry.kind != "tree":
+            return [msgspec.structs.replace(leaf, path=leaf.entry.name)]
+        top = leaf.entry.digest
+    return list(walk(home.store, top, folders=True))
+
+
+def is_one_file(held: Held, path: str, leaves: Sequence[Leaf]) -> bool:
+    """Whether what was asked for is a file, not a folder that holds one."""
+    if not path:
+        return held.version.single
+    return len(leaves) == 1 and leaves[0].entry.kind != "tree" and leaves[0].path == path.rpartition("/")[2]
+
+
+def bring(
+    held: Held, path: str, into: Path, home: Home, *, force: bool = False, name: str = "", ours: str = ""
+) -> Brought:
+    """Put a version, or what lies at `path` in it, below the folder `into`; one file by itself gets `name`, if given.
+
+    What is there with the same content stays. Anything else that is in the way raises UsageError before a byte is
+    written, unless told to `force`; what the version does not have is never touched. `ours` is how a person would ask.
+    """
+    leaves = leaves_of(held, path, home)
+    one = is_one_file(held, path, leaves)
+    if one and name:
+        leaves = [msgspec.structs.replace(leaf, path=name) for leaf in leaves]
+    files = [leaf for leaf in leaves if leaf.entry.kind != "tree"]
+    same = _same(files, into, home)
+    there = [leaf for leaf in leaves if leaf.path not in same and _in_the_way(leaf, into)]
+    _refuse(there, into, force, ours)
+    originals = _originals(held, path, one, [leaf for leaf in files if leaf.path not in same], home)
+    replaced = {leaf.path for leaf in there}
+    try:
+        into.mkdir(parents=True, exist_ok=True)
+        for leaf in leaves:
+            if leaf.path not in same:
+                _put(leaf, into / unspell(leaf.path), originals.get(leaf.path), home)
+    except OSError as error:
+        raise trouble(error, "write", Path(error.filename or into)) from error
+    todo = [leaf for leaf in files if leaf.path not in same]
+    return Brought(
+        into=into / unspell(leaves[0].path) if one else into,
+        written=len(todo) - len(replaced),
+        replaced=len(replaced),
+        same=len(same),
+        others=0 if one else _others(into, {leaf.path for leaf in files}),
+        size=sum(leaf.entry.size for leaf in todo),
+    )
+
+
+@contextmanager
+def opened(held: Held, path: str, home: Home) -> Iterator[Iterator[bytes]]:
+    """The bytes of one file of a version, all of them checked before the first is handed out."""
+    leaf = _file(held, path, home)
+    digest = leaf.entry.digest
+    if home.store.has(digest) and leaf.entry.size <= IN_MEMORY:
+        yield iter((home.store.get_bytes(digest),))
+        return
+    with tempfile.TemporaryDirectory(prefix="bis-cat-") as folder:
+        place = Path(folder) / "content"
+        if home.store.has(digest):
+            home.store.get_file(digest, place)
+        else:
+            _copy_original(leaf, original_of(held.version, path, home), place)
+        with place.open("rb") as file:
+            yield _blocks(file)
+
+
+def original_of(version: DataVersion, path: str, home: Home) -> Path:
+    """Where a file of a version lay when it was added. A single file is its source."""
+    source = home.project / unspell(version.source)
+    return source if version.single else source / unspell(path)
+
+
+# -- from the store, or from where it lies -----------------------------------------------------------------------
+
+
+def _put(leaf: Leaf, place: Path, original: Path | None, home: Home) -> None:
+    if leaf.entry.kind == "tree":
+        place.mkdir(parents=True, exist_ok=True)
+        return
+    place.parent.mkdir(parents=True, exist_ok=True)
+    fresh = place.with_name(f".bis-{os.urandom(8).hex()}") if os.path.lexists(place) else place
+    if leaf.entry.kind == "link":
+        fresh.symlink_to(unspell(leaf.entry.target))
+    elif original is None:
+        home.store.get_file(leaf.entry.digest, fresh, leaf.entry.mode)
+    else:
+        _copy_original(leaf, original, fresh)
+    if fresh != place:
+        fresh.replace(place)
+
+
+def _originals(held: Held, path: str, one: bool, files: Sequence[Leaf], home: Home) -> dict[str, Path]:
+    """Where the files that are not in the store lie. Raises CannotRepeat, before anything is written, for those that
+    are not what was recorded."""
+    away = {}
+    for leaf in files:
+        if leaf.entry.kind == "file" and not leaf.entry.kept and not home.store.has(leaf.entry.digest):
+            inside = path if one else f"{path}/{leaf.path}".lstrip("/")
+            away[leaf.path] = original_of(held.version, inside, home)
+    wanted = {leaf.path: leaf for leaf in files}
+    now = {leaf.path: leaf for leaf in put_leaves(sorted(away.items()), None, home.cache)}
+    wrong = [
+        (wanted[name], place)
+        for name, place in away.items()
+        if name not in now or now[name].entry.digest != wanted[name].entry.digest
+    ]
+    if wrong:
+        raise _changed(*wrong[0], len(wrong))
+    return away
+
+
+def _copy_original(leaf: Leaf, original: Path, place: Path) -> None:
+    """Copy what lies at `original`, and look at the copy: the file may change between two looks."""
+    try:
+        shutil.copyfile(original, place)
+        digest = digest_file(place)
+    except FileNotFoundError:
+        digest = Digest("")
+    if digest != leaf.entry.digest:
+        place.unlink(missing_ok=True)
+        raise _changed(leaf, original)
+    place.chmod(leaf.entry.mode)
+
+
+def _changed(leaf: Leaf, original: Path, count: int = 1) -> CannotRepeat:
+    """The error for a file by reference that is not there any more as it was."""
+    try:
+        size: int | None = original.stat().st_size
+    except OSError:
+        size = None
+    now = "it is not there any more" if size is None else f"it has changed: {size:,} bytes now"
+    more = f", and {count - 1} other files are not as they were" if count > 1 else ""
+    return CannotRepeat(
+        f"{shown(original)} was recorded by reference, and {now}{more}",
+        because=f"Recorded were {leaf.entry.size:,} bytes, b3:{short(leaf.entry.digest)}; the store has no copy.",
+        hint="put the file back as it was"
+        + (f", or keep it as it is now: bis data add {shown(original)}" if size is not None else ""),
+    )
+
+
+def _blocks(file: BinaryIO) -> Iterator[bytes]:
+    while block := file.read(READ_SIZE):
+        yield block
+
+
+# -- what is there already ---------------------------------------------------------------------------------------
+
+
+def _same(files: Sequence[Leaf], into: Path, home: Home) -> set[str]:
+    """The files that are there with the same content; one that was not touched since is not read again."""
+    wanted = {leaf.path: leaf.entry for leaf in files}
+    there = [(path, into / unspell(path)) for path in wanted if os.path.lexists(into / unspell(path))]
+    there = [(path, place) for path, place in there if place.is_symlink() or place.is_file()]
+    found = put_leaves(there, None, home.cache)
+    return {
+        leaf.path
+        for leaf in found
+        if (leaf.entry.kind, leaf.entry.digest, leaf.entry.target)
+        == (wanted[leaf.path].kind, wanted[leaf.path].digest, wanted[leaf.path].target)
+    }
+
+
+def _in_the_way(leaf: Leaf, into: Path) -> bool:
+    """Whether something else lies there; for a folder, whatever is no folder: nothing is written through a link."""
+    place = into / unspell(leaf.path)
+    if not os.path.lexists(place):
+        return False
+    return leaf.entry.kind != "tree" or place.is_symlink() or not place.is_dir()
+
+
+def _refuse(there: Sequence[Leaf], into: Path, force: bool, ours: str) -> None:
+    blocked = [leaf for leaf in there if leaf.entry.kind == "tree" or (into / unspell(leaf.path)).is_dir()]
+    if not there or (force and not blocked):
+        return
+    names = ", ".join(readable(leaf.path) for leaf in (blocked or there)[:NAMED])
+    more = f" and {len(blocked or there) - NAMED} more" if len(blocked or there) > NAMED else ""
+    if blocked:
+        place = shown(into / unspell(blocked[0].path))
+        raise UsageError(
+            f"{names}{more} in {shown(into)}: a file is in the way of a folder, or a folder of a file",
+            because="Nothing was written.",
+            hint=f"mv {place} {place}.old",
+            code=IN_THE_WAY,
+        )
+    raise UsageError(
+        f"{names}{more} in {shown(into)} {'has' if len(there) == 1 else 'have'} other content",
+        because="Nothing was written: what is there may be in no version.",
+        hint=f"{ours} --force  to put the version in its place, or name another folder",
+        code=IN_THE_WAY,
+    )
+
+
+def _others(into: Path, known: set[str]) -> int:
+    names = {unspell(path) for path in known}
+    count = 0
+    for folder, _, files in os.walk(into):
+        inside = os.path.relpath(folder, into)
+        count += sum((name if inside == "." else f"{inside}/{name}") not in names for name in files)
+    return count
+
+
+# -- what is not there -------------------------------------------------------------------------------------------
+
+
+def _file(held: Held, path: str, home: Home) -> Leaf:
+    """The one file that is meant. Raises UsageError for a folder."""
+    if not path and held.version.single:
+        path = next(walk(home.store, held.version.tree)).path
+    leaf = find_leaf(home.store, held.version.tree, path) if path else None
+    if path and leaf is None:
+        raise _no_file(held, path, home)
+    if leaf is None or leaf.entry.kind != "file":
+        kind = "a link" if leaf and leaf.entry.kind == "link" else "a folder"
+        first = next((each.path for each in leaves_of(held, path, home) if each.entry.kind == "file"), "FILE")
+        inside = f"{path}/{first}" if path else first
+        what = f"{readable(held.reference)}{f'/{readable(path)}' if path else ''} is {kind}, not a file"
+        raise UsageError(what, hint=f"bis data cat {readable(held.reference)}/{readable(inside)}")
+    return leaf
+
+
+def _no_file(held: Held, path: str, home: Home) -> NotFound:
+    from difflib import get_close_matches
+
+    names = [leaf.path for leaf in walk(home.store, held.version.tree)]
+    near = get_close_matches(path, names, 1, 0.5) or [name for name in names if name.rpartition("/")[2] == path][:1]
+    return NotFound(
+        f"{readable(held.reference)} has no {readable(path)}",
+        because=f"Did you mean {readable(near[0])}?" if near else "",
+        hint=f"bis data ls {readable(held.reference)}",
+    )
