@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bis.steps import rooms
@@ -109,6 +109,7 @@ MOUNTS = st.lists(st.tuples(PATHS, st.sampled_from(["hide", "read", "write"])), 
 
 @needs_rooms
 @settings(max_examples=60, deadline=None)
+@example(existing=set(), mounts=[("a/a", "read"), ("a", "read"), ("a/a", "read")], written="a", top=False)
 @given(existing=st.sets(PATHS, max_size=4), mounts=MOUNTS, written=PATHS, top=st.booleans())
 def test_outside_finds_what_a_command_sees_and_writes(
     existing: set[str], mounts: list[tuple[str, str]], written: str, top: bool

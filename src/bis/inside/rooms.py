@@ -99,6 +99,7 @@ class Room:
         # By descriptor: a mount may come to lie over the scratch folder's own path.
         self.scratch = "/proc/self/fd/%d" % opened(scratch)
         self.store = self.scratch + "/made"
+        self.again = 0
         self.lost = []
         """What could not be shown again in a folder that was made up."""
         self.open = []
@@ -243,7 +244,7 @@ class Room:
             os.fchdir(old)
             self.fill(names, ".", path, path)
             os.close(old)
-        self.mounts[path] = ("ours", self.named + path.rstrip("/"))
+        self.mounts[path] = ("ours", os.path.dirname(self.named) + empty[len(self.scratch) :])
         for name in names:
             inner = os.path.join(path, name)
             if inner not in self.lost and not os.path.islink(inner):
@@ -269,6 +270,10 @@ class Room:
     def outline(self, path, names):
         """A placeholder for each name in a folder, below the scratch folder."""
         empty = self.empty(path, os.stat(path))
+        if path != "/" and os.listdir(empty):
+            # What stood there before, and lies unseen below what was mounted since, has the names of that time.
+            self.again += 1
+            empty = self.empty(path, os.stat(path), "again-%d" % self.again)
         for name in names:
             inner, placeholder = os.path.join(path, name), os.path.join(empty, name)
             if os.path.lexists(placeholder):
@@ -290,9 +295,9 @@ class Room:
             except Refused:
                 self.lost.append(os.path.join(path, name))
 
-    def empty(self, path, like):
+    def empty(self, path, like, below="made"):
         """What stands for `path` below the scratch folder."""
-        place = self.store + path.rstrip("/")
+        place = "%s/%s%s" % (self.scratch, below, path.rstrip("/"))
         attempt("scratch", place, os.makedirs, os.path.dirname(place), 0o755, True)
         if not os.path.lexists(place):
             attempt("scratch", place, make, place, stat.S_ISDIR(like.st_mode))
