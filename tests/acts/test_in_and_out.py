@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("room", "kernel_trace")
 @pytest.fixture
 def elsewhere(project: Path) -> Iterator[Path]:
     """A folder outside the project, and outside those for temporary files."""
-    folder = project.parents[3] / f"elsewhere-{project.parents[1].name}" if os.geteuid() else Path("/opt/bis-elsewhere")
+    folder = Path.home() / "bis-elsewhere" if os.geteuid() else Path("/opt/bis-elsewhere")
     folder = folder.with_name(f"{folder.name}-{os.getpid()}")
     folder.mkdir()
     yield folder
