@@ -249,5 +249,5 @@ def test_a_file_of_any_size_is_kept_and_restored_in_bounded_memory(tmp_path: Pat
         for seed in range(10):
             file.write(random.Random(seed).randbytes(40 * MIB))
     done = subprocess.run([sys.executable, "-c", HELD, tmp_path], capture_output=True, text=True, check=True)
-    assert int(done.stdout) < 200 * 1024
+    assert int(done.stdout) < 250 * 1024
     assert (tmp_path / "back").read_bytes() == (tmp_path / "file").read_bytes()

@@ -310,9 +310,9 @@ def test_a_file_that_is_written_to_while_it_is_read_becomes_a_finding(
 ) -> None:
     plain = LocalStore.put_file
 
-    def put_file(self: LocalStore, path: Path, **rest: Any) -> Digest:
+    def put_file(self: LocalStore, path: Path | str, **rest: Any) -> Digest:
         digest = plain(self, path, **rest)
-        with path.open("a") as file:
+        with Path(path).open("a") as file:
             file.write("one more line\n")
         return digest
 
@@ -425,8 +425,8 @@ def test_an_unchanged_folder_is_not_read_again(store: LocalStore, source: Path, 
     read = []
 
     class Watching(LocalStore):
-        def put_file(self, path: Path, *, expected: Digest | None = None) -> Digest:
-            read.append(path)
+        def put_file(self, path: Path | str, *, expected: Digest | None = None) -> Digest:
+            read.append(Path(path))
             return super().put_file(path, expected=expected)
 
     store.flush()

@@ -20,7 +20,7 @@ class Store(Protocol):
         """Keep bytes; already there: does nothing. Durable after `flush`."""
         ...
 
-    def put_file(self, path: Path, *, expected: Digest | None = None) -> Digest:
+    def put_file(self, path: Path | str, *, expected: Digest | None = None) -> Digest:
         """Keep the bytes of a file, read once, in bounded memory. Raises KeepingError when they are not `expected`."""
         ...
 

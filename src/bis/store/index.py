@@ -9,7 +9,10 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import sys
 import time
+from array import array
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -73,6 +76,8 @@ class Index:
         self.packs = store / "packs"
         self.path = index_path(store)
         self._trusted: set[str] = set()
+        self._prefixes: array[int] | None = None
+        self._added: set[bytes] = set()
         self._connection = self._open()
 
     def close(self) -> None:
@@ -91,6 +96,18 @@ class Index:
         for (digest,) in self._ask("SELECT DISTINCT digest FROM objects WHERE kind = ? ORDER BY digest", (kind,)):
             yield digest
 
+    def may_have(self, digest: bytes) -> bool:
+        """False: it is in no pack that was known when this was first asked, nor in one that was added here since. A
+        quick answer for whoever puts many objects, most of them new."""
+        if self._prefixes is None:
+            rows = self._ask("SELECT substr(digest, 1, 8) FROM objects ORDER BY digest")
+            self._prefixes = array("Q", b"".join(prefix for (prefix,) in rows))
+            if sys.byteorder == "little":
+                self._prefixes.byteswap()
+        wanted = int.from_bytes(digest[:8], "big")
+        place = bisect_left(self._prefixes, wanted)
+        return (place < len(self._prefixes) and self._prefixes[place] == wanted) or digest in self._added
+
     def around(self, start: bytes, end: bytes) -> tuple[bytes, ...]:
         """Digests of the piece that once stood behind the anchor `start` and of the one before `end`."""
         rows = self._ask("SELECT after FROM boundaries WHERE anchor = ?", (start,))
@@ -104,8 +121,10 @@ class Index:
             self._insert(name, (self.packs / name).stat().st_size, items)
             self._bound(boundaries)
 
+        items = list(items)
         self._write(work)
         self._trusted.add(name)
+        self._added.update(item.digest for item in items)
 
     def catch_up(self, *, sure: bool = False) -> None:
         """Take in packs that are new and take out those that are gone. Unless `sure`, the folder's time stamp is
@@ -180,6 +199,7 @@ class Index:
         self._write(work)
 
     def _compare(self, fresh: set[str], gone: set[str], changed: int) -> None:
+        self._prefixes = None
         for name in gone:
             self._drop(name)
         for name in sorted(fresh):

@@ -7,7 +7,7 @@ import functools
 import io
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final, TypeVar
 
@@ -19,6 +19,7 @@ from bis.store import ObjectKind, assembly, deltas, packs
 from bis.store.chunks import MAXIMUM, MINIMUM, PartList, Piece
 from bis.store.index import Boundary, Index, Place
 from bis.store.large import form_of, put_large
+from bis.store.naming import rename_new
 from bis.store.packs import NUMBER_OF_KIND, PARTS, Form, Item, PackWriter, Unsynced
 from bis.store.trouble import CHANGED, IN_THE_WAY, NEWER, NOT_A_STORE, shown, trouble, unreadable
 
@@ -30,6 +31,10 @@ SMALL: Final = MINIMUM
 """Up to this size an object is one piece."""
 PACK_SIZE: Final = 64 << 20
 """A pack that has grown to this size is finished, and another begun."""
+MOST_OPEN: Final = 256
+"""Packs that are kept open for reading."""
+OFTEN: Final = 64
+"""Whoever asks for more objects than this is putting many: the index is then read whole, once."""
 HOLE: Final = 64 << 10
 ZEROS: Final = bytes(MAXIMUM)
 
@@ -131,6 +136,9 @@ class LocalStore:
         self._pending: dict[bytes, list[Item]] = {}
         self._boundaries: dict[bytes, Boundary] = {}
         self._caught_up = self._rebuilt = False
+        self._asked = 0
+        self._open: dict[str, int] = {}
+        self._stale: list[int] = []
         self._broken: KeepingError | None = None
 
     def __enter__(self) -> LocalStore:
@@ -149,6 +157,10 @@ class LocalStore:
             if self._lazy_index:
                 self._lazy_index.close()
             self._lazy_index = None
+            for fd in (*self._open.values(), *self._stale):
+                os.close(fd)
+            self._open.clear()
+            self._stale.clear()
 
     @property
     def index(self) -> Index:
@@ -165,27 +177,32 @@ class LocalStore:
 
     def put_bytes(self, data: bytes, kind: ObjectKind = "blob") -> Digest:
         raw = blake3(data).digest()
-        if not self.holds(raw, kind):
-            if len(data) > SMALL:
+        if len(data) > SMALL:
+            if not self.holds(raw, kind):
                 put_large(self, io.BytesIO(data).read, kind, lambda digest: not self.holds(digest, kind))
-            else:
-                self.keep(kind, raw, len(data), form_of(data))
+            return digest_of(raw)
+        with self._lock, self._writing():
+            if not self._holds(raw, kind):
+                self._add(kind, raw, len(data), form_of(data))
         return digest_of(raw)
 
-    def put_file(self, path: Path, *, expected: Digest | None = None) -> Digest:
+    def put_file(self, path: Path | str, *, expected: Digest | None = None) -> Digest:
         try:
             if expected is not None and self.has(expected):
                 return _demand(path, digest_file(path), expected)
             with open(path, "rb", buffering=0) as file:
-                start = _read_fully(file, SMALL + 1)
+                start = file.read(SMALL + 1)
+                if start and len(start) <= SMALL:
+                    start += _read_fully(file, SMALL + 1 - len(start))
                 if len(start) > SMALL:
                     return self._put_stream(_Source(path, start, file), path, expected)
         except OSError as error:
-            raise unreadable(error, path) from error
-        _demand(path, digest_bytes(start), expected)
+            raise unreadable(error, Path(path)) from error
+        if expected is not None:
+            _demand(path, digest_bytes(start), expected)
         return self.put_bytes(start)
 
-    def _put_stream(self, source: _Source, path: Path, expected: Digest | None) -> Digest:
+    def _put_stream(self, source: _Source, path: Path | str, expected: Digest | None) -> Digest:
         def wanted(digest: bytes) -> bool:
             _demand(path, digest_of(digest), expected)
             return not self.holds(digest, "blob")
@@ -201,8 +218,7 @@ class LocalStore:
         """Put an object in the form it was given, unless another thread did so meanwhile."""
         with self._lock, self._writing():
             if not self._holds(digest, kind):
-                item = self._pack().add(kind, digest, raw, form)
-                self._pending.setdefault(digest, []).append(item)
+                self._add(kind, digest, raw, form)
                 if parts:
                     self._boundaries |= {boundary[0]: boundary for boundary in parts.boundaries()}
 
@@ -287,6 +303,9 @@ class LocalStore:
             self._writer = PackWriter(self.packs)
         return self._writer
 
+    def _add(self, kind: ObjectKind, digest: bytes, raw: int, form: Form) -> None:
+        self._pending.setdefault(digest, []).append(self._pack().add(kind, digest, raw, form))
+
     def _finish(self) -> None:
         if self._writer and self._writer.items:
             name, items = self._writer.finish()
@@ -304,6 +323,9 @@ class LocalStore:
         if not self._caught_up:
             self._caught_up = True
             self.index.catch_up()
+        self._asked += 1
+        if self._asked > OFTEN and not self.index.may_have(digest):
+            return False
         return any(serves(place.item) for place in self.index.find(digest))
 
     # getting
@@ -317,13 +339,14 @@ class LocalStore:
         return io.BufferedReader(self._from_any_copy(digest, functools.partial(_Stream, digest, self.fetch)), READ_SIZE)
 
     def get_file(self, digest: Digest, path: Path, mode: int = 0o644) -> None:
-        fresh = path.parent / f".bis-{os.urandom(8).hex()}"
+        fresh = f"{path.parent}/.bis-{os.urandom(8).hex()}"
         try:
             self._from_any_copy(digest, lambda fd, item: _copy_out(fd, item, self.fetch, fresh, mode))
             _appear(fresh, path)
-        finally:
+        except BaseException:
             with contextlib.suppress(OSError):
-                fresh.unlink()
+                os.unlink(fresh)  # noqa: PTH108
+            raise
 
     def size(self, digest: Digest) -> int:
         return self._places(digest)[0].item.raw
@@ -373,6 +396,8 @@ class LocalStore:
             with self._lock:
                 for name in filter(None, broken):
                     self.index.read_again(name)
+                    if name in self._open:  # another file may have taken its place; some thread may still read this
+                        self._stale.append(self._open.pop(name))
         if not broken:
             raise NotFound(f"{short(digest)} is not in the store {shown(self.path)}", hint="bis verify")
         raise Damaged(
@@ -382,18 +407,28 @@ class LocalStore:
         )
 
     def _from_copy(self, place: Place, read: Callable[[int, Item], T]) -> T:
-        path = self.packs / place.pack
-        try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC) if place.pack else self._open_writer(place.item)
-        except FileNotFoundError:
-            raise Damaged(f"the pack {shown(path)} is gone") from None
-        except OSError as error:
-            raise trouble(error, "read", path) from error
-        try:
+        with self._reading(place) as fd:
             packs.check_head(fd, place.item)
             return read(fd, place.item)
+
+    @contextlib.contextmanager
+    def _reading(self, place: Place) -> Iterator[int]:
+        """A pack to read from. It stays open for as long as the store: objects are read by the thousand."""
+        fd, known = self._open.get(place.pack, -1), True
+        if fd < 0:
+            try:
+                fd = self._open_writer(place.item) if not place.pack else _open_pack(self.packs / place.pack)
+            except OSError as error:
+                raise trouble(error, "read", self.packs / place.pack) from error
+            with self._lock:
+                known = bool(place.pack) and place.pack not in self._open and len(self._open) < MOST_OPEN
+                if known:
+                    self._open[place.pack] = fd
+        try:
+            yield fd
         finally:
-            os.close(fd)
+            if not known:
+                os.close(fd)
 
     def _open_writer(self, item: Item) -> int:
         """The pack under way; when another thread finished it meanwhile, the finished one."""
@@ -401,14 +436,21 @@ class LocalStore:
             if self._writer and item in self._pending.get(item.digest, ()):
                 return self._writer.reader()
             place = self._places(digest_of(item.digest))[0]
-            return os.open(self.packs / place.pack, os.O_RDONLY | os.O_CLOEXEC)
+            return _open_pack(self.packs / place.pack)
+
+
+def _open_pack(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise Damaged(f"the pack {shown(path)} is gone") from None
 
 
 class _Source:
     """A large file being put: what was read of it already, then the rest."""
 
-    def __init__(self, path: Path, start: bytes, rest: io.FileIO) -> None:
-        self.path, self.start, self.rest = path, start, rest
+    def __init__(self, path: Path | str, start: bytes, rest: io.FileIO) -> None:
+        self.path, self.start, self.rest = Path(path), start, rest
 
     def read(self, size: int) -> bytes:
         if self.start:
@@ -449,38 +491,39 @@ class _Stream(io.RawIOBase):
         super().close()
 
 
-def _copy_out(fd: int, item: Item, fetch: assembly.Fetch, fresh: Path, mode: int) -> None:
+def _copy_out(fd: int, item: Item, fetch: assembly.Fetch, fresh: str, mode: int) -> None:
     """Write an object to a new file, with holes where it has nothing. A second try, from another copy, begins again."""
-    blocks = assembly.stream(fd, item, fetch) if item.raw > SMALL else iter([assembly.read(fd, item, fetch)])
+    blocks = assembly.stream(fd, item, fetch) if item.raw > SMALL else [assembly.read(fd, item, fetch)]
     try:
         into = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
-            for block in blocks:
-                if len(block) >= HOLE and block == ZEROS[: len(block)]:
-                    os.lseek(into, len(block), os.SEEK_CUR)
-                    continue
-                rest = memoryview(block)
-                while rest:
-                    rest = rest[os.write(into, rest) :]
-            os.ftruncate(into, item.raw)
+            if _write_out(into, blocks):
+                os.ftruncate(into, item.raw)
             os.fchmod(into, mode)
         finally:
             os.close(into)
     except OSError as error:
-        raise trouble(error, "write", fresh.parent) from error
+        raise trouble(error, "write", Path(fresh).parent) from error
 
 
-def _appear(fresh: Path, path: Path) -> None:
+def _write_out(into: int, blocks: Iterable[bytes]) -> bool:
+    """Whether the file ends in a hole."""
+    hole = False
+    for block in blocks:
+        hole = len(block) >= HOLE and block == ZEROS[: len(block)]
+        if hole:
+            os.lseek(into, len(block), os.SEEK_CUR)
+            continue
+        rest = memoryview(block)
+        while rest:
+            rest = rest[os.write(into, rest) :]
+    return hole
+
+
+def _appear(fresh: str, path: Path) -> None:
     """Give a finished file its name, unless the name is taken."""
     try:
-        try:
-            os.link(fresh, path)
-        except FileExistsError:
-            raise
-        except OSError:  # a file system without hard links
-            if os.path.lexists(path):
-                raise FileExistsError from None
-            fresh.rename(path)
+        rename_new(fresh, os.fspath(path))
     except FileExistsError:
         raise KeepingError(
             f"{shown(path)} is there already and is not overwritten",
@@ -500,7 +543,7 @@ def _read_fully(file: io.FileIO, size: int) -> bytes:
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-def _demand(path: Path, digest: Digest, expected: Digest | None) -> Digest:
+def _demand(path: Path | str, digest: Digest, expected: Digest | None) -> Digest:
     if expected not in (None, digest):
         raise KeepingError(
             f"{shown(path)} is not what it was: its digest is {short(digest)}, expected {short(expected or '')}",

@@ -15,11 +15,12 @@ from typing import Literal
 
 import msgspec
 
-from bis.digest import Digest, canonical, digest_bytes, digest_file, readable, short, spell, unspell
+from bis.digest import Digest, digest_bytes, digest_file, readable, short, spell, unspell
 from bis.errors import Damaged, KeepingError
 from bis.nouns.part import Finding
 from bis.nouns.tree import Entry, Leaf, Tree
 from bis.store import Store
+from bis.store.folders import Hands, take_folder
 from bis.store.statcache import StatCache, open_cache
 from bis.store.trouble import IN_THE_WAY, UNREADABLE, UNSAFE, shown, trouble, unreadable
 
@@ -47,8 +48,27 @@ def snapshot(
 ) -> Digest:
     """Take the files below `folder`, or only `paths` of it. Files for which `keep` is false are hashed, not copied.
     With no store, nothing is kept and only the digest is found out. Durable after the store's `flush`."""
+    if paths is None and keep is keep_all:
+        return _whole(folder, store, cache or open_cache(None), modes, [] if notes is None else notes)
     pairs = [("", folder)] if paths is None else [(path, folder / unspell(path)) for path in paths]
     return put_paths(pairs, store, cache, keep=keep, modes=modes, notes=notes)
+
+
+def _whole(folder: Path, store: Store | None, cache: StatCache, modes: Modes, notes: list[Finding]) -> Digest:
+    taking = _Taking(store, cache, keep_all, modes, notes)
+    hands = Hands(taking.take, taking.cannot, taking.mode, read_tree, _encoded)
+    try:
+        top = os.path.realpath(folder)
+        digest = take_folder(top, store, cache, hands)
+    except OSError as error:
+        raise unreadable(error, folder) from error
+    cache.save()
+    return digest
+
+
+def _encoded(tree: Tree) -> bytes:
+    """As `canonical` does, ten times as fast: a tree has no numbers that JSON can write in two ways."""
+    return msgspec.json.encode(tree, order="sorted")
 
 
 def put_paths(
@@ -210,9 +230,10 @@ class _Taking:
         self.store, self.cache, self.keep, self.modes, self.notes = store, cache, keep, modes, notes
 
     def take(self, pairs: list[tuple[str, str]]) -> list[Leaf]:
-        found = [item for path, place in pairs for item in self.look(path, place)]
+        absolute = [(path, os.path.abspath(place)) for path, place in pairs]  # noqa: PTH100
+        found = [item for path, place in absolute for item in self.look(path, place)]
         regular = [item for item in found if stat.S_ISREG(item[2].st_mode)]
-        known = self.cache.recall([(os.path.abspath(place), status) for _, place, status in regular])  # noqa: PTH100
+        known = self.cache.recall([(place, status) for _, place, status in regular])
         leaves = [self.other(*item) for item in found if not stat.S_ISREG(item[2].st_mode)]
         leaves += [self.file(*item, digest) for item, digest in zip(regular, known, strict=True)]
         self.cache.save()
@@ -243,7 +264,7 @@ class _Taking:
     def other(self, path: str, place: str, status: os.stat_result) -> Leaf | None:
         name = path.rpartition("/")[2]
         if stat.S_ISDIR(status.st_mode):
-            return Leaf(path=path, entry=Entry(name=name, kind="tree", mode=self.mode(status)))
+            return Leaf(path=path, entry=Entry(name=name, kind="tree", mode=self.mode(status.st_mode)))
         if stat.S_ISLNK(status.st_mode):
             try:
                 target = spell(os.readlink(place))  # noqa: PTH115 - Path.readlink would tidy what was written
@@ -269,7 +290,7 @@ class _Taking:
                 raise
             self.cannot(path, error.__cause__ or error)
             return None
-        name, mode = path.rpartition("/")[2], self.mode(status)
+        name, mode = path.rpartition("/")[2], self.mode(status.st_mode)
         return Leaf(
             path=path, entry=Entry(name=name, kind="file", digest=digest, size=status.st_size, mode=mode, kept=kept)
         )
@@ -285,7 +306,7 @@ class _Taking:
             after = os.lstat(place)
             if _times(after) == _times(status):
                 if digest != known:
-                    self.cache.remember(os.path.abspath(place), status, digest, looked)  # noqa: PTH100
+                    self.cache.remember(place, status, digest, looked)
                 return digest, status
             known, status = None, after
         text = f"{readable(path)} was written to while it was read, {TRIES} times: what was kept may be a mixture"
@@ -297,13 +318,13 @@ class _Taking:
             return known or digest_file(place)
         if known and self.store.has(known):
             return known
-        return self.store.put_file(Path(place))
+        return self.store.put_file(place)
 
-    def mode(self, status: os.stat_result) -> int:
-        mode = stat.S_IMODE(status.st_mode) & 0o777
+    def mode(self, told: int) -> int:
+        mode = stat.S_IMODE(told) & 0o777
         if self.modes == "full":
             return mode
-        return 0o755 if mode & 0o100 or stat.S_ISDIR(status.st_mode) else 0o644
+        return 0o755 if mode & 0o100 or stat.S_ISDIR(told) else 0o644
 
     def cannot(self, path: str, error: BaseException) -> None:
         said = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
@@ -331,7 +352,7 @@ def _fold(folders: dict[str, dict[str, Entry]], modes: dict[str, int], store: St
     digest = Digest("")
     for path in sorted(folders, key=lambda path: -len(path.split("/")) if path else 0):
         entries = sorted(folders[path].values(), key=lambda entry: entry.name.encode())
-        data = canonical(Tree(entries=tuple(entries)))
+        data = _encoded(Tree(entries=tuple(entries)))
         digest = store.put_bytes(data, "tree") if store else digest_bytes(data)
         if path:
             parent, _, name = path.rpartition("/")

@@ -16,14 +16,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from blake3 import blake3
 
 from bis.digest import PREFIX, Digest
 from bis.store.volume import network_file_system
 
-VERSION: Final = 1
+VERSION: Final = 2
 TICK_NS: Final = 50_000_000
 """The kernel stamps files with a clock that ticks every 1 to 10 ms; some slack on top."""
 COARSE_NS: Final = 2_100_000_000
@@ -33,8 +33,26 @@ REMOTE_NS: Final = 600_000_000_000
 PATIENCE: Final = 0.5
 AT_ONCE: Final = 500
 
+FOLDERS: Final = (
+    "SELECT path, kind, signature, below, tree, size, sum FROM folders"
+    " WHERE (path = ? OR (path > ? AND path < ?)) AND kind = ?"
+)
 Row = tuple[bytes, bytes, bytes, bytes]
 """path, status, digest, checksum of the row"""
+
+
+class FolderRow(NamedTuple):
+    """What is remembered of a folder (see `folders`)."""
+
+    path: str
+    kind: int
+    """Under which rule for modes its tree was made."""
+    signature: bytes
+    """Of what it lists."""
+    below: bytes
+    """Of the trees of its subfolders."""
+    tree: Digest
+    size: int
 
 
 class StatCache:
@@ -46,7 +64,8 @@ class StatCache:
         self._clock = clock
         self._lock = threading.RLock()
         self._fresh: dict[bytes, Row] = {}
-        self._devices: dict[int, int] = {}
+        self._folders: dict[tuple[str, int], FolderRow] = {}
+        self._remote: dict[int | str, int] = {}
 
     def __enter__(self) -> StatCache:
         return self
@@ -71,19 +90,46 @@ class StatCache:
     def remember(self, path: str, status: os.stat_result, digest: Digest, looked: int) -> None:
         """Note what was read of a file whose status was `status` before and after, and which was opened after
         `looked`. Not noted when it had been changed too shortly before."""
-        if looked - max(status.st_mtime_ns, status.st_ctime_ns) > self._doubt(path, status):
+        youngest = max(status.st_mtime_ns, status.st_ctime_ns)
+        if looked - youngest > self._doubt(path, status.st_mtime_ns, status.st_ctime_ns, device=status.st_dev):
             key, raw = os.fsencode(path), bytes.fromhex(digest.removeprefix(PREFIX))
             with self._lock:
                 self._fresh[key] = (key, _status(status), raw, _check(key, _status(status), raw))
 
+    def folders_below(self, top: str, kind: int) -> dict[str, FolderRow]:
+        """What is remembered of the folder `top` (an absolute path) and of those below it."""
+        start, end = os.fsencode(f"{top}/"), os.fsencode(f"{top}0")  # 0 comes right after /
+        found = {}
+        with self._lock:
+            with self._attempt():
+                for row in (
+                    self._connection.execute(FOLDERS, (os.fsencode(top), start, end, kind)) if self._connection else ()
+                ):
+                    *fields, check = row
+                    if check == _check(*(str(field).encode() for field in fields)):
+                        path, _, signature, below, tree, size = fields
+                        name = os.fsdecode(path)
+                        found[name] = FolderRow(name, kind, signature, below, Digest(PREFIX + tree.hex()), size)
+            found |= {row.path: row for row in self._folders.values() if row.kind == kind}
+        return found
+
+    def remember_folder(self, row: FolderRow, youngest: int, looked: int) -> None:
+        """Note the tree of a folder, unless one of its files was changed too shortly before it was looked at."""
+        if looked - youngest > self._doubt(row.path, youngest):
+            with self._lock:
+                self._folders[row.path, row.kind] = row
+
     def save(self) -> None:
         """Write what is new. Where another process writes just now it is forgotten, which costs time only."""
         with self._lock, self._attempt():
-            if self._connection and self._fresh:
+            if self._connection and (self._fresh or self._folders):
                 self._connection.execute("BEGIN IMMEDIATE")
                 self._connection.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", self._fresh.values())
+                rows = map(_stored, self._folders.values())
+                self._connection.executemany("INSERT OR REPLACE INTO folders VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
                 self._connection.execute("COMMIT")
                 self._fresh.clear()
+                self._folders.clear()
 
     def close(self) -> None:
         self.save()
@@ -103,12 +149,12 @@ class StatCache:
             if self._path:
                 self._path.unlink(missing_ok=True)
 
-    def _doubt(self, path: str, status: os.stat_result) -> int:
+    def _doubt(self, path: str, *times: int, device: int | None = None) -> int:
         """How long a file must have been left alone, by what stamps its times."""
-        if status.st_dev not in self._devices:
-            self._devices[status.st_dev] = REMOTE_NS if network_file_system(Path(path)) else 0
-        fine = status.st_mtime_ns % 10_000_000 or status.st_ctime_ns % 10_000_000
-        return self._devices[status.st_dev] or (TICK_NS if fine else COARSE_NS)
+        key = os.path.dirname(path) if device is None else device  # noqa: PTH120
+        if key not in self._remote:
+            self._remote[key] = REMOTE_NS if network_file_system(Path(path)) else 0
+        return self._remote[key] or (TICK_NS if any(time % 10_000_000 for time in times) else COARSE_NS)
 
     def _read(self, keys: Sequence[bytes]) -> dict[bytes, Row]:
         found = {key: self._fresh[key] for key in keys if key in self._fresh}
@@ -154,12 +200,23 @@ def _connect(path: Path) -> sqlite3.Connection:
 def _make(connection: sqlite3.Connection) -> None:
     connection.execute("BEGIN IMMEDIATE")
     if connection.execute("PRAGMA user_version").fetchone() != (VERSION,):
-        connection.execute("DROP TABLE IF EXISTS files")
+        for table in ("files", "folders"):
+            connection.execute(f"DROP TABLE IF EXISTS {table}")
         connection.execute(
             "CREATE TABLE files (path BLOB PRIMARY KEY, status BLOB, digest BLOB, sum BLOB) WITHOUT ROWID"
         )
+        connection.execute(
+            "CREATE TABLE folders (path BLOB, kind INTEGER, signature BLOB, below BLOB, tree BLOB, size INTEGER,"
+            " sum BLOB, PRIMARY KEY (path, kind)) WITHOUT ROWID"
+        )
         connection.execute(f"PRAGMA user_version = {VERSION}")
     connection.execute("COMMIT")
+
+
+def _stored(row: FolderRow) -> tuple[Any, ...]:
+    raw = bytes.fromhex(row.tree.removeprefix(PREFIX))
+    fields = (os.fsencode(row.path), row.kind, row.signature, row.below, raw, row.size)
+    return (*fields, _check(*(str(field).encode() for field in fields)))
 
 
 def _believed(key: bytes, row: Row, status: os.stat_result) -> Digest | None:
@@ -174,6 +231,6 @@ def _status(status: os.stat_result) -> bytes:
     return b"%d %d %d %d %d" % numbers
 
 
-def _check(key: bytes, status: bytes, raw: bytes) -> bytes:
+def _check(*fields: bytes) -> bytes:
     """A row that a crash of the machine mixed up does not pass for a digest."""
-    return blake3(b"\0".join((key, status, raw))).digest(8)
+    return blake3(b"\0".join(fields)).digest(8)

@@ -29,11 +29,11 @@ class Forgetful:
         self._held[digest] = data
         return digest
 
-    def put_file(self, path: Path, *, expected: Digest | None = None) -> Digest:
+    def put_file(self, path: Path | str, *, expected: Digest | None = None) -> Digest:
         digest = digest_file(path)
         if expected and digest != expected:
             raise KeepingError(f"{path} changed while it was read", hint="try again")
-        self._files[digest] = path
+        self._files[digest] = Path(path)
         return digest
 
     def get_bytes(self, digest: Digest) -> bytes:

@@ -1,0 +1,152 @@
+"""Whole folders as trees, without another look at the files of a folder that did not change.
+
+A folder is remembered by a signature of what it lists: names, and of each file the time of its last change of any kind
+(`ctime`), its size and inode. While the signature is the same, so are the files, by the rule that `statcache` follows
+for one file: what was changed just before it was looked at is not believed.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from blake3 import blake3
+
+from bis.digest import Digest, digest_bytes, spell
+from bis.nouns.tree import Entry, Leaf, Tree
+from bis.store import Store
+from bis.store.statcache import FolderRow, StatCache
+
+
+class Hands:
+    """What `take_folder` asks of its caller."""
+
+    def __init__(
+        self,
+        take: Callable[[list[tuple[str, str]]], list[Leaf]],
+        cannot: Callable[[str, OSError], None],
+        mode: Callable[[int], int],
+        read: Callable[[Store, Digest], Tree],
+        encode: Callable[[Tree], bytes],
+    ) -> None:
+        self.take = take
+        """Files (what to call them, where they are) as leaves; what cannot be taken is noted and left out."""
+        self.cannot = cannot
+        """Note a folder (spelled) that cannot be listed."""
+        self.mode = mode
+        """The mode to record for one that the system tells."""
+        self.read = read
+        self.encode = encode
+
+
+class _Folder:
+    """One folder, looked at once."""
+
+    __slots__ = ("below", "entries", "mode", "names", "parent", "path", "row", "signature", "subfolders", "youngest")
+
+    def __init__(self, path: str, below: str, parent: _Folder | None, mode: int) -> None:
+        self.path, self.below, self.parent, self.mode = path, below, parent, mode
+        self.names: list[str] = []
+        """Of what is no folder."""
+        self.subfolders: list[_Folder] = []
+        self.entries: list[Entry] = []
+        self.signature = b""
+        self.youngest = 0
+        """When the last of its files was changed, in nanoseconds."""
+        self.row: FolderRow | None = None
+        """What is remembered of it, where it still lists the same."""
+
+
+def take_folder(top: str, store: Store | None, cache: StatCache, hands: Hands) -> Digest:
+    """The tree of a whole folder, given by its absolute path. Durable after the store's `flush`. Raises OSError when
+    the folder itself cannot be listed."""
+    looked, kind = cache.now(), hands.mode(0o666)
+    folders = list(_look(top, cache.folders_below(top, kind), store, hands))
+    changed = {folder.below: folder for folder in folders if not folder.row}
+    for leaf in hands.take([pair for folder in changed.values() for pair in _pairs(folder)]):
+        changed[leaf.path.rpartition("/")[0]].entries.append(leaf.entry)
+    digest = Digest("")
+    for folder in reversed(folders):
+        complete = bool(folder.row) or len(folder.entries) == len(folder.names) + len(folder.subfolders)
+        row = _folded(folder, kind, store, hands)
+        digest = row.tree
+        if folder.parent:
+            name = folder.below.rpartition("/")[2]
+            entry = Entry(name=name, kind="tree", digest=digest, size=row.size, mode=folder.mode)
+            folder.parent.entries.append(entry)
+        if complete and folder.signature and row != folder.row:
+            cache.remember_folder(row, folder.youngest, looked)
+    return digest
+
+
+def _look(top: str, known: dict[str, FolderRow], store: Store | None, hands: Hands) -> Iterator[_Folder]:
+    """All folders, each before those in it."""
+    todo = [_Folder(top, "", None, 0)]
+    while todo:
+        folder = todo.pop()
+        try:
+            folder.signature = _listed(folder, hands)
+        except OSError as error:
+            if folder.parent is None:
+                raise
+            hands.cannot(folder.below, error)
+        row = known.get(folder.path)
+        if row and row.signature == folder.signature and (store is None or store.has(row.tree)):
+            folder.row = row
+        yield folder
+        todo += folder.subfolders
+
+
+def _listed(folder: _Folder, hands: Hands) -> bytes:
+    """Note what lies in a folder; returns its signature, empty where a name went away while it was looked at."""
+    told: list[Any] = []
+    names, subfolders, youngest, steady = folder.names, folder.subfolders, 0, True
+    with os.scandir(folder.path) as entries:
+        for entry in entries:
+            name = entry.name
+            try:
+                status = entry.stat(follow_symlinks=False)
+                if entry.is_dir(follow_symlinks=False):
+                    below = f"{folder.below}/{spell(name)}" if folder.below else spell(name)
+                    subfolders.append(_Folder(entry.path, below, folder, hands.mode(status.st_mode)))
+                    told.append((name, subfolders[-1].mode))
+                    continue
+            except OSError:
+                steady = False
+            else:
+                changed = status.st_ctime_ns
+                youngest = max(youngest, changed)
+                told.append((name, changed, status.st_size, status.st_ino))
+            names.append(name)
+    folder.youngest = youngest
+    # Of marshal's layouts, the one that depends on the values alone.
+    return blake3(marshal.dumps(told, 0)).digest(16) if steady else b""
+
+
+def _pairs(folder: _Folder) -> list[tuple[str, str]]:
+    start = f"{folder.below}/" if folder.below else ""
+    return [(start + spell(name), f"{folder.path}/{name}") for name in folder.names]
+
+
+def _folded(folder: _Folder, kind: int, store: Store | None, hands: Hands) -> FolderRow:
+    """The folder as a row: its tree, put unless it is remembered."""
+    inner = sorted((entry for entry in folder.entries if entry.kind == "tree"), key=lambda entry: entry.name)
+    below = blake3("".join(entry.digest for entry in inner).encode()).digest(16)
+    row = folder.row
+    if row and row.below == below:
+        return row
+    if row:
+        folder.entries += _files_of(folder, row, store, hands)
+    entries = tuple(sorted(folder.entries, key=lambda entry: entry.name.encode()))
+    data = hands.encode(Tree(entries=entries))
+    digest = store.put_bytes(data, "tree") if store else digest_bytes(data)
+    return FolderRow(folder.path, kind, folder.signature, below, digest, sum(entry.size for entry in entries))
+
+
+def _files_of(folder: _Folder, row: FolderRow, store: Store | None, hands: Hands) -> list[Entry]:
+    """The files of a folder that did not change, while something below it did."""
+    if store is None:
+        return [leaf.entry for leaf in hands.take(_pairs(folder))]
+    return [entry for entry in hands.read(store, row.tree).entries if entry.kind != "tree"]
