@@ -140,6 +140,14 @@ def test_content_comes_from_a_remote_that_is_a_folder(dvc_project: Path, bis: Bi
     assert len(log(bis, "images")) == 2
 
 
+def test_content_that_only_the_working_copy_has_is_taken_from_there(dvc_project: Path, bis: Bis) -> None:
+    shutil.rmtree(dvc_project / ".dvc/cache")
+    write(dvc_project / "data/raw.csv", "a\r\n2\r\n")
+    done = bis("import", "dvc", str(dvc_project))
+    assert done.returncode == 4
+    assert [one["message"] for one in log(bis, "raw")] == ["more data\n\nand pictures"]
+
+
 def test_damaged_content_is_not_taken_for_what_it_was(dvc_project: Path, bis: Bis) -> None:
     place = dvc_project / ".dvc/cache" / dvc.object_place(hashlib.md5(b"a\r\n2\r\n").hexdigest())
     place.chmod(0o644)

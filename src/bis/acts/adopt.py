@@ -6,6 +6,7 @@ named, and the rest is imported: a version is whole, or there is none.
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -111,6 +112,7 @@ def adopt_dvc(project: Path, home: Home, variables: Mapping[str, str], prefix: s
     config = dvc.read_config(project)
     contents = _Contents(config)
     taking = _Taking(home, progress)
+    far = ", ".join(remote.url for remote in config.remotes.values() if remote.folder is None)
     with History(project, variables) as history:
         changes = list(_dvc_changes(history, project, taking.notes)) if history.is_there() else []
         committed = _dvc_at(history, "HEAD", taking.notes, {}) if history.is_there() else {}
@@ -122,7 +124,11 @@ def adopt_dvc(project: Path, home: Home, variables: Mapping[str, str], prefix: s
         what = f"{place} of {commit.id[:SHORT]}" if commit else f"{place}, not committed"
         source = _source(project / unspell(place), home)
         taking.take(what, partial(_dvc_state, names[place], commit, place, tracked, source, contents, project))
-    return taking.done()
+    done = taking.done()
+    if done.missing and far:
+        note = f"{far} was not asked, as it is no folder here: dvc fetch --all-commits, and import again"
+        return msgspec.structs.replace(done, notes=(*done.notes, note))
+    return done
 
 
 def _dvc_changes(history: History, project: Path, notes: list[str]) -> Iterator[tuple[Commit | None, str, _Tracked]]:
@@ -162,13 +168,21 @@ def _dvc_at(history: History, commit: str, notes: list[str], memo: dict[str, Any
 def _dvc_here(project: Path, notes: list[str]) -> dict[str, _Tracked]:
     """What is tracked now, committed or not."""
     found: dict[str, _Tracked] = {}
-    for file in sorted([*project.rglob("*.dvc"), *project.rglob(dvc.LOCK)]):
+    for file in _pointers_below(project):
         path = file.relative_to(project).as_posix()
-        if file.is_file() and not {dvc.FOLDER, ".git", ".bis"} & set(path.split("/")[:-1]):
-            beside = file.with_name(dvc.PIPELINE)
-            pipeline = beside.read_text("utf-8", "replace") if beside.is_file() else ""
-            found |= _places(path, _stages(file.read_text("utf-8", "replace"), path, pipeline, notes), notes)
+        beside = file.with_name(dvc.PIPELINE)
+        pipeline = beside.read_text("utf-8", "replace") if beside.is_file() else ""
+        found |= _places(path, _stages(file.read_text("utf-8", "replace"), path, pipeline, notes), notes)
     return found
+
+
+def _pointers_below(project: Path) -> Iterator[Path]:
+    for folder, folders, files in os.walk(project):
+        hidden = [name for name in folders if name.startswith(".") or Path(folder, name, "pyvenv.cfg").exists()]
+        folders[:] = sorted(set(folders) - set(hidden))
+        for path in (Path(folder, name) for name in sorted(files) if dvc.is_pointer(name)):
+            if path.is_file():
+                yield path
 
 
 def _stages(text: str, path: str, pipeline: str, notes: list[str]) -> list[dvc.Stage]:
@@ -199,9 +213,10 @@ def _dvc_state(
     out = tracked.out
     base = posixpath.basename(place)
     if out.is_folder:
-        files = contents.folder(out)
+        files = contents.folder(out, project / unspell(place))
     else:
-        files = (File(path=base, place=contents.file(out.value, out.hash, place), executable=out.executable),)
+        content = contents.file(out.value, out.hash, place, project / unspell(place))
+        files = (File(path=base, place=content, executable=out.executable),)
     said = {"dvc.file": spell(tracked.pointer), f"dvc.{out.hash}": out.value}
     said |= {"dvc.stage": spell(tracked.stage.name)} if tracked.stage.name else {}
     said |= {"dvc.source": spell(tracked.stage.source)} if tracked.stage.source else {}
@@ -222,16 +237,15 @@ def _dvc_state(
 
 
 class _Contents:
-    """The cache and the remotes of a DVC project. Each content is proved once."""
+    """The cache and the remotes of a DVC project, and its working files. Each content is proved once."""
 
     def __init__(self, config: dvc.Config) -> None:
         folders = [remote.folder for remote in config.remotes.values() if remote.folder is not None]
         self._roots = [config.cache, *folders]
-        self._far = [remote.url for remote in config.remotes.values() if remote.folder is None]
         self._known: dict[tuple[str, str], Path | str] = {}
 
-    def file(self, value: str, kind: str, name: str) -> Path:
-        """The proved content of a hash. Raises _Absent."""
+    def file(self, value: str, kind: str, name: str, working: Path) -> Path:
+        """The proved content of a hash, which may still lie where it is worked with. Raises _Absent."""
         if not value:
             raise _Absent(f"no hash is recorded of {readable(name)}")
         if kind not in (dvc.MD5, dvc.OLD):
@@ -239,19 +253,21 @@ class _Contents:
         if (value, kind) not in self._known:
             self._known[value, kind] = self._look(value, kind)
         found = self._known[value, kind]
+        if isinstance(found, str) and working.is_file() and dvc.is_content(working, value, kind):
+            found = self._known[value, kind] = working.resolve()
         if isinstance(found, str):
             raise _Absent(f"{readable(name)} ({kind} {value[:SHORT]}) {found}")
         return found
 
-    def folder(self, out: dvc.Out) -> tuple[File, ...]:
+    def folder(self, out: dvc.Out, working: Path) -> tuple[File, ...]:
         members = list(out.members)
         if not members:
-            listing = self.file(out.value, out.hash, "its listing")
+            listing = self.file(out.value, out.hash, "its listing", Path(os.devnull))
             members = dvc.read_listing(listing.read_bytes(), f"the listing {out.value}")
         files, absent = [], []
         for member in members:
             try:
-                place = self.file(member.value, out.hash, spell(member.path))
+                place = self.file(member.value, out.hash, spell(member.path), working / member.path)
                 files.append(File(path=spell(member.path), place=place))
             except _Absent as why:
                 absent.append(str(why))
@@ -269,8 +285,7 @@ class _Contents:
                 return place
             if place is not None:
                 damaged = f"is damaged: {shown(place)} holds other bytes than its hash says"
-        asked = f"; {', '.join(self._far)} was not asked: dvc fetch --all-commits" if self._far else ""
-        return damaged or f"is neither in the cache nor in a remote that is a folder{asked}"
+        return damaged or "is neither in the cache nor in a remote that is a folder"
 
 
 # Quilt -------------------------------------------------------------------------------------------------------------
