@@ -128,6 +128,46 @@ def peer() -> Callable[[str], Path]:
 
 
 @pytest.fixture
+def shell(tmp_path: Path) -> Callable[..., str]:
+    """Run another program in a folder, as its users do, and return what it printed; its failure fails the test, with
+    its words. Its home is one of its own, and it says nothing to anybody."""
+    home = tmp_path / "home"
+    home.mkdir(exist_ok=True)
+    variables = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "XDG_DATA_HOME": str(home / "share"),
+        "XDG_CACHE_HOME": str(home / "cache"),
+        "GIT_AUTHOR_NAME": "Ada",
+        "GIT_AUTHOR_EMAIL": "ada@example.org",
+        "GIT_COMMITTER_NAME": "Ada",
+        "GIT_COMMITTER_EMAIL": "ada@example.org",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "DVC_NO_ANALYTICS": "1",
+        "DVC_SITE_CACHE_DIR": str(home / "dvc"),
+        "DO_NOT_TRACK": "1",
+        "QUILT_DISABLE_USAGE_METRICS": "true",
+        "QUILT_MINIMIZE_STDOUT": "true",
+        "LC_ALL": "C.UTF-8",
+    }
+
+    def call(folder: Path, *words: str | Path, **more: str) -> str:
+        done = subprocess.run(
+            [str(word) for word in words],
+            cwd=folder,
+            env=variables | more,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    return call
+
+
+@pytest.fixture
 def make_wheel(tmp_path: Path) -> Callable[..., Path]:
     """Write a wheel by hand into `tmp_path/wheels`: `make_wheel("tiny", "1.0", {"tiny.py": "x = 1"})`."""
 

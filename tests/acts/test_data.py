@@ -11,12 +11,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bis.acts.data import Added, Adding, add, remove, standing, tag
+from bis.acts.data import remove, standing, tag
 from bis.digest import digest_bytes
 from bis.errors import CannotRepeat, Damaged, KeepingError, NotFound, UsageError
 from bis.ledger.runs import open_ledger, reindex
 from bis.nouns.dataset import Held
 from bis.settings import Settings
+from bis.steps.add_data import Added, Adding, Delta, add
 from bis.steps.bring import Brought, bring, opened
 from bis.steps.home import Home, open_home
 from bis.store.statcache import open_cache
@@ -315,7 +316,7 @@ def test_a_place_is_told_to_be_as_the_version_or_how_it_differs(project: Path, h
     (project / "data" / "deep" / "c.csv").unlink()
     found = standing(two[1], home)
     assert (found.state, found.next) == ("changed", 3)
-    assert (found.delta.added, found.delta.removed, found.delta.changed) == (1, 1, 1)
+    assert found.delta == Delta(added=("more.csv",), removed=("deep/c.csv",), changed=("b.csv",))
     bring(two[0], "", project / "again", home)
     assert standing(two[1], home, project / "again").like == "data@v1"
     subprocess.run(["rm", "-r", project / "data"], check=True)

@@ -74,22 +74,24 @@ def test_objects_lie_where_git_annex_puts_them(text: str, mixed: str, lower: str
 
 @pytest.mark.slow
 def test_keys_of_files_are_those_of_git_annex(
-    tmp_path: Path, run: Callable[..., str], tool: Callable[[str], Path]
+    tmp_path: Path, shell: Callable[..., str], tool: Callable[[str], Path]
 ) -> None:
     tool("git-annex")
-    repository = annexed(tmp_path / "r", run)
+    repository = annexed(tmp_path / "r", shell)
     names = "a.txt b.tar.gz c.verylong .hid d.a.b.c e.x-y f.gz.c+d .x.tar.gz g..txt ü.tär h.1234 i.12345.txt".split()
     for name in names:
         (tmp_path / name).write_text(name)
-        assert run(repository, "git", "annex", "calckey", f"../{name}").strip() == str(annex.make_key(tmp_path / name))
+        assert shell(repository, "git", "annex", "calckey", f"../{name}").strip() == str(
+            annex.make_key(tmp_path / name)
+        )
 
 
 @pytest.mark.slow
 def test_what_is_put_by_hand_passes_the_check_of_git_annex_and_what_it_added_is_found(
-    tmp_path: Path, run: Callable[..., str], tool: Callable[[str], Path]
+    tmp_path: Path, shell: Callable[..., str], tool: Callable[[str], Path]
 ) -> None:
     tool("git-annex")
-    repository = annexed(tmp_path / "r", run)
+    repository = annexed(tmp_path / "r", shell)
     (tmp_path / "new.csv").write_text("a,b\n1,2\n")
     key = annex.make_key(tmp_path / "new.csv")
     place, _ = annex.object_places(key)
@@ -98,20 +100,20 @@ def test_what_is_put_by_hand_passes_the_check_of_git_annex_and_what_it_added_is_
     (tmp_path / "new.csv").rename(target)
     (repository / "new.csv").symlink_to(f".git/annex/objects/{place}")
     (repository / "own.bin").write_bytes(b"\0own")
-    run(repository, "git", "annex", "add", "-q", ".")
-    run(repository, "git", "commit", "-q", "-m", "data")
-    run(repository, "git", "annex", "fsck", "-q")
+    shell(repository, "git", "annex", "add", "-q", ".")
+    shell(repository, "git", "commit", "-q", "-m", "data")
+    shell(repository, "git", "annex", "fsck", "-q")
     own = annex.key_of_file(repository / "own.bin")
     assert own is not None
     found = annex.find_content(own, (repository / ".git/annex/objects",))
     assert found is not None
     assert annex.is_content(found, own) is True
-    run(repository, "git", "annex", "unlock", "-q", "new.csv")
-    assert annex.key_of_pointer(run(repository, "git", "show", ":new.csv").encode()) == key
+    shell(repository, "git", "annex", "unlock", "-q", "new.csv")
+    assert annex.key_of_pointer(shell(repository, "git", "show", ":new.csv").encode()) == key
 
 
-def annexed(folder: Path, run: Callable[..., str]) -> Path:
+def annexed(folder: Path, shell: Callable[..., str]) -> Path:
     folder.mkdir()
-    run(folder, "git", "init", "-q")
-    run(folder, "git", "annex", "init", "-q")
+    shell(folder, "git", "init", "-q")
+    shell(folder, "git", "annex", "init", "-q")
     return folder

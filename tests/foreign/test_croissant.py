@@ -78,7 +78,7 @@ def test_what_is_no_description_is_named(text: str) -> None:
 
 @pytest.mark.slow
 def test_mlcroissant_takes_the_description_without_a_complaint(
-    tmp_path: Path, run: Callable[..., str], peer: Callable[[str], Path]
+    tmp_path: Path, shell: Callable[..., str], peer: Callable[[str], Path]
 ) -> None:
     files = croissant.beside([("a.csv", 4, SHA), ("sub/ü b.csv", 4, SHA)])
     whole = Description(
@@ -97,6 +97,6 @@ dataset = mlcroissant.Dataset("croissant.json")
 print(sorted(dataset.metadata.ctx.issues.errors))
 print([(file.name, file.sha256) for file in dataset.metadata.distribution])
 """
-    told = run(tmp_path, peer("python"), "-W", "ignore", "-c", asked)
+    told = shell(tmp_path, peer("python"), "-W", "ignore", "-c", asked)
     assert told.splitlines()[0] == "[]"
     assert told.splitlines()[1] == str([("a.csv", SHA), ("sub/ü b.csv", SHA)])

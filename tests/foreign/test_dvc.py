@@ -10,7 +10,7 @@ from bis.errors import UsageError
 from bis.foreign import dvc
 from bis.foreign.dvc import MD5, OLD, Member, Out
 
-Run = Callable[..., str]
+Shell = Callable[..., str]
 Peer = Callable[[str], Path]
 
 POINTER = """outs:
@@ -223,11 +223,11 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-def test_what_is_written_is_clean_for_dvc_and_checked_out_by_it(tmp_path: Path, run: Run, peer: Peer) -> None:
+def test_what_is_written_is_clean_for_dvc_and_checked_out_by_it(tmp_path: Path, shell: Shell, peer: Peer) -> None:
     project = tmp_path / "project"
     project.mkdir()
-    run(project, "git", "init", "-q")
-    run(project, peer("dvc"), "init", "-q")
+    shell(project, "git", "init", "-q")
+    shell(project, peer("dvc"), "init", "-q")
     content = {"a.txt": b"a\r\n", "sub/b.bin": b"\0" * 3_000_000, "ü ñ.csv": b"", "sub/z.txt": b"z", "sub.x": b"1"}
     for name, data in content.items():
         write(project / "data" / name, data)
@@ -242,30 +242,30 @@ def test_what_is_written_is_clean_for_dvc_and_checked_out_by_it(tmp_path: Path, 
     size = sum(map(len, content.values()))
     text = dvc.write_pointer([Out(path="data", value=value, size=size, nfiles=len(content))])
     write(project / "data.dvc", text)
-    assert "up to date" in run(project, peer("dvc"), "status")
+    assert "up to date" in shell(project, peer("dvc"), "status")
     for path in sorted((project / "data").rglob("*"), reverse=True):
         path.unlink() if path.is_file() else path.rmdir()
-    run(project, peer("dvc"), "checkout")
+    shell(project, peer("dvc"), "checkout")
     assert files_of(project / "data") == content
     (project / "data.dvc").unlink()
-    run(project, peer("dvc"), "add", "-q", "data")
+    shell(project, peer("dvc"), "add", "-q", "data")
     assert (project / "data.dvc").read_text() == text
 
 
 @pytest.mark.slow
-def test_what_dvc_pushed_is_found_and_is_the_content(tmp_path: Path, run: Run, peer: Peer) -> None:
+def test_what_dvc_pushed_is_found_and_is_the_content(tmp_path: Path, shell: Shell, peer: Peer) -> None:
     project = tmp_path / "project"
     project.mkdir()
-    run(project, "git", "init", "-q")
-    run(project, peer("dvc"), "init", "-q")
-    run(project, peer("dvc"), "remote", "add", "-d", "my store", "../store")
+    shell(project, "git", "init", "-q")
+    shell(project, peer("dvc"), "init", "-q")
+    shell(project, peer("dvc"), "remote", "add", "-d", "my store", "../store")
     write(project / "raw" / "one.csv", "x\r\n1\r\n")
     write(project / "raw" / "deep" / "two.csv", "x\n2\n")
-    run(project, peer("dvc"), "add", "-q", "raw")
+    shell(project, peer("dvc"), "add", "-q", "raw")
     command = "python3 -c \"import os; os.mkdir('out'); open('out/m.txt', 'w').write('7')\""
-    run(project, peer("dvc"), "stage", "add", "-q", "-n", "fit", "-d", "raw", "-o", "out", command)
-    run(project, peer("dvc"), "repro", "-q")
-    run(project, peer("dvc"), "push", "-q")
+    shell(project, peer("dvc"), "stage", "add", "-q", "-n", "fit", "-d", "raw", "-o", "out", command)
+    shell(project, peer("dvc"), "repro", "-q")
+    shell(project, peer("dvc"), "push", "-q")
     config = dvc.read_config(project)
     store = config.remotes[config.default].folder
     assert store is not None
@@ -284,23 +284,23 @@ def test_what_dvc_pushed_is_found_and_is_the_content(tmp_path: Path, run: Run, p
 
 
 @pytest.mark.slow
-def test_hashes_are_those_of_dvc(tmp_path: Path, run: Run, peer: Peer) -> None:
+def test_hashes_are_those_of_dvc(tmp_path: Path, shell: Shell, peer: Peer) -> None:
     contents = [b"", b"a\r\nb", b"\0\r\n", b"\xff" * 400 + b"\r\n" * 300, b"a\r\n" * 350_000 + b"\0\r\n" * 350_000]
     asked = "import sys; from dvc_data.hashfile.hash import fobj_md5\n"
     asked += "for p in sys.argv[2:]: print(fobj_md5(open(p, 'rb'), name=sys.argv[1]))"
     paths = [write(tmp_path / str(index), content) for index, content in enumerate(contents)]
     for kind in (MD5, OLD):
-        told = run(tmp_path, peer("python"), "-c", asked, kind, *paths).split()
+        told = shell(tmp_path, peer("python"), "-c", asked, kind, *paths).split()
         assert told == [dvc.hash_file(path, kind) for path in paths]
 
 
 @pytest.mark.slow
-def test_a_folder_has_the_name_that_dvc_gives_it(tmp_path: Path, run: Run, peer: Peer) -> None:
-    run(tmp_path, "git", "init", "-q")
-    run(tmp_path, peer("dvc"), "init", "-q")
+def test_a_folder_has_the_name_that_dvc_gives_it(tmp_path: Path, shell: Shell, peer: Peer) -> None:
+    shell(tmp_path, "git", "init", "-q")
+    shell(tmp_path, peer("dvc"), "init", "-q")
     write(tmp_path / "d" / "a.txt", "a")
     write(tmp_path / "d" / "sub" / "b.txt", "bb\r\n")
     os.close(os.open(tmp_path / "d" / "ü.txt", os.O_CREAT))
-    run(tmp_path, peer("dvc"), "add", "-q", "d")
+    shell(tmp_path, peer("dvc"), "add", "-q", "d")
     (out,) = dvc.read_pointer((tmp_path / "d.dvc").read_text(), "d.dvc").outs
     assert (out.value, out.nfiles, out.size) == (FOLDER_VALUE, 3, 5)

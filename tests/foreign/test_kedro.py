@@ -95,7 +95,7 @@ def test_an_entry_is_written_for_files_whose_type_is_known() -> None:
 
 @pytest.mark.slow
 def test_kedro_loads_what_is_laid_out_and_what_it_saves_is_found(
-    tmp_path: Path, run: Callable[..., str], peer: Callable[[str], Path]
+    tmp_path: Path, shell: Callable[..., str], peer: Callable[[str], Path]
 ) -> None:
     for version, number in ((NAME, 1), ("2026-06-01T00.00.00.000Z", 2)):
         place = tmp_path / kedro.version_place("data/cars.csv", version)
@@ -113,7 +113,7 @@ frame = catalog["cars"].load()
 frame["n"] = 3
 catalog["cars"].save(frame)
 """
-    assert run(tmp_path, peer("python"), "-W", "ignore", "-c", asked).split()[:2] == ["2", "1"]
+    assert shell(tmp_path, peer("python"), "-W", "ignore", "-c", asked).split()[:2] == ["2", "1"]
     *_, newest = found = kedro.versions(tmp_path / "data/cars.csv")
     assert len(found) == 3
     moment = kedro.version_moment(newest)

@@ -63,18 +63,18 @@ def test_a_content_is_found_by_its_size_and_proved_by_its_bytes(tmp_path: Path) 
 
 @pytest.mark.slow
 def test_pointers_are_those_of_git_lfs_and_its_check_is_clean(
-    tmp_path: Path, run: Callable[..., str], tool: Callable[[str], Path]
+    tmp_path: Path, shell: Callable[..., str], tool: Callable[[str], Path]
 ) -> None:
     tool("git-lfs")
-    run(tmp_path, "git", "init", "-q")
-    run(tmp_path, "git", "lfs", "install", "--local")
-    run(tmp_path, "git", "lfs", "track", "*.bin")
+    shell(tmp_path, "git", "init", "-q")
+    shell(tmp_path, "git", "lfs", "install", "--local")
+    shell(tmp_path, "git", "lfs", "track", "*.bin")
     (tmp_path / "a.bin").write_bytes(b"\0" * 5_000_000)
     (tmp_path / "empty.bin").touch()
-    run(tmp_path, "git", "add", ".")
-    run(tmp_path, "git", "commit", "-q", "-m", "data")
+    shell(tmp_path, "git", "add", ".")
+    shell(tmp_path, "git", "commit", "-q", "-m", "data")
     pointer = lfs.point_at(tmp_path / "a.bin")
-    assert run(tmp_path, "git", "show", ":a.bin").encode() == lfs.write_pointer(pointer)
+    assert shell(tmp_path, "git", "show", ":a.bin").encode() == lfs.write_pointer(pointer)
     assert lfs.find_content(pointer, (tmp_path / ".git/lfs/objects",)) is not None
     # What is written by hand, in the place where the content is looked for, passes the check and is checked out.
     (tmp_path / "new").write_bytes(b"new data")
@@ -83,8 +83,8 @@ def test_pointers_are_those_of_git_lfs_and_its_check_is_clean(
     place.parent.mkdir(parents=True)
     (tmp_path / "new").rename(place)
     (tmp_path / "b.bin").write_bytes(lfs.write_pointer(own))
-    run(tmp_path, "git", "add", "b.bin")
-    run(tmp_path, "git", "commit", "-q", "-m", "by hand")
-    assert "OK" in run(tmp_path, "git", "lfs", "fsck")
-    run(tmp_path, "git", "lfs", "checkout", "b.bin")
+    shell(tmp_path, "git", "add", "b.bin")
+    shell(tmp_path, "git", "commit", "-q", "-m", "by hand")
+    assert "OK" in shell(tmp_path, "git", "lfs", "fsck")
+    shell(tmp_path, "git", "lfs", "checkout", "b.bin")
     assert (tmp_path / "b.bin").read_bytes() == b"new data"

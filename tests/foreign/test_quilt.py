@@ -125,7 +125,7 @@ def test_a_hash_that_cannot_be_computed_is_not_called_right(tmp_path: Path) -> N
 
 @pytest.mark.slow
 def test_quilt_takes_what_is_written_and_what_it_makes_is_read(
-    tmp_path: Path, run: Callable[..., str], peer: Callable[[str], Path]
+    tmp_path: Path, shell: Callable[..., str], peer: Callable[[str], Path]
 ) -> None:
     data, registry = tmp_path / "data", tmp_path / "registry"
     for key, content in CONTENT.items():
@@ -151,7 +151,7 @@ built = own.build("ada/own", registry={str(registry)!r}, message="first")
 quilt3.Package.install("ada/cars", registry={str(registry)!r}, dest={str(tmp_path / "installed")!r})
 print("built", built)
 """
-    built = run(tmp_path, peer("python"), "-c", asked).split()[-1]
+    built = shell(tmp_path, peer("python"), "-c", asked).split()[-1]
     assert built == TOP
     (made,) = quilt.versions(registry, "ada/own")
     package = quilt.read_package(registry, made.top)

@@ -256,3 +256,29 @@ def test_what_is_written_below_a_bar_moves_with_the_width_of_its_rate(judge) -> 
     assert judge("<stdout>", one, two).same is True
     assert judge("<stdout>", one, two.replace("0.064", "0.065")).same is False
     assert judge("<stdout>", f"done\n{one[-40:]}", f"done\n{two[-40:]}").same is False
+
+
+SEARCH = """
+   cv_results_
+   <td class="fitted-att-type">dict</td>
+   <td>{&#x27;me...me&#x27;: array([0.0010..., 0.0039]), &#x27;me...re&#x27;: array([0.96  ..., 0.9533]), ...}</td>
+   refit_time_
+   <td class="fitted-att-type">float</td>
+   <td>0.005199</td>
+   best_score_
+   <td>0.95</td>
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "same"),
+    [
+        ("0.0010..., 0.0039", "0.0029..., 0.0035", True),
+        ("0.005199", "0.0007985", True),
+        ("0.005199", "90000.5", False),
+        ("0.9533", "0.9534", False),
+        ("0.95<", "0.96<", False),
+    ],
+)
+def test_scikit_learn_shows_how_long_a_search_took(judge, old: str, new: str, same: bool) -> None:
+    assert judge("search.html", SEARCH, SEARCH.replace(old, new)).same is same

@@ -399,7 +399,9 @@ def test_a_sealed_room_changes_nothing_but_what_is_mounted_for_it(house: House) 
     ]
     line = "; ".join(f"{each} 2>/dev/null || exit {number}" for number, each in enumerate(lines, 1))
     done = house.run([bind(fresh, fresh)], "sh", "-c", line, seal={"live": [], "shared": {}})
-    assert (done.status, done.said["open"]) == (0, []), done
+    assert done.status == 0, done
+    # What another test mounts may come and go meanwhile.
+    assert not [path for path in done.said["open"] if machine.is_relative_to(path)], done
     assert (machine / "a.txt").read_text() == "old"
     assert (fresh / "made").read_text() == "new\n"
 

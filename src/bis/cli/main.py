@@ -38,6 +38,8 @@ SECTIONS: dict[str, dict[str, Entry]] = {
     },
     "Data": {
         "data": Entry("data", "Keep versions of data sets, and bring them back."),
+        "import": Entry("adopt", "Bring data over from DVC, Quilt, Kedro, Git LFS and others."),
+        "export": Entry("adopt", "Give a version of data to DVC, Quilt, Kedro or Croissant."),
     },
     "Keep": {
         "verify": Entry("keep", "Check every stored byte and every sealed run."),

@@ -40,12 +40,17 @@ WORSE = ("not repeatable", "different", "nothing observed", "equivalent", "ident
         "bis repeat train-12 --here",
         "bis repeat train-12 --with environment=train-15",
         "bis repeat train-12 --with data=new/ --tolerance 'val_*=1e-6'",
+        "bis repeat train-12 --with data=data:/customers@latest",
     ],
 )
 @click.option("--times", type=click.IntRange(min=1), default=1, metavar="N", help="Repeat so many times.")
 @click.option("--here", is_flag=True, help="In the environment and conditions of now: shows drift.")
 @click.option(
-    "--with", "taken", multiple=True, metavar="PART=RUN|PATH", help="Take a part from another run, or a path."
+    "--with",
+    "taken",
+    multiple=True,
+    metavar="PART=RUN|PATH|REF",
+    help="Take a part from another run or a path, or data from a version: data=data:/NAME@v3.",
 )
 @click.option("--into", type=click.Path(path_type=Path), metavar="DIR", help="Repeat in this new folder, and keep it.")
 @click.option("--keep", is_flag=True, help="Keep the folder it was repeated in.")
@@ -72,7 +77,7 @@ def repeat(
     """Restore code and data of RUN into an empty folder, rebuild its environment, give it the same seeds and
     conditions, execute it, and compare parts, metrics and outputs with what was recorded.
     """
-    parts = dict(_pair(text, "--with environment=RUN") for text in taken)
+    parts = dict(_settled(door, *_pair(text, "--with environment=RUN")) for text in taken)
     tolerance = dict(_tolerance(text) for text in tolerances)
     folder = _folder(door, into, keep, times)
     from bis.acts.repeat import RepeatOptions
@@ -152,6 +157,16 @@ def _pair(text: str, example: str) -> tuple[str, str]:
     if not (name and equals and value):
         raise UsageError(f"{text!r} is not NAME=VALUE", hint=f"bis repeat RUN {example}")
     return name, value
+
+
+def _settled(door: Door, part: str, source: str) -> tuple[str, str]:
+    """What a part is taken from, a version of data by its number: the newest may be another one tomorrow."""
+    if part != "data" or not source.startswith("data:"):
+        return part, source
+    from bis.cli.data import find
+
+    held, path = find(door, source)
+    return part, f"data:/{held.reference}{f'/{path}' if path else ''}"
 
 
 def _tolerance(text: str) -> tuple[str, float]:

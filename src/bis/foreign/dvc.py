@@ -13,7 +13,7 @@ import json
 import os
 import posixpath
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
@@ -136,13 +136,16 @@ def hash_stream(file: BinaryIO, kind: str = MD5, *, first: bool = False) -> str:
 
 def is_content(path: Path, value: str, kind: str) -> bool:
     """Whether a file's bytes are the ones that a hash names. Never taken on trust, whatever the mode of the file."""
-    bare = value.removesuffix(DIR)
-    if hash_file(path, kind) == bare:
-        return True
-    if kind != OLD:
-        return False
-    with path.open("rb") as file:
-        return hash_stream(file, kind, first=True) == bare
+    return matches(lambda: path.open("rb"), value, kind)
+
+
+def matches(opened: Callable[[], BinaryIO], value: str, kind: str) -> bool:
+    """As `is_content`, for bytes that can be read more than once."""
+    for first in (False, True) if kind == OLD else (False,):
+        with opened() as file:
+            if hash_stream(file, kind, first=first) == value.removesuffix(DIR):
+                return True
+    return False
 
 
 def _looks_like_text(block: bytes) -> bool:

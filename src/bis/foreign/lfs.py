@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
@@ -74,12 +75,16 @@ def write_pointer(pointer: Pointer) -> bytes:
 
 def point_at(path: Path) -> Pointer:
     """The pointer of a content, which is read."""
+    with path.open("rb") as file:
+        return point_at_stream(file)
+
+
+def point_at_stream(file: BinaryIO) -> Pointer:
     hasher = hashlib.sha256()
     size = 0
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            hasher.update(block)
-            size += len(block)
+    while block := file.read(BLOCK):
+        hasher.update(block)
+        size += len(block)
     return Pointer(oid=hasher.hexdigest(), size=size)
 
 

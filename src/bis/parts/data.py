@@ -2,9 +2,10 @@
 
 Trees: `project`, the inputs inside the project; `outside`, those of absolute paths (without the leading slash).
 Facts: `inputs`, one row each: `path` (relative to the project, or absolute), `size`, `digest`, `how` (`declared`,
-`remembered`, `discovered`, `listed`), `read`, `kept` (False: recorded by reference); `secrets`, files that were read
-and whose content is never kept: `path`, keyed digest; `network`, addresses that data may have come from; `listed`,
-folders outside the project whose names the run read; `caches`, files of caches that it read, which are not recorded;
+`remembered`, `discovered`, `listed`), `read`, `kept` (False: recorded by reference), `tracked` (by which other system,
+and as what: `parts/tracked.py`); `secrets`, files that were read and whose content is never kept: `path`, keyed digest;
+`network`, addresses that data may have come from; `listed`, folders outside the project whose names the run read;
+`caches`, files of caches that it read, which are not recorded;
 `there`, what was there and counts by its name alone: in the project's own folder before the run, and what the run
 removed unread (`path`, `kind` file, folder or link, `size`, `target`); `wrote`, paths outside the project that the run
 made, changed or removed (there only when it was seen whole).
@@ -33,6 +34,8 @@ from bis.parts import Place, Scene
 from bis.parts.code import DIFF_SIZE, unified
 from bis.parts.origin import LIVE, TEMPORARY, in_passing, is_data, is_lock, sorter
 from bis.parts.secret import holds_secret, is_secret_file
+from bis.parts.tracked import mark
+from bis.parts.tracked import shown as tracker
 from bis.settings import FOLDER
 from bis.store import Store
 from bis.store.snapshot import plant, put_leaves, walk
@@ -77,6 +80,9 @@ def capture(scene: Scene, store: Store, earlier: Part | None = None) -> Part:
         for name, leaf in sorted(leaves.items())
         if name in inputs and leaf.entry.kind != "link"
     ]
+    if scene.trace is not None:
+        rows, told = mark(rows, scene, store)
+        findings += told
     if network:
         findings.append(_network_finding(network))
     findings += _own_files(scene)
@@ -506,8 +512,10 @@ def _summary(rows: list[dict[str, Any]]) -> str:
     if not rows:
         return "none"
     if len(rows) == 1:
-        return f"{readable(rows[0]['path'])}, {_size(rows[0]['size'])}"
-    return f"{len(rows)} files, {_size(sum(row['size'] for row in rows))}"
+        return ", ".join(filter(None, (readable(rows[0]["path"]), _size(rows[0]["size"]), tracker(rows[0]))))
+    marked = sum(bool(tracker(row)) for row in rows)
+    others = f", {marked} tracked by other systems" if marked else ""
+    return f"{len(rows)} files, {_size(sum(row['size'] for row in rows))}{others}"
 
 
 def _size(count: int) -> str:
@@ -548,10 +556,14 @@ def _change(path: str, was: dict[str, Any] | None, now: dict[str, Any] | None, s
     return Change(
         kind=KIND,
         name=path,
-        before=f"{short(was['digest'])} ({_size(was['size'])})" if was else None,
-        after=f"{short(now['digest'])} ({_size(now['size'])})" if now else None,
+        before=_named(was) if was else None,
+        after=_named(now) if now else None,
         detail=unified(path, _text(was, store), _text(now, store)) if was and now else "",
     )
+
+
+def _named(row: dict[str, Any]) -> str:
+    return f"{short(row['digest'])} ({', '.join(filter(None, (_size(row['size']), tracker(row))))})"
 
 
 def _text(row: dict[str, Any] | None, store: Store) -> bytes | None:

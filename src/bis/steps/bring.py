@@ -104,18 +104,24 @@ def bring(
 def opened(held: Held, path: str, home: Home) -> Iterator[Iterator[bytes]]:
     """The bytes of one file of a version, all of them checked before the first is handed out."""
     leaf = _file(held, path, home)
-    digest = leaf.entry.digest
-    if home.store.has(digest) and leaf.entry.size <= IN_MEMORY:
-        yield iter((home.store.get_bytes(digest),))
+    if home.store.has(leaf.entry.digest) and leaf.entry.size <= IN_MEMORY:
+        yield iter((home.store.get_bytes(leaf.entry.digest),))
         return
-    with tempfile.TemporaryDirectory(prefix="bis-cat-") as folder:
-        place = Path(folder) / "content"
-        if home.store.has(digest):
-            home.store.get_file(digest, place)
+    with located(held, path, home) as place, place.open("rb") as file:
+        yield _blocks(file)
+
+
+@contextmanager
+def located(held: Held, path: str, home: Home) -> Iterator[Path]:
+    """One file of a version as a file with its own name, checked, in a temporary folder."""
+    leaf = _file(held, path, home)
+    with tempfile.TemporaryDirectory(prefix="bis-data-") as folder:
+        place = Path(folder) / unspell(leaf.entry.name)
+        if home.store.has(leaf.entry.digest):
+            home.store.get_file(leaf.entry.digest, place)
         else:
             _copy_original(leaf, original_of(held.version, path, home), place)
-        with place.open("rb") as file:
-            yield _blocks(file)
+        yield place
 
 
 def original_of(version: DataVersion, path: str, home: Home) -> Path:

@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple
 from bis.digest import digest_bytes, short
 from bis.errors import Damaged
 from bis.store.assembly import list_of
-from bis.store.packs import HEAD, PARTS, SUFFIX, Item, list_items, scan
+from bis.store.packs import DELTA, HEAD, PARTS, SUFFIX, Item, list_items, scan
 from bis.store.volume import cache_folder, network_file_system
 
 VERSION: Final = 2
@@ -107,6 +107,12 @@ class Index:
         wanted = int.from_bytes(digest[:8], "big")
         place = bisect_left(self._prefixes, wanted)
         return (place < len(self._prefixes) and self._prefixes[place] == wanted) or digest in self._added
+
+    def composed(self) -> set[bytes]:
+        """Digests of what is put together from other objects."""
+        self.catch_up(sure=True)
+        rows = self._ask("SELECT digest FROM objects WHERE method IN (?, ?)", (PARTS, DELTA))
+        return {digest for (digest,) in rows}
 
     def around(self, start: bytes, end: bytes) -> tuple[bytes, ...]:
         """Digests of the piece that once stood behind the anchor `start` and of the one before `end`."""

@@ -359,6 +359,24 @@ class LocalStore:
         for raw in dict.fromkeys(found):
             yield digest_of(raw)
 
+    def raw_digests(self, kind: ObjectKind) -> Iterator[bytes]:
+        """As `list`, of what is durable, and as bytes: for those who look at very many."""
+        with self._lock:
+            yield from self.index.of_kind(NUMBER_OF_KIND[kind])
+
+    def composed(self) -> set[bytes]:
+        """What is put together from other objects, of what is durable."""
+        with self._lock:
+            return self.index.composed()
+
+    def needs(self, digest: bytes) -> set[bytes]:
+        """The objects from which any copy of this one is put together."""
+        found: set[bytes] = set()
+        for place in self._places(digest_of(digest)):
+            if place.item.method not in packs.WHOLE:
+                found.update(self._from_copy(place, assembly.needs))
+        return found
+
     def _places(self, digest: Digest) -> Sequence[Place]:
         """Where the copies of an object lie, the packs themselves asked before it is called missing."""
         raw = _raw(digest)
@@ -561,6 +579,11 @@ def _raw(digest: str) -> bytes | None:
     except ValueError:
         return None
     return raw if digest.startswith(PREFIX) and len(raw) == 32 else None
+
+
+def raw_of(digest: Digest) -> bytes:
+    """The 32 bytes of a name."""
+    return bytes.fromhex(digest.removeprefix(PREFIX))
 
 
 def digest_of(raw: bytes) -> Digest:

@@ -12,10 +12,10 @@ import msgspec
 from bis.digest import READ_SIZE, Digest, readable, short
 from bis.errors import BisError, Damaged
 from bis.nouns.part import Finding
-from bis.nouns.run import RUN_SCHEMA, Run
 from bis.store import ObjectKind, packs
 from bis.store.local import LocalStore, digest_of
 from bis.store.packs import CHUNK, KINDS, SUFFIX, UNFINISHED, Item
+from bis.store.records import Named, named_by
 from bis.store.snapshot import read_tree
 from bis.store.trouble import shown
 
@@ -24,10 +24,6 @@ Progress = Callable[[int, int], None]
 
 
 REMEDY: Final = "copy it back from a backup, or record the same again"
-
-
-class _Tagged(msgspec.Struct):
-    schema: str = ""
 
 
 class KindRoom(msgspec.Struct, frozen=True, kw_only=True):
@@ -220,23 +216,15 @@ def _follow(
             todo += [(f"{where}/{readable(entry.name)}", entry.digest) for entry in kept]
 
 
-def _named_by_record(store: LocalStore, digest: Digest, findings: list[Finding]) -> list[tuple[str, Digest]]:
+def _named_by_record(store: LocalStore, digest: Digest, findings: list[Finding]) -> list[Named]:
     """What a record says is in the store, each with words for it."""
-    data = store.get_bytes(digest)
     try:
-        if msgspec.json.decode(data, type=_Tagged).schema != RUN_SCHEMA:
-            return []
-        run = msgspec.json.decode(data, type=Run, strict=False)
+        return named_by(store.get_bytes(digest))
     except msgspec.MsgspecError as error:
         findings.append(
             Finding(code="strange-object", text=f"record {short(digest)} cannot be read: {error}", blocks=True)
         )
         return []
-    parts = [(f"{kind} {role}", content) for kind, part in run.parts.items() for role, content in part.trees.items()]
-    outputs = [(f"output {output.path}", output.digest) for output in run.outputs if output.kept and not output.target]
-    others = [("usage", run.usage.samples), ("times of the output", run.lines), ("standard input", run.stdin)]
-    named = [*parts, *outputs, *others]
-    return [(f"run {run.name} ({run.id}): {readable(what)}", content) for what, content in named if content]
 
 
 def _strangers(store: LocalStore) -> Iterator[Finding]:

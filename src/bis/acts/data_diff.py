@@ -1,0 +1,168 @@
+"""`bis data diff`: what is different between two versions, file by file, and within tables and images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final, Literal
+
+import msgspec
+
+from bis.digest import Digest
+from bis.errors import BisError
+from bis.formats import Unreadable
+from bis.formats.profile import ColumnProfile, Profile, RowChange, is_profiled, profile, row_change
+from bis.nouns.dataset import Held
+from bis.nouns.tree import Entry
+from bis.steps.bring import located
+from bis.steps.home import Home
+from bis.store.snapshot import difference
+
+Kind = Literal["added", "removed", "changed", "moved"]
+LARGEST: Final = 256 << 20
+"""A larger file is not looked into, unless everything is asked for."""
+MOST: Final = 50
+"""Nor are more files than these."""
+
+
+class ColumnChange(msgspec.Struct, frozen=True, kw_only=True):
+    """One column that is not as it was; None: not there."""
+
+    name: str
+    before: ColumnProfile | None
+    after: ColumnProfile | None
+
+
+class Inside(msgspec.Struct, frozen=True, kw_only=True):
+    """What is different within a file."""
+
+    before: Profile
+    after: Profile
+    rows: RowChange | None = None
+    """None: not looked for, or there were too many."""
+    columns: tuple[ColumnChange, ...] = ()
+
+    @property
+    def facts(self) -> dict[str, tuple[str, str]]:
+        old, new = self.before.facts, self.after.facts
+        return {key: (old.get(key, ""), new.get(key, "")) for key in old | new if old.get(key) != new.get(key)}
+
+
+class FileChange(msgspec.Struct, frozen=True, kw_only=True):
+    """One file that is not as it was."""
+
+    path: str
+    kind: Kind
+    was: str = ""
+    """The path of before, for one that was moved."""
+    before: Entry | None = None
+    after: Entry | None = None
+    inside: Inside | None = None
+    why: str = ""
+    """Why it was not looked into, where it might have been."""
+
+
+class DataDifference(msgspec.Struct, frozen=True, kw_only=True):
+    before: Held
+    after: Held
+    changes: tuple[FileChange, ...]
+    alike: int
+    """Files that are the same in both."""
+
+
+def diff(before: Held, after: Held, home: Home, *, look: bool = True, everything: bool = False) -> DataDifference:
+    """What turns `before` into `after`: files added, removed, changed and moved, by content. With `look`, what is
+    different in tables and images, in the first 50 of them up to 256 MiB, or in all."""
+    changes = _moved(_paired(before, after, list(_changes(before, after, home))))
+    if look:
+        looked = 0
+        for place, change in enumerate(changes):
+            if change.kind == "changed" and is_profiled(change.path):
+                looked += 1
+                changes[place] = _look(change, before, after, home, everything or looked <= MOST, everything)
+    touched = sum(change.kind in ("added", "changed", "moved") for change in changes)
+    return DataDifference(before=before, after=after, changes=tuple(changes), alike=after.version.files - touched)
+
+
+def _changes(before: Held, after: Held, home: Home) -> list[FileChange]:
+    found = []
+    for path, old, new in difference(home.store, before.version.tree, after.version.tree):
+        old, new = (None if entry and entry.kind == "tree" else entry for entry in (old, new))
+        if old or new:
+            kind: Kind = "changed" if old and new else "added" if new else "removed"
+            found.append(FileChange(path=path, kind=kind, before=old, after=new))
+    return found
+
+
+def _paired(before: Held, after: Held, changes: list[FileChange]) -> list[FileChange]:
+    """Two single files are two states of one, whatever their names."""
+    if not (before.version.single and after.version.single) or len(changes) != 2:
+        return changes
+    old, new = sorted(changes, key=lambda change: change.kind == "added")
+    return [FileChange(path=new.path, was=old.path, kind="changed", before=old.before, after=new.after)]
+
+
+def _moved(changes: list[FileChange]) -> list[FileChange]:
+    """A file that is gone and one that is new with the same bytes: it was moved. Of several alike, in their order."""
+    gone: dict[tuple[Digest, int], list[FileChange]] = {}
+    for change in changes:
+        if change.kind == "removed" and change.before and change.before.kind == "file" and change.before.size:
+            gone.setdefault((change.before.digest, change.before.mode), []).append(change)
+    found, used = [], set()
+    for change in changes:
+        entry = change.after
+        waiting = gone.get((entry.digest, entry.mode), []) if entry and change.kind == "added" else []
+        if waiting:
+            old = waiting.pop(0)
+            used.add(old.path)
+            change = msgspec.structs.replace(change, kind="moved", was=old.path, before=old.before)
+        found.append(change)
+    return [change for change in found if change.kind != "removed" or change.path not in used]
+
+
+def _look(change: FileChange, before: Held, after: Held, home: Home, room: bool, everything: bool) -> FileChange:
+    assert change.before
+    assert change.after
+    if "file" not in (change.before.kind, change.after.kind) or change.before.digest == change.after.digest:
+        return change
+    if not room:
+        return msgspec.structs.replace(change, why=f"more than {MOST} files: --all looks into every one")
+    if max(change.before.size, change.after.size) > LARGEST and not everything:
+        return msgspec.structs.replace(change, why="larger than 256 MiB: --all looks into it")
+    try:
+        with (
+            located(before, change.was or change.path, home) as old,
+            located(after, change.path, home) as new,
+        ):
+            first, second = profile(old), profile(new)
+            rows = row_change(old, new, _shared(first, second))
+    except (Unreadable, BisError) as error:
+        return msgspec.structs.replace(change, why=str(error).splitlines()[0])
+    columns = tuple(_columns(first.columns, second.columns))
+    return msgspec.structs.replace(change, inside=Inside(before=first, after=second, rows=rows, columns=columns))
+
+
+def _shared(first: Profile, second: Profile) -> list[str]:
+    """The columns by which rows can be matched; none of a Parquet file, of which only the footer is read."""
+    if first.kind != second.kind or first.kind == "Parquet":
+        return []
+    names = {column.name for column in second.columns}
+    return [column.name for column in first.columns if column.name in names]
+
+
+def _columns(olds: Sequence[ColumnProfile], news: Sequence[ColumnProfile]) -> list[ColumnChange]:
+    """The columns that differ: those that came, went or got another type, then the others, most shifted first."""
+    old, new = ({column.name: column for column in some} for some in (olds, news))
+    names = [*old, *(name for name in new if name not in old)]
+    found = [ColumnChange(name=name, before=old.get(name), after=new.get(name)) for name in names]
+    return sorted((one for one in found if one.before != one.after), key=_shift, reverse=True)
+
+
+def _shift(one: ColumnChange) -> float:
+    """By how many deviations the mean moved."""
+    old, new = one.before, one.after
+    if old is None or new is None or old.type != new.type:
+        return math.inf
+    if old.mean is None or new.mean is None:
+        return 0.0
+    return abs(new.mean - old.mean) / (old.deviation or abs(old.mean) or 1.0)

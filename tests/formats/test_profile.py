@@ -1,0 +1,143 @@
+"""What is in a file of data, in a few numbers."""
+
+import statistics
+import struct
+import tracemalloc
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bis.formats import Unreadable
+from bis.formats.profile import ColumnProfile, RowChange, is_profiled, profile, row_change
+
+Put = Callable[[str, str | bytes], Path]
+
+
+@pytest.fixture
+def put(tmp_path: Path) -> Put:
+    def write(name: str, content: str | bytes) -> Path:
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write
+
+
+def types(path: Path) -> dict[str, str]:
+    return {column.name: column.type for column in profile(path).columns}
+
+
+def test_the_types_of_columns_are_found(put: Put) -> None:
+    text = "i,n,b,d,t,e,m\n1,1.5,true,2026-05-03,x,,1\n-2,2,False,2026-05-03T10:00:00,1x,,a\n"
+    path = put("t.csv", text)
+    found = {"i": "integer", "n": "number", "b": "boolean", "d": "date", "t": "text", "e": "empty", "m": "text"}
+    assert types(path) == found
+    assert profile(path).rows == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("t.csv", "a;b\n1;2\n"),
+        ("t.tsv", "a\tb\n1\t2\n"),
+        ("t.csv", '\ufeffa,b\n"1",2\n'),
+        ("t.jsonl", '{"a": 1, "b": 2}\n'),
+    ],
+)
+def test_a_table_is_read_however_it_is_written(name: str, text: str, put: Put) -> None:
+    assert types(put(name, text)) == {"a": "integer", "b": "integer"}
+
+
+def test_a_table_without_names_numbers_its_columns(put: Put) -> None:
+    found = profile(put("t.csv", "1,x\n2,y\n"))
+    assert (found.rows, [column.name for column in found.columns]) == (2, ["1", "2"])
+
+
+def test_a_field_that_only_some_lines_have_is_empty_in_the_others(put: Put) -> None:
+    found = profile(put("t.jsonl", '{"a": 1}\n{"a": null, "b": [1]}\n\n{"b": {"c": 1}}\n'))
+    assert found.rows == 3
+    assert {column.name: column.empty for column in found.columns} == {"a": 2, "b": 1}
+
+
+@given(values=st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_statistics_are_those_of_the_numbers(values: list[float], put: Put) -> None:
+    (column,) = profile(put("t.csv", "x\n" + "".join(f"{value!r}\n" for value in values))).columns
+    assert column.mean == pytest.approx(statistics.fmean(values), abs=1e-6)
+    assert column.deviation == pytest.approx(statistics.pstdev(values), abs=1e-3)
+    assert (float(column.smallest), float(column.largest)) == (min(values), max(values))
+
+
+def test_a_large_table_is_read_in_bounded_memory(put: Put) -> None:
+    path = put("t.csv", "a,b\n" + "".join(f"{number},row {number}\n" for number in range(100_000)))
+    tracemalloc.start()
+    found = profile(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found.rows == 100_000
+    assert found.columns[0].distinct is None
+    assert peak < 2 << 20
+
+
+rows = st.lists(st.sampled_from(["1,a", "2,b", "3,c"]), max_size=8)
+
+
+@given(first=rows, second=rows)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_rows_are_matched_wherever_they_stand(first: list[str], second: list[str], put: Put) -> None:
+    before, after = (
+        put(f"{name}.csv", "n,t\n" + "".join(f"{row}\n" for row in some))
+        for name, some in (("x", first), ("y", second))
+    )
+    found = row_change(before, after, ["n", "t"])
+    assert found
+    assert found.added - found.removed == len(second) - len(first)
+    assert (found == RowChange(added=0, removed=0)) == (sorted(first) == sorted(second))
+
+
+def test_rows_are_matched_by_the_columns_that_both_have(put: Put) -> None:
+    before, after = put("x.csv", "a,b\n1,x\n2,y\n"), put("y.csv", "b,c,a\nx,9,1\ny,9,3\n")
+    assert row_change(before, after, ["a", "b"]) == RowChange(added=1, removed=1)
+    assert row_change(before, after, []) is None
+
+
+def png(width: int, height: int) -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunk = b"IHDR" + header
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", len(header)) + chunk + struct.pack(">I", zlib.crc32(chunk))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "size"),
+    [
+        ("a.png", png(640, 480), "640 x 480"),
+        ("a.gif", b"GIF89a" + struct.pack("<HH", 3, 4), "3 x 4"),
+        ("a.bmp", b"BM" + bytes(16) + struct.pack("<ii", 5, -6), "5 x 6"),
+        ("a.jpg", b"\xff\xd8\xff\xe0\0\x04ab\xff\xc0\0\x0b\x08\0\x07\0\x09\x03\x01\x11\0", "9 x 7"),
+    ],
+)
+def test_the_size_of_an_image_is_read_from_its_head(name: str, content: bytes, size: str, put: Put) -> None:
+    assert profile(put(name, content)).facts["size"] == size
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.jsonl", "a.parquet"])
+def test_what_is_not_what_its_name_says_is_told(name: str, put: Put) -> None:
+    with pytest.raises(Unreadable):
+        profile(put(name, "nothing of the kind"))
+    assert is_profiled(name)
+    assert not is_profiled("a.bin")
+
+
+def test_parquet_is_told_by_its_footer(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = pa.table({"n": [1, 2, None], "t": ["a", "b", "c"], "l": [[1], [2], [3]]})
+    parquet.write_table(table, tmp_path / "t.parquet", row_group_size=2)
+    found = profile(tmp_path / "t.parquet")
+    assert (found.kind, found.rows) == ("Parquet", 3)
+    assert found.columns[0] == ColumnProfile(name="n", type="int64", empty=1, smallest="1", largest="2")
+    assert [column.type for column in found.columns[1:]] == ["string", "list<element: int64>"]

@@ -1,0 +1,141 @@
+"""Inputs that another system tracks say so, and say whether they are what its pointer says."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bis.foreign import annex, dvc, kedro, lfs
+from bis.foreign.dvc import Member, Out
+from bis.nouns.part import Part
+from bis.nouns.trace import Trace
+from bis.parts import Scene, data, tracked
+from bis.store.local import LocalStore
+
+Look = Callable[..., Part]
+
+
+def write(path: Path, content: bytes | str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def md5(content: bytes) -> str:
+    return hashlib.md5(content).hexdigest()
+
+
+@pytest.fixture
+def look(scene: Callable[..., Scene], store: LocalStore, reading: Callable[..., Trace]) -> Look:
+    """The data part of a run that read these files."""
+    return lambda *paths: data.capture(scene(trace=reading(*paths)), store)
+
+
+def told(part: Part) -> Any:
+    (row,) = part.facts["inputs"]
+    return row.get("tracked")
+
+
+def test_a_file_of_dvc_says_its_hash_and_its_pointer(project: Path, look: Look) -> None:
+    (project / ".dvc").mkdir()
+    raw = write(project / "data" / "raw.csv", "a\n1\n")
+    write(project / "data" / "raw.csv.dvc", dvc.write_pointer([Out(path="raw.csv", value=md5(b"a\n1\n"))]))
+    part = look(raw)
+    assert told(part) == {"by": "dvc", "file": "data/raw.csv.dvc", "md5": md5(b"a\n1\n"), "state": "same"}
+    assert part.summary == f"data/raw.csv, 4 B, DVC {md5(raw.read_bytes())[:8]}"
+    assert not part.findings
+
+
+def test_a_file_that_is_not_what_its_pointer_says_is_a_finding(project: Path, look: Look) -> None:
+    (project / ".dvc").mkdir()
+    raw = write(project / "raw.csv", "a\n2\n")
+    write(project / "raw.csv.dvc", dvc.write_pointer([Out(path="raw.csv", value=md5(b"a\n1\n"))]))
+    part = look(raw)
+    assert told(part)["state"] == "changed"
+    (finding,) = part.findings
+    assert finding.code == "pointer-differs"
+    assert "raw.csv.dvc" in finding.text
+
+
+def test_a_file_of_a_folder_of_dvc_says_its_own_hash(project: Path, look: Look) -> None:
+    listing = dvc.write_listing([Member(path="deep/a.csv", value=md5(b"1"))])
+    value = dvc.folder_value(listing)
+    write(project / ".dvc/cache" / dvc.object_place(value), listing)
+    write(project / "data.dvc", dvc.write_pointer([Out(path="data", value=value)]))
+    read = write(project / "data" / "deep" / "a.csv", "1")
+    expected = {"by": "dvc", "file": "data.dvc", "inside": "deep/a.csv", "folder": value, "md5": md5(b"1")}
+    assert told(look(read)) == {**expected, "state": "same"}
+    other = write(project / "data" / "new.csv", "1")
+    assert told(look(other))["state"] == "changed"
+    write(project / ".dvc/cache" / dvc.object_place(value), "[]")
+    assert told(look(read)) == {
+        "by": "dvc",
+        "file": "data.dvc",
+        "inside": "deep/a.csv",
+        "folder": value,
+        "state": "unchecked",
+    }
+
+
+def test_an_output_of_a_pipeline_and_a_hash_of_dvc_2_are_known(project: Path, look: Look) -> None:
+    (project / ".dvc").mkdir()
+    lock = f"schema: '2.0'\nstages:\n  fit:\n    cmd: x\n    outs:\n    - path: out.csv\n      md5: {md5(b'a')}\n"
+    write(project / "dvc.lock", lock)
+    assert told(look(write(project / "out.csv", "a")))["file"] == "dvc.lock"
+    write(project / "old.csv.dvc", f"outs:\n- md5: {md5(b'a' + bytes([10]))}\n  path: old.csv\n")
+    assert told(look(write(project / "old.csv", "a\r\n")))["state"] == "same"
+
+
+def test_what_is_large_is_not_read_again_and_says_so(
+    project: Path, look: Look, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracked, "MOST_READ", 3)
+    (project / ".dvc").mkdir()
+    raw = write(project / "raw.csv", "a\n1\n")
+    write(project / "raw.csv.dvc", dvc.write_pointer([Out(path="raw.csv", value=md5(b"a\n1\n"))]))
+    assert told(look(raw))["state"] == "unchecked"
+
+
+def test_pointers_outside_a_project_of_dvc_and_broken_ones_track_nothing(project: Path, look: Look) -> None:
+    raw = write(project / "raw.csv", "a")
+    write(project / "raw.csv.dvc", dvc.write_pointer([Out(path="raw.csv", value=md5(b"a"))]))
+    assert told(look(raw)) is None
+    (project / ".dvc").mkdir()
+    assert told(look(raw)) is not None
+    write(project / "raw.csv.dvc", "[")
+    assert told(look(raw)) is None
+
+
+def test_files_of_git_lfs_kedro_and_git_annex_are_known(project: Path, look: Look) -> None:
+    content = write(project / "big.bin", b"\0big")
+    write(project / ".gitattributes", "*.bin filter=lfs diff=lfs merge=lfs -text\n")
+    pointer = lfs.point_at(content)
+    assert told(look(content)) is None
+    write(project / ".git/lfs/objects" / lfs.object_place(pointer.oid), b"\0big")
+    assert told(look(content)) == {"by": "lfs", "sha256": pointer.oid, "state": "same"}
+    version = "2026-05-03T10.11.12.123Z"
+    cars = write(project / kedro.version_place("data/cars.csv", version), "1")
+    assert told(look(cars)) == {"by": "kedro", "version": version}
+    write(project / "x.csv", "1")
+    key = annex.make_key(project / "x.csv")
+    place = f".git/annex/objects/{annex.object_places(key)[0]}"
+    write(project / place, "1")
+    (project / "x.csv").unlink()
+    (project / "x.csv").symlink_to(place)
+    assert told(look(project / "x.csv")) == {"by": "annex", "key": str(key)}
+
+
+def test_a_comparison_names_the_hashes_of_both(project: Path, look: Look, store: LocalStore) -> None:
+    (project / ".dvc").mkdir()
+    parts = []
+    for text in (b"1", b"2"):
+        raw = write(project / "raw.csv", text)
+        write(project / "raw.csv.dvc", dvc.write_pointer([Out(path="raw.csv", value=md5(text))]))
+        parts.append(look(raw))
+    (change,) = data.compare(*parts, store)
+    assert change.before is not None
+    assert change.after is not None
+    assert f"DVC {md5(b'1')[:8]}" in change.before
+    assert f"DVC {md5(b'2')[:8]}" in change.after
