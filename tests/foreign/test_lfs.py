@@ -26,6 +26,12 @@ def test_lines_of_extensions_are_kept_in_order() -> None:
     assert lfs.write_pointer(pointer) == text
 
 
+def test_keys_are_written_in_order_whatever_the_order_they_came_in() -> None:
+    pointer = Pointer(oid=OID, size=6, others=(("z", "1"), ("a", "2")))
+    keys = [line.split()[0] for line in lfs.write_pointer(pointer).decode().splitlines()]
+    assert keys == ["version", "a", "oid", "size", "z"]
+
+
 def test_a_pointer_of_the_time_before_the_name_is_read() -> None:
     assert lfs.read_pointer(TEXT.replace(b"git-lfs.github.com", b"hawser.github.com")) is not None
 
