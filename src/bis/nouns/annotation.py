@@ -26,6 +26,8 @@ class Annotation(
     """Names of tags that are taken away."""
     note: str = ""
     """A remark, in words. Earlier ones stay."""
+    hidden: bool | None = None
+    """True: the run is removed, so that its content may go. False: taken back. None: nothing is said of that."""
 
 
 def tags_after(annotations: Sequence[Annotation]) -> dict[str, str]:
@@ -34,3 +36,9 @@ def tags_after(annotations: Sequence[Annotation]) -> dict[str, str]:
     for annotation in annotations:
         tags = {name: value for name, value in tags.items() if name not in annotation.removed} | annotation.tags
     return dict(sorted(tags.items()))
+
+
+def removed_at(annotations: Sequence[Annotation]) -> str:
+    """When a run was removed, after these annotations, given in the order of time; empty when it is not."""
+    last = [annotation for annotation in annotations if annotation.hidden is not None][-1:]
+    return last[0].made if last and last[0].hidden else ""

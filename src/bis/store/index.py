@@ -114,6 +114,15 @@ class Index:
         rows = self._ask("SELECT digest FROM objects WHERE method IN (?, ?)", (PARTS, DELTA))
         return {digest for (digest,) in rows}
 
+    def copies(self) -> Iterator[Place]:
+        """Where all objects lie, by digest; those of one digest follow each other. Nothing may be written meanwhile."""
+        rows = self._connection.execute(
+            "SELECT name, digest, kind, method, raw, stored, offset, depth FROM objects JOIN packs ON id = pack"
+            " ORDER BY digest"
+        )
+        for name, *rest in rows:
+            yield Place(name, Item(*rest))
+
     def around(self, start: bytes, end: bytes) -> tuple[bytes, ...]:
         """Digests of the piece that once stood behind the anchor `start` and of the one before `end`."""
         rows = self._ask("SELECT after FROM boundaries WHERE anchor = ?", (start,))
@@ -143,6 +152,10 @@ class Index:
         settled = time.time_ns() - changed > SETTLED
         if there != known or settled:
             self._write(lambda: self._compare(there - known, known - there, changed if settled else 0))
+
+    def doubt(self) -> None:
+        """Look again whether packs are there, before they are said to be."""
+        self._trusted.clear()
 
     def read_again(self, name: str) -> None:
         """Take in one pack anew: what the index said of it turned out wrong."""

@@ -15,7 +15,7 @@ from blake3 import blake3
 
 from bis.digest import PREFIX, READ_SIZE, Digest, digest_bytes, digest_file, short
 from bis.errors import BisError, Damaged, KeepingError, NotFound
-from bis.store import ObjectKind, assembly, deltas, packs
+from bis.store import ObjectKind, assembly, deltas, doomed, packs, writers
 from bis.store.chunks import MAXIMUM, MINIMUM, PartList, Piece
 from bis.store.index import Boundary, Index, Place
 from bis.store.large import form_of, put_large
@@ -135,7 +135,9 @@ class LocalStore:
         self._writer: PackWriter | None = None
         self._pending: dict[bytes, list[Item]] = {}
         self._boundaries: dict[bytes, Boundary] = {}
-        self._caught_up = self._rebuilt = False
+        self._session: writers.Session | None = None
+        self._doomed: frozenset[str] | None = None
+        self._rebuilt = False
         self._asked = 0
         self._open: dict[str, int] = {}
         self._stale: list[int] = []
@@ -154,6 +156,7 @@ class LocalStore:
                 self._writer.discard()
             self._writer = None
             self._pending.clear()
+            self.rest()
             if self._lazy_index:
                 self._lazy_index.close()
             self._lazy_index = None
@@ -161,6 +164,14 @@ class LocalStore:
                 os.close(fd)
             self._open.clear()
             self._stale.clear()
+
+    def rest(self) -> None:
+        """What was asked and put so far is not relied upon any more: records name it, or nobody needs it. Until then
+        nothing is deleted of what this store said that it has."""
+        with self._lock:
+            if self._session:
+                self._session.end()
+            self._session, self._doomed = None, None
 
     @property
     def index(self) -> Index:
@@ -252,7 +263,7 @@ class LocalStore:
         """Where a piece lies, as far as that is known without looking for it."""
         with self._lock:
             here = [Place("", item) for item in self._pending.get(digest, ())]
-            return next((place for place in here or self.index.find(digest) if pieces(place.item)), None)
+            return next((place for place in here or self._staying(digest) if pieces(place.item)), None)
 
     def fetch(self, digest: bytes) -> bytes:
         """The bytes of a piece."""
@@ -308,7 +319,7 @@ class LocalStore:
 
     def _finish(self) -> None:
         if self._writer and self._writer.items:
-            name, items = self._writer.finish()
+            name, items = self._writer.finish(self._relying())
             self.index.add(name, items, self._boundaries.values())
         elif self._writer:
             self._writer.discard()
@@ -320,13 +331,24 @@ class LocalStore:
         serves = SERVES[kind]
         if any(serves(item) for item in self._pending.get(digest, ())):
             return True
-        if not self._caught_up:
-            self._caught_up = True
-            self.index.catch_up()
+        return any(serves(place.item) for place in self._staying(digest))
+
+    def _staying(self, digest: bytes) -> list[Place]:
+        """Where an object lies, without the packs that are about to be deleted."""
+        going = self._relying()
         self._asked += 1
         if self._asked > OFTEN and not self.index.may_have(digest):
-            return False
-        return any(serves(place.item) for place in self.index.find(digest))
+            return []
+        return [place for place in self.index.find(digest) if place.pack not in going]
+
+    def _relying(self) -> frozenset[str]:
+        """From now on, nothing is deleted but what was doomed already: these packs."""
+        if self._doomed is None:
+            self._session = writers.begin(self.path)
+            self._doomed = doomed.names(doomed.read(self.path))
+            self.index.doubt()
+            self.index.catch_up()
+        return self._doomed
 
     # getting
 

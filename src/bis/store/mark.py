@@ -24,30 +24,35 @@ def reachable(store: LocalStore, roots: Iterable[Digest], known: set[bytes] | No
     or what a record names is not there, and Damaged where it cannot be read: what that needs cannot be known.
     """
     found = set() if known is None else known
-    marking = _Marking(store)
-    todo = [marking.there(root) for root in roots]
-    while todo:
-        digest = todo.pop()
-        if digest in found:
-            continue
-        found.add(digest)
-        for needed in marking.needs(digest):
-            if needed in marking.inner:
-                todo.append(needed)
-            else:
-                found.add(needed)
+    Marking(store).follow(roots, found)
     return found
 
 
-class _Marking:
-    """The objects that must be opened to know what they need: all others are only named."""
+class Marking:
+    """The objects of a store that must be opened to know what they need: all others are only named."""
 
     def __init__(self, store: LocalStore) -> None:
         self.store = store
         self.records = set(store.raw_digests("record"))
         self.trees = set(store.raw_digests("tree"))
         self.composed = store.composed()
-        self.inner = self.records | self.trees | self.composed
+
+    def follow(self, roots: Iterable[Digest], found: set[bytes]) -> None:
+        """Add the roots to what was `found`, and all that they need."""
+        todo = [self.there(root) for root in roots]
+        while todo:
+            digest = todo.pop()
+            if digest in found:
+                continue
+            found.add(digest)
+            for needed in self.needs(digest):
+                if self.needs_others(needed):
+                    todo.append(needed)
+                else:
+                    found.add(needed)
+
+    def needs_others(self, digest: bytes) -> bool:
+        return digest in self.trees or digest in self.composed or digest in self.records
 
     def there(self, digest: Digest) -> bytes:
         """Raises NotFound unless it is in the store."""

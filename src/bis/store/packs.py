@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -63,6 +63,11 @@ class Item(NamedTuple):
     @property
     def after(self) -> int:
         return self.offset + HEAD.size + self.stored
+
+
+def leans(item: Item) -> bool:
+    """Whether an object may need others."""
+    return item.kind in (NUMBER_OF_KIND["tree"], NUMBER_OF_KIND["record"]) or item.method not in WHOLE
 
 
 def head_of(item: Item, payload_digest: bytes) -> bytes:
@@ -179,11 +184,14 @@ class PackWriter:
         self.drain()
         return os.dup(self._fd)
 
-    def finish(self) -> tuple[str, list[Item]]:
-        """Write, fsync, rename, fsync the folder. Returns the pack's name. May be tried again after an error."""
+    def finish(self, taken: Container[str] = ()) -> tuple[str, list[Item]]:
+        """Write, fsync, rename, fsync the folder. Returns the pack's name, which is none of `taken`. May be tried again
+        after an error."""
+        while (name := pack_name(self._heads)) in taken:
+            other = os.urandom(16)  # the same objects again: one more makes another pack of them
+            self.add("blob", blake3(other).digest(), len(other), Form(RAW, other))
         self.drain()
         end = self._written
-        name = pack_name(self._heads)
         try:
             self._buffer += b"".join(self._heads) + END.pack(END_MARK, len(self._heads))
             self.drain()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 import msgspec
 
-from bis.digest import Digest, readable
+from bis.digest import Digest, readable, short
+from bis.errors import Damaged
 from bis.nouns.annotation import ANNOTATION_SCHEMA
 from bis.nouns.dataset import NOTE_SCHEMA, VERSION_SCHEMA, DataVersion
 from bis.nouns.run import RUN_SCHEMA, Run
+from bis.store.trouble import NEWER
 
 VERDICT_SCHEMA: Final = "bis.verdict/1"
 KNOWN: Final = frozenset((RUN_SCHEMA, VERDICT_SCHEMA, ANNOTATION_SCHEMA, VERSION_SCHEMA, NOTE_SCHEMA))
@@ -26,6 +29,17 @@ class Named(NamedTuple):
 
 class _Tagged(msgspec.Struct):
     schema: str = ""
+
+
+class _Subject(msgspec.Struct):
+    """What of a record says whom it is about, and whether that is removed."""
+
+    schema: str = ""
+    id: str = ""
+    run: str = ""
+    about: tuple[Digest, ...] = ()
+    made: str = ""
+    hidden: bool | None = None
 
 
 def schema_of(record: bytes) -> str:
@@ -51,3 +65,40 @@ def named_by_run(run: Run) -> list[Named]:
     others = [("usage", run.usage.samples), ("times of the output", run.lines), ("standard input", run.stdin)]
     named = [*parts, *outputs, *others]
     return [Named(f"run {run.name} ({run.id}): {readable(what)}", content) for what, content in named if content]
+
+
+class Records(NamedTuple):
+    """The records of a store, by whether what they name is to be kept."""
+
+    needed: list[Digest]
+    removed: set[Digest]
+    """Of runs and versions of data that a person removed: they tell what was, and their content may go."""
+
+
+def sort_out(records: Iterable[tuple[Digest, bytes]], *, strict: bool = True) -> Records:
+    """If `strict`, raises Damaged for a record that cannot be read or has a schema that is not known here: what it
+    names cannot be known."""
+    ids: dict[Digest, str] = {}
+    said: list[tuple[str, Digest, tuple[str, ...], bool]] = []
+    for digest, data in records:
+        try:
+            subject = msgspec.json.decode(data, type=_Subject, strict=False)
+        except msgspec.MsgspecError as error:
+            if strict:
+                raise Damaged(f"record {short(digest)} cannot be read: {error}", hint="bis verify") from None
+            subject = _Subject()
+        if strict and subject.schema not in KNOWN:
+            raise Damaged(
+                f"record {short(digest)} is of a kind that this bis does not know: {subject.schema!r}",
+                because="A newer bis wrote it. What it needs is not known here.",
+                hint="uv tool upgrade bis",
+                code=NEWER,
+            )
+        ids[digest] = subject.id
+        if subject.hidden is not None:
+            said.append((subject.made, digest, subject.about or (subject.run,), subject.hidden))
+    hidden: dict[str, bool] = {}
+    for _, _, about, state in sorted(said):
+        hidden |= dict.fromkeys(about, state)
+    removed = {digest for digest, id in ids.items() if hidden.get(id) or hidden.get(digest)}
+    return Records([digest for digest in ids if digest not in removed], removed)

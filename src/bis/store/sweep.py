@@ -12,10 +12,10 @@ import msgspec
 from bis.digest import READ_SIZE, Digest, readable, short
 from bis.errors import BisError, Damaged
 from bis.nouns.part import Finding
-from bis.store import ObjectKind, packs
+from bis.store import ObjectKind, doomed, packs
 from bis.store.local import LocalStore, digest_of
 from bis.store.packs import CHUNK, KINDS, SUFFIX, UNFINISHED, Item
-from bis.store.records import Named, named_by
+from bis.store.records import Named, named_by, sort_out
 from bis.store.snapshot import read_tree
 from bis.store.trouble import shown
 
@@ -67,20 +67,26 @@ class _Seen:
         """Those that need others, with their kind: whether they can be read is found out last."""
         self.good: dict[str, set[Item]] = {}
         """By pack."""
+        self.staying: set[bytes] = set()
+        """What lies in packs that are not about to be deleted, of that which names other objects."""
 
 
 def verify(store: LocalStore, progress: Progress | None = None) -> list[Finding]:
     """Read everything and say what is wrong: each flipped bit, each pack cut short, each object that a record or a
     tree names and that is not there. Damaged objects are forgotten by the index, so that putting them again helps."""
-    names = sorted(path.name for path in store.packs.iterdir() if path.name.endswith(SUFFIX))
+    lots = doomed.read(store.path)
+    gone, leaving = doomed.names(lot for lot in lots if lot.going), doomed.names(lots)
+    names = sorted(path.name for path in store.packs.iterdir() if path.name.endswith(SUFFIX) and path.name not in gone)
     total = sum((store.packs / name).stat().st_size for name in names)
     seen, done = _Seen(), 0
     for name in names:
         done += _verify_pack(store, name, seen)
+        if name not in leaving:
+            seen.staying.update(item.digest for item in seen.good.get(name, ()) if packs.leans(item))
         if progress:
             progress(done, total)
     broken = _put_together(store, seen)
-    seen.findings += [*_missing(store, seen.whole), *_strangers(store)]
+    seen.findings += [*_missing(store, seen), *_strangers(store)]
     for name, items in seen.good.items():  # again: whoever read meanwhile may have asked the packs
         store.index.settle(name, items)
     store.index.forget(broken)
@@ -145,9 +151,10 @@ def _put_together(store: LocalStore, seen: _Seen) -> list[bytes]:
                     while stream.read(READ_SIZE):
                         pass
         except BisError as error:
-            text = f"{kind} {short(digest_of(digest))} cannot be put together: {error.what}"
-            seen.findings.append(Finding(code="damaged", text=text, hint=REMEDY, blocks=True))
             broken.append(digest)
+            if digest in seen.staying:  # else it is about to be deleted, as what it needs was; or a record names it
+                text = f"{kind} {short(digest_of(digest))} cannot be put together: {error.what}"
+                seen.findings.append(Finding(code="damaged", text=text, hint=REMEDY, blocks=True))
         else:
             seen.whole[kind].add(digest)
     return broken
@@ -177,16 +184,19 @@ def _holds(fd: int, item: Item) -> bool:
         return False
 
 
-def _missing(store: LocalStore, whole: dict[ObjectKind, set[bytes]]) -> Iterator[Finding]:
+def _missing(store: LocalStore, found: _Seen) -> Iterator[Finding]:
     """What records and trees name and no pack holds whole. Each tree is told of once, by the first run that has it."""
-    there = {digest_of(digest) for digests in whole.values() for digest in digests}
-    trees = {digest_of(digest) for digest in whole["tree"]}
+    there = {digest_of(digest) for digests in found.whole.values() for digest in digests}
+    trees = {digest_of(digest) for digest in found.whole["tree"]}
     seen: set[Digest] = set()
     strange: list[Finding] = []
-    for digest in sorted(digest_of(raw) for raw in whole["record"]):
-        yield from _follow(store, _named_by_record(store, digest, strange), there, trees, seen)
+    records = sorted(digest_of(raw) for raw in found.whole["record"])
+    removed = sort_out(((digest, store.get_bytes(digest)) for digest in records), strict=False).removed
+    for digest in records:
+        if digest not in removed:
+            yield from _follow(store, _named_by_record(store, digest, strange), there, trees, seen)
     yield from strange
-    for digest in sorted(trees - seen):
+    for digest in sorted({digest_of(raw) for raw in found.whole["tree"] & found.staying} - seen):
         if digest not in seen:
             yield from _follow(store, [(f"tree {short(digest)}", digest)], there, trees, seen)
 
