@@ -119,6 +119,8 @@ def test_a_tag_is_set_moved_listed_and_taken_away(type_: Type, customers: Path) 
 def test_a_pointer_brings_the_version_that_it_names(tmp_path: Path, type_: Type, customers: Path) -> None:
     done = type_("add", "data/customers.csv", "--pointer")
     assert "echo /customers.csv >> data/.gitignore" in done.err
+    customers.with_name(".gitignore").write_text("/customers.csv\n")
+    assert ".gitignore" not in type_("add", "data/customers.csv", "--pointer").err
     pointer = customers.with_name("customers.csv.bis")
     first = pointer.read_text()
     assert [

@@ -26,6 +26,12 @@ def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Ledger:
     return LEDGERS[request.param](tmp_path)
 
 
+@pytest.fixture(params=LEDGERS)
+def again(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Ledger]:
+    """Opens one and the same ledger, each time anew."""
+    return lambda: LEDGERS[request.param](tmp_path)
+
+
 def a_version(number: int, name: str = "customers", **fields: Any) -> DataVersion:
     content = digest_value([name, number])
     made = f"2026-05-{number:02}T10:00:00.000000Z"
@@ -66,13 +72,17 @@ def test_the_next_version_gets_the_next_number_and_is_told_the_newest(ledger: Le
     assert told[-1] == (4, "customers@v2")
 
 
-def test_two_who_add_at_once_get_two_numbers(ledger: Ledger) -> None:
+def test_those_who_add_at_once_get_different_numbers(again: Callable[[], Ledger]) -> None:
+    again().data.names()
+
     def add(_: int) -> int:
         def make(number: int, newest: Held | None) -> tuple[DataVersion, Digest]:
             version = a_version(number)
             return version, digest_value(version)
 
-        held = ledger.data.add("customers", make)
+        mine = again()
+        held = mine.data.add("customers", make)
+        mine.close()
         assert held
         return held.version.number
 

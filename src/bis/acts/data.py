@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -11,15 +11,15 @@ import msgspec
 
 from bis.digest import readable, unspell
 from bis.errors import NotFound, UsageError
-from bis.nouns.dataset import DataAnnotation, Held
+from bis.nouns.dataset import DataAnnotation, DataVersion, Held
 from bis.nouns.reference import is_tag
 from bis.nouns.run import Run
 from bis.nouns.tree import Leaf
-from bis.steps.add_data import Delta, annotate, compare, identity, say, take
+from bis.steps.add_data import Delta, annotate, compare, say, take
 from bis.steps.bring import leaves_of
 from bis.steps.home import Home
 from bis.steps.perform import now, user_here
-from bis.store.snapshot import walk
+from bis.store.snapshot import plant
 
 ASKED = 20_000
 USERS = 20
@@ -50,15 +50,28 @@ def standing(held: Held, home: Home, place: Path | None = None) -> Standing:
         gone: State = "gone" if version.host == socket.gethostname() else "elsewhere"
         return Standing(held=held, place=place, state=gone, next=newest + 1)
     leaves, _ = take(place, home, by_reference=True, store=False)
+    is_as = _single(leaves, home) if place.is_file() else _folder(leaves)
+    if is_as(version):
+        return Standing(held=held, place=place, state="same", next=newest + 1)
     delta = compare(home, version.tree, leaves, single=version.single and place.is_file())
-    like = ""
-    if delta.any or version.single != place.is_file():
-        others = home.ledger.data.versions(version.name)
-        like = next((one.reference for one in others if _content(leaves, place) == _contents_of(one, home)), "")
-    changed = delta.any or version.single != place.is_file()
-    return Standing(
-        held=held, place=place, state="changed" if changed else "same", delta=delta, like=like, next=newest + 1
-    )
+    like = next((one.reference for one in home.ledger.data.versions(version.name) if is_as(one.version)), "")
+    return Standing(held=held, place=place, state="changed", delta=delta, like=like, next=newest + 1)
+
+
+def _single(leaves: Sequence[Leaf], home: Home) -> Callable[[DataVersion], bool]:
+    return lambda version: version.single and not compare(home, version.tree, leaves, single=True).any
+
+
+def _folder(leaves: Sequence[Leaf]) -> Callable[[DataVersion], bool]:
+    """Whether a version has these files, copied or by reference: no tree of it is read for that."""
+    trees = {plant([_with_kept(leaf, kept) for leaf in leaves], None) for kept in (True, False)}
+    return lambda version: not version.single and version.tree in trees
+
+
+def _with_kept(leaf: Leaf, kept: bool) -> Leaf:
+    if leaf.entry.kind != "file":
+        return leaf
+    return Leaf(path=leaf.path, entry=msgspec.structs.replace(leaf.entry, kept=kept))
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,13 +124,3 @@ def remove(versions: Sequence[Held], home: Home, *, undo: bool = False) -> None:
         ),
         home,
     )
-
-
-def _content(leaves: Iterable[Leaf], place: Path) -> object:
-    files = {leaf.path: identity(leaf) for leaf in leaves if leaf.entry.kind != "tree"}
-    return list(files.values()) if place.is_file() else files
-
-
-def _contents_of(held: Held, home: Home) -> object:
-    files = {leaf.path: identity(leaf) for leaf in walk(home.store, held.version.tree)}
-    return list(files.values()) if held.version.single else files

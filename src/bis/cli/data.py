@@ -154,7 +154,7 @@ def add(
         return _take_in(door, adding, layout, home, as_json)
     added = act(adding, home, door.terminal.progress)
     door.terminal.settle()
-    _show_added(door, path, added, pointer, as_json)
+    _show_added(door, added, pointer, as_json)
     return 0
 
 
@@ -173,7 +173,7 @@ def _take_in(door: Door, adding: Adding, layout: str, home: Home, as_json: bool)
     return 0
 
 
-def _show_added(door: Door, path: str, added: Added, pointer: bool, as_json: bool) -> None:
+def _show_added(door: Door, added: Added, pointer: bool, as_json: bool) -> None:
     from bis.cli import page_data
 
     terminal = door.terminal
@@ -188,10 +188,10 @@ def _show_added(door: Door, path: str, added: Added, pointer: bool, as_json: boo
     if added.pointer:
         shown = _near(added.pointer, door.folder)
         terminal.tell(f"wrote  {plain(spell(shown))}, to be committed")
-        if pointer:
-            name = Path(path).name
-            ignore = os.path.join(os.path.dirname(shown), ".gitignore")  # noqa: PTH118, PTH120 - as typed
-            terminal.tell(f"help: keep the data out of Git: echo {shlex.quote(f'/{name}')} >> {shlex.quote(ignore)}")
+        line, ignore = f"/{added.pointer.name.removesuffix('.bis')}", added.pointer.with_name(".gitignore")
+        if pointer and not (ignore.is_file() and line in ignore.read_text("utf-8", "replace").splitlines()):
+            where = shlex.quote(_near(ignore, door.folder))
+            terminal.tell(f"help: keep the data out of Git: echo {shlex.quote(line)} >> {where}")
 
 
 def _home_to_add(door: Door, path: Path) -> Home:
