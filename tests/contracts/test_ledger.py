@@ -531,3 +531,30 @@ def test_what_is_stored_is_what_is_hashed(ledger: Ledger) -> None:
     run = a_run(1, metrics={"a": math.nan, "b": 0.1 + 0.2}, parts=told(x="NaN"))
     sealed(ledger, run)
     assert canonical(ledger.get(run.id)) == canonical(run)
+
+
+def test_a_run_that_was_removed_is_found_only_by_who_asks_for_removed_ones(ledger: Ledger) -> None:
+    sealed(ledger, a_run(1), a_run(2), a_run(3))
+    annotate(ledger, said(a_run(3), 10, hidden=True), said(a_run(1), 11, hidden=True))
+    assert ledger.find(parse("@latest", NOW)).name == "train-2"
+    for reference in ("train-3", "@latest~1", f"{3:012x}"):
+        with pytest.raises(NotFound) as told:
+            ledger.find(parse(reference, NOW))
+        assert ("rm --undo" in told.value.hint) == (reference != "@latest~1")
+    assert ledger.find(parse("train-3", NOW), removed=True).name == "train-3"
+    assert ledger.find(parse(f"{3:012x}", NOW), removed=True).name == "train-3"
+    with pytest.raises(NotFound, match="was not removed"):
+        ledger.find(parse("train-2", NOW), removed=True)
+    assert [row.name for row in ledger.rows("removed = ''")] == ["train-2"]
+    assert {row.name: row.removed for row in ledger.rows("removed != ''")} == {
+        "train-3": stamp(10),
+        "train-1": stamp(11),
+    }
+
+
+def test_a_removal_can_be_taken_back_whatever_the_order_in_which_it_is_heard_of(ledger: Ledger) -> None:
+    annotate(ledger, said(a_run(1), 11, hidden=False), said(a_run(1), 10, hidden=True))
+    sealed(ledger, a_run(1))
+    assert ledger.find(parse("train-1", NOW)).name == "train-1"
+    annotate(ledger, said(a_run(1), 12, tags={"a": "b"}), said(a_run(1), 13, hidden=True))
+    assert ledger.count("removed = ''") == 0

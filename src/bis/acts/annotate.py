@@ -1,13 +1,19 @@
-"""`bis tag` and `bis note`: say something of a run after it was sealed."""
+"""`bis tag`, `bis note` and `bis rm`: say something of a run after it was sealed."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import nullcontext
+
 import msgspec
 
-from bis.digest import canonical
+from bis.digest import canonical, readable
 from bis.errors import UsageError
 from bis.nouns.annotation import Annotation
+from bis.nouns.run import Run
 from bis.steps.home import Home
+from bis.steps.perform import now, user_here
+from bis.steps.removals import still_there
 
 FORBIDDEN = frozenset("=`'\"")
 """Letters that would keep a tag from being typed in a filter or on a command line."""
@@ -27,7 +33,25 @@ def annotate(annotation: Annotation, home: Home) -> Annotation:
             )
     if not (annotation.tags or annotation.removed or annotation.note.strip()):
         raise UsageError("there is nothing to say", hint="bis note RUN 'why it matters', or bis tag RUN team=fraud")
-    annotation = msgspec.structs.replace(annotation, note=annotation.note.strip())
+    return _keep(msgspec.structs.replace(annotation, note=annotation.note.strip()), home)
+
+
+def remove(runs: Sequence[Run], home: Home, *, undo: bool = False) -> None:
+    """Remove runs: they are not listed, and what only they need may be collected; or take that back.
+
+    Raises UsageError for a run under way, and NotFound where content of a removed run is gone already: then nothing is
+    taken back.
+    """
+    records = [home.ledger.record(run.id) for run in runs]
+    for run, record in zip(runs, records, strict=True):
+        if not record:
+            raise UsageError(f"{readable(run.name)} is under way", hint="wait until it has ended, or stop it first")
+    with still_there(home.store, records) if undo else nullcontext():
+        for run in runs:
+            _keep(Annotation(run=run.id, made=now(), user=user_here(), hidden=not undo), home)
+
+
+def _keep(annotation: Annotation, home: Home) -> Annotation:
     record = home.store.put_bytes(canonical(annotation), "record")
     home.store.flush()
     home.ledger.annotate(annotation, record)

@@ -99,12 +99,12 @@ class Door:
             recover_repeats(home, Path(tempfile.gettempdir()))
         return home
 
-    def find(self, reference: str) -> Run:
-        """The run that a person means."""
+    def find(self, reference: str, *, removed: bool = False) -> Run:
+        """The run that a person means; with `removed`, one that was removed."""
         from bis.nouns.reference import parse
 
         # By the clock of this machine: "yesterday" ends at its midnight, in summer time and in winter time.
-        return self.home.ledger.find(parse(reference, self.now.astimezone().replace(tzinfo=None)))
+        return self.home.ledger.find(parse(reference, self.now.astimezone().replace(tzinfo=None)), removed=removed)
 
 
 def record_meter(terminal: Terminal) -> Callable[[int, int], None]:
@@ -342,7 +342,7 @@ def _completions(ctx: click.Context, incomplete: str) -> Iterable[CompletionItem
 
     door = Door()
     door.project_option = ctx.find_root().params.get("project_option") or ""
-    for run in door.home.ledger.rows(limit=100):
+    for run in door.home.ledger.rows("removed = ''", limit=100):
         metrics = ", ".join(f"{plain(name)} {number(value)}" for name, value in list(run.metrics.items())[:2])
         told = ", ".join(filter(None, (run.status, ago(run.started, door.now), metrics)))
         if plain(run.name).startswith(incomplete):

@@ -93,6 +93,7 @@ def _show_stream(door: Door, run: Run, name: str) -> int:
 @click.option("--columns", default="", metavar="NAMES", help="These columns, separated by commas.")
 @click.option("--all-columns", is_flag=True, help="Every column, also those in which all runs are the same.")
 @click.option("--repeats", is_flag=True, help="Also the runs that were made by bis repeat.")
+@click.option("--removed", is_flag=True, help="Only the runs that were removed by bis rm.")
 @utc_option
 @json_option
 @click.option("--jsonl", "as_lines", is_flag=True, help="One JSON object a line for each run, with its schema.")
@@ -104,6 +105,7 @@ def log(
     columns: str,
     all_columns: bool,
     repeats: bool,
+    removed: bool,
     utc: bool,
     as_json: bool,
     as_lines: bool,
@@ -112,7 +114,7 @@ def log(
     is told once, below the list.
 
     FILTER is made of comparisons joined by AND, as in MLflow: metrics.NAME, params.NAME, tags.NAME, and
-    the run's own name, status, started, seconds, command, note, code, data, environment, machine, verdict.
+    the run's own name, status, started, seconds, command, note, code, data, environment, machine, verdict, removed.
     The first column is the newest verdict: [=] identical, [~] equivalent, [x] different, [!] not repeatable.
     """
     from bis.cli.page_log import Listing, as_plain
@@ -124,12 +126,14 @@ def log(
     terminal.utc = utc
     # Read alone first: an error must not speak of what was not typed.
     compile_filter(wanted)
-    only = wanted if repeats or "repeats" in wanted else " AND ".join(filter(None, (wanted, "repeats = ''")))
+    there = f"removed {'!=' if removed else '='} ''"
+    hidden = ["repeats = ''"] if not (repeats or removed or "repeats" in wanted) else []
+    only = " AND ".join(filter(None, (wanted, *hidden, there if removed or "removed" not in wanted else "")))
     rows = ledger.rows(only, [_order(key) for key in keys], limit or None)
     if as_lines:
         terminal.json_lines("bis.log.run/1", map(as_plain, rows))
         return 0
-    counts = {"shown": len(rows), "matching": ledger.count(only), "total": ledger.count()}
+    counts = {"shown": len(rows), "matching": ledger.count(only), "total": ledger.count(there)}
     if as_json:
         terminal.json("bis.log/1", {**counts, "runs": [as_plain(row) for row in rows]})
         return 0

@@ -216,6 +216,7 @@ def as_plain(row: Row) -> dict[str, Any]:
         "outputs": row.outputs,
         "findings": row.findings,
         "record": row.record or None,
+        "removed": row.removed or None,
     }
 
 

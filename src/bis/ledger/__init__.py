@@ -54,6 +54,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     verdict: str = ""
     """The newest word on whether it repeats; empty when nobody tried."""
     record: Digest = Digest("")
+    removed: str = ""
+    """When it was removed; empty for a run that is there."""
 
 
 Making = Callable[[int, Held | None], tuple[DataVersion, Digest] | None]
@@ -123,9 +125,10 @@ class Ledger(Protocol):
         """The digests of all records that it knows."""
         ...
 
-    def find(self, reference: Reference) -> Run:
+    def find(self, reference: Reference, *, removed: bool = False) -> Run:
         """Raises NotFound (with the nearest names) or UsageError (an ambiguous prefix, with the candidates).
-        The newest run, and the one before, are never one that `bis repeat` made."""
+        The newest run, and the one before, are never one that `bis repeat` made, nor one that was removed. With
+        `removed`, removed ones are found and no others."""
         ...
 
     def runs(self, filter: str = "", order: Sequence[str] = (), limit: int | None = None) -> list[Run]:
@@ -151,7 +154,8 @@ class Ledger(Protocol):
         ...
 
     def annotate(self, annotation: Annotation, record: Digest) -> None:
-        """Note what was said of a run, which it may hear of later. Tags and note of the run are as the newest says."""
+        """Note what was said of a run, which it may hear of later. Tags and note of the run, and whether it is
+        removed, are as the newest says."""
         ...
 
     def annotations(self, run: str) -> list[Annotation]:

@@ -20,7 +20,7 @@ from bis.ledger.datasets import SqliteDataSets, put_data_annotation, put_version
 from bis.ledger.moments import micros, shown_time
 from bis.ledger.search import LARGEST, compile_filter, compile_order
 from bis.ledger.used import put_used
-from bis.nouns.annotation import Annotation, tags_after
+from bis.nouns.annotation import Annotation, removed_at, tags_after
 from bis.nouns.dataset import DataAnnotation, DataVersion
 from bis.nouns.reference import EXAMPLES, Reference
 from bis.nouns.run import Run
@@ -37,6 +37,8 @@ AT_ONCE: Final = 500
 NEVER: Final = 1 << 62
 A_DAY: Final = 86_400_000_000
 """Microseconds."""
+THERE: Final = "removed = ''"
+GONE: Final = "removed <> ''"
 DIGITS: Final = frozenset("0123456789abcdef")
 SHORTEST: Final = 4
 """Digits of an id that are enough to mean it."""
@@ -208,14 +210,14 @@ class SqliteLedger:
         return [decode_run(unpack(content)) for (content,) in found]
 
     def rows(self, filter: str = "", order: Sequence[str] = (), limit: int | None = None) -> list[Row]:
-        found = self._select("seq, brief, note, verdict, record", filter, order, limit)
+        found = self._select("seq, brief, note, verdict, record, removed", filter, order, limit)
         tags = self._tags([seq for seq, *_ in found])
         decoder = msgspec.json.Decoder(Row, strict=False)
         return [
             msgspec.structs.replace(
-                decoder.decode(brief), tags=tags.get(seq, {}), note=note, verdict=verdict, record=record
+                decoder.decode(brief), tags=tags.get(seq, {}), note=note, verdict=verdict, record=record, removed=gone
             )
-            for seq, brief, note, verdict, record in found
+            for seq, brief, note, verdict, record, gone in found
         ]
 
     def count(self, filter: str = "") -> int:
@@ -238,19 +240,21 @@ class SqliteLedger:
         found = self.database.ask("SELECT content FROM annotations WHERE run = ? ORDER BY made, record", (run,))
         return [decode_annotation(unpack(content)) for (content,) in found]
 
-    def find(self, reference: Reference) -> Run:
+    def find(self, reference: Reference, *, removed: bool = False) -> Run:
         # Runs that a repeat made are found by id and name; "the newest" and "the one before" mean a person's runs.
-        seq, started = self._base(reference)
+        there = GONE if removed else THERE
+        seq, started = self._base(reference, there)
         if not reference.back:
             return self._content(seq)
         earlier = self.database.ask(
-            "SELECT seq FROM runs WHERE (started, seq) < (?, ?) AND repeats = ''"
+            f"SELECT seq FROM runs WHERE (started, seq) < (?, ?) AND repeats = '' AND {there}"
             " ORDER BY started DESC, seq DESC LIMIT 1 OFFSET ?",
             (started, seq, reference.back - 1),
         )
         if not earlier:
             ((before,),) = self.database.ask(
-                "SELECT count(*) FROM runs WHERE (started, seq) < (?, ?) AND repeats = ''", (started, seq)
+                f"SELECT count(*) FROM runs WHERE (started, seq) < (?, ?) AND repeats = '' AND {there}",
+                (started, seq),
             )
             few = f"only {before} run lies" if before == 1 else f"only {before} runs lie" if before else "no run lies"
             raise NotFound(
@@ -258,27 +262,28 @@ class SqliteLedger:
             )
         return self._content(earlier[0][0])
 
-    def _base(self, reference: Reference) -> tuple[int, int]:
-        """Which run a reference names before it goes back: seq and start."""
+    def _base(self, reference: Reference, there: str) -> tuple[int, int]:
+        """Which run a reference names before it goes back: seq and start. `there`: which runs are meant at all."""
         newest, bound = "ORDER BY started DESC, seq DESC LIMIT 1", _by_then(reference)
         if not reference.base:
             found = self.database.ask(
-                f"SELECT seq, started FROM runs WHERE started <= ? AND repeats = '' {newest}", (bound,)
+                f"SELECT seq, started FROM runs WHERE started <= ? AND repeats = '' AND {there} {newest}", (bound,)
             )
         else:
             found = self.database.ask(
-                f"SELECT seq, started FROM runs WHERE name = ? AND started <= ? {newest}", (reference.base, bound)
-            ) or self._by_id(reference)
+                f"SELECT seq, started FROM runs WHERE name = ? AND started <= ? AND {there} {newest}",
+                (reference.base, bound),
+            ) or self._by_id(reference, there)
         if not found:
-            raise self._no_such(reference)
+            raise self._no_such(reference, there)
         return found[0][0], found[0][1]
 
-    def _by_id(self, reference: Reference) -> list[Any]:
+    def _by_id(self, reference: Reference, there: str = "TRUE") -> list[Any]:
         digits = reference.base.lower()
         if len(digits) < SHORTEST or not set(digits) <= DIGITS:
             return []
         found = self.database.ask(
-            "SELECT seq, started, id, name, command FROM runs WHERE id >= ? AND id < ? AND started <= ?"
+            f"SELECT seq, started, id, name, command FROM runs WHERE id >= ? AND id < ? AND started <= ? AND {there}"
             " ORDER BY started DESC",
             (digits, digits + "g", _by_then(reference)),
         )
@@ -294,7 +299,17 @@ class SqliteLedger:
             )
         return found
 
-    def _no_such(self, reference: Reference) -> NotFound:
+    def _no_such(self, reference: Reference, there: str) -> NotFound:
+        if reference.base and self._is_there(reference.base):
+            named = shlex.quote(readable(reference.base))
+            if there == GONE:
+                return NotFound(f"{readable(reference.base)} was not removed", hint=f"bis show {named}")
+            if self.database.ask(f"SELECT 1 FROM runs WHERE name = ? AND {GONE}", (reference.base,)) or self._by_id(
+                reference, GONE
+            ):
+                return NotFound(f"{readable(reference.base)} was removed", hint=f"bis rm --undo {named}")
+        if there == GONE:
+            return NotFound(f"no run {readable(reference.text)} was removed", hint="bis log --removed")
         if not self.database.ask("SELECT 1 FROM runs LIMIT 1"):
             return NotFound("no runs are recorded here yet", hint="bis run -- python train.py")
         named = readable(reference.base)
@@ -482,6 +497,7 @@ def _annotate(connection: sqlite3.Connection, id: str) -> None:
         return
     annotations = [decode_annotation(unpack(content)) for (content,) in found]
     _put_texts(connection, "tags", seq[0], tags_after(annotations))
+    connection.execute("UPDATE runs SET removed = ? WHERE id = ?", (removed_at(annotations), id))
     for note in [annotation.note for annotation in annotations if annotation.note][-1:]:
         connection.execute("UPDATE runs SET note = ? WHERE id = ?", (note, id))
 

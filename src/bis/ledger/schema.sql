@@ -30,7 +30,8 @@ CREATE TABLE runs (
     record          TEXT    NOT NULL DEFAULT '',    -- digest of the sealed record; empty while it runs
     brief           BLOB    NOT NULL,               -- JSON: what one line of a list of runs needs
     content         BLOB    NOT NULL,               -- the whole record: canonical JSON, compressed with zstd
-    note            TEXT    NOT NULL DEFAULT ''     -- the newest: of an annotation, else of the record
+    note            TEXT    NOT NULL DEFAULT '',    -- the newest: of an annotation, else of the record
+    removed         TEXT    NOT NULL DEFAULT ''     -- when it was removed, RFC 3339; its content may be gone
 );
 
 CREATE INDEX runs_by_start   ON runs (started, seq);

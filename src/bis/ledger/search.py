@@ -26,7 +26,9 @@ ENTITIES: Final = {
 TEXT: Final = {
     **{
         name: name
-        for name in ("status", "host", "command", "folder", "project", "repeats", "parent", "verdict", "note")
+        for name in (
+            *("status", "host", "command", "folder", "project", "repeats", "parent", "verdict", "note", "removed"),
+        )
     },
     **dict.fromkeys(("run_id", "id"), "id"),
     **dict.fromkeys(("run_name", "run name", "Run name", "name"), "name"),

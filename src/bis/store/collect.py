@@ -86,10 +86,10 @@ def collect(
     Raises KeepingError where it cannot be known what is needed, and touches nothing then.
     """
     also = list(also)
+    store.rest()
     if dry:
         return _Collection(store, now, grace, progress).plan(also)
     with alone(store):
-        store.rest()
         packs.remove_unfinished(store.packs)
         return _Collection(store, now, timedelta(0) if at_once else grace, progress).work(also, at_once)
 

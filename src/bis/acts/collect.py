@@ -1,0 +1,26 @@
+"""`bis gc`: delete from the store what nothing needs any more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from bis.steps.home import Home
+from bis.steps.removals import under_way
+from bis.store.collect import Collected
+from bis.store.collect import collect as sweep
+
+
+def collect(
+    home: Home,
+    *,
+    now: datetime,
+    grace: timedelta,
+    at_once: bool = False,
+    dry: bool = False,
+    progress: Callable[[str], None] = lambda text: None,
+) -> Collected:
+    """Delete what no run, verdict, annotation or version of data needs, in two phases (see `store/collect.py`). Runs
+    and versions that were removed need nothing any more; runs under way need what was captured of them."""
+    also = under_way(home)
+    return sweep(home.store, now=now, grace=grace, at_once=at_once, dry=dry, also=also, progress=progress)

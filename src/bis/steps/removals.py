@@ -1,0 +1,53 @@
+"""What was removed and may be collected: taken back while it is still there, and who else still needs something."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+import msgspec
+
+from bis.digest import Digest
+from bis.errors import Damaged, NotFound
+from bis.nouns.part import Part, PartKind
+from bis.steps.home import Home
+from bis.store import doomed
+from bis.store.collect import alone
+from bis.store.local import LocalStore
+from bis.store.mark import reachable
+from bis.store.records import named_by_run
+
+
+@contextmanager
+def still_there(store: LocalStore, records: Sequence[Digest]) -> Iterator[None]:
+    """Nothing is collected meanwhile, and all that these records need is in the store. Raises NotFound when some of it
+    was deleted already."""
+    with alone(store):
+        gone = doomed.names(lot for lot in doomed.read(store.path) if lot.going)
+        try:
+            needed = reachable(store, records)
+        except (NotFound, Damaged) as error:
+            raise _collected(error.what) from None
+        missing = sum(not any(place.pack not in gone for place in store.index.find(digest)) for digest in needed)
+        if missing:
+            raise _collected(f"{missing:,} objects of it are not in the store")
+        yield
+
+
+def _collected(what: str) -> NotFound:
+    return NotFound(
+        "it cannot be taken back: its content was collected",
+        because=f"{what[:1].upper()}{what[1:]}.",
+        hint="bis pull brings it back from a remote that has it",
+    )
+
+
+def under_way(home: Home) -> list[Digest]:
+    """What runs without a record yet need of the store: those under way, and those that lost their supervisor."""
+    runs = home.ledger.under_way()
+    found = [named.digest for run in runs for named in named_by_run(run)]
+    for scratch in home.live.iterdir() if home.live.is_dir() else ():
+        with suppress(OSError, msgspec.DecodeError):
+            parts = msgspec.json.decode((scratch / "parts").read_bytes(), type=dict[PartKind, Part])
+            found += [digest for part in parts.values() for digest in part.trees.values()]
+    return [digest for digest in found if home.store.has(digest)]
