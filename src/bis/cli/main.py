@@ -35,6 +35,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "status": Entry("differ", "Say what would be different if a run ran now."),
         "tag": Entry("annotate", "Give tags to a run, to find it by."),
         "note": Entry("annotate", "Write a remark on a run."),
+        "rm": Entry("collect", "Remove runs, so that their content may be collected."),
     },
     "Data": {
         "data": Entry("data", "Keep versions of data sets, and bring them back."),
@@ -44,6 +45,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
     "Keep": {
         "verify": Entry("keep", "Check every stored byte and every sealed run."),
         "du": Entry("keep", "Say what takes how much room on disk."),
+        "gc": Entry("collect", "Delete from the store what nothing needs any more."),
         "clean": Entry("clean", "Remove cached environments that nobody used for long."),
         "reindex": Entry("keep", "Build the ledger again from the store."),
     },
