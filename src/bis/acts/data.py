@@ -19,7 +19,7 @@ from bis.steps.add_data import Delta, annotate, compare, say, take
 from bis.steps.bring import leaves_of
 from bis.steps.home import Home
 from bis.steps.perform import now, user_here
-from bis.store.snapshot import plant
+from bis.store.snapshot import plant, walk
 
 ASKED = 20_000
 USERS = 20
@@ -94,6 +94,12 @@ def users(held: Held, path: str, home: Home) -> tuple[list[User], bool]:
         inputs = {row["digest"] for row in run.parts["data"].facts["inputs"]}
         found.append(User(run=run, files=len(digests & inputs), of=len(digests)))
     return found, len(files) <= ASKED
+
+
+def is_kept(held: Held, home: Home) -> bool:
+    """Whether its files are in the store. One version is either copied, or by reference, as a whole."""
+    files = (leaf for leaf in walk(home.store, held.version.tree) if leaf.entry.kind == "file")
+    return next((leaf.entry.kept for leaf in files), True)
 
 
 def tag(held: Held, tags: Sequence[str], home: Home, *, removed: Sequence[str] = ()) -> Held:

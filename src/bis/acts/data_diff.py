@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Literal
 
 import msgspec
 
-from bis.digest import Digest
+from bis.digest import Digest, readable
 from bis.errors import BisError
 from bis.formats import Unreadable
-from bis.formats.profile import ColumnProfile, Profile, RowChange, is_profiled, profile, row_change
+from bis.formats.profile import ROWS, ColumnProfile, Profile, RowChange, is_profiled, profile, row_change
 from bis.nouns.dataset import Held
 from bis.nouns.tree import Entry
 from bis.steps.bring import located
@@ -21,6 +21,8 @@ from bis.store.snapshot import difference
 Kind = Literal["added", "removed", "changed", "moved"]
 LARGEST: Final = 256 << 20
 """A larger file is not looked into, unless everything is asked for."""
+LONG: Final = 16 << 20
+"""From this size on, looking takes a while, and it is said that it is done."""
 MOST: Final = 50
 """Nor are more files than these."""
 
@@ -70,7 +72,15 @@ class DataDifference(msgspec.Struct, frozen=True, kw_only=True):
     """Files that are the same in both."""
 
 
-def diff(before: Held, after: Held, home: Home, *, look: bool = True, everything: bool = False) -> DataDifference:
+def diff(
+    before: Held,
+    after: Held,
+    home: Home,
+    *,
+    look: bool = True,
+    everything: bool = False,
+    progress: Callable[[str], None] = lambda text: None,
+) -> DataDifference:
     """What turns `before` into `after`: files added, removed, changed and moved, by content. With `look`, what is
     different in tables and images, in the first 50 of them up to 256 MiB, or in all."""
     changes = _moved(_paired(before, after, list(_changes(before, after, home))))
@@ -79,6 +89,8 @@ def diff(before: Held, after: Held, home: Home, *, look: bool = True, everything
         for place, change in enumerate(changes):
             if change.kind == "changed" and is_profiled(change.path):
                 looked += 1
+                if change.after and change.after.size > LONG:
+                    progress(f"looking into {readable(change.path)}")
                 changes[place] = _look(change, before, after, home, everything or looked <= MOST, everything)
     touched = sum(change.kind in ("added", "changed", "moved") for change in changes)
     return DataDifference(before=before, after=after, changes=tuple(changes), alike=after.version.files - touched)
@@ -135,7 +147,8 @@ def _look(change: FileChange, before: Held, after: Held, home: Home, room: bool,
             located(after, change.path, home) as new,
         ):
             first, second = profile(old), profile(new)
-            rows = row_change(old, new, _shared(first, second))
+            few = max(first.rows or 0, second.rows or 0) <= ROWS
+            rows = row_change(old, new, _shared(first, second)) if few else None
     except (Unreadable, BisError) as error:
         return msgspec.structs.replace(change, why=str(error).splitlines()[0])
     columns = tuple(_columns(first.columns, second.columns))

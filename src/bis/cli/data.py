@@ -256,13 +256,15 @@ def log(door: Door, name: str | None, removed: bool, utc: bool, as_json: bool) -
 @click.argument("reference", type=DataName(), metavar="REF")
 def show(door: Door, reference: str, columns: bool, utc: bool, as_json: bool) -> int:
     """Show everything known of REF: its names, where it came from, what was said of it, and which runs used it."""
-    from bis.acts.data import users
+    from bis.acts.data import is_kept, users
     from bis.cli import page_data
     from bis.store.snapshot import find_leaf
 
     held, path = find(door, reference)
     terminal, home = door.terminal, door.home
     terminal.utc = utc
+    leaf = find_leaf(home.store, held.version.tree, path) if path else None
+    kept = is_kept(held, home)
     runs, whole = users(held, path, home)
     inside = _profile(held, path, home) if columns else None
     if as_json:
@@ -270,12 +272,12 @@ def show(door: Door, reference: str, columns: bool, utc: bool, as_json: bool) ->
             {"id": one.run.id, "name": one.run.name, "started": one.run.started, "files": one.files, "of": one.of}
             for one in runs
         ]
-        told = {"version": page_data.as_plain(held), "path": path, "runs": used, "runs_complete": whole}
+        about = {"version": page_data.as_plain(held), "path": path, "by_reference": not kept}
+        told = about | {"runs": used, "runs_complete": whole}
         terminal.json("bis.data.show/1", told | ({"profile": inside} if columns else {}))
         return 0
     line = home.ledger.data.versions(held.version.name)
-    leaf = find_leaf(home.store, held.version.tree, path) if path else None
-    terminal.show(page_data.version_page(held, leaf, line, runs, whole, door.now, terminal))
+    terminal.show(page_data.version_page(held, leaf, kept, line, runs, whole, door.now, terminal))
     if inside:
         terminal.show(page_data.profile_lines(inside, terminal))
     return 0
@@ -320,7 +322,9 @@ def diff(door: Door, before: str, after: str | None, files: bool, everything: bo
 
     new, _ = find(door, after or before)
     old = find(door, before)[0] if after else _earlier(door, new)
-    found = act(old, new, door.home, look=not files, everything=everything)
+    progress = door.terminal.progress
+    found = act(old, new, door.home, look=not files, everything=everything, progress=progress)
+    door.terminal.settle()
     if as_json:
         door.terminal.json("bis.data.diff/1", page_data.difference_json(found))
     else:

@@ -10,13 +10,14 @@ from bis.cli.page_run import labelled
 from bis.cli.render import Column
 from bis.cli.text import count, local, numbers, plain, size
 from bis.digest import short, spell
+from bis.formats.profile import ROWS
 from bis.nouns.dataset import Held
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from bis.acts.data import Standing, User
-    from bis.acts.data_diff import ColumnChange, DataDifference, FileChange
+    from bis.acts.data_diff import ColumnChange, DataDifference, FileChange, Inside
     from bis.cli.render import Cell, Terminal
     from bis.formats.profile import Profile
     from bis.nouns.tree import Leaf
@@ -144,6 +145,7 @@ def brought_lines(
 def version_page(
     held: Held,
     leaf: Leaf | None,
+    kept: bool,
     line: Sequence[Held],
     runs: Sequence[User],
     whole: bool,
@@ -160,6 +162,7 @@ def version_page(
     holds = told(held) if not version.single else size(version.size)
     if leaf:
         sums, holds = [leaf.entry.digest], size(leaf.entry.size)
+    holds += "" if kept else "  by reference: not copied, checked when it is used"
     parent = next((one for one in line if one.record == version.parent), None)
     newest = line[0] if line else held
     facts = [f"{plain(key)}={plain(value)}" for key, value in held.metadata.items()]
@@ -329,7 +332,7 @@ def _inside(change: FileChange, terminal: Terminal, most: int) -> list[str]:
         [key, f"{old or 'none'} -> {new or 'none'}", ""] for key, (old, new) in inside.facts.items()
     ]
     if inside.before.rows is not None and inside.after.rows is not None:
-        rows.append(["rows", _arrow(f"{inside.before.rows:,}", f"{inside.after.rows:,}"), _row_words(change)])
+        rows.append(["rows", _arrow(f"{inside.before.rows:,}", f"{inside.after.rows:,}"), _row_words(inside)])
     rows += [[f"column {plain(one.name)}", *_column_words(one)] for one in inside.columns[:most]]
     lines = terminal.aligned(rows)
     if len(inside.columns) > most:
@@ -339,9 +342,11 @@ def _inside(change: FileChange, terminal: Terminal, most: int) -> list[str]:
     return lines
 
 
-def _row_words(change: FileChange) -> str:
-    rows = change.inside.rows if change.inside else None
-    return f"{rows.added:,} added, {rows.removed:,} removed; an edited row counts as both" if rows else ""
+def _row_words(inside: Inside) -> str:
+    if inside.rows:
+        return f"{inside.rows.added:,} added, {inside.rows.removed:,} removed; an edited row counts as both"
+    most = max(inside.before.rows or 0, inside.after.rows or 0)
+    return f"not matched one by one: more than {ROWS:,}" if most > ROWS else ""
 
 
 def _column_words(one: ColumnChange) -> list[Cell]:
@@ -362,7 +367,13 @@ def _column_words(one: ColumnChange) -> list[Cell]:
         )
         if first != second
     ]
+    if not told and old.distinct != new.distinct:
+        told = [f"different ones {_arrow(_many(old.distinct), _many(new.distinct))}"]
     return ["other values", ", ".join(told[:TOLD])]
+
+
+def _many(distinct: int | None) -> str:
+    return "over 1,000" if distinct is None else f"{distinct:,}"
 
 
 def _pair(old: float | None, new: float | None) -> tuple[str, str]:

@@ -156,9 +156,10 @@ def _json_lines(path: Path) -> Profile:
             if not line.strip():
                 continue
             fields = _fields(json.loads(line))
-            for name in fields.keys() - columns.keys():
-                columns[name] = _Column(name)
-                columns[name].empty = count
+            for name in fields:
+                if name not in columns:
+                    columns[name] = _Column(name)
+                    columns[name].empty = count
             for name, column in columns.items():
                 column.take(_as_cell(fields.get(name)))
             count += 1
@@ -298,9 +299,14 @@ def _arrow_column(field: Any, statistics: list[Any]) -> ColumnProfile:
         name=field.name,
         type=str(field.type),
         empty=sum(one.null_count or 0 for one in told),
-        smallest=str(min(one.min for one in ranged))[:LONGEST] if whole else "",
-        largest=str(max(one.max for one in ranged))[:LONGEST] if whole else "",
+        smallest=_told(min(one.min for one in ranged)) if whole else "",
+        largest=_told(max(one.max for one in ranged)) if whole else "",
     )
+
+
+def _told(value: Any) -> str:
+    # The footer calls the smallest zero -0.0, whichever it was.
+    return _plain(value + 0.0) if isinstance(value, float) and math.isfinite(value) else str(value)[:LONGEST]
 
 
 # -- images ------------------------------------------------------------------------------------------------------

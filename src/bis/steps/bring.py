@@ -86,7 +86,7 @@ def bring(
         into.mkdir(parents=True, exist_ok=True)
         for leaf in leaves:
             if leaf.path not in same:
-                _put(leaf, into / unspell(leaf.path), originals.get(leaf.path), home)
+                _put(held, leaf, into / unspell(leaf.path), originals.get(leaf.path), home)
     except OSError as error:
         raise trouble(error, "write", Path(error.filename or into)) from error
     todo = [leaf for leaf in files if leaf.path not in same]
@@ -120,7 +120,7 @@ def located(held: Held, path: str, home: Home) -> Iterator[Path]:
         if home.store.has(leaf.entry.digest):
             home.store.get_file(leaf.entry.digest, place)
         else:
-            _copy_original(leaf, original_of(held.version, path, home), place)
+            _copy_original(held, leaf, original_of(held.version, path, home), place)
         yield place
 
 
@@ -133,7 +133,7 @@ def original_of(version: DataVersion, path: str, home: Home) -> Path:
 # -- from the store, or from where it lies -----------------------------------------------------------------------
 
 
-def _put(leaf: Leaf, place: Path, original: Path | None, home: Home) -> None:
+def _put(held: Held, leaf: Leaf, place: Path, original: Path | None, home: Home) -> None:
     if leaf.entry.kind == "tree":
         place.mkdir(parents=True, exist_ok=True)
         return
@@ -144,7 +144,7 @@ def _put(leaf: Leaf, place: Path, original: Path | None, home: Home) -> None:
     elif original is None:
         home.store.get_file(leaf.entry.digest, fresh, leaf.entry.mode)
     else:
-        _copy_original(leaf, original, fresh)
+        _copy_original(held, leaf, original, fresh)
     if fresh != place:
         fresh.replace(place)
 
@@ -165,11 +165,11 @@ def _originals(held: Held, path: str, one: bool, files: Sequence[Leaf], home: Ho
         if name not in now or now[name].entry.digest != wanted[name].entry.digest
     ]
     if wrong:
-        raise _changed(*wrong[0], len(wrong))
+        raise _changed(held, *wrong[0], len(wrong))
     return away
 
 
-def _copy_original(leaf: Leaf, original: Path, place: Path) -> None:
+def _copy_original(held: Held, leaf: Leaf, original: Path, place: Path) -> None:
     """Copy what lies at `original`, and look at the copy: the file may change between two looks."""
     try:
         shutil.copyfile(original, place)
@@ -178,11 +178,11 @@ def _copy_original(leaf: Leaf, original: Path, place: Path) -> None:
         digest = Digest("")
     if digest != leaf.entry.digest:
         place.unlink(missing_ok=True)
-        raise _changed(leaf, original)
+        raise _changed(held, leaf, original)
     place.chmod(leaf.entry.mode)
 
 
-def _changed(leaf: Leaf, original: Path, count: int = 1) -> CannotRepeat:
+def _changed(held: Held, leaf: Leaf, original: Path, count: int = 1) -> CannotRepeat:
     """The error for a file by reference that is not there any more as it was."""
     try:
         size: int | None = original.stat().st_size
@@ -194,7 +194,7 @@ def _changed(leaf: Leaf, original: Path, count: int = 1) -> CannotRepeat:
         f"{shown(original)} was recorded by reference, and {now}{more}",
         because=f"Recorded were {leaf.entry.size:,} bytes, b3:{short(leaf.entry.digest)}; the store has no copy.",
         hint="put the file back as it was"
-        + (f", or keep it as it is now: bis data add {shown(original)}" if size is not None else ""),
+        + (f", or keep what is there now: bis data add {readable(held.version.source)}" if size is not None else ""),
     )
 
 
@@ -274,7 +274,7 @@ def _file(held: Held, path: str, home: Home) -> Leaf:
         first = next((each.path for each in leaves_of(held, path, home) if each.entry.kind == "file"), "FILE")
         inside = f"{path}/{first}" if path else first
         what = f"{readable(held.reference)}{f'/{readable(path)}' if path else ''} is {kind}, not a file"
-        raise UsageError(what, hint=f"bis data cat {readable(held.reference)}/{readable(inside)}")
+        raise UsageError(what, hint=f"name a file in it: {readable(held.reference)}/{readable(inside)}")
     return leaf
 
 
