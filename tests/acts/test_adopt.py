@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,13 @@ def test_to_import_again_adds_only_what_is_new(dvc_project: Path, bis: Bis, shel
     assert [one["message"] for one in told["versions"]] == ["back again"]
     assert told["known"] == 4
     assert [one["number"] for one in log(bis, "raw")] == [1, 2, 3]
+
+
+def test_two_imports_at_once_make_each_version_once(dvc_project: Path, bis: Bis) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(lambda _: bis("import", "dvc", str(dvc_project)), range(2)))
+    assert [one.returncode for one in done] == [0, 0], [one.stderr for one in done]
+    assert [one["number"] for name in ("raw", "images") for one in log(bis, name)] == [1, 2, 1, 2]
 
 
 def test_what_is_not_committed_yet_is_the_newest_version(dvc_project: Path, bis: Bis) -> None:

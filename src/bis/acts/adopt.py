@@ -23,6 +23,7 @@ from bis.foreign import annex, croissant, dvc, kedro, lfs, not_understood, quilt
 from bis.foreign.history import EXECUTABLE, LINK, Commit, History, Item
 from bis.nouns.dataset import Held
 from bis.nouns.reference import is_data_name
+from bis.steps.add_data import source_of
 from bis.steps.adopting import File, State, keep
 from bis.steps.home import Home
 from bis.steps.perform import user_here
@@ -122,7 +123,7 @@ def adopt_dvc(project: Path, home: Home, variables: Mapping[str, str], prefix: s
     taking.total = len(changes)
     for commit, place, tracked in changes:
         what = f"{place} of {commit.id[:SHORT]}" if commit else f"{place}, not committed"
-        source = _source(project / unspell(place), home)
+        source = source_of(project / unspell(place), home)
         taking.take(what, partial(_dvc_state, names[place], commit, place, tracked, source, contents, project))
     done = taking.done()
     if done.missing and far:
@@ -343,7 +344,7 @@ def _quilt_state(registry: Path, name: str, version: quilt.Version, called: str,
         files=tuple(files),
         made=made,
         message=spell(package.message),
-        source=_source(registry, home),
+        source=source_of(registry, home),
         metadata={**said, "quilt.package": name, "quilt.top": version.top},
     )
 
@@ -387,7 +388,7 @@ def _kedro_state(called: str, path: Path, version: str, prefix: str, home: Home)
         files=files,
         single=not place.is_dir(),
         made=kedro.version_moment(version) or datetime.fromtimestamp(place.stat().st_mtime, UTC),
-        source=_source(path, home),
+        source=source_of(path, home),
         metadata={"kedro.dataset": spell(called), "kedro.version": version},
     )
 
@@ -511,7 +512,7 @@ def _adopt_git(
             rows = {at: item for at, item in history.listing(commit.id).items() if not only or at == only}
             begun = begun or any(pointed.is_pointer(item) for item in rows.values())
             if begun and rows:
-                make = partial(_git_state, name, commit, rows, pointed, bool(only), _source(path, home))
+                make = partial(_git_state, name, commit, rows, pointed, bool(only), source_of(path, home))
                 taking.take(f"{name} of {commit.id[:SHORT]}", make)
     if not begun:
         raise NotFound(
@@ -570,7 +571,7 @@ def adopt_croissant(path: Path, home: Home, name: str, prefix: str, progress: Pr
             files=tuple(files),
             made=_moment(whole.published) or datetime.fromtimestamp(file.stat().st_mtime, UTC),
             message=spell(whole.description),
-            source=_source(file, home),
+            source=source_of(file, home),
             metadata={f"croissant.{key}": spell(value) for key, value in said.items()},
         )
 
@@ -622,8 +623,3 @@ def _named(name: str, prefix: str) -> str:
     if not is_data_name(called):
         raise UsageError(f"no name can be made of {name!r}", hint="--prefix NAME")
     return called
-
-
-def _source(path: Path, home: Home) -> str:
-    """A path as versions record it: relative to the project when inside it, else absolute."""
-    return spell(str(path.relative_to(home.project) if path.is_relative_to(home.project) else path))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bis.cli.command import STATUSES, Door, command, family, json_option
-from bis.cli.data import DataName, find, home_of
+from bis.cli.data import DataName, find
 from bis.cli.text import count, plain
 from bis.digest import spell
 from bis.errors import NotFound, UsageError
@@ -202,11 +202,14 @@ def _absolute(door: Door, path: str) -> Path:
 
 
 def _home(door: Door) -> Home:
-    from bis.steps.home import open_home
+    """The home, made where there is none; another import may be making it at this moment."""
+    from bis.cli.command import record_meter
+    from bis.steps.home import bring_up, open_home
 
-    if not (door.project / ".bis").is_dir():
-        return open_home(door.project, door.settings)
-    return home_of(door)
+    home = open_home(door.project, door.settings)
+    if remark := bring_up(home, record_meter(door.terminal), recording=True):
+        door.terminal.tell(f"help: {remark}")
+    return home
 
 
 def _show(door: Door, adopted: Adopted, as_json: bool) -> int:

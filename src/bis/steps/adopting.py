@@ -45,29 +45,23 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 
 def keep(state: State, home: Home) -> tuple[Held, bool]:
     """Keep a state, durably, and say whether it is a new version: one with the content of the version before it in time
-    is none, so that to adopt again adds only what is new."""
-    known = home.ledger.data.versions(state.name, hidden=True)
-    if known and all(one.version.source != state.source for one in known):
-        raise UsageError(
-            f"the data set {readable(state.name)} comes from {readable(known[0].version.source)}, not from"
-            f" {readable(state.source)}",
-            because="So this may be other data with the same name. Nothing of it was imported.",
-            hint="import it again with  --prefix NAME",
-        )
+    is none, so that to adopt again adds only what is new. Raises UsageError where the name is that of other data."""
+    _check_source(state, home)
     leaves = _leaves(state.files, home)
     tree = plant(leaves, home.store)
     home.store.flush()
-    there = _before(known, state.made)
-    for one in filter(None, (there, *(one for one in known if one.version.metadata == state.metadata != {}))):
-        if (one.version.tree, one.version.single) == (tree, state.single):
-            return one, False
-    made = _free(made_at(state.made), {one.version.made for one in known})
+    there: list[Held] = []
 
-    def make(number: int, newest: Held | None) -> tuple[DataVersion, Digest]:
+    def make(number: int, newest: Held | None) -> tuple[DataVersion, Digest] | None:
+        known = home.ledger.data.versions(state.name, hidden=True)
+        before = _before(known, state.made)
+        if (same := _same(state, tree, before, known)) is not None:
+            there.append(same)
+            return None
         version = DataVersion(
             name=state.name,
             number=number,
-            made=made,
+            made=_free(made_at(state.made), {one.version.made for one in known}),
             user=state.user,
             message=state.message,
             tree=tree,
@@ -76,7 +70,7 @@ def keep(state: State, home: Home) -> tuple[Held, bool]:
             files=len(leaves),
             size=sum(leaf.entry.size for leaf in leaves),
             source=state.source,
-            parent=there.record if there else Digest(""),
+            parent=before.record if before else Digest(""),
             metadata=state.metadata,
             checksums=state.checksums,
         )
@@ -85,8 +79,27 @@ def keep(state: State, home: Home) -> tuple[Held, bool]:
         return version, record
 
     held = home.ledger.data.add(state.name, make)
-    assert held
-    return held, True
+    return (held, True) if held else (there[0], False)
+
+
+def _check_source(state: State, home: Home) -> None:
+    known = home.ledger.data.versions(state.name, hidden=True)
+    if known and all(one.version.source != state.source for one in known):
+        raise UsageError(
+            f"the data set {readable(state.name)} comes from {readable(known[0].version.source)}, not from"
+            f" {readable(state.source)}",
+            because="So this may be other data with the same name. Nothing of it was imported.",
+            hint="import it again with  --prefix NAME",
+        )
+
+
+def _same(state: State, tree: Digest, before: Held | None, known: Sequence[Held]) -> Held | None:
+    """The version that this state is already: the one before it in time, or one that was made of the same commit."""
+    alike = [one for one in known if state.metadata and one.version.metadata == state.metadata]
+    for one in filter(None, (before, *alike)):
+        if (one.version.tree, one.version.single) == (tree, state.single):
+            return one
+    return None
 
 
 def _leaves(files: Sequence[File], home: Home) -> list[Leaf]:
