@@ -111,6 +111,7 @@ def test_the_same_content_is_no_new_version(project: Path, put: Put) -> None:
     assert (first.new, again.new, again.held) == (True, False, first.held)
     write(project / "data", a_csv="2\n")
     third = put("data")
+    assert third.like == ""
     assert (third.new, third.held.reference, third.before) == (True, "data@v2", first.held)
     assert third.held.version.parent == first.held.record
 

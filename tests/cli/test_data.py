@@ -97,6 +97,16 @@ def test_a_difference_has_its_exit_status(type_: Type, customers: Path) -> None:
     assert found["changes"][0]["inside"]["rows"] == {"added": 3, "removed": 0}
 
 
+def test_content_that_comes_back_and_files_that_are_gone_are_told(type_: Type, customers: Path) -> None:
+    type_("get", "customers@v1", "data", "--force")
+    assert "the content of customers@v1 again" in type_("add", "data/customers.csv").out
+    customers.unlink()
+    done = type_("status")
+    assert (done.status, done.out.split("bis ")[-1]) == (0, "data get customers@v3 data\n")
+    assert type_("get", "customers@v3", "data").status == 0
+    assert type_("status").out.startswith("same")
+
+
 def test_removing_hides_and_can_be_taken_back(type_: Type, customers: Path) -> None:
     assert type_("rm", "customers@v2").out == "removed  customers@v2\n"
     assert type_("show", "customers@v2").status == 3
@@ -136,6 +146,12 @@ def test_a_pointer_brings_the_version_that_it_names(tmp_path: Path, type_: Type,
     assert type_("get", "data/customers.csv.bis").out.startswith("brought  customers@v2 into data/customers.csv")
     assert customers.read_text().count("\n") == 7
     assert type_("add", "data/customers.csv.bis").status == 2
+    pointer.write_text(first.replace("b3:", "b3:0000"))
+    assert "is no checksum" in type_("get", "data/customers.csv.bis").err
+    digits = first.partition("b3:")[2][:64]
+    pointer.write_text(first.replace(digits, digits[::-1]))
+    done = type_("get", "data/customers.csv.bis")
+    assert (done.status, "names version 2 of customers" in done.err) == (3, True)
     pointer.write_text(first.replace("size: ", "size: many"))
     done = type_("get", "data/customers.csv.bis")
     assert (done.status, "cannot be read" in done.err) == (2, True)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from bis.digest import Digest, spell
@@ -54,7 +55,9 @@ def recorded(home: Home, tmp_path: Path) -> Callable[..., Part]:
             {"path": leaf.path, "size": leaf.entry.size, "digest": leaf.entry.digest, "how": "discovered", "read": True}
             for leaf in leaves
         ]
-        trees = {"project": plant([leaf for leaf in leaves if not leaf.path.startswith("/")], home.store)}
+        inside = [leaf for leaf in leaves if not leaf.path.startswith("/")]
+        outside = [msgspec.structs.replace(leaf, path=leaf.path[1:]) for leaf in leaves if leaf not in inside]
+        trees = {role: plant(some, home.store) for role, some in (("project", inside), ("outside", outside)) if some}
         facts = {"inputs": rows, "project": spell(str(home.project))}
         return Part(kind="data", digest=Digest("b3:" + "0" * 64), trees=trees, facts=facts)
 
@@ -76,6 +79,18 @@ def test_a_file_is_replaced_where_the_data_set_was_added_from(
     (row,) = [row for row in part.facts["inputs"] if row["path"] == "data/customers.csv"]
     assert (row["how"], row["digest"], row["size"]) == ("taken", held.version.content, 4)
     assert part.digest != recorded({"data/customers.csv": "old\n"}).digest
+
+
+def test_data_outside_the_project_is_replaced_there(recorded: Callable[..., Part], home: Home, tmp_path: Path) -> None:
+    far = tmp_path / "far" / "customers.csv"
+    far.parent.mkdir()
+    far.write_text("new\n")
+    held = add(Adding(path=far), home).held
+    part = data_from_version(held, "", recorded({str(far): "old\n", "k.yaml": "k\n"}), home)
+    (tmp_path / "out").mkdir()
+    data_part.restore(part, Place(project=tmp_path / "out", outside=tmp_path / "out" / "outside"), home.store)
+    assert (tmp_path / "out" / "outside" / str(far)[1:]).read_text() == "new\n"
+    assert (tmp_path / "out" / "k.yaml").read_text() == "k\n"
 
 
 def test_a_folder_is_replaced_as_a_whole(

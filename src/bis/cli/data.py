@@ -85,7 +85,16 @@ def find(door: Door, text: str, *, hidden: bool = False) -> tuple[Held, str]:
 
     home = home_of(door)
     if is_pointer(door.folder / text):
-        return home.ledger.data.find(reference_of(read_pointer(door.folder / text)), hidden=hidden)
+        pointer = read_pointer(door.folder / text)
+        try:
+            return home.ledger.data.find(reference_of(pointer), hidden=hidden)
+        except NotFound as error:
+            which = f"version {pointer.version} of {plain(pointer.name)}, of {pointer.made}"
+            raise NotFound(
+                f"{plain(spell(text))} names {which}, which is not here",
+                because=f"Its checksum is {pointer.checksum}.",
+                hint=error.hint if "undo" in error.hint else "bring it from the store that it was added to",
+            ) from None
     # By the clock of this machine, as for runs.
     return home.ledger.data.find(parse_data(text, door.now.astimezone().replace(tzinfo=None)), hidden=hidden)
 
@@ -180,7 +189,9 @@ def _show_added(door: Door, added: Added, pointer: bool, as_json: bool) -> None:
     if as_json:
         told = {"new": added.new, "version": page_data.as_plain(added.held), "findings": added.findings}
         before = added.before.reference if added.before else None
-        terminal.json("bis.data.add/1", {**told, "before": before, "pointer": added.pointer})
+        terminal.json(
+            "bis.data.add/1", {**told, "before": before, "like": added.like or None, "pointer": added.pointer}
+        )
         return
     terminal.show(page_data.added_lines(added, terminal))
     for finding in added.findings:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -74,6 +76,7 @@ def added_lines(added: Added, terminal: Terminal) -> list[str]:
     if not added.new:
         return [f"{terminal.paint('no new version', 'grey')}  this is {named(held, terminal)}, b3:{_short(held)}"]
     tags = f"  {', '.join(map(plain, held.tags))}" if held.tags else ""
+    tags += f"  the content of {plain(added.like)} again" if added.like else ""
     names = f"{named(held, terminal)}  {held.version.stamp}  b3:{_short(held)}"
     sums = [f"{name}  {value}" for name, value in held.checksums.items() if name != "b3"]
     return [f"{terminal.paint('added', 'green')}  {names}  {told(held)}{tags}", *sums]
@@ -409,7 +412,7 @@ def standing_lines(found: Sequence[Standing], folder: Path, terminal: Terminal) 
     rows: list[list[Cell]] = []
     for one in found:
         place = one.place.relative_to(folder) if one.place.is_relative_to(folder) else one.place
-        rows.append([_state(one), named_cell(one.held), plain(spell(str(place))), _standing_words(one)])
+        rows.append([_state(one), named_cell(one.held), plain(spell(str(place))), _standing_words(one, folder)])
     lines = terminal.aligned(rows)
     if len(found) != 1:
         return lines
@@ -428,9 +431,11 @@ def _state(one: Standing) -> Cell:
     return one.state, colours[one.state]
 
 
-def _standing_words(one: Standing) -> str:
+def _standing_words(one: Standing, folder: Path) -> str:
     if one.state == "gone":
-        return f"not there any more: bis data get {plain(one.held.reference)}"
+        place = one.place.parent if one.held.version.single else one.place
+        where = shlex.quote(plain(spell(os.path.relpath(place, folder))))
+        return f"not there any more: bis data get {plain(one.held.reference)} {where}"
     if one.state == "elsewhere":
         return f"not on this machine, was added on {plain(one.held.version.host)}"
     if one.state == "same":

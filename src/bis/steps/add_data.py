@@ -53,6 +53,8 @@ class Added(msgspec.Struct, frozen=True, kw_only=True):
     """False: the newest version has this content already."""
     before: Held | None = None
     """The version before, for a new one."""
+    like: str = ""
+    """An older version that has the content of a new one: it came back."""
     findings: tuple[Finding, ...] = ()
     pointer: Path | None = None
 
@@ -132,7 +134,13 @@ def add(adding: Adding, home: Home, progress: Callable[[str], None] = lambda tex
     if adding.pointer or is_pointer(pointer_path(adding.path)):
         pointer = write_pointer(adding.path, held)
     before = last[0] if new else None
-    return Added(held=held, new=new, before=before, findings=tuple(findings), pointer=pointer)
+    like = _like(held, home) if new else ""
+    return Added(held=held, new=new, before=before, like=like, findings=tuple(findings), pointer=pointer)
+
+
+def _like(held: Held, home: Home) -> str:
+    others = (one for one in home.ledger.data.versions(held.version.name) if one.record != held.record)
+    return next((one.reference for one in others if one.version.content == held.version.content), "")
 
 
 def say(held: Held, home: Home, **said: Any) -> Held:
