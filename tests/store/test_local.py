@@ -386,6 +386,19 @@ def test_threads_may_share_a_store(store: LocalStore) -> None:
     assert blocking(store) == []
 
 
+def test_what_begins_a_new_pack_can_be_read_before_it_is_finished(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bis.store.local.PACK_SIZE", 10_000)
+    contents = [os.urandom(4000) for _ in range(12)]
+    for content in contents:
+        digest = store.put_bytes(content)
+        assert store.has(digest)
+        assert store.get_bytes(digest) == content
+    store.flush()
+    assert len(list(store.packs.glob("*.pack"))) == 4
+
+
 def test_what_a_dead_writer_left_is_removed_and_a_living_writer_is_left_alone(tmp_path: Path) -> None:
     living = open_store(tmp_path)
     living.put_bytes(b"in the making")

@@ -315,7 +315,8 @@ class LocalStore:
         return self._writer
 
     def _add(self, kind: ObjectKind, digest: bytes, raw: int, form: Form) -> None:
-        self._pending.setdefault(digest, []).append(self._pack().add(kind, digest, raw, form))
+        item = self._pack().add(kind, digest, raw, form)  # first, as a new pack begins with nothing pending
+        self._pending.setdefault(digest, []).append(item)
 
     def _finish(self) -> None:
         if self._writer and self._writer.items:
