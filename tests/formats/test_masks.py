@@ -1,7 +1,9 @@
 """Masks: what may differ in a text, and that nothing else is covered."""
 
+import uuid
+
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from bis.formats import Context, Side
@@ -296,6 +298,14 @@ def test_a_duration_longer_than_the_run_was_not_measured_by_it() -> None:
     masks = Masks(CONTEXT)
     assert masks.same("warm up 20 minutes", "warm up 30 minutes")  # 64 processors of a minute each
     assert not masks.same("keep 20 hours", "keep 30 hours")
+
+
+@given(st.uuids(version=4))
+@example(uuid.UUID("f1298822-1b97-4622-a9d4-9e77317bf3c5"))
+def test_an_id_is_one_whatever_word_it_begins_with(drawn: uuid.UUID) -> None:
+    masks = Masks(CONTEXT)
+    for written in (drawn.hex, str(drawn)):
+        assert masks.canonical(written, 0, STRICT) == "\0id\0"
 
 
 def test_an_id_has_one_partner_everywhere() -> None:

@@ -114,7 +114,8 @@ AT_NUMBER = r"(?<![0-9])(?=[0-9])"
 AT_SIGN = r"(?=[?\[%━╸╺-])"
 
 # What stands for content comes first and is no mask.
-WORDED = tuple(Rule("", pattern) for pattern in CONTENT)
+NO_ID = rf"(?!{HEX32}|[0-9a-fA-F]{{8}}-[0-9a-fA-F]{{4}}-)"  # one may begin like a word with its value: f1, acc7
+WORDED = tuple(Rule("", NO_ID + pattern) for pattern in CONTENT)
 DIGESTS = (Rule("", r"[0-9a-f]{32,}(?=  ?[ *][^ ])"),)  # what md5sum prints
 
 NAMES = (
