@@ -1,10 +1,15 @@
 """SQLite, and in it what MLflow writes."""
 
 import sqlite3
+import uuid
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
+
+from bis.formats import Context
+from bis.formats.registry import compare
 
 ONE, TWO = "098f6bcd462144739ade4e832627b4f6", "a7f35d1e22c84c0d9b1e6a5f7d3c2b1a"
 
@@ -143,3 +148,75 @@ def test_a_metric_that_is_called_a_duration_is_one(judge_files, tmp_path: Path) 
     assert (found.same, [mask.rule for mask in found.masked]) == (True, ["duration"])
     assert judge_files(one, logged("3.db", "mean_fit_time", 90000.5)).same is False
     assert judge_files(logged("4.db", "fit_score", 0.25), logged("5.db", "fit_score", 0.125)).same is False
+
+
+def experiments(path: Path, *runs: tuple[str, float, str], turned: bool = False) -> Path:
+    """Runs of a name: each with its metric in one table, its param in another, and the run that it is part of."""
+    with closing(sqlite3.connect(path)) as made:
+        made.execute("CREATE TABLE metrics (value REAL, run_uuid TEXT)")
+        made.execute("CREATE TABLE params (value TEXT, run_uuid TEXT, parent TEXT)")
+        for name, metric, param in runs[::-1] if turned else runs:
+            made.execute("INSERT INTO metrics VALUES (?, ?)", (metric, name))
+            made.execute("INSERT INTO params VALUES (?, ?, ?)", (param, name, runs[0][0]))
+        made.commit()
+    return path
+
+
+def drawn(count: int) -> list[str]:
+    return [uuid.uuid4().hex for _ in range(count)]
+
+
+def test_a_metric_of_another_run_is_a_difference_though_both_tables_hold_the_same_rows(
+    tmp_path: Path, judge_files
+) -> None:
+    def pair(file: str, first: float, second: float, turned: bool = False) -> Path:
+        one, two = drawn(2)
+        return experiments(tmp_path / file, (one, first, "lr 0.1"), (two, second, "lr 0.5"), turned=turned)
+
+    one = pair("1.db", 0.91, 0.62)
+    assert judge_files(one, pair("2.db", 0.91, 0.62, turned=True)).same is True
+    found = judge_files(one, pair("3.db", 0.62, 0.91))
+    assert (found.same, found.causes) == (False, ())
+    assert "another id connects them" in found.why
+
+
+def test_runs_that_are_alike_in_all_but_their_ids_stand_for_each_other(tmp_path: Path, judge_files) -> None:
+    def many(file: str, turned: bool) -> Path:
+        return experiments(tmp_path / file, *((name, 0.5, "lr 0.1") for name in drawn(300)), turned=turned)
+
+    assert judge_files(many("1.db", False), many("2.db", True)).same is True
+
+
+def test_ids_that_both_databases_hold_stand_for_themselves(tmp_path: Path, judge_files) -> None:
+    one = experiments(tmp_path / "1.db", (ONE, 0.91, "lr 0.1"), (TWO, 0.62, "lr 0.5"))
+    other = experiments(tmp_path / "2.db", (TWO, 0.91, "lr 0.1"), (ONE, 0.62, "lr 0.5"))
+    assert judge_files(one, other).same is False
+
+
+def test_rings_of_another_length_are_no_pairing(tmp_path: Path, judge_files) -> None:
+    """Each row looks like any other from any distance; only the whole tells one ring of six from two of three."""
+
+    def rings(file: str, *lengths: int) -> Path:
+        path = tmp_path / file
+        with closing(sqlite3.connect(path)) as made:
+            made.execute("CREATE TABLE spans (span TEXT, next TEXT)")
+            for length in lengths:
+                ids = drawn(length)
+                made.executemany("INSERT INTO spans VALUES (?, ?)", zip(ids, ids[1:] + ids[:1], strict=True))
+            made.commit()
+        return path
+
+    assert judge_files(rings("1.db", 6), rings("2.db", 6)).same is True
+    assert judge_files(rings("3.db", 3, 3), rings("4.db", 3, 3)).same is True
+    assert judge_files(rings("5.db", 6), rings("6.db", 3, 3)).same is False
+
+
+def test_a_tolerance_of_metrics_pairs_no_ids_anew(tmp_path: Path, context: Context) -> None:
+    def pair(file: str, first: float, second: float) -> Path:
+        one, two = drawn(2)
+        return experiments(tmp_path / file, (one, first, "lr 0.1"), (two, second, "lr 0.5"))
+
+    loose = msgspec.structs.replace(context, tolerance=1e-3)
+    one = pair("1.db", 0.91, 0.62)
+    assert compare("x.db", one, pair("2.db", 0.9101, 0.6201), loose).level == "tolerance"
+    assert compare("x.db", one, pair("3.db", 0.6201, 0.9101), loose).same is False

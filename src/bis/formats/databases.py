@@ -1,7 +1,8 @@
 """Databases: SQLite, by schema and rows. The order of rows and the layout of pages are set aside.
 
 An SQLite file is what MLflow keeps runs in: ids, the times of runs and artifact paths in it are masked as typed
-spans; a metric, a param or a duration is not.
+spans; a metric, a param or a duration is not. Each id must have one partner over all tables: a metric that belongs to
+another run is a difference, though both metrics are there.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ from collections import Counter
 from contextlib import closing
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bis.formats import Context, Unreadable, clocks
+from bis.formats.identities import Mention, unpaired
 from bis.formats.masks import Masks
-from bis.formats.rules import STRICT
 from bis.formats.tally import Tally, plural, shown
-from bis.formats.values import POINTS, RUN_NAME, WORDS, Number, Walk
+from bis.formats.values import POINTS, RUN_NAME, WORDS, Number, Walk, masked_kinds
 from bis.nouns.verdict import Comparison
 
 ROWS = 2_000_000
@@ -26,6 +27,17 @@ CELL = 64 << 20
 """Largest row, as a schema can make a value of any size out of nothing."""
 SYSTEM = "name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
 Row = tuple[Any, ...]
+
+
+class _Line(NamedTuple):
+    """A row. `key`: it with every masked span replaced by its type; `ids`: those among the spans."""
+
+    key: str
+    row: Row
+    ids: tuple[str, ...]
+
+
+Mentions = tuple[list[Mention], list[Mention]]
 
 
 class Sqlite:
@@ -41,8 +53,11 @@ class Sqlite:
             try:
                 self._schemas(old, new, tally)
                 tables = _tables(old)
+                mentions: Mentions = ([], [])
                 for table in tables if not tally.count else ():
-                    _Rows(table, context, tally).compare(old, new)
+                    _Rows(table, context, tally, mentions).compare(old, new)
+                if not tally.count:
+                    _ids(mentions, tally)
             except sqlite3.Error as error:
                 raise Unreadable(f"a damaged database ({error})") from None
         return tally.settle(self.name, f"the same schema and rows in {plural(len(tables), 'table')}", "row")
@@ -67,8 +82,9 @@ class Sqlite:
 class _Rows:
     """The rows of one table, on both sides."""
 
-    def __init__(self, table: str, context: Context, tally: Tally) -> None:
+    def __init__(self, table: str, context: Context, tally: Tally, mentions: Mentions) -> None:
         self.table = table
+        self.mentions = mentions
         self.context = context
         self.tally = tally
         self.masks = Masks(context)
@@ -77,44 +93,51 @@ class _Rows:
 
     def compare(self, old: sqlite3.Connection, new: sqlite3.Connection) -> None:
         olds, news = self._read(old, 0), self._read(new, 1)
-        common = Counter(key for key, _ in olds) & Counter(key for key, _ in news)
+        common = Counter(line.key for line in olds) & Counter(line.key for line in news)
         rest_old, same_old = _apart(olds, common)
         rest_new, same_new = _apart(news, common)
         for one, other in zip(same_old, same_new, strict=True):
-            if one != other:
-                self._cells(one, other)
-        for one, other in zip_longest(rest_old, rest_new):
-            if one is None or other is None:
-                row = shown(other if one is None else one, 80)
+            self._pair(one, other)
+        for first, second in zip_longest(rest_old, rest_new):
+            if first is None or second is None:
+                row = shown((first or second).row, 80)
                 self.tally.differ(
-                    f"table {shown(self.table)}", f"only in the {'second' if one is None else 'first'}: {row}"
+                    f"table {shown(self.table)}", f"only in the {'second' if first is None else 'first'}: {row}"
                 )
             else:
-                self._cells(one, other)
+                self._pair(first, second)
 
-    def _read(self, database: sqlite3.Connection, side: int) -> list[tuple[str, Row]]:
+    def _pair(self, old: _Line, new: _Line) -> None:
+        if old.row != new.row:
+            self._cells(old.row, new.row)
+        if old.ids or new.ids:
+            for line, found in zip((old, new), self.mentions, strict=True):
+                found.append(Mention((self.table, old.key), line.ids, (self.table, line.row)))
+
+    def _read(self, database: sqlite3.Connection, side: int) -> list[_Line]:
         name = self.table.replace('"', '""')
         cursor = database.execute(f'SELECT * FROM "{name}"')
         self.columns = [column[0] for column in cursor.description]
         rows = cursor.fetchmany(ROWS)
         if cursor.fetchone() is not None:
             raise Unreadable(f"more than {ROWS:,} rows in {self.table}")
-        return sorted(((self._key(row, side), row) for row in rows), key=lambda pair: pair[0])
+        return sorted((self._line(row, side) for row in rows), key=lambda line: line.key)
 
-    def _key(self, row: Row, side: int) -> str:
-        """The row with every masked span replaced by its type."""
-        cells = []
+    def _line(self, row: Row, side: int) -> _Line:
+        cells, ids = [], []
         for column, cell in zip(self.columns, row, strict=True):
             if isinstance(cell, str):
                 text = "\0run name\0" if self._is_run_name(row, column, cell) else cell
-                cells.append("s" + self.masks.canonical(text, side, STRICT))
+                canonical, found = self.masks.split(text, side, masked_kinds(column))
+                cells.append("s" + canonical)
+                ids += found
             elif isinstance(cell, int) and self._is_time(column, cell, side):
                 cells.append("\0time\0")
             elif isinstance(cell, float) and self._is_duration(row, column, cell, cell):
                 cells.append("\0duration\0")
             else:
                 cells.append(f"{type(cell).__name__} {cell!r}")
-        return "\x1f".join(cells)
+        return _Line("\x1f".join(cells), row, tuple(ids))
 
     def _is_time(self, column: str, cell: int, side: int) -> bool:
         return bool(_words(column) & POINTS) and self.masks.plausible(str(cell), "epoch", side)
@@ -148,15 +171,25 @@ class _Rows:
                 self.tally.differ(f"{where}.{column}", f"{shown(one)} -> {shown(other)}")
 
 
-def _apart(rows: list[tuple[str, Row]], common: Counter[str]) -> tuple[list[Row], list[Row]]:
+def _apart(lines: list[_Line], common: Counter[str]) -> tuple[list[_Line], list[_Line]]:
     """The rows that have no partner, and those that have one."""
     left = Counter(common)
-    rest: list[Row] = []
-    same: list[Row] = []
-    for key, row in rows:
-        (same if left[key] > 0 else rest).append(row)
-        left[key] -= 1
+    rest: list[_Line] = []
+    same: list[_Line] = []
+    for line in lines:
+        (same if left[line.key] > 0 else rest).append(line)
+        left[line.key] -= 1
     return rest, same
+
+
+def _ids(mentions: Mentions, tally: Tally) -> None:
+    """Two databases whose tables hold the same rows, each by itself: whether their ids connect the same ones."""
+    found = unpaired(*mentions)
+    if found is not None and found.mention is not None:
+        table, row = found.mention.row
+        tally.differ(f"table {shown(table)}", f"the same rows, but another id connects them: {shown(row, 80)}")
+    elif found is not None:
+        tally.differ("", "the same rows, but so many alike that their ids could not be paired")
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -62,15 +62,24 @@ class Masks:
     def canonical(self, text: str, side: int, kinds: frozenset[str] = LOG, relaxed: bool = False) -> str:
         """The text with each plausible span replaced by its type: equal for texts that are the same under masks.
         `relaxed` takes any duration, as an estimate of what remains may be longer than the run."""
+        return self._canonical(text, side, kinds, relaxed)[0]
+
+    def split(self, text: str, side: int, kinds: frozenset[str] = LOG) -> tuple[str, list[str]]:
+        """The canonical text, and the ids that it stands for, in their order, each in one spelling."""
+        return self._canonical(text, side, kinds, relaxed=False)
+
+    def _canonical(self, text: str, side: int, kinds: frozenset[str], relaxed: bool) -> tuple[str, list[str]]:
         text = self._unnamed(text, side)
-        pieces, last = [], 0
+        pieces, last, ids = [], 0, []
         for span, rule in self._spans(text):
             value = text[span.start : span.end]
             if span.kind not in kinds or not (relaxed or RULES[rule].check(value, self.sides[side], self.context)):
                 continue
             pieces += [text[last : span.start].rstrip(" "), f"\0{TYPES.get(span.kind, span.kind)}\0"]
             last = span.end
-        return "".join((*pieces, text[last:]))
+            if span.kind == "id":
+                ids.append(value.replace("-", "").lower()[-32:])
+        return "".join((*pieces, text[last:])), ids
 
     def plausible(self, text: str, kind: str, side: int) -> bool:
         """Whether the whole text is one plausible span of this type."""

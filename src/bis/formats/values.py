@@ -232,7 +232,7 @@ class Walk:
         if max(len(old), len(new)) > LONGEST:
             self._differ(path, shown_pair(old, new))
             return
-        kinds = STRICT if not DIGESTS.search(_key(path)) else STRICT - {"id"}
+        kinds = masked_kinds(_key(path))
         if self.masks.same(old, new, self.tally, kinds):
             return
         if _key(path) in RUN_NAME_KEYS and RUN_NAME.fullmatch(old) and RUN_NAME.fullmatch(new):
@@ -372,6 +372,11 @@ def _moment(made: Made) -> str:
         year, month, day, hour, minute, second = int.from_bytes(packed[:2]), *packed[2:7]
         return f"{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}.{int.from_bytes(packed[7:]):06}"
     return ""
+
+
+def masked_kinds(key: str) -> frozenset[str]:
+    """What may be masked in a text below a key."""
+    return STRICT if not DIGESTS.search(key) else STRICT - {"id"}
 
 
 def told(path: Path) -> str:
