@@ -92,3 +92,10 @@ def test_yaml_says_of_what_type_a_value_and_a_key_are(judge, one: str, other: st
 
 def test_a_moment_in_another_time_zone_is_another_value(judge) -> None:
     assert judge("m.toml", "a = 2020-01-01T00:00:00Z", "a = 2020-01-01T01:00:00+01:00").same is False
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("piece", [b"stream\n", b"/ModDate (D:"])
+def test_a_pdf_in_which_much_begins_and_nothing_ends(judge, piece: bytes) -> None:
+    one, other = (b"%PDF-1.4\n" + piece * 300_000 + last for last in (b"1", b"2"))
+    assert judge("f.pdf", one, other).same is False

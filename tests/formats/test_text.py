@@ -127,6 +127,15 @@ def test_line_ends_of_a_terminal_are_set_aside(judge) -> None:
     assert (found.same, [mask.rule for mask in found.masked]) == (True, ["terminal control"])
 
 
+def test_a_file_whose_lines_end_with_carriage_returns_alone_is_lines(judge) -> None:
+    old = "name ana\rage 31\rage 32\rcity Bern\r"
+    for new in (old.replace("age 31\r", ""), old.replace("31", "33"), old.replace("Bern", "Basel")):
+        found = judge("people.txt", old, new)
+        assert (found.same, found.causes) == (False, ())
+    assert judge("people.txt", old, old.replace("age 31\r", "")).why.startswith("line 2: only in the first: 'age 31'")
+    assert judge("<stdout>", "x 1/3\rx 2/3\rx 3/3", "x 1/3\rx 3/3").same is True
+
+
 def test_lightgbm_may_choose_either_way_to_count(judge) -> None:
     row = (
         "[LightGBM] [Info] Auto-choosing row-wise multi-threading, the overhead of testing was 0.000123 seconds.\n"

@@ -18,9 +18,10 @@ from bis.nouns.verdict import Comparison
 
 SVG_ID = re.compile(rb"(?:(?<= id=\")|(?<=href=\"#)|(?<=url\(#))([A-Za-z_][\w.-]*?_?)([0-9a-f]{10})(?=[\")])")
 """The ids that matplotlib draws, where they are given and used: a word and ten hexadecimal digits."""
-PDF_TIME = re.compile(rb"/(CreationDate|ModDate)\s*\(D:([^)]*)\)")
+PDF_TIME = re.compile(rb"/(CreationDate|ModDate)\s*\(D:([^)]{0,64})\)")
 PDF_ID = re.compile(rb"/ID\s*\[\s*<([0-9A-Fa-f]*)>\s*<([0-9A-Fa-f]*)>\s*\]")
-PDF_STREAM = re.compile(rb"stream\r?\n(.*?)\r?\nendstream", re.DOTALL)
+PDF_BEGIN = re.compile(rb"stream\r?\n")
+PDF_END = re.compile(rb"\r?\nendstream")
 PDF_UUID = re.compile(rb"uuid:[0-9A-Fa-f-]{36}")
 
 
@@ -99,7 +100,7 @@ def _stripped(data: bytes, tally: Tally) -> bytes:
 
 def _compare_streams(old: bytes, new: bytes, plain_old: bytes, plain_new: bytes, tally: Tally) -> None:
     """Say which stream differs; what is outside of streams is compared without them and without their offsets."""
-    olds, news = PDF_STREAM.findall(old), PDF_STREAM.findall(new)
+    olds, news = _streams(old)[0], _streams(new)[0]
     for number, (one, other) in enumerate(zip_longest(olds, news, fillvalue=b""), 1):
         first, second = _unpacked(one), _unpacked(other)
         if PDF_UUID.sub(b"", first) != PDF_UUID.sub(b"", second):
@@ -107,11 +108,22 @@ def _compare_streams(old: bytes, new: bytes, plain_old: bytes, plain_new: bytes,
             pair = next((pair for pair in lines if pair[0] != pair[1]), (b"", b""))
             told, other_told = (shown(line.decode("latin-1")) for line in pair)
             tally.differ(f"stream {number}", shown_pair(told, other_told))
-    rest_old, rest_new = (PDF_STREAM.sub(b"", data) for data in (plain_old, plain_new))
+    rest_old, rest_new = (_streams(data)[1] for data in (plain_old, plain_new))
     if not tally.count and rest_old != rest_new:
         pairs = zip_longest(rest_old.split(b"\n"), rest_new.split(b"\n"), fillvalue=b"")
         one, other = next((pair for pair in pairs if pair[0] != pair[1]), (b"", b""))
         tally.differ("", shown_pair(one.decode("latin-1"), other.decode("latin-1")))
+
+
+def _streams(data: bytes) -> tuple[list[bytes], bytes]:
+    """The streams, and what is outside of them. Each byte is looked at a few times, whatever the file holds: one
+    pattern for both ends would look for the end anew at every beginning."""
+    streams, rest, at = [], [], 0
+    while (begin := PDF_BEGIN.search(data, at)) and (end := PDF_END.search(data, begin.end())):
+        rest.append(data[at : begin.start()])
+        streams.append(data[begin.end() : end.start()])
+        at = end.end()
+    return streams, b"".join((*rest, data[at:]))
 
 
 def _unpacked(stream: bytes) -> bytes:

@@ -7,14 +7,16 @@ standing on one line, with the states (frames) that were overwritten, which depe
 from __future__ import annotations
 
 import codecs
+import io
 import re
 from collections import deque
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from bis.formats import Unreadable
 
 CONTROLS = re.compile(rb"[\r\x08\x1b]")
+OTHER_CONTROLS = re.compile(rb"[\n\x08\x1b]")
 SPLIT = re.compile(
     r"(\n|\r+|\x08+|\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b\n]*(?:\x07|\x1b\\)|\x1b[()][A-Z0-9]|\x1b[=>78@-Z\\^_])"
 )
@@ -51,6 +53,36 @@ def has_controls(file: BinaryIO) -> bool:
         if CONTROLS.search(block):
             found = True
             break
+    file.seek(0)
+    return found
+
+
+class Returned(io.RawIOBase):
+    """A file whose lines end as on the first Macs, with a carriage return, read as if they ended as everywhere."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self.file.seek(offset, whence)
+
+    def readinto(self, into: Any) -> int:
+        data = self.file.read(len(into)).replace(b"\r", b"\n")
+        into[: len(data)] = data
+        return len(data)
+
+
+def has_no_line_feed(file: BinaryIO) -> bool:
+    """Whether carriage returns alone can be the ends of its lines. Leaves the file at its start."""
+    found = True
+    while found and (block := file.read(1 << 20)):
+        found = not OTHER_CONTROLS.search(block)
     file.seek(0)
     return found
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import io
 import re
 from collections.abc import Iterator
 from itertools import islice, zip_longest
@@ -21,7 +22,7 @@ from bis.formats.headed import Heads
 from bis.formats.masks import LONGEST, Masks
 from bis.formats.numbers import gap
 from bis.formats.rules import LOG
-from bis.formats.screen import Row, has_controls, plain_lines, rows
+from bis.formats.screen import Returned, Row, has_controls, has_no_line_feed, plain_lines, rows
 from bis.formats.tally import Tally, plural, shown_pair
 from bis.nouns.verdict import Comparison
 
@@ -58,6 +59,10 @@ class Text:
 
     def compare(self, before: Path, after: Path, context: Context) -> Comparison:
         with before.open("rb") as old, after.open("rb") as new:
+            if not context.name.startswith("<") and has_no_line_feed(old) and has_no_line_feed(new):
+                # No log of a terminal: what stands before a carriage return was not overwritten.
+                one, other = io.BufferedReader(Returned(old)), io.BufferedReader(Returned(new))
+                return compare_streams(one, other, context, self.name, self.kinds)
             return compare_streams(old, new, context, self.name, self.kinds)
 
 
