@@ -39,6 +39,19 @@ def test_a_run_whose_supervisor_is_gone_is_sealed_as_lost(home: Home, left: Path
     assert not left.exists()
 
 
+@pytest.mark.parametrize("end", [b"{}", b'{"time_ns": "soon"}'])
+def test_a_run_that_cannot_be_read_back_says_so_and_is_in_nobodys_way(home: Home, left: Path, end: bytes) -> None:
+    (left / "order").write_bytes(
+        b'{"started_ns": 1, "mode": "audit", "facts": {}, "screen": {}, "roots": [], "inside": ""}'
+    )
+    (left / "end").write_bytes(end)
+    (lost,) = recover_lost(home, {})
+    assert lost.status == home.ledger.get(RUN.id).status == "lost"
+    assert [finding.code for finding in lost.findings] == ["lost-unread"]
+    assert (home.folder / "unread" / RUN.id / "end").read_bytes() == end
+    assert recover_lost(home, {}) == []
+
+
 def test_a_run_that_was_sealed_stays_as_it_was(home: Home, left: Path) -> None:
     """Its supervisor was killed, or simply ended, between the seal and the removal of its folder."""
     sealed = msgspec.structs.replace(RUN, status="finished", exit=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from bis.digest import unspell
+from bis.digest import readable, spell, unspell
 from bis.errors import Damaged, KeepingError, NotFound
 from bis.ledger.runs import decode_run
 from bis.nouns.part import Finding, Part, PartKind
@@ -27,13 +28,16 @@ from bis.steps.samples import started_at
 from bis.steps.seal import seal
 from bis.steps.trace import is_watched
 
+TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE)
+"""What may be otherwise for the next command."""
+
 
 def recover_lost(home: Home, variables: Mapping[str, str]) -> list[Run]:
     """Seal every run under way whose supervisor is gone; the runs that were found lost. Cheap when there are none."""
     found = []
     for scratch in sorted(home.live.iterdir()) if home.live.is_dir() else ():
         # A full disk must not keep anybody from reading the log: the run waits for a command that finds room.
-        with alone(scratch) as ours, suppress(KeepingError, NotFound):
+        with alone(scratch) as ours, suppress(KeepingError, NotFound, OSError):
             if ours and (lost := _look(scratch, home, variables)):
                 found.append(lost)
     return found
@@ -114,6 +118,37 @@ def _read(scratch: Path) -> Run | None:
 
 
 def _seal(run: Run, scratch: Path, home: Home, variables: Mapping[str, str]) -> Run:
+    try:
+        sealed, moved = _recovered(run, scratch, home, variables), None
+    except (KeepingError, NotFound):
+        raise
+    except Exception as error:  # whatever is wrong with one run must not keep anybody from all others
+        if isinstance(error, OSError) and error.errno in TROUBLE:
+            raise
+        moved = home.folder / "unread" / run.id
+        sealed = msgspec.structs.replace(
+            run, status="lost", ended=now(), findings=(*run.findings, _unread(error, run, moved))
+        )
+    seal(sealed, home.store, home.ledger)
+    if moved:
+        moved.parent.mkdir(exist_ok=True)
+        scratch.rename(moved)
+    else:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return sealed
+
+
+def _unread(error: Exception, run: Run, moved: Path) -> Finding:
+    return Finding(
+        code="lost-unread",
+        text="bis was killed while the command ran, and what was seen until then could not be read"
+        f" ({type(error).__name__}: {error}); it lies in {readable(spell(str(moved)))}",
+        hint=f"bis repeat {run.id[:8]}",
+        blocks=True,
+    )
+
+
+def _recovered(run: Run, scratch: Path, home: Home, variables: Mapping[str, str]) -> Run:
     execution = recover(scratch)
     lost = Finding(
         code="supervisor-lost",
@@ -124,12 +159,8 @@ def _seal(run: Run, scratch: Path, home: Home, variables: Mapping[str, str]) -> 
         blocks=True,
     )
     if execution is None:
-        sealed = msgspec.structs.replace(run, status="lost", ended=now(), findings=(*run.findings, lost))
-    else:
-        sealed = _sealed(run, execution, scratch, home, variables, lost)
-    seal(sealed, home.store, home.ledger)
-    shutil.rmtree(scratch, ignore_errors=True)
-    return sealed
+        return msgspec.structs.replace(run, status="lost", ended=now(), findings=(*run.findings, lost))
+    return _sealed(run, execution, scratch, home, variables, lost)
 
 
 def _sealed(
