@@ -28,6 +28,7 @@ VERSION: Final = 5
 DAMAGED_LEDGER = explains("B060", "The ledger's file is damaged. `bis reindex` makes it anew from the sealed records.")
 
 _FULL = {sqlite3.SQLITE_FULL}
+_NOT_WRITTEN = {sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_SHMOPEN}
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _FORBIDDEN = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}
 _BROKEN = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
@@ -154,7 +155,7 @@ class Database:
         whole = getattr(error, "sqlite_errorcode", 0)
         code = whole & 0xFF
         file = shown(self.path)
-        if code in _FULL or (whole == sqlite3.SQLITE_IOERR_WRITE and _is_limited(self.path)):
+        if code in _FULL or (whole in _NOT_WRITTEN and _is_limited(self.path)):
             return KeepingError(
                 f"no room to write the ledger {file}: {error}",
                 because="Nothing half-written is kept.",

@@ -54,16 +54,31 @@ def alive(store: Path) -> dict[str, float]:
         return found
     for path in paths:
         with contextlib.suppress(FileNotFoundError):
-            try:
-                fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-            except PermissionError:  # of another user, who may live
+            if not _is_dead(path):
                 found[path.name] = path.stat().st_mtime
-                continue
-            try:
-                if lock(fd):
-                    path.unlink()
-                else:
-                    found[path.name] = os.fstat(fd).st_mtime
-            finally:
-                os.close(fd)
     return found
+
+
+def _is_dead(path: Path) -> bool:
+    """Its file is removed, where that may be done. Of whom nothing can be known may live."""
+    try:
+        fd = _open(path)
+    except PermissionError:
+        return False
+    try:
+        dead = lock(fd)
+        if dead:
+            with contextlib.suppress(OSError):
+                path.unlink()
+        return dead
+    finally:
+        os.close(fd)
+
+
+def _open(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC)  # network file systems lock nothing else
+    except FileNotFoundError:
+        raise
+    except OSError:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
