@@ -6,10 +6,14 @@ import os
 import resource
 import statistics
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+LOOK = 0.02
+"""Seconds between two looks at how much memory a process tree takes."""
 
 
 class Command(NamedTuple):
@@ -27,21 +31,99 @@ class Cost(NamedTuple):
     cpu: float
     read: int
     """Bytes read through read(2) and its like, from the page cache too."""
+    peak: int = 0
+    """Bytes of memory that the process and all below it took at once, as far as was looked; 0: not looked."""
+
+
+class Failed(Exception):
+    """A command that ended with an error, or not in time."""
 
 
 def once(command: Command) -> Cost:
     """Run a command to its end. Raises when it fails."""
+    try:
+        return _run(command, None, None)
+    except Failed as error:
+        raise SystemExit(str(error)) from None
+
+
+def watched(command: Command, limit: float) -> tuple[Cost, bytes]:
+    """As `once`, with its peak memory, and what it printed. Raises Failed, also after `limit` seconds."""
+    printed: list[bytes] = []
+    return _run(command, printed, limit), printed[0]
+
+
+def _run(command: Command, printed: list[bytes] | None, limit: float | None) -> Cost:
     # Compiled modules are kept, as on a machine where somebody works.
     variables = {**(os.environ if command.variables is None else command.variables)}
     variables.pop("PYTHONDONTWRITEBYTECODE", None)
     before, cpu, start = _read_by_children(), _cpu_of_children(), time.perf_counter()
-    done = subprocess.run(
-        command.argv, cwd=command.folder, env=variables, capture_output=True, stdin=subprocess.DEVNULL
+    child = subprocess.Popen(
+        command.argv,
+        cwd=command.folder,
+        env=variables,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
+    watch = _Watch(child.pid) if printed is not None else None
+    try:
+        output, errors = child.communicate(timeout=limit)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.communicate()
+        raise Failed(f"{' '.join(map(str, command.argv))} did not end within {limit:.0f} s") from None
+    finally:
+        peak = watch.end() if watch else 0
     seconds = time.perf_counter() - start
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command.argv)} failed with {done.returncode}:\n{done.stderr.decode()}")
-    return Cost(seconds, _cpu_of_children() - cpu, _read_by_children() - before)
+    if child.returncode:
+        told = (errors or output).decode(errors="replace").strip()[-600:]
+        raise Failed(f"{' '.join(map(str, command.argv))} failed with {child.returncode}:\n{told}")
+    if printed is not None:
+        printed.append(output)
+    return Cost(seconds, _cpu_of_children() - cpu, _read_by_children() - before, peak)
+
+
+class _Watch:
+    """Looks at the memory of a process tree while it runs: the sum over its processes, and the peak of each alone."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid, self.peak, self.over = pid, 0, threading.Event()
+        self.thread = threading.Thread(target=self._look, daemon=True)
+        self.thread.start()
+
+    def end(self) -> int:
+        self.over.set()
+        self.thread.join()
+        return self.peak
+
+    def _look(self) -> None:
+        while not self.over.wait(LOOK):
+            found = [_memory(pid) for pid in _tree(self.pid)]
+            self.peak = max(self.peak, sum(now for now, _ in found), *(most for _, most in found), 0)
+
+
+def _tree(pid: int) -> list[int]:
+    """A process and all below it that live."""
+    found = [pid]
+    for one in found:
+        try:
+            threads = list(Path(f"/proc/{one}/task").iterdir())
+            children = [(thread / "children").read_text() for thread in threads]
+        except OSError:
+            continue
+        found += [int(child) for line in children for child in line.split()]
+    return found
+
+
+def _memory(pid: int) -> tuple[int, int]:
+    """Resident bytes of a process, now and at most."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0, 0
+    values = dict(line.split(":", 1) for line in text.splitlines() if line.startswith(("VmRSS", "VmHWM")))
+    return tuple(int(values.get(name, "0 kB").split()[0]) * 1024 for name in ("VmRSS", "VmHWM"))  # type: ignore[return-value]
 
 
 def interleave(
