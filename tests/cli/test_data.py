@@ -57,6 +57,13 @@ def test_where_nothing_was_recorded_it_is_said_how_to_begin(tmp_path: Path, bis:
     assert not list(tmp_path.iterdir())
 
 
+def test_a_home_without_a_ledger_gets_one_when_data_is_added(tmp_path: Path, type_: Type) -> None:
+    """As when only a remote has been named so far."""
+    (tmp_path / "a.csv").write_text("id\n1\n")
+    (tmp_path / ".bis").mkdir()
+    assert type_("add", "a.csv").out.startswith("added  a@v1")
+
+
 def test_other_content_is_not_replaced_unless_told_to(tmp_path: Path, type_: Type, customers: Path) -> None:
     done = type_("get", "customers@v1", "data")
     assert done.status == 2

@@ -206,12 +206,16 @@ def _show_added(door: Door, added: Added, pointer: bool, as_json: bool) -> None:
 
 
 def _home_to_add(door: Door, path: Path) -> Home:
-    """The home; made, where there is none and there is something to add."""
-    from bis.steps.home import open_home
+    """The home; made, where there is none, or no more than the name of a remote, and there is something to add."""
+    from bis.cli.command import record_meter
+    from bis.steps.home import bring_up, open_home
 
-    if path.exists() and not (door.project / ".bis").is_dir():
-        return open_home(door.project, door.settings)
-    return home_of(door)
+    if not path.exists():
+        return home_of(door)
+    home = open_home(door.project, door.settings)
+    if remark := bring_up(home, record_meter(door.terminal), recording=True):
+        door.terminal.tell(f"help: {remark}")
+    return home
 
 
 # -- looking -----------------------------------------------------------------------------------------------------
@@ -624,8 +628,9 @@ def tag(door: Door, reference: str, tags: tuple[str, ...], remove: tuple[str, ..
 @json_option
 @click.argument("reference", type=DataName(), metavar="REF")
 def rm(door: Door, reference: str, undo: bool, as_json: bool) -> int:
-    """Remove the version REF; a name alone removes all versions of the data set. It is not found any more. Its content
-    stays until the store is collected, and so long --undo brings it back. Files outside the store are left alone.
+    """Remove the version REF; a name alone removes all versions of the data set. It is not found any more.
+    `bis gc` deletes its content, as far as nothing else needs it; until then, --undo brings it back. Files outside the
+    store are left alone.
     """
     from bis.acts.data import remove as act
     from bis.digest import unspell
@@ -644,7 +649,7 @@ def rm(door: Door, reference: str, undo: bool, as_json: bool) -> int:
         )
     missing = [version for version in versions if undo and not door.home.store.has(version.version.tree)]
     if missing:
-        raise NotFound(f"the content of {missing[0].reference} was collected", hint="bis data add PATH")
+        raise NotFound(f"the content of {plain(missing[0].reference)} was deleted by bis gc", hint="bis data add PATH")
     act(versions, door.home, undo=undo)
     if as_json:
         told = {"undo": undo, "versions": [version.reference for version in versions]}
@@ -655,7 +660,7 @@ def rm(door: Door, reference: str, undo: bool, as_json: bool) -> int:
         door.terminal.show([f"{door.terminal.paint(*word)}  {names}"])
         if not undo:
             again = shlex.join(["bis", "data", "rm", "--undo", unspell(held.reference if one else held.version.name)])
-            door.terminal.tell(f"help: {again}  takes it back, as long as its content is not collected")
+            door.terminal.tell(f"help: {again}  takes it back, until bis gc deletes its content")
     return 0
 
 
