@@ -53,7 +53,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     store: str = ""
     """Folder of the store; empty: `.bis/store` of the project. One store may be shared by projects and people."""
     ledger: str = ""
-    """File of the ledger; empty: `.bis/ledger.db` of the project."""
+    """File of the ledger; empty: `.bis/ledger` of the project."""
     limits: Limits = Limits()
     copy_data: bool = False
     """Copy every input into the store, whatever its size."""
@@ -96,7 +96,7 @@ def find_project(start: Path) -> Path:
     for folder in (start, *start.parents):
         if (
             (folder / FOLDER / "store").exists()
-            or (folder / FOLDER / "ledger.db").exists()
+            or (folder / FOLDER / "ledger").exists()
             or (folder / FILE).is_file()
         ):
             return folder

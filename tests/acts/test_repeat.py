@@ -170,7 +170,7 @@ def test_params_may_be_taken_from_another_run(bis: Bis, project: Path) -> None:
 def test_an_ingredient_that_the_store_lost_cannot_be_repeated(bis: Bis, project: Path) -> None:
     record(bis, project, "print(1)")
     shutil.rmtree(project / ".bis" / "store" / "packs")
-    (project / ".bis" / "store" / "index.db").unlink()
+    (project / ".bis" / "store" / "index").unlink()
     done = bis("repeat", "a-1")
     assert done.returncode == 4, done.stderr
     assert "help:" in done.stderr

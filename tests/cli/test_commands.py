@@ -417,10 +417,10 @@ def test_a_flipped_bit_is_found(bis: Type, copy: Path) -> None:
 
 
 def test_a_ledger_that_is_gone_or_damaged_is_built_again(bis: Type, copy: Path) -> None:
-    ledger = copy / ".bis" / "ledger.db"
+    ledger = copy / ".bis" / "ledger"
     before = bis("log", "--json", folder=copy).json
     for damage in (b"no database", None):
-        for path in ledger.parent.glob("ledger.db*"):
+        for path in ledger.parent.glob("ledger*"):
             path.unlink()
         if damage:
             ledger.write_bytes(damage * 1000)
@@ -433,7 +433,7 @@ def test_a_ledger_that_is_gone_or_damaged_is_built_again(bis: Type, copy: Path) 
 
 def test_a_ledger_that_is_gone_is_made_anew_by_whoever_asks(bis: Type, copy: Path) -> None:
     before = bis("log", "--json", folder=copy).json
-    for path in (copy / ".bis").glob("ledger.db*"):
+    for path in (copy / ".bis").glob("ledger*"):
         path.unlink()
     assert bis("log", "--json", folder=copy).json == before
 
@@ -444,7 +444,7 @@ def test_tags_and_notes_find_a_run_and_outlive_the_ledger(bis: Type, copy: Path)
     done = bis("tag", "low", "state=final", "--remove", "team", folder=copy)
     assert (done.status, done.out) == (0, "score\t0.5\nstate\tfinal\n")
     assert bis("note", "low", "the one", "that we ship", folder=copy).status == 0
-    for path in (copy / ".bis").glob("ledger.db*"):
+    for path in (copy / ".bis").glob("ledger*"):
         path.unlink()
     assert bis("reindex", folder=copy).out.endswith("3 runs in all\n")
     for filter in ("tags.state = 'final'", "tags.score > 0.4", "note LIKE '%ship'", "tags.team IS NULL and exit = 0"):

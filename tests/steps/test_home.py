@@ -46,7 +46,7 @@ def names(home: Home) -> list[str]:
 
 def test_a_ledger_that_is_gone_is_made_anew(home: Home, project: Path) -> None:
     home.ledger.close()
-    for file in (project / ".bis").glob("ledger.db*"):
+    for file in (project / ".bis").glob("ledger*"):
         file.unlink()
     again = open_home(project, Settings(), create=False)
     assert names(again) == []
@@ -101,3 +101,21 @@ def test_that_the_ledger_is_elsewhere_is_told_once(project: Path) -> None:
     assert "keeps its ledger in" in bring_up(home, recording=True)
     seal(RUN, home.store, home.ledger)
     assert bring_up(home, recording=True) == ""
+
+
+def test_no_file_of_ours_has_a_suffix_that_a_script_looks_for(home: Home, project: Path) -> None:
+    home.cache.save()
+    assert {"ledger", "cache"} <= {path.name for path in (project / ".bis").iterdir()}
+    assert list(project.rglob("*.db*")) == []
+
+
+def test_files_that_had_a_suffix_are_given_their_new_names(home: Home, project: Path) -> None:
+    home.ledger.close()
+    home.cache.close()
+    ours = [project / ".bis" / name for name in ("ledger", "cache", "store/index")]
+    old = [path.rename(f"{path}.db") for path in ours if path.exists()]
+    (project / ".bis" / "ledger.db-wal").write_bytes(b"")
+    again = open_home(project, Settings(), create=False)
+    assert names(again) == ["train-1"]
+    assert len(old) == 3
+    assert list(project.rglob("*.db*")) == []

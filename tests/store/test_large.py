@@ -120,7 +120,7 @@ def test_the_same_edits_cost_as_little_after_the_store_was_indexed_anew(tmp_path
     with open_store(tmp_path / "store") as store:
         store.put_bytes(table(100_000))
         before = on_disk(store)
-    (tmp_path / "store" / "index.db").unlink()
+    (tmp_path / "store" / "index").unlink()
     edited = table(100_000, every=100)
     with open_store(tmp_path / "store") as store:
         store.put_bytes(edited)

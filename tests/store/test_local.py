@@ -472,9 +472,9 @@ SPOILS = (
 @pytest.mark.parametrize("spoil", SPOILS)
 def test_whatever_happens_to_the_index_costs_no_object(tmp_path: Path, spoil: Callable[[Path], None]) -> None:
     contents = filled(tmp_path)
-    with sqlite3.connect(tmp_path / "index.db") as connection:
+    with sqlite3.connect(tmp_path / "index") as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    spoil(tmp_path / "index.db")
+    spoil(tmp_path / "index")
     with open_store(tmp_path) as store:
         for digest, content in contents.items():
             assert store.get_bytes(digest) == content
@@ -588,7 +588,7 @@ def test_a_pack_without_its_end_still_gives_what_it_has(tmp_path: Path) -> None:
     contents = filled(tmp_path)
     for pack in (tmp_path / "packs").iterdir():
         change(pack, pack.read_bytes()[:-700])
-    (tmp_path / "index.db").unlink()
+    (tmp_path / "index").unlink()
     with open_store(tmp_path) as store:
         there = {digest: content for digest, content in contents.items() if store.has(digest)}
         assert len(there) >= 20

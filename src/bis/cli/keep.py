@@ -150,7 +150,7 @@ def _places(door: Door, left: Sequence[Leftover]) -> dict[str, int]:
     home = door.home
     file = _sqlite(home).database.path
     ledger = list(file.parent.glob(f"{glob.escape(file.name)}*")) if file.parent.is_dir() else []
-    cache = [path for path in home.folder.iterdir() if path.name.startswith("cache.db")]
+    cache = [path for path in home.folder.iterdir() if path.name.startswith("cache")]
     return {
         "ledger": sum(path.stat().st_size for path in ledger),
         "cache": sum(path.stat().st_size for path in cache),

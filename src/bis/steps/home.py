@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -44,16 +45,32 @@ def open_home(project: Path, settings: Settings, *, create: bool = True) -> Home
     elif not folder.is_dir():
         raise NotFound(f"no runs are recorded in {shown(project)}", hint="bis run -- python train.py")
     store = Path(settings.store).expanduser() if settings.store else folder / "store"
-    ledger = Path(settings.ledger).expanduser() if settings.ledger else folder / "ledger.db"
+    _moved(folder / "store" / "index.db")
+    ledger = Path(settings.ledger).expanduser() if settings.ledger else _moved(folder / "ledger.db")
     return Home(
         project=project,
         settings=settings,
         folder=folder,
         store=open_store(project / store, create=create),
         ledger=open_ledger(project / ledger, create=create),
-        cache=open_cache(folder / "cache.db"),
+        cache=open_cache(_moved(folder / "cache.db")),
         key=_key(folder, create),
     )
+
+
+def _moved(old: Path) -> Path:
+    """The place of a file of ours that had a suffix once. It lies in the project, and `Path(".").rglob("*.db")` is to
+    find the same files with bis as without. The old place, where it cannot be given the new name."""
+    new = old.with_suffix("")
+    if new.exists() or not old.exists():
+        return new
+    try:
+        for helper in ("-wal", "-shm", ""):  # the file itself last: a rename that was broken off goes on
+            with suppress(FileNotFoundError):
+                Path(f"{old}{helper}").rename(f"{new}{helper}")
+    except OSError:
+        return old
+    return new
 
 
 def bring_up(home: Home, progress: Callable[[int, int], None] | None = None, *, recording: bool = False) -> str:

@@ -313,7 +313,7 @@ class Index:
 def index_path(store: Path) -> Path:
     """Beside the packs; on a network file system in the user's cache folder, as locks cannot be relied upon there."""
     if not network_file_system(store):
-        return store / "index.db"
+        return store / "index"
     name = short(digest_bytes(os.fsencode(store.resolve())), 32)
     return cache_folder() / "indexes" / f"{name}.db"
 
