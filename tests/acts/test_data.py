@@ -29,7 +29,7 @@ Put = Callable[..., Added]
 def home(project: Path) -> Home:
     """What bis keeps of the project; files count as left alone at once, so that no test has to wait for that."""
     made = open_home(project, Settings())
-    later = open_cache(made.folder / "cache.db", clock=lambda: 1 << 62)
+    later = open_cache(made.folder / "cache", clock=lambda: 1 << 62)
     return Home(**{name: getattr(made, name) for name in made.__struct_fields__} | {"cache": later})
 
 

@@ -1,4 +1,4 @@
-"""A store in a folder: `format`, `packs/`, and `index.db`, which can be made again from the packs."""
+"""A store in a folder: `format`, `packs/`, and `index`, which can be made again from the packs."""
 
 from __future__ import annotations
 
