@@ -25,8 +25,8 @@ STOREYS: tuple[tuple[str, ...], ...] = (
 
 HEAVY = {
     *("aiohttp", "asyncio", "boto3", "h5py", "httpx", "jax", "joblib", "keras", "lightgbm", "matplotlib", "nbclient"),
-    *("nbformat", "numpy", "onnx", "pandas", "PIL", "polars", "psycopg", "pyarrow", "ray", "requests", "scipy"),
-    *("sklearn", "sqlalchemy", "starlette", "tensorflow", "torch", "uvicorn", "xgboost", "yaml"),
+    *("nbformat", "numpy", "obstore", "onnx", "pandas", "PIL", "polars", "psycopg", "pyarrow", "ray", "requests"),
+    *("scipy", "sklearn", "sqlalchemy", "starlette", "tensorflow", "torch", "uvicorn", "xgboost", "yaml"),
 }
 """Imported only where they are used, so that `bis --help` imports no more than it prints."""
 

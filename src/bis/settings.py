@@ -83,6 +83,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """`auto`, `notify`, `audit`, `full` or `off`."""
     seed: bool = True
     """Give a fresh seed to whatever nobody seeded; `--no-seed` turns it off for one run."""
+    remotes: dict[str, str] = {}
+    """Remotes to share with: name -> URL; `bis remote add` notes them beside. No credentials."""
     environments: str = ""
     """Where rebuilt environments are cached; empty: `~/.cache/bis/environments`."""
     lost_after: float = 60.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import glob
 import tempfile
 from collections.abc import ItemsView, Sequence
@@ -36,19 +37,33 @@ FAULTS = 50
     "verify",
     short_help="Check every stored byte and every sealed run.",
     statuses={0: "all is as it was written", 3: STATUSES[3], 5: "something is damaged or missing"},
-    examples=["bis verify", "bis verify --json"],
+    examples=["bis verify", "bis verify --repair origin", "bis verify --json"],
 )
+@click.option("--repair", default="", metavar="REMOTE", help="Bring what is damaged or missing from this remote.")
 @json_option
-def verify(door: Door, as_json: bool) -> int:
+def verify(door: Door, repair: str, as_json: bool) -> int:
     """Read every byte of the store and compare it with its digest. Check that every object which a run names is
     there, and that the ledger says of each run what its sealed record says.
+
+    With --repair, what is damaged or missing is brought from a remote, and everything is read once more.
     """
     from bis.store.sweep import room
     from bis.store.sweep import verify as check
 
     terminal, home = door.terminal, door.home
-    found = check(home.store, lambda done, total: terminal.meter(f"read {size(done)} of {size(total)}", done, total))
-    found += _unsealed(home)
+
+    def look() -> list[Finding]:
+        meter = functools.partial(_read_meter, terminal)
+        return check(home.store, meter) + _unsealed(home)
+
+    found = look()
+    if repair and any(finding.blocks for finding in found):
+        from bis.acts.share import mend
+        from bis.cli.share import told as told_of_bytes
+
+        mended = mend(home, repair, door.variables, told=told_of_bytes(terminal))
+        terminal.say("repaired", f"{count(mended.objects, 'object')}, {size(mended.size)} from {plain(mended.url)}")
+        found = [*look(), *mended.findings]
     damaged = any(finding.blocks for finding in found)
     runs, kinds = home.ledger.count(), room(home.store).kinds.values()
     figures = {"runs": runs, "objects": sum(kind.objects for kind in kinds), "bytes": sum(kind.raw for kind in kinds)}
@@ -62,7 +77,16 @@ def verify(door: Door, as_json: bool) -> int:
     terminal.show([*terminal.aligned(rows), *more, f"{word}  {told}"])
     for hint in dict.fromkeys(plain(one.hint) for one in found if one.hint):
         terminal.tell(f"help: {hint}")
+    if damaged and not repair:
+        from bis.steps.remotes import remotes
+
+        for name in remotes(home.project, home.settings):
+            terminal.tell(f"help: bis verify --repair {plain(name)}")
     return 5 if damaged else 0
+
+
+def _read_meter(terminal: Terminal, done: int, total: int) -> None:
+    terminal.meter(f"read {size(done)} of {size(total)}", done, total)
 
 
 def _unsealed(home: Home) -> list[Finding]:
@@ -191,7 +215,7 @@ def _files_of(run: Run) -> ItemsView[str, File]:
 def _room_lines(found: Room, places: dict[str, int], numbers: dict[str, int], terminal: Terminal) -> list[str]:
     """What takes room; in a pipe, in bytes."""
     told = size if terminal.tty else lambda taken: f"{taken:.0f}"
-    names = {"blob": "files", "tree": "folders", "record": "records"}
+    names = {"blob": "files", "tree": "folders", "record": "records", "chunk": "pieces of files"}
     kinds = {names[kind]: one for kind, one in found.kinds.items()}
     rows: list[list[Cell]] = [
         [name, f"{one.objects:,}" if terminal.tty else str(one.objects), told(one.raw), told(one.stored)]

@@ -42,6 +42,13 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "import": Entry("adopt", "Bring data over from DVC, Quilt, Kedro, Git LFS and others."),
         "export": Entry("adopt", "Give a version of data to DVC, Quilt, Kedro or Croissant."),
     },
+    "Share": {
+        "remote": Entry("share", "Name the places to share with."),
+        "push": Entry("share", "Send to a remote what it has not."),
+        "pull": Entry("share", "Bring what a remote has."),
+        "fetch": Entry("share", "Bring what a remote has, without taking it into the ledger."),
+        "clone": Entry("share", "Make a project that has all that a remote has."),
+    },
     "Keep": {
         "verify": Entry("keep", "Check every stored byte and every sealed run."),
         "du": Entry("keep", "Say what takes how much room on disk."),

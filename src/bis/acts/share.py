@@ -1,0 +1,298 @@
+"""Share a store: push what a remote has not, fetch what it has, clone a project from it, mend damage from it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from bis.digest import Digest, canonical, digest_bytes
+from bis.errors import UsageError
+from bis.ledger.runs import SqliteLedger, reindex
+from bis.nouns.dataset import Held
+from bis.nouns.part import Finding
+from bis.nouns.run import Run
+from bis.settings import FOLDER, load_settings
+from bis.steps.home import Home, open_home
+from bis.steps.remotes import FIRST, KNOWN, add, choose
+from bis.store.index import Place
+from bis.store.known import Known, learn, state_of
+from bis.store.local import LocalStore
+from bis.store.mark import reachable
+from bis.store.mending import damaged_packs, lost, retire
+from bis.store.packs import SUFFIX
+from bis.store.remote import Remote
+from bis.store.remote.address import checked, open_remote
+from bis.store.transfer import Moved, check_remote, no_store, receive, send, spread, uncovered
+from bis.store.trouble import shown
+
+Told = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and how much there is: bytes, or packs."""
+READING: Final = "reading lists of packs"
+SENDING: Final = "sent"
+RECEIVING: Final = "received"
+
+
+class Shared(msgspec.Struct, frozen=True, kw_only=True):
+    """What a push, a fetch or a pull did."""
+
+    remote: str
+    url: str
+    objects: int = 0
+    size: int = 0
+    """Bytes that travelled."""
+    packs: int = 0
+    records: int = 0
+    """Of the objects: runs, verdicts, versions of data, and what was said of them."""
+    runs: int = 0
+    """New in the ledger."""
+    findings: tuple[Finding, ...] = ()
+
+
+def push(
+    home: Home,
+    name: str,
+    variables: Mapping[str, str],
+    *,
+    what: Sequence[Run | Held] = (),
+    told: Told = lambda text, done, total: None,
+) -> Shared:
+    """Send what the remote has not: everything, or what these runs and versions need. Nothing that is there is changed,
+    so two who push at once lose nothing. What arrived before an error stays, and is not sent again."""
+    name, url = choose(name, home.project, home.settings)
+    wanted = reachable(home.store, _roots(home, what)) if what else None
+    with _Meeting(home, url, variables) as meeting:
+        state = state_of(meeting.here, meeting.listed)
+        if wanted is None and meeting.known.is_settled(url, "push", state):
+            return Shared(remote=name, url=meeting.remote.url)
+        there, findings = meeting.learn(told)
+        missing = [
+            copies[0]
+            for copies in uncovered(meeting.copies_here(), meeting.known.places(there))
+            if wanted is None or copies[0].item.digest in wanted
+        ]
+        moved = Moved()
+        if missing:
+            progress = _telling(told, SENDING)
+            moved = send(home.store, meeting.remote, meeting.known, missing, progress)
+        findings += moved.findings
+        if wanted is None and not findings and not moved.packs:
+            meeting.known.settle(url, "push", state)
+    return _shared(name, meeting.remote, moved, findings)
+
+
+def _roots(home: Home, what: Iterable[Run | Held]) -> list[Digest]:
+    """The records of runs with all that was said of them, and of the repeats; the records of versions."""
+    found: list[Digest] = []
+    for one in what:
+        if isinstance(one, Held):
+            found.append(one.record)
+            continue
+        record = home.ledger.record(one.id)
+        if not record:
+            raise UsageError(f"run {one.id[:8]} has not ended yet", hint=f"bis show {one.id[:8]}")
+        found.append(record)
+        beside = (*home.ledger.annotations(one.id), *home.ledger.verdicts(one.id))
+        found += [digest_bytes(canonical(said)) for said in beside]
+    return [digest for digest in dict.fromkeys(found) if home.store.has(digest)]
+
+
+def fetch(
+    home: Home,
+    name: str,
+    variables: Mapping[str, str],
+    *,
+    only: Callable[[bytes], bool] | None = None,
+    told: Told = lambda text, done, total: None,
+) -> Shared:
+    """Bring what the remote has and this store has not, each object proved before it is kept. A damaged pack is told
+    of, and the rest comes. The ledger does not know of it yet."""
+    name, url = choose(name, home.project, home.settings)
+    with _Meeting(home, url, variables) as meeting:
+        moved, findings = _fetch(home, meeting, only, told)
+    return _shared(name, meeting.remote, moved, findings)
+
+
+def _fetch(
+    home: Home, meeting: _Meeting, only: Callable[[bytes], bool] | None, told: Told
+) -> tuple[Moved, list[Finding]]:
+    state = state_of(meeting.here, meeting.listed)
+    if only is None and meeting.known.is_settled(meeting.url, "fetch", state):
+        return Moved(), []
+    # The name of a pack that is known vouches for what is in it, whatever has become of the remote.
+    if not (meeting.listed and meeting.listed.keys() <= meeting.known.sizes().keys()):
+        meeting.check()
+    there, findings = meeting.learn(told)
+    missing = [
+        copies
+        for copies in uncovered(meeting.known.places(there), meeting.copies_here())
+        if only is None or only(copies[0].item.digest)
+    ]
+    moved = Moved()
+    if missing:
+        copies = spread(missing, meeting.listed)
+        moved = receive(home.store, meeting.remote, meeting.known, copies, _telling(told, RECEIVING))
+    findings += moved.findings
+    if only is None and not findings:
+        meeting.known.settle(meeting.url, "fetch", state_of(packs_of(home.store), meeting.listed))
+    return moved, findings
+
+
+def pull(home: Home, name: str, variables: Mapping[str, str], *, told: Told = lambda text, done, total: None) -> Shared:
+    """Fetch, and take what is new into the ledger. Files of data stay in the store until somebody gets them."""
+    shared = fetch(home, name, variables, told=told)
+    before = home.ledger.count()
+    assert isinstance(home.ledger, SqliteLedger)
+    reindex(home.store, home.ledger)
+    return msgspec.structs.replace(shared, runs=home.ledger.count() - before)
+
+
+def clone(
+    url: str,
+    folder: Path,
+    variables: Mapping[str, str],
+    *,
+    seen_from: Path,
+    told: Told = lambda text, done, total: None,
+) -> tuple[Home, Shared]:
+    """Make a project in `folder` that has all that the remote has, which is its `origin` from then on. The remote is
+    asked before anything is made."""
+    url = checked(url, seen_from)
+    if (folder / FOLDER).exists():
+        hint = f"cd {shown(folder)}; bis remote add {FIRST} {url}; bis pull"
+        raise UsageError(f"{shown(folder / FOLDER)} is there already", hint=hint)
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{shown(folder)} is a file", hint="name another folder")
+    remote = open_remote(url, variables)
+    try:
+        if not check_remote(remote):
+            raise no_store(remote)
+    finally:
+        remote.close()
+    made = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        settings = load_settings(folder, variables)
+        home = open_home(folder, settings)
+        add(FIRST, url, folder, settings, seen_from=seen_from)
+    except BaseException:
+        shutil.rmtree(folder if made else folder / FOLDER, ignore_errors=True)
+        raise
+    return home, pull(home, FIRST, variables, told=told)
+
+
+def mend(home: Home, name: str, variables: Mapping[str, str], *, told: Told = lambda text, done, total: None) -> Shared:
+    """Bring what `sweep.verify` found damaged or missing here. Damaged packs are deleted when all that they held is
+    whole again; until then they stay. The ledger says which records there should be."""
+    name, url = choose(name, home.project, home.settings)
+    records = home.ledger.records()
+    moved, findings, asked = Moved(), list[Finding](), set[bytes]()
+    with _Meeting(home, url, variables) as meeting:
+        # What was lost may need more that was lost, which shows when it has come.
+        while (gone := lost(home.store, records) | moved.needed) - asked:
+            asked |= gone
+            more, findings = _fetch(home, meeting, asked.__contains__, told)
+            moved = _sum(moved, more)
+    if not lost(home.store, records):
+        retire(home.store, damaged_packs(home.store))
+    return _shared(name, meeting.remote, moved, findings)
+
+
+def _sum(one: Moved, other: Moved) -> Moved:
+    return Moved(
+        one.objects + other.objects,
+        one.size + other.size,
+        one.packs + other.packs,
+        one.records + other.records,
+        needed=one.needed | other.needed,
+    )
+
+
+class Look(msgspec.Struct, frozen=True, kw_only=True):
+    """What a remote holds."""
+
+    remote: str
+    url: str
+    packs: int
+    size: int
+    to_push: int
+    """Objects that it lacks."""
+    to_pull: int
+    """Objects that this store lacks."""
+    findings: tuple[Finding, ...] = ()
+
+
+def look(home: Home, name: str, variables: Mapping[str, str], *, told: Told = lambda text, done, total: None) -> Look:
+    """Ask a remote what it holds. Nothing is changed, here or there."""
+    name, url = choose(name, home.project, home.settings)
+    with _Meeting(home, url, variables) as meeting:
+        meeting.check()
+        there, findings = meeting.learn(told)
+        known = meeting.known
+        return Look(
+            remote=name,
+            url=meeting.remote.url,
+            packs=len(meeting.listed),
+            size=sum(meeting.listed.values()),
+            to_push=sum(1 for _ in uncovered(meeting.copies_here(), known.places(there))),
+            to_pull=sum(1 for _ in uncovered(known.places(there), meeting.copies_here())),
+            findings=tuple(findings),
+        )
+
+
+class _Meeting:
+    """This store and a remote, which is listed once."""
+
+    def __init__(self, home: Home, url: str, variables: Mapping[str, str]) -> None:
+        self.url = url
+        self.store = home.store
+        self.remote: Remote = open_remote(url, variables)
+        try:
+            self.listed = self.remote.list()
+            self.store.index.catch_up(sure=True)
+            self.here = packs_of(self.store)
+            self.known = Known(home.folder / KNOWN)
+        except BaseException:
+            self.remote.close()
+            raise
+
+    def __enter__(self) -> _Meeting:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.known.close()
+        self.remote.close()
+
+    def check(self) -> None:
+        """Raises NotFound when there is no store, KeepingError when it is one of a newer bis."""
+        if not check_remote(self.remote):
+            raise no_store(self.remote)
+
+    def learn(self, told: Told) -> tuple[list[str], list[Finding]]:
+        return learn(self.remote, self.listed, self.known, self.store, _telling(told, READING))
+
+    def copies_here(self) -> Iterable[Place]:
+        return self.store.index.copies()
+
+
+def packs_of(store: LocalStore) -> list[str]:
+    return sorted(path.name for path in store.packs.iterdir() if path.name.endswith(SUFFIX))
+
+
+def _telling(told: Told, what: str) -> Callable[[int, int], None]:
+    return lambda done, total: told(what, done, total)
+
+
+def _shared(name: str, remote: Remote, moved: Moved, findings: Iterable[Finding]) -> Shared:
+    return Shared(
+        remote=name,
+        url=remote.url,
+        objects=moved.objects,
+        size=moved.size,
+        packs=moved.packs,
+        records=moved.records,
+        findings=tuple(findings),
+    )

@@ -1,0 +1,242 @@
+"""What is known of packs that lie elsewhere: which objects each one holds. A cache.
+
+The name of a pack vouches for its list of objects, so what was once learnt of it stays true wherever it lies. Of a
+pack not yet known the end is read: the last bytes, where its list is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from bis.digest import digest_bytes
+from bis.errors import Damaged, NotFound
+from bis.nouns.part import Finding
+from bis.store.crew import in_order
+from bis.store.index import Place
+from bis.store.local import LocalStore
+from bis.store.packs import END, END_MARK, HEAD, MAGIC, Item, list_items, pack_name, read_head
+from bis.store.remote import Remote
+
+VERSION: Final = 1
+TAIL: Final = 64 << 10
+"""So much of a pack's end is asked for at first: it has the list of a thousand objects."""
+SCHEMA: Final = """
+CREATE TABLE packs (
+    id      INTEGER PRIMARY KEY,
+    name    TEXT NOT NULL UNIQUE,
+    size    INTEGER NOT NULL
+);
+CREATE TABLE objects (
+    digest  BLOB NOT NULL,
+    kind    INTEGER NOT NULL,
+    pack    INTEGER NOT NULL,
+    method  INTEGER NOT NULL,
+    raw     INTEGER NOT NULL,
+    stored  INTEGER NOT NULL,
+    offset  INTEGER NOT NULL,
+    depth   INTEGER NOT NULL,
+    PRIMARY KEY (digest, kind, pack)
+) WITHOUT ROWID;
+CREATE TABLE settled (                   -- where nothing was left to do
+    remote  TEXT NOT NULL,
+    way     TEXT NOT NULL,               -- push or fetch
+    state   TEXT NOT NULL,               -- digest of the packs on both sides
+    PRIMARY KEY (remote, way)
+);
+"""
+
+
+class Seen(NamedTuple):
+    """A pack that was learnt."""
+
+    size: int
+    items: list[Item]
+
+
+class Known:
+    """The cache, in a file of its own; in memory where that cannot be."""
+
+    def __init__(self, path: Path) -> None:
+        self._connection = _open(path)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def __enter__(self) -> Known:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def add(self, name: str, size: int, items: Iterable[Item]) -> None:
+        with self._connection as connection:
+            connection.execute("BEGIN")
+            connection.execute("INSERT OR IGNORE INTO packs (name, size) VALUES (?, ?)", (name, size))
+            ((pack,),) = connection.execute("SELECT id FROM packs WHERE name = ?", (name,))
+            connection.executemany(
+                "INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                ((item[0], item[1], pack, *item[2:]) for item in items),
+            )
+
+    def sizes(self) -> dict[str, int]:
+        """The packs that are known, with their sizes."""
+        return dict(self._connection.execute("SELECT name, size FROM packs"))
+
+    def places(self, packs: Iterable[str]) -> Iterator[Place]:
+        """The objects of these packs, sorted by digest."""
+        wanted = set(packs)
+        chosen = {id: name for id, name in self._connection.execute("SELECT id, name FROM packs") if name in wanted}
+        rows = self._connection.execute(
+            "SELECT pack, digest, kind, method, raw, stored, offset, depth FROM objects ORDER BY digest, kind, pack"
+        )
+        for pack, *rest in rows:
+            if name := chosen.get(pack):
+                yield Place(name, Item(*rest))
+
+    def is_settled(self, remote: str, way: str, state: str) -> bool:
+        found = self._connection.execute("SELECT state FROM settled WHERE remote = ? AND way = ?", (remote, way))
+        return bool(found.fetchone() == (state,))
+
+    def settle(self, remote: str, way: str, state: str) -> None:
+        """Note that nothing was left to do with these packs here and there."""
+        with self._connection as connection:
+            connection.execute("INSERT OR REPLACE INTO settled VALUES (?, ?, ?)", (remote, way, state))
+
+
+def state_of(here: Iterable[str], there: Iterable[str]) -> str:
+    """A name for the packs on both sides."""
+    return digest_bytes("\n".join([*sorted(here), "", *sorted(there)]).encode())
+
+
+def learn(
+    remote: Remote,
+    listed: Mapping[str, int],
+    known: Known,
+    store: LocalStore,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[list[str], list[Finding]]:
+    """Make known what the listed packs hold. Returns the names of those that are sound, as far as their lists tell,
+    and what is wrong with the others. A pack that lies here, too, is read here."""
+    sizes = known.sizes()
+    fresh = sorted(name for name in listed if name not in sizes)
+    findings = []
+    for number, (name, seen) in enumerate(
+        in_order(lambda name: (name, _seen(remote, store, name, listed[name])), fresh, 4 * remote.at_once)
+    ):
+        if isinstance(seen, Seen):
+            known.add(name, seen.size, seen.items)
+            sizes[name] = seen.size
+        elif seen:
+            findings.append(damaged_pack(remote, name, seen))
+        progress(number + 1, len(fresh))
+    findings += [
+        damaged_pack(remote, name, f"it has {size:,} bytes, and should have {sizes[name]:,}")
+        for name, size in listed.items()
+        if name in sizes and sizes[name] != size
+    ]
+    return sorted(name for name, size in listed.items() if sizes.get(name) == size), findings
+
+
+def damaged_pack(remote: Remote, name: str, why: str) -> Finding:
+    return Finding(
+        code="damaged-pack",
+        text=f"pack {name[:12]} of {remote.url} is damaged: {why}",
+        hint=f"remove packs/{name} there, then bis push from where its content is",
+        blocks=True,
+    )
+
+
+def _seen(remote: Remote, store: LocalStore, name: str, size: int) -> Seen | str:
+    """What a pack holds, or why it cannot be known; empty when it is gone."""
+    if here := _seen_here(store.packs / name, name):
+        return here
+    try:
+        return _seen_there(remote, name, size)
+    except Damaged as error:
+        return error.what
+    except NotFound:
+        return ""
+
+
+def _seen_here(path: Path, name: str) -> Seen | None:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        listed = list_items(fd)
+        return Seen(os.fstat(fd).st_size, listed[0]) if listed and pack_name(listed[1]) == name else None
+    except (OSError, Damaged):
+        return None
+    finally:
+        os.close(fd)
+
+
+def _seen_there(remote: Remote, name: str, size: int) -> Seen:
+    """Raises Damaged when the end of the pack is not the list that its name vouches for."""
+    if size < len(MAGIC) + END.size:
+        raise Damaged(f"it has {size} bytes only")
+    tail = remote.read(name, max(0, size - TAIL), min(TAIL, size))
+    if len(tail) < END.size:
+        raise Damaged("it is shorter than listed")
+    mark, count = END.unpack(tail[-END.size :])
+    needed = END.size + count * HEAD.size
+    if mark != END_MARK or len(MAGIC) + needed > size:
+        raise Damaged("it does not end as a pack does")
+    if needed > len(tail):
+        tail = remote.read(name, size - needed, needed - len(tail)) + tail
+    heads = tail[len(tail) - needed : -END.size]
+    if pack_name([heads]) != name:
+        raise Damaged("its list of objects is not the one that its name stands for")
+    items, offset = [], len(MAGIC)
+    for at in range(0, len(heads), HEAD.size):
+        item = read_head(heads[at : at + HEAD.size], offset)
+        if item is None:
+            raise Damaged("its list holds what this bis does not know")
+        items.append(item)
+        offset = item.after
+    if offset + needed != size:
+        raise Damaged(f"it has {size:,} bytes, and should have {offset + needed:,}")
+    return Seen(size, items)
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    for _ in range(2):
+        try:
+            return _connect(str(path))
+        except sqlite3.OperationalError:
+            break
+        except sqlite3.DatabaseError:  # damaged: it is only a cache
+            for suffix in ("", "-wal", "-shm"):
+                with contextlib.suppress(OSError):
+                    path.with_name(path.name + suffix).unlink()
+    return _connect(":memory:")
+
+
+def _connect(path: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.execute("PRAGMA journal_mode = WAL")
+        if connection.execute("PRAGMA user_version").fetchone() != (VERSION,):
+            _make(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _make(connection: sqlite3.Connection) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    if connection.execute("PRAGMA user_version").fetchone() != (VERSION,):
+        for (table,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall():
+            connection.execute(f"DROP TABLE {table}")
+        for statement in SCHEMA.split(";\n"):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {VERSION}")
+    connection.execute("COMMIT")

@@ -1,0 +1,48 @@
+"""URLs of remotes: which kinds there are, and what is no URL for bis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from bis.errors import UsageError
+from bis.store.remote import Remote
+from bis.store.remote.bucket import SCHEMES, BucketRemote
+from bis.store.remote.folder import FolderRemote
+from bis.store.remote.sftp import SftpRemote
+
+EXAMPLES = "/mnt/share/store, s3://bucket/prefix, gs://bucket/prefix, az://account/container, ssh://host/srv/store"
+OVER_SSH = ("ssh", "sftp")
+
+
+def open_remote(url: str, variables: Mapping[str, str]) -> Remote:
+    """The remote that a URL names. Nothing is asked of it yet."""
+    scheme = urlsplit(url).scheme
+    if scheme in SCHEMES:
+        return BucketRemote(url, variables)
+    if scheme in OVER_SSH:
+        return SftpRemote(url, variables)
+    return FolderRemote(Path(unquote(urlsplit(url).path) if scheme == "file" else url))
+
+
+def checked(url: str, folder: Path) -> str:
+    """The URL as it is to be kept: a folder by its whole path, seen from `folder`. Raises UsageError for what names no
+    remote, and for one with a password, as the list of remotes is no place for secrets."""
+    if "://" not in url:
+        return str((folder / Path(url).expanduser()).resolve())
+    parts = urlsplit(url)
+    if parts.scheme not in {*SCHEMES, *OVER_SSH, "file"}:
+        raise UsageError(f"{url}: no remote has the scheme {parts.scheme}://", hint=f"one of: {EXAMPLES}")
+    if parts.password is not None or (parts.username and parts.scheme in SCHEMES):
+        raise UsageError(
+            f"{parts.scheme}://…@{parts.hostname}{parts.path} holds credentials, which are not kept in a URL",
+            hint="for s3://: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; for ssh://: a key",
+        )
+    if parts.scheme != "file" and not parts.hostname:
+        raise UsageError(
+            f"{url} names no {'host' if parts.scheme in OVER_SSH else 'bucket'}", hint=f"one of: {EXAMPLES}"
+        )
+    if parts.scheme in OVER_SSH and not parts.path.strip("/~"):
+        raise UsageError(f"{url} names no folder", hint=f"{url.rstrip('/')}/srv/store, or {url.rstrip('/')}/~/store")
+    return url.rstrip("/")

@@ -1,0 +1,117 @@
+"""A remote that is a folder: another disk, a mounted share."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from bis.errors import KeepingError
+from bis.store.packs import SUFFIX, UNFINISHED, lock, remove_unfinished, sync_folder
+from bis.store.remote import gone
+from bis.store.trouble import NOT_A_STORE, shown, trouble
+
+
+class FolderRemote:
+    """The Remote protocol over a folder. What is there is a store that bis can also use where it lies."""
+
+    at_once = 4
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.packs = path / "packs"
+        self.url = shown(path)
+        self._swept = False
+
+    def list(self) -> dict[str, int]:
+        try:
+            with os.scandir(self.packs) as entries:
+                return {one.name: one.stat().st_size for one in entries if one.name.endswith(SUFFIX)}
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        except OSError as error:
+            raise trouble(error, "read the remote", self.path) from error
+
+    def format(self) -> str:
+        try:
+            return (self.path / "format").read_text("utf-8", "replace")
+        except (FileNotFoundError, NotADirectoryError):
+            return ""
+        except OSError as error:
+            raise trouble(error, "read the remote", self.path) from error
+
+    def declare(self, text: str) -> None:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            if foreign := [one.name for one in self.path.iterdir() if one.name != "packs" and one.name[:6] != "format"]:
+                raise KeepingError(
+                    f"{self.url} is not a store: it holds {shown(sorted(foreign)[0])} and no file `format`",
+                    hint="name an empty folder, or one that is not there yet",
+                    code=NOT_A_STORE,
+                )
+            self.packs.mkdir(exist_ok=True)
+            fresh = self.path / f"format.{os.urandom(4).hex()}"
+            with fresh.open("x", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.replace(self.path / "format")
+            sync_folder(self.path)
+        except OSError as error:
+            raise trouble(error, "write to the remote", self.path) from error
+
+    def read(self, name: str, start: int, size: int) -> bytes:
+        try:
+            fd = os.open(self.packs / name, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                return _pread(fd, size, start)
+            finally:
+                os.close(fd)
+        except FileNotFoundError:
+            raise gone(self.url, name) from None
+        except OSError as error:
+            raise trouble(error, "read", self.packs / name) from error
+
+    def write(self, name: str, size: int, blocks: Iterator[bytes]) -> None:
+        try:
+            self._write(name, blocks)
+        except OSError as error:
+            raise trouble(error, "write to the remote", self.path) from error
+
+    def _write(self, name: str, blocks: Iterator[bytes]) -> None:
+        """As a pack is written into any store: under a name of its own, locked, fsynced, renamed."""
+        if not self._swept:
+            self._swept = True
+            remove_unfinished(self.packs)
+        fresh = self.packs / f"{UNFINISHED}{os.urandom(8).hex()}"
+        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        try:
+            lock(fd)
+            for block in blocks:
+                rest = memoryview(block)
+                while rest:
+                    rest = rest[os.write(fd, rest) :]
+            with contextlib.suppress(OSError):  # against accidents only
+                os.fchmod(fd, os.fstat(fd).st_mode & 0o444)
+            os.fsync(fd)
+            fresh.rename(self.packs / name)
+            sync_folder(self.packs)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                fresh.unlink()
+            raise
+        finally:
+            os.close(fd)
+
+    def close(self) -> None:
+        pass
+
+
+def _pread(fd: int, size: int, start: int) -> bytes:
+    pieces = []
+    while size > 0 and (piece := os.pread(fd, min(size, 1 << 30), start)):
+        pieces.append(piece)
+        size -= len(piece)
+        start += len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)

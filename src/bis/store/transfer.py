@@ -1,0 +1,375 @@
+"""Sending objects to a remote and receiving them: only what is missing, in parallel, in bounded memory."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from itertools import groupby
+from typing import IO, Final, NamedTuple
+
+from blake3 import blake3
+
+from bis.digest import short
+from bis.errors import BisError, Damaged, KeepingError, NotFound
+from bis.nouns.part import Finding
+from bis.store import chunks, deltas, packs, squeeze
+from bis.store.crew import in_order
+from bis.store.index import Place
+from bis.store.known import Known, damaged_pack
+from bis.store.local import FORMAT, SERVES, VERSION, LocalStore, digest_of, pieces
+from bis.store.packs import DELTA, HEAD, KINDS, NUMBER_OF_KIND, PARTS, WHOLE, ZSTD, Form, Item
+from bis.store.parcels import LISTS, Parcel, blocks, compose, stage
+from bis.store.remote import NO_SUCH_REMOTE, Remote
+from bis.store.trouble import NEWER, NOT_A_STORE
+
+Progress = Callable[[int, int], None]
+"""Called with bytes that have travelled, and those that are to."""
+Copies = list[Place]
+"""Where an object lies, in the order in which they are tried."""
+
+RANGE: Final = 4 << 20
+"""So much is asked for at once."""
+GAP: Final = 64 << 10
+"""What is not wanted and shorter than this is read, too, rather than asked around."""
+
+
+class Moved(NamedTuple):
+    objects: int = 0
+    size: int = 0
+    packs: int = 0
+    records: int = 0
+    findings: tuple[Finding, ...] = ()
+    needed: frozenset[bytes] = frozenset()
+    """Digests of what was not there to put others together from, which were not kept for that."""
+
+
+def check_remote(remote: Remote) -> bool:
+    """Whether there is a store. Raises KeepingError for one that a newer bis wrote, and for what is no store."""
+    text = remote.format()
+    if not text:
+        return False
+    name, _, version = text.strip().rpartition(" ")
+    if name != FORMAT or not version.isdecimal():
+        raise KeepingError(
+            f"what lies in {remote.url} is no store: its file `format` says {text[:40]!r}",
+            because=f"Expected: {FORMAT} {VERSION}",
+            hint="bis remote list shows the URLs",
+            code=NOT_A_STORE,
+        )
+    if int(version) > VERSION:
+        raise KeepingError(
+            f"the store in {remote.url} has format {version}; this bis reads up to {VERSION}",
+            because="It was written by a newer bis. Nothing in it was touched.",
+            hint="uv tool upgrade bis",
+            code=NEWER,
+        )
+    return True
+
+
+def no_store(remote: Remote) -> NotFound:
+    return NotFound(
+        f"there is no store in {remote.url}", hint="bis push makes one, where the runs are", code=NO_SUCH_REMOTE
+    )
+
+
+def uncovered(ours: Iterable[Place], theirs: Iterable[Place]) -> Iterator[Copies]:
+    """The objects of `ours` which `theirs` cannot serve. Both are sorted by digest."""
+    others = groupby(theirs, key=lambda place: place.item.digest)
+    digest, there = next(others, (None, iter(())))
+    for mine, places in groupby(ours, key=lambda place: place.item.digest):
+        while digest is not None and digest < mine:
+            digest, there = next(others, (None, iter(())))
+        same = [place.item for place in there] if digest == mine else []
+        by_use: dict[tuple[int, bool], Copies] = {}
+        for place in places:
+            by_use.setdefault((place.item.kind, pieces(place.item)), []).append(place)
+        yield from (copies for copies in by_use.values() if not _serves(same, copies[0].item))
+
+
+def _serves(items: Sequence[Item], wanted: Item) -> bool:
+    """Whether one of these can stand for an object, also as a piece of others where that can."""
+    serves = SERVES[KINDS[wanted.kind - 1]]
+    return any(map(serves, items)) and (not pieces(wanted) or any(map(pieces, items)))
+
+
+# -- sending ---------------------------------------------------------------------------------------------------------
+
+
+def send(
+    store: LocalStore, remote: Remote, known: Known, places: Sequence[Place], progress: Progress = lambda d, t: None
+) -> Moved:
+    """Put these objects there. After an error, what has arrived stays: who sends again sends the rest.
+
+    A pack goes on its way when those that hold what it needs have arrived, so that nothing there is ever without what
+    it is put together from, and records come last.
+    """
+    if not check_remote(remote):
+        remote.declare(f"{FORMAT} {VERSION}\n")
+    findings: list[Finding] = []
+    total, sent = sum(HEAD.size * 2 + place.item.stored for place in places), _Counter()
+    under_way: dict[Future[None], Parcel] = {}
+    objects = size = count = records = 0
+
+    def arrived(most: int, below: int = 0) -> None:
+        """Wait until no more than so many are under way, and none that holds something below that stage."""
+        nonlocal objects, size, count, records
+        while len(under_way) > most or any(parcel.low < below for parcel in under_way.values()):
+            done, _ = wait(under_way, 0.2, FIRST_COMPLETED)
+            progress(min(sent.value, total), total)
+            for future in done:
+                parcel = under_way.pop(future)
+                future.result()
+                known.add(parcel.name, parcel.size, parcel.items)
+                objects, size, count = objects + len(parcel.places), size + parcel.size, count + 1
+                records += sum(place.item.kind == NUMBER_OF_KIND["record"] for place in parcel.places)
+
+    def one(parcel: Parcel) -> None:
+        remote.write(parcel.name, parcel.size, blocks(store, parcel, sent.add))
+
+    with ThreadPoolExecutor(remote.at_once, thread_name_prefix="bis") as pool:
+        try:
+            for parcel in compose(store, places, findings.append):
+                arrived(remote.at_once - 1, parcel.high)
+                under_way[pool.submit(one, parcel)] = parcel
+            arrived(0)
+        except BaseException:
+            for future in under_way:
+                future.cancel()
+            sent.stop()
+            raise
+    return Moved(objects, size, count, records, tuple(findings))
+
+
+class _Counter:
+    """Bytes handed out by all threads. Stopped: they give up at the next block."""
+
+    def __init__(self) -> None:
+        self.value = 0
+        self._lock = threading.Lock()
+        self._stopped = False
+
+    def add(self, size: int) -> None:
+        with self._lock:
+            if self._stopped:
+                raise KeepingError("given up, as another transfer failed")
+            self.value += size
+
+    def stop(self) -> None:
+        self._stopped = True
+
+
+# -- receiving -------------------------------------------------------------------------------------------------------
+
+
+class _Range(NamedTuple):
+    """Bytes of a pack to be asked for, with the objects that are wanted of them."""
+
+    pack: str
+    items: tuple[Item, ...]
+
+    @property
+    def start(self) -> int:
+        return self.items[0].offset
+
+    @property
+    def size(self) -> int:
+        return self.items[-1].after - self.start
+
+
+class _Got(NamedTuple):
+    """An object that came, or what is wrong with it."""
+
+    pack: str
+    item: Item
+    payload: bytes
+    wrong: str = ""
+
+
+def receive(
+    store: LocalStore, remote: Remote, known: Known, wanted: Sequence[Copies], progress: Progress = lambda d, t: None
+) -> Moved:
+    """Keep these objects, each one proved before: its seal, and that its bytes have its digest. Where a copy is
+    damaged, the next one is tried; what has none is told of, and the rest goes on.
+
+    What came whole is kept when it comes, so that after a cut it is not asked for again; what is put together from
+    other objects when those are there, and records last.
+    """
+    receiving = _Receiving(store, remote)
+    todo, turn = list(wanted), 0
+    total = sum(HEAD.size + copies[0].item.stored for copies in todo)
+    try:
+        while todo:
+            failed = receiving.round([copies[turn] for copies in todo], progress, total)
+            turn += 1
+            todo = [copies for copies in todo if _use(copies[0].item) in failed and turn < len(copies)]
+    except BaseException:
+        receiving.keep_rest(records=False)
+        raise
+    finally:
+        receiving.close()
+    return receiving.moved()
+
+
+_Use = tuple[bytes, int, bool]
+"""An object and what it can be used for: its digest, its kind, and whether it can be a piece of others."""
+
+
+def _use(item: Item) -> _Use:
+    return item.digest, item.kind, pieces(item)
+
+
+class _Receiving:
+    def __init__(self, store: LocalStore, remote: Remote) -> None:
+        self.store, self.remote = store, remote
+        self.objects = self.size = self.records = 0
+        self.done = 0
+        self.packs: set[str] = set()
+        self.needed: set[bytes] = set()
+        self.wrong: dict[_Use, _Got] = {}
+        """Objects of which no copy was whole yet."""
+        self._spool: IO[bytes] = tempfile.TemporaryFile(dir=store.path, prefix="tmp-")  # noqa: SIM115
+        self._waiting: list[tuple[str, Item, int]] = []
+
+    def close(self) -> None:
+        self._spool.close()
+        self.store.flush()
+
+    def round(self, places: Sequence[Place], progress: Progress, total: int) -> set[_Use]:
+        """One copy of each object. Returns what has none that is whole yet."""
+        ranges = list(_ranges(places))
+        for got in in_order(self._ask, ranges, 2 * self.remote.at_once if self.remote.at_once > 1 else 1):
+            for one in got:
+                self._take(one)
+            progress(min(self.done, total), total)
+        self.keep_rest()
+        return set(self.wrong)
+
+    def _ask(self, asked: _Range) -> list[_Got]:
+        try:
+            data = self.remote.read(asked.pack, asked.start, asked.size)
+        except NotFound:
+            return [_Got(asked.pack, item, b"", "it is gone") for item in asked.items]
+        return [_proved(asked, item, data) for item in asked.items]
+
+    def _take(self, one: _Got) -> None:
+        self.done += HEAD.size + one.item.stored
+        if one.wrong:
+            self._fail(one)
+        elif stage(one.item) == 0:
+            self._keep(one)
+        else:
+            self._spool.seek(0, 2)
+            self._waiting.append((one.pack, one.item, self._spool.tell()))
+            self._spool.write(one.payload)
+
+    def keep_rest(self, *, records: bool = True) -> None:
+        """What needs other objects, in the order in which they do."""
+        waiting, self._waiting = sorted(self._waiting, key=lambda one: stage(one[1])), []
+        for pack, item, at in waiting:
+            if stage(item) > LISTS and not records:
+                return
+            self._spool.seek(at)
+            one = _Got(pack, item, self._spool.read(item.stored))
+            try:
+                parts = self._put_together(one)
+            except NotFound as error:
+                self.needed |= self._absent(one)
+                self._fail(one._replace(wrong=error.what))
+            except BisError as error:
+                self._fail(one._replace(wrong=error.what))
+            else:
+                self._keep(one, parts)
+        self._spool.truncate(0)
+
+    def _put_together(self, one: _Got) -> chunks.PartList | None:
+        """Raises Damaged unless an object that needs others has the digest that it should have."""
+        item, hasher, found = one.item, blake3(), None
+        if item.method == DELTA:
+            delta = deltas.read(one.payload)
+            base = deltas.joined([self.store.fetch(digest) for digest in delta.bases])
+            hasher.update(deltas.apply(delta.frame, base, item.raw))
+        elif item.method == PARTS:
+            found = chunks.read_list(one.payload)
+            for data in in_order(self.store.fetch, (part.digest for part in found.parts)):
+                hasher.update(data)
+            if chunks.total(found.parts) != item.raw:
+                raise Damaged(f"its pieces do not make {item.raw} bytes")
+        if item.method not in WHOLE and hasher.digest() != item.digest:
+            raise Damaged("its bytes do not match its digest")
+        return found
+
+    def _absent(self, one: _Got) -> set[bytes]:
+        """What it is put together from and is not here."""
+        if one.item.method == DELTA:
+            needs = deltas.read(one.payload).bases
+        else:
+            needs = tuple(part.digest for part in chunks.read_list(one.payload).parts)
+        return {digest for digest in needs if not self.store.holds(digest, "chunk")}
+
+    def _keep(self, one: _Got, parts: chunks.PartList | None = None) -> None:
+        item = one.item
+        self.store.keep(KINDS[item.kind - 1], item.digest, item.raw, Form(item.method, one.payload, item.depth), parts)
+        self.wrong.pop(_use(item), None)
+        self.objects += 1
+        self.size += HEAD.size + item.stored
+        self.records += item.kind == NUMBER_OF_KIND["record"]
+        self.packs.add(one.pack)
+
+    def _fail(self, one: _Got) -> None:
+        self.wrong[_use(one.item)] = one
+
+    def moved(self) -> Moved:
+        return Moved(
+            self.objects, self.size, len(self.packs), self.records, tuple(self._findings()), frozenset(self.needed)
+        )
+
+    def _findings(self) -> Iterator[Finding]:
+        """A finding for each damaged pack, not for each object of it."""
+        by_pack: dict[str, list[_Got]] = {}
+        for one in self.wrong.values():
+            by_pack.setdefault(one.pack, []).append(one)
+        for pack, objects in sorted(by_pack.items()):
+            first = objects[0]
+            what = f"{KINDS[first.item.kind - 1]} {short(digest_of(first.item.digest))}"
+            more = f" and {len(objects) - 1:,} more of it" if len(objects) > 1 else ""
+            yield damaged_pack(self.remote, pack, f"{what}{more} cannot be used: {first.wrong}")
+
+
+def _ranges(places: Sequence[Place]) -> Iterator[_Range]:
+    """What to ask for, pack by pack: objects that lie together are asked for together."""
+    for pack, there in groupby(
+        sorted(places, key=lambda place: (place.pack, place.item.offset)), lambda place: place.pack
+    ):
+        items: list[Item] = []
+        for item in (place.item for place in there):
+            if items and (item.offset - items[-1].after > GAP or item.after - items[0].offset > RANGE):
+                yield _Range(pack, tuple(items))
+                items = []
+            items.append(item)
+        yield _Range(pack, tuple(items))
+
+
+def _proved(asked: _Range, item: Item, data: bytes) -> _Got:
+    """An object out of what came, with what is wrong with it: nothing in it is believed before."""
+    at = item.offset - asked.start
+    head, payload = data[at : at + HEAD.size], data[at + HEAD.size : at + HEAD.size + item.stored]
+    if len(payload) != item.stored:
+        return _Got(asked.pack, item, b"", "the pack ends in the middle of it")
+    seal = blake3(payload).digest()
+    if head != packs.head_of(item, seal):
+        return _Got(asked.pack, item, b"", "its seal is broken")
+    try:
+        if item.method == ZSTD:
+            seal = blake3(squeeze.unpack_exactly(payload, item.raw)).digest()
+        if item.method in WHOLE and seal != item.digest:
+            return _Got(asked.pack, item, b"", "its bytes do not match its digest")
+    except Damaged as error:
+        return _Got(asked.pack, item, b"", error.what)
+    return _Got(asked.pack, item, payload)
+
+
+def spread(copies: Iterable[Copies], sizes: Mapping[str, int]) -> list[Copies]:
+    """Each object from the largest pack that has it: more of what is wanted lies together there."""
+    return [sorted(places, key=lambda place: (-sizes.get(place.pack, 0), place.pack)) for places in copies]

@@ -1,0 +1,244 @@
+"""Remotes of every kind, as real as they come: a folder, an SFTP server behind the user's `ssh`, a server of S3."""
+
+import contextlib
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+S3_SERVER = """
+import os, sys
+from moto.server import ThreadedMotoServer
+server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+server.start()
+print(server.get_host_and_port()[1], flush=True)
+sys.stdin.read()  # until the tests end, however they end
+os._exit(0)
+"""
+REQUEST = re.compile(rb"(?:^|\r\n\r\n|\})((?:GET|PUT|POST|HEAD|DELETE) \S+) HTTP/1\.1\r\n")
+
+
+RELAY = """
+import os, sys
+left = int(sys.argv[1])
+while left and (block := os.read(0, min(left, 65536))):
+    left -= len(block)
+    os.write(1, block)
+"""
+
+
+class Place:
+    """Where a remote lies, and what a test may do to it behind the back of bis."""
+
+    def __init__(self, url: str, variables: dict[str, str], folder: Path | None = None) -> None:
+        self.url, self.variables, self.folder = url, {**os.environ, **variables}, folder
+
+    def names(self) -> list[str]:
+        """Of the packs."""
+        assert self.folder is not None
+        packs = self.folder / "packs"
+        return sorted(path.name for path in packs.glob("*.pack")) if packs.is_dir() else []
+
+    def read(self, name: str) -> bytes:
+        assert self.folder is not None
+        return (self.folder / name).read_bytes()
+
+    def write(self, name: str, data: bytes) -> None:
+        assert self.folder is not None
+        path = self.folder / name
+        path.unlink(missing_ok=True)
+        path.write_bytes(data)
+
+
+class BucketPlace(Place):
+    """A bucket of its own on the server of S3."""
+
+    def __init__(self, port: int, bucket: str) -> None:
+        endpoint = f"http://127.0.0.1:{port}"
+        keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1"}
+        super().__init__(f"s3://{bucket}/team/store", {**keys, "AWS_ENDPOINT_URL": endpoint})
+        import obstore
+        from obstore.store import S3Store
+
+        self._do = obstore
+        config: Any = {
+            "endpoint": endpoint,
+            "access_key_id": "test",
+            "secret_access_key": "test",
+            "region": "us-east-1",
+        }
+        self._store = S3Store(bucket, prefix="team/store", config=config, client_options={"allow_http": True})
+
+    def names(self) -> list[str]:
+        return sorted(
+            one["path"].removeprefix("packs/") for page in self._do.list(self._store, "packs") for one in page
+        )
+
+    def read(self, name: str) -> bytes:
+        return bytes(self._do.get(self._store, name).bytes())
+
+    def write(self, name: str, data: bytes) -> None:
+        self._do.put(self._store, name, data)
+
+
+@pytest.fixture(scope="session")
+def s3_port(peer: Callable[[str], Path]) -> Iterator[int]:
+    """A server of S3 on this machine, which ends when the tests do."""
+    words = [str(peer("python")), "-c", S3_SERVER]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        yield int(server.stdout.readline())
+        server.stdin.close()
+
+
+@pytest.fixture
+def bucket(s3_port: int, tmp_path: Path) -> str:
+    """An empty bucket."""
+    name = re.sub(r"[^a-z0-9]+", "-", tmp_path.name.lower())[:50].strip("-") + f"-{os.getpid()}"
+    with socket.create_connection(("127.0.0.1", s3_port)) as connection:
+        connection.sendall(f"PUT /{name} HTTP/1.0\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n\r\n".encode())
+        assert b" 200 " in connection.recv(4096)
+    return name
+
+
+@pytest.fixture
+def s3(s3_port: int, bucket: str) -> BucketPlace:
+    return BucketPlace(s3_port, bucket)
+
+
+@pytest.fixture(scope="session")
+def make_ssh(tmp_path_factory: pytest.TempPathFactory, tool: Callable[[str], Path]) -> Callable[..., str]:
+    """The command that is `ssh` for bis: the real one, to a real `sshd` that answers it over a pipe.
+    `make_ssh("-R")` gives options to the SFTP server; after `cut_after` bytes sent the connection breaks."""
+    os.environ["PATH"] += ":/usr/sbin:/usr/local/sbin"
+    ssh, sshd = tool("ssh"), tool("sshd")
+    folder = tmp_path_factory.mktemp("sshd")
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)  # where sshd as root wants an empty folder
+    for key in ("host", "user"):
+        words = [shutil.which("ssh-keygen") or "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / key)]
+        subprocess.run(words, check=True)
+
+    def make(options: str = "", cut_after: int | None = None) -> str:
+        through = "" if cut_after is None else f"{sys.executable} {folder}/relay.py {cut_after} |"
+        (folder / "relay.py").write_text(RELAY)
+        config = folder / f"config{len(list(folder.iterdir()))}"
+        config.write_text(
+            f"HostKey {folder}/host\nAuthorizedKeysFile {folder}/user.pub\nStrictModes no\nUsePAM no\n"
+            f"Subsystem sftp internal-sftp {options}\n"
+        )
+        proxy = folder / f"{config.name}.sh"
+        proxy.write_text(f"#!/bin/sh\n{through} {sshd} -i -f {config} -E /dev/null\n")
+        proxy.chmod(0o755)
+        asks = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR"
+        return f"{ssh} -F none -i {folder}/user {asks} -o ProxyCommand={proxy}"
+
+    return make
+
+
+@pytest.fixture
+def sftp(make_ssh: Callable[..., str], tmp_path: Path) -> Place:
+    folder = tmp_path / "over ssh" / "store"
+    url = "ssh://server" + str(folder).replace(" ", "%20")
+    return Place(url, {"BIS_SSH": make_ssh()}, folder)
+
+
+@pytest.fixture(
+    params=["folder", "sftp", pytest.param("s3", marks=pytest.mark.slow)],
+)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """A remote of each kind, empty."""
+    if request.param == "folder":
+        return Place(str(tmp_path / "remote"), {}, tmp_path / "remote")
+    found: Place = request.getfixturevalue(request.param)
+    return found
+
+
+class Wire:
+    """Hands bytes on between bis and a server: counts requests, may be slow, and may be cut."""
+
+    def __init__(self, port: int) -> None:
+        self._upstream = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self.requests: list[str] = []
+        self.cut_after: int | None = None
+        """Bytes sent by bis after which all connections break, and no new ones are taken."""
+        self.cut_answers_after: int | None = None
+        """Bytes received by bis after which they break."""
+        self.received = 0
+        self.pause = 0.0
+        """Seconds before each block is handed on."""
+        self.sent = 0
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            if self._is_cut():
+                client.close()
+                continue
+            server = socket.create_connection(("127.0.0.1", self._upstream))
+            threading.Thread(target=self._up, args=(client, server), daemon=True).start()
+            threading.Thread(target=self._copy, args=(server, client), daemon=True).start()
+
+    def _is_cut(self) -> bool:
+        sent = self.cut_after is not None and self.sent >= self.cut_after
+        return sent or (self.cut_answers_after is not None and self.received >= self.cut_answers_after)
+
+    def _up(self, client: socket.socket, server: socket.socket) -> None:
+        try:
+            while block := client.recv(1 << 16):
+                self.sent += len(block)
+                if self._is_cut():
+                    break
+                self.requests += [found.decode() for found in REQUEST.findall(block)]
+                time.sleep(self.pause)
+                server.sendall(block)
+        except OSError:
+            pass
+        for end in (client, server):
+            with_shutdown(end)
+
+    def _copy(self, server: socket.socket, client: socket.socket) -> None:
+        try:
+            while block := server.recv(1 << 16):
+                self.received += len(block)
+                if self._is_cut():
+                    break
+                time.sleep(self.pause)
+                client.sendall(block)
+        except OSError:
+            pass
+        for end in (client, server):
+            with_shutdown(end)
+
+
+def with_shutdown(end: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        end.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def wire(s3_port: int, s3: BucketPlace) -> Iterator[tuple[Wire, Place]]:
+    """A wire to the server of S3, and a remote that is reached over it."""
+    found = Wire(s3_port)
+    over = Place(s3.url, {**s3.variables, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{found.port}"})
+    yield found, over
+    found.close()

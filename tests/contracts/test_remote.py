@@ -1,0 +1,562 @@
+"""What every remote promises: a folder, SFTP over ssh, S3. A new kind is one more parameter of the fixture `place`."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bis.acts import share
+from bis.acts.share import clone, fetch, look, mend, pull, push
+from bis.digest import digest_file
+from bis.errors import BisError, KeepingError, NotFound, UsageError
+from bis.settings import Settings
+from bis.steps.add_data import Adding, add
+from bis.steps.bring import bring
+from bis.steps.home import Home, open_home
+from bis.steps.remotes import add as add_remote
+from bis.steps.remotes import remotes, remove
+from bis.store.local import open_store
+from bis.store.packs import DELTA, PARTS, list_items
+from bis.store.remote import NO_SUCH_REMOTE, REFUSED, UNREACHABLE, Remote
+from bis.store.remote.address import checked, open_remote
+from bis.store.sweep import verify
+from bis.store.trouble import NEWER, NOT_A_STORE
+
+MIB = 1 << 20
+CHANCE = random.Random(20260503)
+
+
+@pytest.fixture
+def make_home(tmp_path: Path) -> Iterator[Callable[[str], Home]]:
+    """`make_home("ana")`: a project of that name with nothing in it."""
+    made: list[Home] = []
+
+    def make(name: str) -> Home:
+        (tmp_path / name).mkdir(exist_ok=True)
+        made.append(open_home(tmp_path / name, Settings()))
+        return made[-1]
+
+    yield make
+    for home in made:
+        home.store.close()
+
+
+@pytest.fixture
+def ana(make_home: Callable[[str], Home]) -> Home:
+    """A project with two versions of a table, the second with an edit in every hundredth row, and a folder of small
+    files: objects of every kind and form."""
+    home = make_home("ana")
+    rows = [f"{number},{CHANCE.random()},{CHANCE.random()}\n" for number in range(40_000)]
+    keep(home, "table.csv", "".join(rows).encode())
+    keep(home, "table.csv", "".join("edited\n" if not n % 100 else row for n, row in enumerate(rows)).encode())
+    for number in range(30):
+        (home.project / "small").mkdir(exist_ok=True)
+        (home.project / "small" / f"{number}.txt").write_text(f"small {number}\n" * number)
+    add(Adding(path=home.project / "small"), home)
+    return home
+
+
+def keep(home: Home, name: str, content: bytes) -> None:
+    """Add content as a version of data of that name."""
+    (home.project / name).write_bytes(content)
+    add(Adding(path=home.project / name, name=name.partition(".")[0]), home)
+
+
+def versions(home: Home) -> list[str]:
+    return sorted(held.reference for held in home.ledger.data.versions())
+
+
+def contents(home: Home, into: Path) -> dict[str, str]:
+    """Every version of data, brought back as files."""
+    found = {}
+    for held in home.ledger.data.versions():
+        folder = into / held.version.content[3:12]
+        folder.mkdir(parents=True)
+        bring(held, "", folder / "it", home)
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                found[f"{held.reference} {path.name}"] = digest_file(path)
+    return found
+
+
+def items_of(place: Any, tmp_path: Path) -> list[Any]:
+    """All objects of a remote, read from its packs as they lie there."""
+    found: list[Any] = []
+    for name in place.names():
+        (tmp_path / "seen.pack").write_bytes(place.read(f"packs/{name}"))
+        fd = os.open(tmp_path / "seen.pack", os.O_RDONLY)
+        listed = list_items(fd)
+        os.close(fd)
+        assert listed is not None
+        found += listed[0]
+    return found
+
+
+class Counting:
+    """A remote that counts what is asked of it."""
+
+    def __init__(self, remote: Remote, asked: Counter[str]) -> None:
+        self._remote, self._asked = remote, asked
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._remote, name)
+        if not callable(found) or name == "close":
+            return found
+
+        def ask(*words: Any) -> Any:
+            self._asked[name] += 1
+            return found(*words)
+
+        return ask
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """What was asked of any remote so far."""
+    count: Counter[str] = Counter()
+    monkeypatch.setattr(share, "open_remote", lambda url, variables: Counting(open_remote(url, variables), count))
+    return count
+
+
+# -- there and back --------------------------------------------------------------------------------------------------
+
+
+def test_what_was_pushed_comes_back_elsewhere_byte_for_byte(ana: Home, place: Any, tmp_path: Path) -> None:
+    sent = push(ana, place.url, place.variables)
+    forms = {item.method for item in items_of(place, tmp_path)}
+    assert {PARTS, DELTA} < forms, "the table was to be stored in pieces and as differences"
+    there, shared = clone(place.url, tmp_path / "bea", place.variables, seen_from=tmp_path)
+    assert shared.objects == sent.objects
+    assert versions(there) == versions(ana) == ["small@v1", "table@v1", "table@v2"]
+    assert contents(there, tmp_path / "theirs") == contents(ana, tmp_path / "ours")
+    assert verify(there.store) == []
+    assert remotes(there.project, there.settings) == {"origin": place.url}
+
+
+def test_a_push_with_nothing_to_do_is_one_listing_and_so_is_a_fetch(
+    ana: Home, place: Any, make_home: Callable[[str], Home], asked: Counter[str]
+) -> None:
+    bea = make_home("bea")
+    push(ana, place.url, place.variables)
+    pull(bea, place.url, place.variables)
+    for home in (ana, bea):
+        for act in (push, fetch, pull, push):
+            asked.clear()
+            assert act(home, place.url, place.variables).objects == 0
+            assert asked == {"list": 1}
+
+
+def test_only_what_is_missing_travels(
+    ana: Home, place: Any, make_home: Callable[[str], Home], asked: Counter[str], tmp_path: Path
+) -> None:
+    push(ana, place.url, place.variables)
+    bea = make_home("bea")
+    pull(bea, place.url, place.variables)
+    before = set(place.names())
+    keep(bea, "more.bin", b"little more")
+    assert push(bea, place.url, place.variables).objects == 3, "a blob, a tree and a record"
+    asked.clear()
+    assert pull(ana, place.url, place.variables).objects == 3
+    assert asked["read"] == 2, "the list of the new pack, and its objects"
+    assert before < set(place.names())
+    assert versions(ana) == versions(bea)
+    keys = [(item.digest, item.kind) for item in items_of(place, tmp_path)]
+    assert len(keys) == len(set(keys)), "nothing lies there twice"
+
+
+def test_a_push_of_one_version_sends_what_it_needs_and_no_more(
+    ana: Home, place: Any, make_home: Callable[[str], Home], tmp_path: Path
+) -> None:
+    held = next(held for held in ana.ledger.data.versions() if held.reference == "table@v2")
+    push(ana, place.url, place.variables, what=[held])
+    bea = make_home("bea")
+    pull(bea, place.url, place.variables)
+    assert versions(bea) == ["table@v2"]
+    theirs = contents(bea, tmp_path / "theirs")
+    assert theirs.items() <= contents(ana, tmp_path / "ours").items()
+    assert verify(bea.store) == []
+
+
+def test_two_who_push_at_once_lose_nothing(place: Any, make_home: Callable[[str], Home], tmp_path: Path) -> None:
+    homes = [make_home(name) for name in ("ana", "bea", "cem")]
+    for number, home in enumerate(homes):
+        keep(home, f"own{number}.bin", CHANCE.randbytes(3 * MIB))
+        keep(home, "common.bin", random.Random(1).randbytes(2 * MIB))
+    threads = [threading.Thread(target=push, args=(home, place.url, place.variables)) for home in homes]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    there, _ = clone(place.url, tmp_path / "all", place.variables, seen_from=tmp_path)
+    assert {one.version.name for one in there.ledger.data.versions()} == {"own0", "own1", "own2", "common"}
+    assert verify(there.store) == []
+
+
+def test_the_clock_says_nothing_about_what_is_new(
+    ana: Home, place: Any, make_home: Callable[[str], Home], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    monkeypatch.setattr(time, "time_ns", lambda: 0)
+    push(ana, place.url, place.variables)
+    bea = make_home("bea")
+    pull(bea, place.url, place.variables)
+    assert versions(bea) == versions(ana)
+
+
+# -- trouble ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_what_a_killed_push_had_sent_is_not_sent_again_and_the_rest_is(place: Any, tmp_path: Path) -> None:
+    """Killed at any moment, each push goes on; what is there is whole at any moment."""
+    home = open_home(_made(tmp_path / "ana"), Settings())
+    for number in range(4):
+        keep(home, f"big{number}.bin", random.Random(number).randbytes(40 * MIB))
+    home.store.close()
+    bis = [str(Path(sys.executable).with_name("bis")), "-C", str(tmp_path / "ana"), "push", place.url]
+    killed = 0
+    for _ in range(6):
+        with subprocess.Popen(bis, env=place.variables, stdout=subprocess.DEVNULL) as process:
+            try:
+                process.wait(CHANCE.uniform(0.15, 0.7))
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+                killed += 1
+        items_of(place, tmp_path)
+    assert killed
+    subprocess.run(bis, env=place.variables, check=True, stdout=subprocess.DEVNULL)
+    keys = [(item.digest, item.kind) for item in items_of(place, tmp_path)]
+    assert len(keys) == len(set(keys)), "nothing was sent twice"
+    there, _ = clone(place.url, tmp_path / "bea", place.variables, seen_from=tmp_path)
+    assert len(versions(there)) == 4
+    assert verify(there.store) == []
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+def test_a_flipped_bit_in_a_remote_is_refused_by_name_and_the_rest_arrives(
+    ana: Home, place: Any, make_home: Callable[[str], Home], tmp_path: Path
+) -> None:
+    push(ana, place.url, place.variables)
+    keep(ana, "fine.bin", b"fine")
+    push(ana, place.url, place.variables)
+    large = max(place.names(), key=lambda name: len(place.read(f"packs/{name}")))
+    data = bytearray(place.read(f"packs/{large}"))
+    data[len(data) // 2] ^= 1
+    place.write(f"packs/{large}", bytes(data))
+    bea = make_home("bea")
+    shared = pull(bea, place.url, place.variables)
+    assert [finding.code for finding in shared.findings] == ["damaged-pack"]
+    assert large[:12] in shared.findings[0].text
+    assert "fine@v1" in versions(bea)
+    assert all(not finding.text.startswith("pack") for finding in verify(bea.store)), "what was kept is whole"
+    assert any(finding.blocks for finding in verify(bea.store)), "and what is missing is not forgotten"
+
+
+@pytest.mark.parametrize("harm", ["cut", "list", "end", "longer"])
+def test_a_pack_whose_list_does_not_hold_is_refused_by_name(
+    ana: Home, place: Any, make_home: Callable[[str], Home], harm: str
+) -> None:
+    push(ana, place.url, place.variables)
+    (name,) = place.names()
+    data = place.read(f"packs/{name}")
+    flipped = {"list": -200, "end": -12}.get(harm)
+    harmed = bytearray(data[: len(data) // 2] if harm == "cut" else data + b"\0" * 64 * (harm == "longer"))
+    if flipped:
+        harmed[flipped] ^= 1
+    place.write(f"packs/{name}", bytes(harmed))
+    bea = make_home("bea")
+    shared = pull(bea, place.url, place.variables)
+    assert shared.objects == 0
+    assert name[:12] in shared.findings[0].text
+    assert push(ana, place.url, place.variables).objects > 0 or harm in ("list", "end"), "it is sent anew"
+
+
+def test_a_remote_that_lies_about_content_is_not_believed(place: Any, tmp_path: Path, make_home: Any) -> None:
+    """A pack in good order whose difference gives other bytes than its digest says."""
+    from bis.store import deltas
+    from bis.store.packs import Form, PackWriter
+
+    (tmp_path / "forged").mkdir()
+    base, told, true = b"base" * 100_000, b"told" * 100_000, b"true" * 100_000
+    from blake3 import blake3
+
+    writer = PackWriter(tmp_path / "forged")
+    writer.add("chunk", blake3(base).digest(), len(base), Form(0, base))
+    payload = deltas.write(deltas.Delta((blake3(base).digest(),), deltas.make(true, base)))
+    writer.add("chunk", blake3(told).digest(), len(told), Form(DELTA, payload, 1))
+    name, _ = writer.finish()
+    open_remote(place.url, place.variables).declare("bis store 2\n")
+    place.write(f"packs/{name}", (tmp_path / "forged" / name).read_bytes())
+    bea = make_home("bea")
+    shared = fetch(bea, place.url, place.variables)
+    assert "do not match" in shared.findings[0].text
+    assert bea.store.holds(blake3(base).digest(), "chunk")
+    assert not bea.store.holds(blake3(told).digest(), "chunk"), "else the true bytes could never be put"
+
+
+def test_a_damaged_store_is_repaired_from_a_remote(ana: Home, place: Any, tmp_path: Path) -> None:
+    push(ana, place.url, place.variables)
+    names = sorted((ana.store.packs).glob("*.pack"))
+    for number, path in enumerate(names):
+        data = bytearray(path.read_bytes())
+        data[len(data) // 3] ^= 1
+        path.unlink()
+        path.write_bytes(data[: len(data) // 2] if number == 1 else data)
+    assert verify(ana.store) != []
+    mended = mend(ana, place.url, place.variables)
+    assert mended.objects > 0
+    assert mended.findings == ()
+    assert verify(ana.store) == []
+    assert len(contents(ana, tmp_path / "whole")) == 32
+
+
+def test_a_repair_brings_nothing_that_was_not_lost(ana: Home, place: Any, make_home: Callable[[str], Home]) -> None:
+    bea = make_home("bea")
+    keep(bea, "theirs.bin", b"of somebody else")
+    push(bea, place.url, place.variables)
+    push(ana, place.url, place.variables)
+    path = max(ana.store.packs.glob("*.pack"), key=lambda path: path.stat().st_size)
+    path.unlink()
+    assert verify(ana.store) != []
+    mend(ana, place.url, place.variables)
+    assert verify(ana.store) == []
+    assert "theirs@v1" not in versions(ana)
+    assert len(list(ana.store.list("record"))) == 3
+
+
+def test_damage_here_is_not_spread_and_is_told(ana: Home, place: Any, make_home: Callable[[str], Home]) -> None:
+    path = max(ana.store.packs.glob("*.pack"), key=lambda path: path.stat().st_size)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.unlink()
+    path.write_bytes(data)
+    shared = push(ana, place.url, place.variables)
+    assert any(path.name[:12] in finding.text for finding in shared.findings)
+    bea = make_home("bea")
+    assert pull(bea, place.url, place.variables).findings == (), "what is there can be used"
+    assert "small@v1" in versions(bea)
+
+
+def test_a_remote_of_a_newer_bis_is_left_alone(ana: Home, place: Any) -> None:
+    open_remote(place.url, place.variables).declare("bis store 3\n")
+    for act in (push, pull):
+        with pytest.raises(KeepingError) as error:
+            act(ana, place.url, place.variables)
+        assert error.value.code == NEWER
+    assert place.names() == []
+
+
+def test_a_remote_that_is_no_store_is_said_to_be_none(ana: Home, place: Any, tmp_path: Path) -> None:
+    with pytest.raises(NotFound) as error:
+        clone(place.url, tmp_path / "bea", place.variables, seen_from=tmp_path)
+    assert error.value.code == NO_SUCH_REMOTE
+    assert not (tmp_path / "bea").exists()
+    open_remote(place.url, place.variables).declare("something else\n")
+    with pytest.raises(KeepingError) as other:
+        push(ana, place.url, place.variables)
+    assert other.value.code == NOT_A_STORE
+
+
+def test_a_folder_that_holds_other_things_is_not_made_a_store(ana: Home, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").touch()
+    with pytest.raises(KeepingError, match=r"cat\.jpg"):
+        push(ana, str(tmp_path / "photos"), {})
+
+
+def test_a_remote_that_may_only_be_read_can_be_fetched_from(
+    ana: Home, sftp: Any, make_ssh: Callable[..., str], make_home: Callable[[str], Home]
+) -> None:
+    push(ana, sftp.url, sftp.variables)
+    variables = {**sftp.variables, "BIS_SSH": make_ssh("-R")}
+    bea = make_home("bea")
+    pull(bea, sftp.url, variables)
+    assert versions(bea) == versions(ana)
+    assert push(bea, sftp.url, variables).objects == 0, "nothing to do needs no right to write"
+    keep(bea, "more.bin", b"more")
+    with pytest.raises(KeepingError) as error:
+        push(bea, sftp.url, variables)
+    assert error.value.code == REFUSED
+
+
+def test_a_connection_of_ssh_that_breaks_leaves_nothing_half(
+    ana: Home, sftp: Any, make_ssh: Callable[..., str], make_home: Callable[[str], Home]
+) -> None:
+    keep(ana, "random.bin", CHANCE.randbytes(2 * MIB))
+    for size in (0, 4000, 10_000, 300_000, 2 * MIB):
+        variables = {**sftp.variables, "BIS_SSH": make_ssh(cut_after=size)}
+        with pytest.raises(KeepingError) as error:
+            push(ana, sftp.url, variables)
+        assert error.value.code == UNREACHABLE
+        assert sftp.names() == []
+    push(ana, sftp.url, sftp.variables)
+    bea = make_home("bea")
+    pull(bea, sftp.url, sftp.variables)
+    assert verify(bea.store) == []
+    assert versions(bea) == versions(ana)
+
+
+# -- S3, over a wire -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_nothing_to_do_is_one_request_on_the_wire(
+    ana: Home, wire: tuple[Any, Any], make_home: Callable[[str], Home]
+) -> None:
+    line, place = wire
+    push(ana, place.url, place.variables)
+    bea = make_home("bea")
+    pull(bea, place.url, place.variables)
+    for home in (ana, bea):
+        for act in (push, fetch, pull):
+            line.requests.clear()
+            act(home, place.url, place.variables)
+            assert len(line.requests) == 1
+            assert "list-type=2" in line.requests[0]
+
+
+@pytest.mark.slow
+def test_a_push_goes_on_after_the_server_was_gone(
+    wire: tuple[Any, Any], s3: Any, make_home: Callable[[str], Home], tmp_path: Path
+) -> None:
+    line, place = wire
+    home = make_home("ana")
+    for number in range(4):
+        keep(home, f"big{number}.bin", random.Random(number).randbytes(40 * MIB))
+    line.cut_after = 110 * MIB
+    with pytest.raises(KeepingError) as error:
+        push(home, place.url, place.variables)
+    assert error.value.code == UNREACHABLE
+    arrived = len(items_of(s3, tmp_path))
+    line.cut_after, line.sent = None, 0
+    shared = push(home, place.url, place.variables)
+    keys = [(item.digest, item.kind) for item in items_of(s3, tmp_path)]
+    assert len(keys) == len(set(keys)) == arrived + shared.objects
+    there, _ = clone(place.url, tmp_path / "bea", place.variables, seen_from=tmp_path)
+    assert len(versions(there)) == 4
+    assert verify(there.store) == []
+
+
+@pytest.mark.slow
+def test_a_fetch_goes_on_after_the_server_was_gone(
+    ana: Home, wire: tuple[Any, Any], s3: Any, make_home: Callable[[str], Home]
+) -> None:
+    line, place = wire
+    keep(ana, "big.bin", random.Random(5).randbytes(60 * MIB))
+    push(ana, s3.url, s3.variables)
+    bea = make_home("bea")
+    line.cut_answers_after = 30 * MIB
+    with pytest.raises(KeepingError):
+        pull(bea, place.url, place.variables)
+    assert versions(bea) == []
+    line.cut_answers_after = None
+    line.received = 0
+    pull(bea, place.url, place.variables)
+    assert line.received < 50 * MIB, "what had arrived is not asked for again"
+    assert versions(bea) == versions(ana)
+    assert verify(bea.store) == []
+
+
+@pytest.mark.slow
+def test_a_slow_server_is_waited_for(ana: Home, wire: tuple[Any, Any], make_home: Callable[[str], Home]) -> None:
+    line, place = wire
+    line.pause = 0.15
+    push(ana, place.url, place.variables)
+    bea = make_home("bea")
+    pull(bea, place.url, place.variables)
+    assert versions(bea) == versions(ana)
+
+
+@pytest.mark.slow
+def test_credentials_come_from_the_files_of_the_aws_tools(ana: Home, s3: Any, tmp_path: Path) -> None:
+    variables = {key: value for key, value in s3.variables.items() if not key.startswith("AWS_")}
+    (tmp_path / ".aws").mkdir()
+    (tmp_path / ".aws" / "credentials").write_text("[lab]\naws_access_key_id = test\naws_secret_access_key = test\n")
+    endpoint = s3.variables["AWS_ENDPOINT_URL"]
+    (tmp_path / ".aws" / "config").write_text(f"[profile lab]\nregion = eu-west-1\nendpoint_url = {endpoint}\n")
+    push(ana, s3.url, {**variables, "HOME": str(tmp_path), "AWS_PROFILE": "lab"})
+    assert s3.names()
+
+
+# -- names and URLs --------------------------------------------------------------------------------------------------
+
+
+def test_the_remotes_of_a_project_are_named_listed_and_forgotten(ana: Home, tmp_path: Path) -> None:
+    add_remote("disk", "../disk", ana.project, ana.settings, seen_from=ana.project)
+    add_remote("lab", "s3://bucket/prefix", ana.project, ana.settings, seen_from=ana.project)
+    assert remotes(ana.project, ana.settings) == {"disk": str(tmp_path / "disk"), "lab": "s3://bucket/prefix"}
+    with pytest.raises(UsageError, match="there is a remote disk already"):
+        add_remote("disk", "../other", ana.project, ana.settings, seen_from=ana.project)
+    with pytest.raises(UsageError, match="which remote"):
+        push(ana, "", {})
+    assert remove("lab", ana.project, ana.settings) == "s3://bucket/prefix"
+    push(ana, "", {})
+    assert open_store(tmp_path / "disk", create=False).has(next(iter(ana.store.list("record"))))
+    with pytest.raises(NotFound, match='"lab"'):
+        remove("lab", ana.project, ana.settings)
+
+
+def test_the_settings_may_name_remotes_for_a_team(ana: Home, tmp_path: Path) -> None:
+    settings = Settings(remotes={"team": "../team"})
+    assert remotes(ana.project, settings) == {"team": str(tmp_path / "team")}
+    with pytest.raises(UsageError, match=r"bis\.toml"):
+        remove("team", ana.project, settings)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3://key:secret@bucket/x",
+        "s3://key@bucket/x",
+        "ssh://me:secret@host/x",
+        "https://host/x",
+        "ssh://host/",
+        "s3:///x",
+    ],
+)
+def test_a_url_that_is_none_or_holds_a_secret_is_refused_and_not_shown(url: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as error:
+        checked(url, tmp_path)
+    assert "secret" not in str(error.value)
+
+
+def test_what_a_remote_holds_can_be_asked(ana: Home, place: Any, make_home: Callable[[str], Home]) -> None:
+    push(ana, place.url, place.variables)
+    keep(ana, "more.bin", b"more")
+    found = look(ana, place.url, place.variables)
+    assert (found.to_push, found.to_pull) == (3, 0)
+    bea = make_home("bea")
+    assert look(bea, place.url, place.variables).to_pull == len(items_of(place, bea.project))
+
+
+def test_a_run_that_has_not_ended_is_not_pushed(ana: Home, tmp_path: Path) -> None:
+    from bis.nouns.run import Run
+
+    run = Run(
+        id="0123456789ab", name="train-1", command=("true",), started="2026-05-03T10:00:00.000000Z", status="running"
+    )
+    ana.ledger.begin(run)
+    with pytest.raises(UsageError, match="has not ended"):
+        push(ana, str(tmp_path / "remote"), {}, what=[run])
+
+
+def test_a_path_that_cannot_be_reached_is_told_with_what_to_type(ana: Home, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(BisError):
+        push(ana, str(tmp_path / "file" / "store"), {})
+    with pytest.raises(KeepingError) as error:
+        push(ana, "ssh://nowhere.invalid/x", {**os.environ, "BIS_SSH": "no-such-program"})
+    assert "OpenSSH" in str(error.value)
