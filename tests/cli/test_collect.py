@@ -72,3 +72,21 @@ def test_gc_waits_for_whoever_writes_and_says_so(project: Path, bis: Bis) -> Non
         told = bis("gc", "--now", folder=project)
         assert "waits for 1 process" in told.err
     assert "deleted" in bis("gc", "--now", folder=project).out
+
+
+def test_a_version_comes_back_until_it_is_collected(project: Path, bis: Bis) -> None:
+    bis("data", "rm", "table", folder=project)
+    bis("gc", folder=project)
+    assert bis("data", "rm", "--undo", "table", folder=project).status == 0
+    assert bis("gc", "--now", folder=project).status == 0
+    assert bis("data", "get", "table", "back", folder=project).status == 0
+    bis("data", "rm", "table", folder=project)
+    bis("gc", "--now", folder=project)
+    told = bis("data", "rm", "--undo", "table", folder=project)
+    assert (told.status, "collected" in told.err) == (3, True)
+
+
+def test_what_room_is_taken_is_told_of_pieces_too(project: Path, bis: Bis) -> None:
+    (project / "large.bin").write_bytes(os.urandom(5 << 20))
+    bis("data", "add", "large.bin", folder=project)
+    assert "pieces of files" in bis("du", folder=project).out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Literal
 
@@ -15,10 +16,11 @@ from bis.nouns.dataset import DataAnnotation, DataVersion, Held
 from bis.nouns.reference import is_tag
 from bis.nouns.run import Run
 from bis.nouns.tree import Leaf
-from bis.steps.add_data import Delta, annotate, compare, say, take
+from bis.steps.add_data import Delta, annotate, compare, say, take, take_folder
 from bis.steps.bring import leaves_of
 from bis.steps.home import Home
 from bis.steps.perform import now, user_here
+from bis.steps.removals import still_there
 from bis.store.snapshot import plant, walk
 
 ASKED = 20_000
@@ -49,6 +51,8 @@ def standing(held: Held, home: Home, place: Path | None = None) -> Standing:
         # A path outside the project may be of another machine.
         gone: State = "gone" if version.host == socket.gethostname() else "elsewhere"
         return Standing(held=held, place=place, state=gone, next=newest + 1)
+    if place.is_dir() and not version.single and take_folder(place, home, None)[0] == version.tree:
+        return Standing(held=held, place=place, state="same", next=newest + 1)
     leaves, _ = take(place, home, by_reference=True, store=False)
     is_as = _single(leaves, home) if place.is_file() else _folder(leaves)
     if is_as(version):
@@ -119,14 +123,9 @@ def tag(held: Held, tags: Sequence[str], home: Home, *, removed: Sequence[str] =
 
 
 def remove(versions: Sequence[Held], home: Home, *, undo: bool = False) -> None:
-    """Hide versions of one data set, so that their content may be collected; or take that back."""
-    annotate(
-        DataAnnotation(
-            name=versions[0].version.name,
-            about=tuple(one.record for one in versions),
-            made=now(),
-            user=user_here(),
-            hidden=not undo,
-        ),
-        home,
-    )
+    """Hide versions of one data set, so that their content may be collected; or take that back, all of it or nothing:
+    NotFound where content was collected already."""
+    records = tuple(one.record for one in versions)
+    name = versions[0].version.name
+    with still_there(home.store, records) if undo else nullcontext():
+        annotate(DataAnnotation(name=name, about=records, made=now(), user=user_here(), hidden=not undo), home)

@@ -647,9 +647,6 @@ def rm(door: Door, reference: str, undo: bool, as_json: bool) -> int:
         raise NotFound(
             f"nothing of {plain(held.reference if one else held.version.name)} is removed", hint="bis data log"
         )
-    missing = [version for version in versions if undo and not door.home.store.has(version.version.tree)]
-    if missing:
-        raise NotFound(f"the content of {plain(missing[0].reference)} was deleted by bis gc", hint="bis data add PATH")
     act(versions, door.home, undo=undo)
     if as_json:
         told = {"undo": undo, "versions": [version.reference for version in versions]}

@@ -38,7 +38,7 @@ def _collected(what: str) -> NotFound:
     return NotFound(
         "it cannot be taken back: its content was collected",
         because=f"{what[:1].upper()}{what[1:]}.",
-        hint="bis pull brings it back from a remote that has it",
+        hint="bis pull brings it from a remote that has it; a version of data comes back with bis data add PATH",
     )
 
 

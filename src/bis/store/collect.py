@@ -27,7 +27,7 @@ from bis.store.move import Moving
 from bis.store.records import sort_out
 from bis.store.trouble import BUSY, NEWER, trouble
 
-LOCK: Final = "gc.lock"
+LOCK: Final = "collecting"
 Progress = Callable[[str], None]
 
 
