@@ -374,6 +374,14 @@ def test_a_project_too_large_is_looked_through_in_part(project: Path, monkeypatc
     assert not complete
 
 
+def test_a_project_of_many_nested_folders_is_looked_through(project: Path) -> None:
+    deep = project.joinpath(*["d"] * 400)
+    deep.mkdir(parents=True)
+    (deep / "Dockerfile").write_text("FROM scratch\n")
+    found, complete = declarations(project, Memory(), LATER)
+    assert ([one.path for one in found], complete) == ([f"{'d/' * 400}Dockerfile"], True)
+
+
 def test_an_unchanged_file_is_not_read_again(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(project, {"Dockerfile": "FROM python\n", "params.yml": "lr: 1\n"})
     memory = Memory()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import fnmatch
 import functools
 import os
 import re
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,7 +19,6 @@ from bis.parts.dockerfile import read_dockerfile
 from bis.parts.floating import Floating, Reading
 from bis.parts.terraform import read_terraform
 
-DEEPEST = 16
 MOST_FOLDERS = 1500
 MOST_FILES = 30000
 LARGEST = 1 << 20
@@ -138,9 +139,9 @@ class Walk:
         """Path relative to the project and status of each file that may be a declaration."""
         folders = files = 0
         candidate = _candidate().match
-        waiting = [("", 0)]
+        waiting = deque([""])
         while waiting:
-            inside, depth = waiting.pop(0)
+            inside = waiting.popleft()
             folders += 1
             if folders > MOST_FOLDERS or files > MOST_FILES:
                 self.complete = False
@@ -150,10 +151,8 @@ class Walk:
             for entry in entries:
                 path = f"{inside}{entry.name}"
                 if entry.is_dir(follow_symlinks=False):
-                    if depth == DEEPEST:
-                        self.complete = False
-                    elif entry.name not in SKIPPED:
-                        waiting.append((f"{path}/", depth + 1))
+                    if entry.name not in SKIPPED:
+                        waiting.append(f"{path}/")
                 elif candidate(entry.name) and entry.is_file():
                     status = self._status(entry)
                     if status is not None:
@@ -164,7 +163,8 @@ class Walk:
         try:
             with os.scandir(f"{self._project}/{inside}") as entries:
                 found = sorted(entries, key=lambda entry: entry.name)
-        except OSError:
+        except OSError as error:
+            self.complete = self.complete and error.errno != errno.ENAMETOOLONG
             return []
         return [] if any(entry.name in ("pyvenv.cfg", "conda-meta") for entry in found) else found
 
