@@ -40,6 +40,26 @@ def test_a_process_is_named_for_good_by_its_pid_and_its_start() -> None:
     assert samples.started_at(2**22 + 1) == 0
 
 
+@needs_proc
+def test_what_ended_processes_used_is_added_up_and_they_are_forgotten(tmp_path: Path) -> None:
+    sampler = samples.Sampler(os.getpid(), tmp_path / "samples", None)
+    busy = (
+        "import time\nend = time.process_time() + 0.1\nwhile time.process_time() < end: pass\n"
+        "print(1, flush=True)\ninput()"
+    )
+    before = 0.0
+    for _ in range(3):
+        with subprocess.Popen([sys.executable, "-c", busy], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            sampler._sample(0.0)
+            process.kill()
+        sampler._sample(1.0)
+        assert process.pid not in {pid for pid, _ in sampler._latest}
+        assert sampler.cpu_seconds >= before + 0.1
+        before = sampler.cpu_seconds
+
+
 def test_the_sign_of_life_is_renewed(tmp_path: Path) -> None:
     file = tmp_path / "heartbeat"
     samples.beat(file)

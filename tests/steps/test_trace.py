@@ -709,3 +709,9 @@ print(ran.exit, ran.trace.mechanism, ran.trace.complete, *ran.trace.limits, sep=
     ]
     lines = subprocess.run(words, capture_output=True, text=True, check=False).stdout.splitlines()
     assert lines[:4] == ["0", "audit", "False", f"system calls could not be traced: {reason}"]
+
+
+def test_arguments_that_are_too_long_to_be_listed_whole_are_told(run_python: Run, kernel_trace: None) -> None:
+    ran = run_python("import subprocess; subprocess.run(['true', *(['x' * 1000] * 200)], check=True)")
+    assert any("bytes of the arguments of" in limit for limit in ran.execution.trace.limits)
+    assert ran.execution.trace.complete

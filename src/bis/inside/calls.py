@@ -7,7 +7,7 @@ import sys
 
 import seccomp
 from recorder import CREATE, TRUNCATE
-from sight import HERE, NoName
+from sight import HERE, MOST_ARGUMENTS, NoName
 
 EMPTY_PATH, REMOVE_FOLDER, EXCHANGE, FOLLOW = 0x1000, 0x200, 2, 0x400
 
@@ -61,7 +61,11 @@ class Calls:
         raw = self.record.text(pid, path)
         full = self.record.absolute(pid, folder, raw) if raw or flags & EMPTY_PATH else None
         if full is not None:
-            self.record.executed(pid, self.view(pid), full, self.record.arguments(pid, argv, self.width))
+            words = self.record.arguments(pid, argv, self.width)
+            if sum(map(len, words)) + len(words) >= MOST_ARGUMENTS:
+                shown = full.decode("utf-8", "backslashreplace")
+                self.record.note("only the first %d bytes of the arguments of %s are listed" % (MOST_ARGUMENTS, shown))
+            self.record.executed(pid, self.view(pid), full, words)
         self.record.forget(pid)
 
     def execve(self, pid, path, argv, *_):

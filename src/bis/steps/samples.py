@@ -34,7 +34,10 @@ class Sampler(threading.Thread):
         self._file = file
         self._heartbeat = heartbeat
         self._over = threading.Event()
-        self._latest: dict[int, _Use] = {}
+        self._latest: dict[tuple[int, int], _Use] = {}
+        """Of each process that lives, by its pid and its start."""
+        self._ended = _Use(0.0, 0, 0, 0, 0)
+        """Of all that have ended, what they had used when they were last seen."""
         self._gpu = _Gpu()
 
     def run(self) -> None:
@@ -60,14 +63,17 @@ class Sampler(threading.Thread):
         adopt_orphans(False)
 
     def _sample(self, seconds: float) -> str:
-        living = {pid: use for pid in tree(self._tracer) if pid != self._without and (use := _use(pid))}
-        # A process that has ended keeps what it had used when it was last seen.
+        living = {(pid, use.start): use for pid in tree(self._tracer) if pid != self._without and (use := _use(pid))}
+        for pid, start in [*self._latest]:
+            if (pid, start) not in living and started_at(pid) != start:
+                self._ended.add(self._latest.pop((pid, start)))
         self._latest.update(living)
+        used = [self._ended, *self._latest.values()]
         rss = sum(use.rss for use in living.values())
         self.peak_bytes = max(self.peak_bytes, rss)
-        self.cpu_seconds = sum(use.cpu for use in self._latest.values())
-        read = sum(use.read for use in self._latest.values())
-        written = sum(use.written for use in self._latest.values())
+        self.cpu_seconds = sum(use.cpu for use in used)
+        read = sum(use.read for use in used)
+        written = sum(use.written for use in used)
         gpu = self._gpu.latest(seconds)
         return f"{seconds:.3f},{len(living)},{self.cpu_seconds:.2f},{rss},{read},{written},{gpu}"
 
@@ -104,10 +110,13 @@ def adopt_orphans(wanted: bool) -> None:
 
 
 class _Use:
-    __slots__ = ("cpu", "read", "rss", "written")
+    __slots__ = ("cpu", "read", "rss", "start", "written")
 
-    def __init__(self, cpu: float, rss: int, read: int, written: int) -> None:
-        self.cpu, self.rss, self.read, self.written = cpu, rss, read, written
+    def __init__(self, cpu: float, rss: int, read: int, written: int, start: int) -> None:
+        self.cpu, self.rss, self.read, self.written, self.start = cpu, rss, read, written, start
+
+    def add(self, other: _Use) -> None:
+        self.cpu, self.read, self.written = self.cpu + other.cpu, self.read + other.read, self.written + other.written
 
 
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -117,14 +126,14 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 def _use(pid: int) -> _Use | None:
     try:
         fields = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
-        cpu, rss = (int(fields[11]) + int(fields[12])) / TICKS, int(fields[21]) * PAGE
+        cpu, rss, start = (int(fields[11]) + int(fields[12])) / TICKS, int(fields[21]) * PAGE, int(fields[19])
     except (OSError, IndexError, ValueError):
         return None
     read = written = 0
     with contextlib.suppress(OSError, ValueError, IndexError):
         counters = _read(f"/proc/{pid}/io").split()
         read, written = int(counters[9]), int(counters[11])
-    return _Use(cpu, rss, read, written)
+    return _Use(cpu, rss, read, written, start)
 
 
 def tree(root: int) -> Iterator[int]:

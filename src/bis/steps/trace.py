@@ -9,6 +9,7 @@ from __future__ import annotations
 import array
 import contextlib
 import fcntl
+import itertools
 import json
 import os
 import select
@@ -232,6 +233,9 @@ class _Gathered:
     def __init__(self, scratch: Path) -> None:
         self.preimages = scratch / PREIMAGES
         self.seen: dict[bytes, _Seen] = {}
+        self.names: dict[bytes, dict[bytes, None]] = {}
+        """Folder -> the paths in it, of the first `filed` of `seen` and the folders above them."""
+        self.filed = 0
         self.processes: list[Process] = []
         self.connections: set[str] = set()
         self.limits: list[str] = []
@@ -261,7 +265,8 @@ class _Gathered:
                 if left:
                     self.blind = True
                     names = ", ".join(f"{name} ({pid})" for pid, name in left[:5])
-                    self.limits.append(f"{len(left)} processes went on after the command ended, unseen: {names}")
+                    many = "a process" if len(left) == 1 else f"{len(left)} processes"
+                    self.limits.append(f"{many} went on after the command ended, unseen: {names}")
         return whole
 
     def _access(self, rest: bytes) -> None:
@@ -278,7 +283,7 @@ class _Gathered:
 
     def _folder_moved(self, source: bytes, target: bytes) -> None:
         """All that lay below the source lies below the target now."""
-        for path in [path for path in self.seen if path.startswith(source + b"/")]:
+        for path in self._below(source):
             self._mark(path, "m")
             self._mark(target + path[len(source) :], "n")
         for folder, _folders, files in os.walk(target):
@@ -286,6 +291,20 @@ class _Gathered:
                 path = folder + b"/" + name
                 self._mark(path, "n")
                 self._mark(source + path[len(target) :], "m")
+
+    def _below(self, folder: bytes) -> list[bytes]:
+        """The seen paths below a folder. What lies where is written down at the first move, as few runs have one."""
+        for path in itertools.islice(self.seen, self.filed, None):
+            while (parent := path.rpartition(b"/")[0]) and path not in (inside := self.names.setdefault(parent, {})):
+                inside[path] = None
+                path = parent
+        self.filed = len(self.seen)
+        found, ahead = list[bytes](), [folder]
+        while ahead:
+            inside = self.names.get(ahead.pop(), {})
+            found += (path for path in inside if path in self.seen)
+            ahead += inside
+        return found
 
     def _mark(self, path: bytes, letter: str) -> None:
         seen = self.seen.setdefault(path, _Seen())
