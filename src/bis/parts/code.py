@@ -226,12 +226,16 @@ def _pointers(scene: Scene, leaves: Iterable[Leaf]) -> list[str]:
     return found
 
 
+def _are(count: int) -> str:
+    return "a file is a Git LFS pointer," if count == 1 else f"{count:,} files are Git LFS pointers,"
+
+
 def _findings(facts: dict[str, object]) -> Iterator[Finding]:
     pointers = facts["pointers"]
     if pointers:
         yield Finding(
             code="lfs-pointer",
-            text=f"{len(pointers)} files are Git LFS pointers, not the data: {pointers[0]}",  # type: ignore[arg-type, index]
+            text=f"{_are(len(pointers))} not the data: {pointers[0]}",  # type: ignore[arg-type, index]
             hint="git lfs pull",
         )
     missing = [path for path, revision in facts["submodules"].items() if revision.endswith("(not checked out)")]  # type: ignore[attr-defined]

@@ -60,11 +60,15 @@ def collect(scene: Scene, store: Store, since_ns: int) -> tuple[list[Output], di
         findings.append(
             Finding(
                 code="output-not-kept",
-                text=f"{len(unkept)} outputs were hashed, not copied: {unkept[0].path}",
+                text=f"{_were(len(unkept))} hashed, not copied: {unkept[0].path}",
                 hint="see limits.output_file, limits.output_run and secrets in bis.toml",
             )
         )
     return outputs, _metrics(outputs, dict(written), scene), findings
+
+
+def _were(count: int) -> str:
+    return "an output was" if count == 1 else f"{count:,} outputs were"
 
 
 def removed(scene: Scene) -> tuple[str, ...] | None:
