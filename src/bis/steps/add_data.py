@@ -18,11 +18,13 @@ from bis.errors import KeepingError, NotFound, UsageError
 from bis.nouns.dataset import DataAnnotation, DataVersion, Held, made_at
 from bis.nouns.part import Finding
 from bis.nouns.reference import is_data_name, is_tag
-from bis.nouns.tree import Leaf
+from bis.nouns.tree import Entry, Leaf
 from bis.steps.home import Home
 from bis.steps.perform import now, user_here
 from bis.steps.pointer import SUFFIX, is_pointer, pointer_path, write_pointer
-from bis.store.snapshot import plant, put_leaves, walk
+from bis.store import Store
+from bis.store.local import LocalStore
+from bis.store.snapshot import difference, plant, put_leaves, read_tree, snapshot, walk
 from bis.store.trouble import UNREADABLE, shown
 
 ALGORITHMS = ("md5", "sha1", "sha256")
@@ -81,29 +83,28 @@ def add(adding: Adding, home: Home, progress: Callable[[str], None] = lambda tex
     _check(adding, home)
     name = adding.name or _name_for(adding.path, home)
     progress(f"reading {readable(source_of(adding.path, home))}")
-    leaves, findings = take(adding.path, home, by_reference=adding.by_reference)
-    tree = plant(leaves, home.store)
-    home.store.flush()
-    files = [leaf for leaf in leaves if leaf.entry.kind != "tree"]
-    if not files:
-        raise UsageError(f"{shown(adding.path)} holds no files", hint=f"ls -la {shown(adding.path)}")
+    tree, findings = keep(adding, home)
     # Files are read before the turn to write is taken, so that nobody waits for it.
     known = home.ledger.data.versions(name)[:1] if adding.made is None else []
-    is_known = any(_is_same(one.version, tree, leaves, adding, home) for one in known)
-    checksums = sums(files, adding, home) if adding.checksums and not is_known else {}
+    is_known = any(_is_same(one.version, tree, adding, home) for one in known)
+    weighed = None if is_known else weigh(home.store, tree)
+    if weighed and not weighed[0]:
+        raise UsageError(f"{shown(adding.path)} holds no files", hint=f"ls -la {shown(adding.path)}")
+    checksums = sums(tree, adding, home) if adding.checksums and not is_known else {}
     last: list[Held | None] = [None]
 
     def make(number: int, newest: Held | None) -> tuple[DataVersion, Digest] | None:
         newest, made = _before(name, newest, adding, home)
         last[0] = newest
         at_once = newest is not None and newest.version.made == made
-        if newest and (at_once or not adding.made) and _is_same(newest.version, tree, leaves, adding, home):
+        if newest and (at_once or not adding.made) and _is_same(newest.version, tree, adding, home):
             return None
         if newest and at_once:
             raise UsageError(
                 f"{readable(newest.reference)} has the time {newest.version.stamp}, too, and another content",
                 hint=f"bis data add {shlex.quote(shown(adding.path))} --name ANOTHER",
             )
+        count, size = weighed or weigh(home.store, tree)
         version = DataVersion(
             name=name,
             number=number,
@@ -113,9 +114,9 @@ def add(adding: Adding, home: Home, progress: Callable[[str], None] = lambda tex
             message=adding.message.strip(),
             tree=tree,
             single=adding.path.is_file(),
-            content=files[0].entry.digest if adding.path.is_file() else tree,
-            files=len(files),
-            size=sum(leaf.entry.size for leaf in files),
+            content=next(walk(home.store, tree)).entry.digest if adding.path.is_file() else tree,
+            files=count,
+            size=size,
             source=source_of(adding.path, home),
             parent=newest.record if newest else Digest(""),
             metadata=adding.metadata,
@@ -129,7 +130,7 @@ def add(adding: Adding, home: Home, progress: Callable[[str], None] = lambda tex
     new = held is not None
     held = held or last[0]
     assert held
-    held = _say_with(held, adding, new, files, home)
+    held = _say_with(held, adding, new, tree, home)
     pointer = None
     if adding.pointer or is_pointer(pointer_path(adding.path)):
         pointer = write_pointer(adding.path, held)
@@ -163,6 +164,26 @@ def _before(name: str, newest: Held | None, adding: Adding, home: Home) -> tuple
     return next(earlier, None), made
 
 
+def keep(adding: Adding, home: Home) -> tuple[Digest, Sequence[Finding]]:
+    """The tree of what lies at a path, durable. Raises as `take` does."""
+    if adding.by_reference or adding.path.is_file():
+        leaves, findings = take(adding.path, home, by_reference=adding.by_reference)
+        tree = plant(leaves, home.store)
+    else:
+        tree, findings = take_folder(adding.path, home, home.store)
+    home.store.flush()
+    return tree, findings
+
+
+def take_folder(path: Path, home: Home, store: LocalStore | None) -> tuple[Digest, list[Finding]]:
+    """The tree of a whole folder, kept where a store is given; a folder in it that did not change is not looked through
+    again. Raises as `take` does."""
+    notes: list[Finding] = []
+    tree = snapshot(path, store, home.cache, modes="exec", notes=notes)
+    _demand_whole(path, notes)
+    return tree, notes
+
+
 def take(path: Path, home: Home, *, by_reference: bool = False, store: bool = True) -> tuple[list[Leaf], list[Finding]]:
     """The leaves of what lies at a path, and what could not be taken of it (sockets, devices). Raises KeepingError for
     a file that cannot be read, or that is being written to."""
@@ -170,6 +191,11 @@ def take(path: Path, home: Home, *, by_reference: bool = False, store: bool = Tr
     pairs = [(spell(path.name), path.resolve())] if path.is_file() else [("", path)]
     keep = (lambda name, status: False) if by_reference else (lambda name, status: True)
     leaves = put_leaves(pairs, home.store if store else None, home.cache, keep=keep, modes="exec", notes=notes)
+    _demand_whole(path, notes)
+    return leaves, notes
+
+
+def _demand_whole(path: Path, notes: Sequence[Finding]) -> None:
     broken = [note for note in notes if note.code != "not-a-file"]
     if broken:
         more = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
@@ -179,7 +205,20 @@ def take(path: Path, home: Home, *, by_reference: bool = False, store: bool = Tr
             hint=broken[0].hint or f"ls -la {shown(path)}",
             code=UNREADABLE,
         )
-    return leaves, notes
+
+
+def weigh(store: Store, tree: Digest) -> tuple[int, int]:
+    """How many files and links a tree holds, and their size."""
+    trees = {tree: 1}
+    count = size = 0
+    while trees:
+        digest, times = trees.popitem()
+        for entry in read_tree(store, digest).entries:
+            if entry.kind == "tree":
+                trees[entry.digest] = trees.get(entry.digest, 0) + times
+            else:
+                count, size = count + times, size + times * entry.size
+    return count, size
 
 
 def compare(home: Home, tree: Digest, leaves: Iterable[Leaf], *, single: bool = False) -> Delta:
@@ -202,9 +241,10 @@ def source_of(path: Path, home: Home) -> str:
     return spell(str(path.relative_to(home.project) if inside else path))
 
 
-def sums(files: Sequence[Leaf], adding: Adding, home: Home) -> dict[str, str]:
+def sums(tree: Digest, adding: Adding, home: Home) -> dict[str, str]:
     """The checksums that were asked for: of the file; of a folder, over the listing that `md5sum` and its like print
     of its files, in the order of their names."""
+    files = walk(home.store, tree)
     found: dict[str, str] = {}
     listings = {name: hashlib.new(name) for name in adding.checksums}
     for leaf in sorted(files, key=lambda leaf: os.fsencode(unspell(leaf.path))):
@@ -281,16 +321,21 @@ def default_name(path: Path) -> str:
     return name
 
 
-def _is_same(newest: DataVersion, tree: Digest, leaves: Sequence[Leaf], adding: Adding, home: Home) -> bool:
+def _is_same(newest: DataVersion, tree: Digest, adding: Adding, home: Home) -> bool:
     """Whether the newest version has this content, and keeps as much of it."""
     if newest.single != adding.path.is_file():
         return False
     if newest.tree == tree:
         return True
-    kept_before = all(leaf.entry.kept for leaf in walk(home.store, newest.tree))
-    if not (kept_before or adding.by_reference):
+    if any(_differ(old, new) for _, old, new in difference(home.store, newest.tree, tree)):
         return False
-    return not compare(home, newest.tree, leaves).any
+    return adding.by_reference or all(leaf.entry.kept for leaf in walk(home.store, newest.tree))
+
+
+def _differ(old: Entry | None, new: Entry | None) -> bool:
+    """Whether a difference is one of files: folders that are empty, or have other permissions, make none."""
+    ours = [identity(Leaf(path="", entry=one)) if one and one.kind != "tree" else None for one in (old, new)]
+    return ours[0] != ours[1]
 
 
 def identity(leaf: Leaf) -> tuple[str, str, bool, str]:
@@ -301,7 +346,7 @@ def identity(leaf: Leaf) -> tuple[str, str, bool, str]:
 # -- saying ------------------------------------------------------------------------------------------------------
 
 
-def _say_with(held: Held, adding: Adding, new: bool, files: Sequence[Leaf], home: Home) -> Held:
+def _say_with(held: Held, adding: Adding, new: bool, tree: Digest, home: Home) -> Held:
     """What was said with a version that was there already lies beside it; of a new one, only its tags do."""
     said: dict[str, Any] = {}
     if tags := tuple(name for name in adding.tags if name not in held.tags):
@@ -309,7 +354,7 @@ def _say_with(held: Held, adding: Adding, new: bool, files: Sequence[Leaf], home
     if not new:
         wanted = tuple(name for name in adding.checksums if name not in held.checksums)
         if wanted:
-            said["checksums"] = sums(files, msgspec.structs.replace(adding, checksums=wanted), home)
+            said["checksums"] = sums(tree, msgspec.structs.replace(adding, checksums=wanted), home)
         if metadata := _unsaid(adding.metadata, held.metadata):
             said["metadata"] = metadata
         message = adding.message.strip()

@@ -201,12 +201,10 @@ class LocalStore:
         try:
             if expected is not None and self.has(expected):
                 return _demand(path, digest_file(path), expected)
-            with open(path, "rb", buffering=0) as file:
-                start = file.read(SMALL + 1)
-                if start and len(start) <= SMALL:
-                    start += _read_fully(file, SMALL + 1 - len(start))
-                if len(start) > SMALL:
-                    return self._put_stream(_Source(path, start, file), path, expected)
+            start, rest = _begin(path)
+            if rest is not None:
+                with rest:
+                    return self._put_stream(_Source(path, start, rest), path, expected)
         except OSError as error:
             raise unreadable(error, Path(path)) from error
         if expected is not None:
@@ -573,6 +571,24 @@ def _appear(fresh: str, path: Path) -> None:
         ) from None
     except OSError as error:
         raise trouble(error, "write", path) from error
+
+
+def _begin(path: Path | str) -> tuple[bytes, io.FileIO | None]:
+    """A file up to the size of one piece; of a larger one its start, and the file, read so far."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        told = os.fstat(fd).st_size
+        start = os.read(fd, min(told, SMALL) + 1)
+        if len(start) == told:  # as nearly always; whoever may meet a file that grows looks at it again
+            return start, None
+        rest = io.FileIO(fd, closefd=False)
+        while len(start) <= SMALL and (more := rest.read(SMALL + 1 - len(start))):
+            start += more
+        if len(start) <= SMALL:
+            return start, None
+        return start, io.FileIO(os.dup(fd))
+    finally:
+        os.close(fd)
 
 
 def _read_fully(file: io.FileIO, size: int) -> bytes:

@@ -371,6 +371,8 @@ def _safe(name: str, path: str) -> str:
 
 
 def _is_spelled(name: str) -> bool:
+    if name.isascii() and "\0" not in name:
+        return True
     try:
         return spell(os.fsencode(unspell(name))) == name
     except ValueError:
