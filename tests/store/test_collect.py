@@ -227,6 +227,24 @@ def test_what_a_living_writer_found_is_not_deleted_until_it_has_ended(
     restore(store, tree, folder.parent / "back")
 
 
+def test_a_writer_that_began_later_relies_on_nothing_that_is_doomed(
+    gone: tuple[LocalStore, Digest], folder: Path
+) -> None:
+    store, _ = gone
+    gc(store)
+    with open_store(store.path) as writer:
+        tree = snapshot(folder, writer)
+        edited = writer.put_bytes(table(1, edited=100))  # like what is doomed, and no difference from that
+        assert gc(store, 2).deleted == 1
+        writer.put_bytes(run_with(edited), "record")
+        version = DataVersion(name="c", number=2, made="2026-05-03T00:00:00Z", tree=tree, content=tree)
+        writer.put_bytes(canonical(version), "record")
+        writer.flush()
+    whole(store.path)
+    assert store.get_bytes(edited) == table(1, edited=100)
+    restore(store, tree, folder.parent / "back")
+
+
 def test_a_writer_that_began_later_keeps_nobody_waiting(gone: tuple[LocalStore, Digest]) -> None:
     store, _ = gone
     gc(store)
@@ -256,11 +274,13 @@ def test_trees_of_a_writer_that_went_away_in_between_keep_what_they_need(store: 
     second = open_store(store.path)
     assert second.has(digest_bytes((folder / "table.csv").read_bytes()))
     gc(store)
-    (folder / "sub" / "1.txt").write_text("new")
-    snapshot(folder, second)  # in a pack that is not doomed
-    second.flush()
-    second.close()
-    assert gc(store, 2).deleted == 1
+    with open_store(store.path) as third:
+        third.put_bytes(b"begun")
+        (folder / "sub" / "1.txt").write_text("new")
+        snapshot(folder, second)  # in a pack that may be of the third, and is not doomed
+        second.flush()
+        second.close()
+        assert gc(store, 2).deleted == 1
     whole(store.path)
 
 
