@@ -46,6 +46,7 @@ def test_the_later_file_wins_key_by_key_and_variables_win_over_all(
         ("[limits]\ninput_fil = 3", "there is no setting limits.input_fil ("),
         ('seed = "x"', "the setting seed is true or false, not text ("),
         ('data = "x"', "the setting data is a list, not text ("),
+        ('trace = "foo"', "the setting trace is 'foo' ("),
         ("store = 3", "the setting store is text, not a whole number ("),
         ('[tolerance]\na = "x"', "the setting tolerance[...] is a number, not text ("),
         ("limits = 3", "the setting limits is a table, not a whole number ("),

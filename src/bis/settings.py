@@ -91,6 +91,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Seconds after which what a command left that was killed before it had begun a run is cleared away."""
 
 
+TRACES = ("auto", "notify", "audit", "full", "off")
+
+
 def find_project(start: Path) -> Path:
     """The nearest folder, upward from `start`, that holds `.bis/`, `bis.toml`, `[tool.bis]` or a version control root;
     else `start` itself. A home folder is never a project because it holds `.bis/` of another use."""
@@ -127,9 +130,12 @@ def load_settings(project: Path, variables: Mapping[str, str]) -> Settings:
 
 def _checked(table: Mapping[str, Any], where: str) -> Settings:
     try:
-        return msgspec.convert(table, Settings)
+        settings = msgspec.convert(table, Settings)
     except msgspec.ValidationError as error:
         raise _wrong(str(error), where) from None
+    if settings.trace not in TRACES:
+        raise UsageError(f"the setting trace is {settings.trace!r} ({where})", hint=f"one of {', '.join(TRACES)}")
+    return settings
 
 
 def _wrong(said: str, where: str) -> UsageError:

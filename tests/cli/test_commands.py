@@ -284,6 +284,7 @@ def test_a_command_that_is_not_there_exits_with_127(bis: Type, tmp_path: Path) -
     done = bis("run", "--", "no-such-program", folder=tmp_path)
     assert done.status == 127
     assert "error[B127]" in done.err
+    assert "  run " not in done.err  # nothing is said to have begun
 
 
 def test_a_command_that_is_no_program_exits_with_126_and_says_how_to_run_it(bis: Type, tmp_path: Path) -> None:

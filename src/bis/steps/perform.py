@@ -29,7 +29,7 @@ from bis.steps.execute import Execution, execute, prepare
 from bis.steps.home import Home
 from bis.steps.samples import started_at
 from bis.steps.seal import collect, log_output, removed, seal
-from bis.steps.supervise import Stdin
+from bis.steps.supervise import Stdin, must_be_there
 from bis.steps.terminal import Screen
 from bis.steps.trace import Tracer
 
@@ -88,6 +88,8 @@ def perform(
     given = feed.look() if plan.stdin is None else feed.Feed(kind="other")
     # The tracer starts while the parts are captured.
     with tracer or prepare(plan.tracing) as tracer:
+        if not plan.wrapper:
+            must_be_there(plan.command, plan.scene.real(spell(str(plan.scene.folder))), plan.scene.variables)
         inside.mkdir(parents=True)
         # To take a digest of large data can take an hour: whoever looks meanwhile is to know that somebody is at it.
         (scratch / SUPERVISOR).write_text(f"{os.getpid()} {started_at(os.getpid())}")

@@ -11,7 +11,7 @@ import re
 import select
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -465,6 +465,14 @@ def _has_data(number: int) -> bool:
     poll = select.poll()
     poll.register(number, select.POLLIN)
     return any(events & select.POLLIN for _number, events in poll.poll(0))
+
+
+def must_be_there(command: Sequence[str], folder: Path, variables: Mapping[str, str]) -> None:
+    """Raises what the start of a command would raise that is not there, before anything is said of it."""
+    name = command[0]
+    places = [""] if "/" in name else (variables.get("PATH") or os.defpath).split(os.pathsep)
+    if folder.is_dir() and not any(os.path.lexists(folder / place / name) for place in places):
+        raise not_started({"errno": errno.ENOENT, "step": "exec"}, [*command], folder, {**variables})
 
 
 def not_started(trouble: dict[str, Any], command: list[str], folder: Path, variables: dict[str, str]) -> BisError:

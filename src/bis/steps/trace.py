@@ -23,11 +23,11 @@ from typing import Any, Self
 from bis.digest import spell
 from bis.errors import Failure, UsageError
 from bis.nouns.trace import Access, Process, Stat, Trace
+from bis.settings import TRACES
 from bis.steps import strace
 from bis.steps.events import Heard
 
 INSIDE = Path(__file__).resolve().parent.parent / "inside"
-MODES = ("auto", "notify", "audit", "full", "off")
 FILE = "trace"
 PREIMAGES = "preimages"
 UNSEEN_INSIDE = (
@@ -140,8 +140,8 @@ class Tracer:
 
 def start(mode: str = "auto") -> Tracer:
     """Start a tracer. Returns at once; what its trial finds is known when `facts` is read."""
-    if mode not in MODES:
-        raise UsageError(f"there is no way of tracing named {mode!r}", hint=f"one of {', '.join(MODES)}")
+    if mode not in TRACES:
+        raise UsageError(f"there is no way of tracing named {mode!r}", hint=f"one of {', '.join(TRACES)}")
     if mode == "full":
         strace.check()
     pairs = [socket.socketpair() for _ in range(3)]
