@@ -9,7 +9,7 @@ import pytest
 
 from bis.errors import CannotRepeat
 from bis.nouns.trace import Access, Process, Trace
-from bis.parts import Place, Scene, data
+from bis.parts import Place, Report, Scene, data
 from bis.settings import Limits, Settings
 from bis.store.local import LocalStore
 
@@ -185,10 +185,14 @@ def test_names_of_any_bytes_survive(
 
 
 def test_a_far_address_is_an_input_without_a_version(scene: Callable[..., Scene], store: LocalStore) -> None:
-    trace = Trace(mechanism="notify", complete=True, connections=("tcp:192.0.2.7:443", "tcp:127.0.0.1:5000", "unix:/x"))
-    part = data.capture(scene(trace=trace), store)
+    here = ("tcp:127.0.0.1:5000", "tcp:[::ffff:127.0.0.1]:29500", "tcp:[::1]:80", "unix:/x")
+    trace = Trace(mechanism="notify", complete=True, connections=("udp:9.9.9.9:53", "tcp:192.0.2.7:443", *here))
+    report = Report(pid=1, executable="", facts={"names": ["data.example"], "connections": ["tcp:192.0.2.7:443"]})
+    part = data.capture(scene(trace=trace, reports=(report,)), store)
     assert part.facts["network"] == ["tcp:192.0.2.7:443"]
-    assert [finding.code for finding in part.findings] == ["network-input"]
+    (finding,) = part.findings
+    assert finding.code == "network-input"
+    assert "tcp:192.0.2.7:443 (looked up: data.example)" in finding.text
 
 
 def test_a_changed_table_is_shown_line_by_line(
@@ -289,6 +293,17 @@ def test_declared_data_that_is_not_there_is_told_and_keeps_nothing_else_from_the
     part = data.capture(scene(settings=Settings(data=(glob, "a.csv"))), store)
     assert list(rows(part)) == ["a.csv"]
     assert [finding.code for finding in part.findings] == ["declared-absent"]
+
+
+@pytest.mark.parametrize("glob", ["/srv/kept/*.csv", "/srv/kept", "~/../kept/x.csv"])
+def test_data_of_absolute_paths_are_those_of_the_record_in_a_repeat(
+    glob: str, project: Path, scene: Callable[..., Scene], store: LocalStore, tmp_path: Path
+) -> None:
+    restored = tmp_path / "ground" / "srv" / "kept"
+    restored.mkdir(parents=True)
+    (restored / "x.csv").write_text("1")
+    again = scene(settings=Settings(data=(glob,)), outside=tmp_path / "ground", home=Path("/srv/ana"))
+    assert list(rows(data.capture(again, store))) == ["/srv/kept/x.csv"]
 
 
 def test_declared_data_beside_the_project_is_named_by_its_absolute_path(

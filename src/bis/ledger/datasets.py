@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import shlex
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
@@ -195,6 +194,8 @@ def _no_such(reference: DataReference, everything: Sequence[Held]) -> NotFound:
             name = readable(one.version.name)
             because = f"{readable(base)} is the path that the data set {name} was added from."
             return NotFound(f"no data set is called {readable(base)!r}", because=because, hint=f"bis data log {name}")
+    import difflib
+
     near = difflib.get_close_matches(base, names, 3, 0.5)
     return NotFound(
         f"no data set is called {readable(base)!r}",
@@ -215,6 +216,8 @@ def _absent(reference: DataReference, versions: Sequence[Held], of_name: Sequenc
     known = [str(one.version.stamp) for one in versions] if reference.stamp else []
     known = [f"v{one.version.number}" for one in versions] if reference.number is not None else known
     known = [tag for one in versions for tag in one.tags] if reference.tag else known
+    import difflib
+
     near = difflib.get_close_matches(reference.tag or reference.stamp, known, 1, 0.5) if known else []
     told = f"Did you mean @{near[0]}?" if near else f"There are {_some(known)}." if known else ""
     if reference.tag and not known:

@@ -34,8 +34,6 @@ from bis.parts import Place, Scene
 from bis.parts.code import DIFF_SIZE, unified
 from bis.parts.origin import LIVE, TEMPORARY, in_passing, is_data, is_lock, sorter
 from bis.parts.secret import holds_secret, is_secret_file
-from bis.parts.tracked import mark
-from bis.parts.tracked import shown as tracker
 from bis.settings import FOLDER
 from bis.store import Store
 from bis.store.snapshot import plant, put_leaves, walk
@@ -47,6 +45,8 @@ CHANGED = WRITTEN | GONE
 LISTED = 10_000
 """So many files of a listed folder are recorded though they were not opened; in larger folders only what was read."""
 CACHE_FILES = 50
+HERE = ("tcp:127.", "tcp:localhost:", "tcp:[::1]:", "tcp:[::ffff:127.", "tcp:0.0.0.0:", "tcp:[::]:")
+"""How addresses of this machine itself begin: servers that the run starts for its own processes."""
 MOST_WRITTEN = 10_000
 """From so many paths outside the project on, `wrote` is not recorded, and a repeat is not kept from writing there."""
 
@@ -72,7 +72,7 @@ def capture(scene: Scene, store: Store, earlier: Part | None = None) -> Part:
             inputs = {name: one for name, one in inputs.items() if one.how == "declared"}
         inputs |= {one.name: one for one in _discovered(scene, inputs, before, findings)}
         secrets = list(_secrets(scene))
-        network = sorted({address for address in scene.trace.connections if _is_far(address)})
+        network = _far(scene)
     leaves = _put(inputs.values(), scene, store, findings)
     leaves |= {name: before[name] for name, one in inputs.items() if one.place is None}
     rows = [
@@ -81,10 +81,12 @@ def capture(scene: Scene, store: Store, earlier: Part | None = None) -> Part:
         if name in inputs and leaf.entry.kind != "link"
     ]
     if scene.trace is not None:
+        from bis.parts.tracked import mark  # beside the command, which need not wait for what it imports
+
         rows, told = mark(rows, scene, store)
         findings += told
     if network:
-        findings.append(_network_finding(network))
+        findings.append(_network_finding(network, scene))
     findings += _own_files(scene)
     facts = {"project": spell(str(scene.project)), "secrets": secrets, "network": network}
     there = [*earlier.facts.get("there", ())] if earlier else []
@@ -138,19 +140,30 @@ def _expected(scene: Scene, findings: list[Finding]) -> Iterator[Input]:
             yield Input(name=name, place=place, how="remembered")
     top = scene.real(spell(str(scene.project)))
     for glob in scene.settings.data:
-        files = [file for path in _meant(glob, top, scene.home) for file in _files(path)]
+        files = [file for path in _meant(glob, top, scene) for file in _files(path)]
         for file in files:
-            name = spell(str(file.relative_to(top))) if file.is_relative_to(top) else spell(str(file))
-            yield Input(name=name, place=file, how="declared", read=False)
+            yield Input(name=_called(file, top, scene.outside), place=file, how="declared", read=False)
         if not files:
             findings.append(_declared_absent(glob, scene))
 
 
-def _meant(glob: str, top: Path, home: Path) -> list[Path]:
-    """The files and folders of a declaration; none for what is no pattern."""
-    start, pattern = (top, glob) if not glob.startswith("/") else (Path("/"), glob.lstrip("/"))
-    if glob.startswith("~/"):
-        start, pattern = home, glob[2:]
+def _called(file: Path, top: Path, outside: Path | None) -> str:
+    if file.is_relative_to(top):
+        return spell(str(file.relative_to(top)))
+    return spell(str("/" / file.relative_to(outside)) if outside and file.is_relative_to(outside) else str(file))
+
+
+def _meant(glob: str, top: Path, scene: Scene) -> list[Path]:
+    """The files and folders of a declaration; none for what is no pattern. In a repeat those of the record: what lies
+    at such paths on the machine is not what the command finds there."""
+    start, pattern = top, glob
+    if glob.startswith(("/", "~/", "../")):
+        pattern = os.path.normpath(scene.project / (scene.home / glob[2:] if glob[0] == "~" else glob))
+        own = os.path.join(scene.project, "")
+        start, pattern = (
+            (top, pattern[len(own) :]) if pattern.startswith(own) else (scene.outside or Path("/"), pattern)
+        )
+        pattern = pattern.lstrip("/")
     try:
         found = sorted(start.glob(pattern)) if pattern else []
     except ValueError:  # `data/**x`
@@ -398,16 +411,20 @@ def _is_bis(process: Process) -> bool:
     return any(PurePosixPath(word).name == "bis" for word in process.argv[:3])
 
 
-def _is_far(address: str) -> bool:
-    return address.startswith(("tcp:", "udp:")) and not address.removeprefix("tcp:").removeprefix("udp:").startswith(
-        ("127.", "[::1]", "::1", "localhost", "0.0.0.0")
-    )
+def _far(scene: Scene) -> list[str]:
+    """Addresses of other machines that the run connected to. The C library connects UDP sockets, sending nothing, to
+    sort the addresses of a name: they are no input."""
+    told = {address for report in scene.reports for address in report.facts.get("connections", ())}
+    told |= set(scene.trace.connections if scene.trace else ())
+    return sorted(address for address in told if address.startswith("tcp:") and not address.startswith(HERE))
 
 
-def _network_finding(addresses: list[str]) -> Finding:
+def _network_finding(addresses: list[str], scene: Scene) -> Finding:
+    names = list(dict.fromkeys(name for report in scene.reports for name in report.facts.get("names", ())))
+    looked = f" (looked up: {_some(names)})" if names else ""
     return Finding(
         code="network-input",
-        text=f"connected to {_some(addresses)}: what came from there has no version",
+        text=f"connected to {_some(addresses)}{looked}: what came from there has no version",
         hint="save what you download to a file, and read that",
     )
 
@@ -512,8 +529,8 @@ def _summary(rows: list[dict[str, Any]]) -> str:
     if not rows:
         return "none"
     if len(rows) == 1:
-        return ", ".join(filter(None, (readable(rows[0]["path"]), _size(rows[0]["size"]), tracker(rows[0]))))
-    marked = sum(bool(tracker(row)) for row in rows)
+        return ", ".join(filter(None, (readable(rows[0]["path"]), _size(rows[0]["size"]), _tracker(rows[0]))))
+    marked = sum(bool(_tracker(row)) for row in rows)
     others = f", {marked} tracked by other systems" if marked else ""
     return f"{len(rows)} files, {_size(sum(row['size'] for row in rows))}{others}"
 
@@ -563,7 +580,7 @@ def _change(path: str, was: dict[str, Any] | None, now: dict[str, Any] | None, s
 
 
 def _named(row: dict[str, Any]) -> str:
-    return f"{short(row['digest'])} ({', '.join(filter(None, (_size(row['size']), tracker(row))))})"
+    return f"{short(row['digest'])} ({', '.join(filter(None, (_size(row['size']), _tracker(row))))})"
 
 
 def _text(row: dict[str, Any] | None, store: Store) -> bytes | None:
@@ -571,3 +588,12 @@ def _text(row: dict[str, Any] | None, store: Store) -> bytes | None:
         return None
     digest = Digest(row["digest"])
     return store.get_bytes(digest) if store.has(digest) else None
+
+
+def _tracker(row: dict[str, Any]) -> str:
+    """What tracks an input, for a person; empty for most."""
+    if "tracked" not in row:
+        return ""
+    from bis.parts.tracked import shown
+
+    return shown(row)

@@ -42,10 +42,8 @@ def mark(rows: Iterable[dict[str, Any]], scene: Scene, store: Store) -> tuple[li
 
 
 def shown(row: dict[str, Any]) -> str:
-    """What tracks an input, for a person; empty for most."""
-    told = row.get("tracked")
-    if not told:
-        return ""
+    """What tracks an input, for a person."""
+    told = row["tracked"]
     value = told.get("md5") or told.get("sha256") or ""
     name = value[:8] or told.get("version") or told.get("key", "")
     changed = ", changed since" if told.get("state") == "changed" else ""

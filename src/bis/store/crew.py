@@ -8,8 +8,10 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -24,6 +26,8 @@ def hands() -> int:
 def in_order(work: Callable[[T], R], things: Iterable[T], workers: int | None = None) -> Iterator[R]:
     """`work` of each thing, in their order, done ahead by at most twice as many as there are `workers`. The first
     error of `things` or `work` is raised where its answer would stand, and nothing new is begun."""
+    from concurrent.futures import ThreadPoolExecutor
+
     count = workers or hands()
     waiting: deque[Future[R]] = deque()
     with ThreadPoolExecutor(count, thread_name_prefix="bis") as pool:

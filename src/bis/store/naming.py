@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import functools
 import os
@@ -20,6 +19,8 @@ def rename_new(fresh: str, path: str) -> None:
     if function is not None:
         if function(AT_FDCWD, os.fsencode(fresh), AT_FDCWD, os.fsencode(path), NO_REPLACE) == 0:
             return
+        import ctypes
+
         number = ctypes.get_errno()
         if number not in UNABLE:
             raise OSError(number, os.strerror(number), path)
@@ -42,6 +43,8 @@ def _link(fresh: str, path: str) -> None:
 @functools.cache
 def _renameat2() -> Any:
     """The function of the C library; None where it has none."""
+    import ctypes
+
     try:
         function = ctypes.CDLL(None, use_errno=True).renameat2
     except (OSError, AttributeError):
