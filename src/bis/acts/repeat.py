@@ -207,6 +207,7 @@ def _plan(
         key=home.key,
         cache=home.cache,
         locate=(lambda path: outside(path, shown, ground.scratch)) if private else None,
+        outside=ground.outside if private else None,
         own=(spell(str(ground.tools)), spell(str(ground.scratch))),
         restored=restored(shown) if private else (spell(str(ground.top)),),
         known_outputs=made_inputs(parts["data"]),

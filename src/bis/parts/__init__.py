@@ -58,6 +58,8 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
     """Secret of this store: credentials are recorded only as digests made with it."""
     locate: Callable[[Path], Path] | None = None
     """For a command in a room of its own: where a path that it sees really is."""
+    outside: Path | None = None
+    """For a command in a room of its own: below it lie, at their paths, the files outside the project of the record."""
     own: tuple[str, ...] = ()
     """Folders (spelled) of bis itself, for this execution: nothing in them is an ingredient of the run."""
     restored: tuple[str, ...] = ()

@@ -111,7 +111,7 @@ def restore(part: Part, place: Place, store: Store) -> None:
                 gone.append(name)
     if gone:
         raise CannotRepeat(
-            f"{len(gone)} inputs were recorded by reference and are not there any more as they were: {gone[0]}",
+            f"what was recorded by reference is not there any more as it was: {_some(gone)}",
             because=f"Looked below {part.facts.get('project', '')} and at absolute paths, for the recorded digest.",
             hint="put the file back, or record it with its content: bis run --copy-data …",
         )
@@ -159,10 +159,11 @@ def _meant(glob: str, top: Path, scene: Scene) -> list[Path]:
     start, pattern = top, glob
     if glob.startswith(("/", "~/", "../")):
         pattern = os.path.normpath(scene.project / (scene.home / glob[2:] if glob[0] == "~" else glob))
-        own = os.path.join(scene.project, "")
-        start, pattern = (
-            (top, pattern[len(own) :]) if pattern.startswith(own) else (scene.outside or Path("/"), pattern)
-        )
+        own = f"{scene.project}/"
+        if f"{pattern}/" == own:
+            return [top]
+        start = top if pattern.startswith(own) else scene.outside or Path("/")
+        pattern = pattern.removeprefix(own)
         pattern = pattern.lstrip("/")
     try:
         found = sorted(start.glob(pattern)) if pattern else []
@@ -402,7 +403,7 @@ def _own_files(scene: Scene) -> Iterator[Finding]:
     if read:
         yield Finding(
             code="own-files-read",
-            text=f"the run read {len(read)} files that bis keeps: {_some([scene.named(path) for path in read])}",
+            text=f"the run read what bis keeps for itself: {_some([scene.named(path) for path in read])}",
             hint=f"leave {FOLDER}/ out where the program looks for its files: it holds other files in each run",
         )
 
