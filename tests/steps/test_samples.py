@@ -1,6 +1,5 @@
-"""Samples of what a command uses, and the sign of life."""
+"""Samples of what a command uses."""
 
-import json
 import os
 import subprocess
 import sys
@@ -42,7 +41,7 @@ def test_a_process_is_named_for_good_by_its_pid_and_its_start() -> None:
 
 @needs_proc
 def test_what_ended_processes_used_is_added_up_and_they_are_forgotten(tmp_path: Path) -> None:
-    sampler = samples.Sampler(os.getpid(), tmp_path / "samples", None)
+    sampler = samples.Sampler(os.getpid(), tmp_path / "samples")
     busy = (
         "import time\nend = time.process_time() + 0.1\nwhile time.process_time() < end: pass\n"
         "print(1, flush=True)\ninput()"
@@ -58,19 +57,6 @@ def test_what_ended_processes_used_is_added_up_and_they_are_forgotten(tmp_path: 
         assert process.pid not in {pid for pid, _ in sampler._latest}
         assert sampler.cpu_seconds >= before + 0.1
         before = sampler.cpu_seconds
-
-
-def test_the_sign_of_life_is_renewed(tmp_path: Path) -> None:
-    file = tmp_path / "heartbeat"
-    samples.beat(file)
-    assert json.loads(file.read_text())["pid"] == os.getpid()
-    os.utime(file, (1, 1))
-    samples.beat(file)
-    assert time.time() - file.stat().st_mtime < 60
-
-
-def test_the_sign_of_life_never_ends_a_training(tmp_path: Path) -> None:
-    samples.beat(tmp_path / "gone" / "heartbeat")
 
 
 def test_graphics_cards_are_asked_seldom_and_not_waited_for(tmp_path: Path) -> None:

@@ -209,10 +209,8 @@ class Tracer:
         self.record.flush()
         if not self.alone and select.select([self.control], [], [], 0)[0]:
             self.listen()
-        if self.alone:
-            self.beat()
-            if self.ended and now > self.ended["clock"] + GRACE:
-                self.stop = True
+        if self.alone and self.ended and now > self.ended["clock"] + GRACE:
+            self.stop = True
 
     def listen(self):
         """The supervisor says that it is enough, or is gone."""
@@ -224,16 +222,6 @@ class Tracer:
             self.due = True
         elif message.get("stop"):
             self.stop = True
-
-    def beat(self):
-        """In the place of a supervisor that was killed."""
-        path = self.order.get("heartbeat")
-        if path:
-            try:
-                with open(path, "w") as file:
-                    json.dump({"pid": os.getpid(), "started": started_at(), "supervisor": False}, file)
-            except OSError:
-                pass
 
     def reap(self):
         while True:
@@ -300,15 +288,6 @@ class Tracer:
             os.replace(path + ".new", path)
         except OSError as error:
             sys.stderr.write("bis: %s: %s\n" % (path, error))
-
-
-def started_at():
-    """When this process started, in the kernel's clock: with the pid it names a process for good."""
-    try:
-        with open("/proc/self/stat", "rb") as file:
-            return int(file.read().rpartition(b")")[2].split()[19])
-    except OSError:
-        return 0
 
 
 def traffic():

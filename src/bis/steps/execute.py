@@ -85,7 +85,6 @@ def execute(
     roots: tuple[Path, ...] = (),
     unkept: tuple[str, ...] = (),
     preimage_limit: int = 256 << 20,
-    heartbeat: Path | None = None,
     wrapper: tuple[str, ...] = (),
     on_start: Callable[[int], None] | None = None,
     quiet: bool = False,
@@ -121,10 +120,9 @@ def execute(
             "unkept": list(unkept),
             "preimage_limit": preimage_limit,
             "command": list(command) if prefix else None,
-            "heartbeat": str(heartbeat) if heartbeat else None,
         }
         try:
-            supervision.run([*prefix, *command], folder, variables, watch, heartbeat, on_start)
+            supervision.run([*prefix, *command], folder, variables, watch, on_start)
         finally:
             supervision.close()
         return _account_of(supervision, order)

@@ -1,4 +1,4 @@
-"""Samples: what a command and all it started use of the machine, once a second; and the sign that bis is alive.
+"""Samples: what a command and all it started use of the machine, once a second.
 
 A thread of its own, so that neither waits for a terminal that was stopped or for a slow pipe.
 """
@@ -6,7 +6,6 @@ A thread of its own, so that neither waits for a terminal that was stopped or fo
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import sys
@@ -23,16 +22,15 @@ PR_SET_CHILD_SUBREAPER = 36
 
 
 class Sampler(threading.Thread):
-    """Samples the tree below `tracer` (without itself and without `without`) into `file`, and touches `heartbeat`."""
+    """Samples the tree below `tracer` (without itself and without `without`) into `file`."""
 
-    def __init__(self, tracer: int, file: Path, heartbeat: Path | None, without: int = 0) -> None:
+    def __init__(self, tracer: int, file: Path, without: int = 0) -> None:
         super().__init__(name="bis-samples", daemon=True)
         self.peak_bytes = 0
         self.cpu_seconds = 0.0
         self._tracer = tracer
         self._without = without
         self._file = file
-        self._heartbeat = heartbeat
         self._over = threading.Event()
         self._latest: dict[tuple[int, int], _Use] = {}
         """Of each process that lives, by its pid and its start."""
@@ -43,7 +41,6 @@ class Sampler(threading.Thread):
     def run(self) -> None:
         adopt_orphans(True)
         began = time.monotonic()
-        self._beat()
         with contextlib.suppress(OSError), self._file.open("w") as file:
             file.write(COLUMNS + "\n")
             wait = FIRST
@@ -51,10 +48,7 @@ class Sampler(threading.Thread):
                 seconds = time.monotonic() - began
                 file.write(self._sample(seconds) + "\n")
                 file.flush()
-                self._beat()
                 wait = max(0.05, EVERY - (time.monotonic() - began) % EVERY)
-        while not self._over.wait(EVERY):  # no room for samples: the sign of life goes on
-            self._beat()
 
     def stop(self) -> None:
         self._over.set()
@@ -76,19 +70,6 @@ class Sampler(threading.Thread):
         written = sum(use.written for use in used)
         gpu = self._gpu.latest(seconds)
         return f"{seconds:.3f},{len(living)},{self.cpu_seconds:.2f},{rss},{read},{written},{gpu}"
-
-    def _beat(self) -> None:
-        if self._heartbeat is not None:
-            beat(self._heartbeat)
-
-
-def beat(file: Path) -> None:
-    """Say that the process is alive. Never fails: a full disk must not end the training."""
-    with contextlib.suppress(OSError):
-        if file.exists():
-            os.utime(file)
-        else:
-            file.write_text(json.dumps({"pid": os.getpid(), "started": started_at(os.getpid())}))
 
 
 def started_at(pid: int) -> int:

@@ -127,13 +127,12 @@ class Supervision:
         folder: Path,
         variables: dict[str, str],
         order: dict[str, Any],
-        heartbeat: Path | None,
         on_start: Callable[[int], None] | None,
     ) -> None:
         """From the start of the command to its end. Raises when it could not be started."""
         with self._signals:
             self._start(command, folder, variables, order)
-            self.sampler = Sampler(self.tracer.pid, self.scratch / SAMPLES, heartbeat, without=self._leader)
+            self.sampler = Sampler(self.tracer.pid, self.scratch / SAMPLES, without=self._leader)
             self.sampler.start()
             try:
                 if on_start is not None:
