@@ -9,12 +9,15 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bis.acts import share
+from bis.acts.collect import collect
+from bis.acts.data import remove as hide
 from bis.acts.share import clone, fetch, look, mend, pull, push
 from bis.digest import digest_file
 from bis.errors import BisError, KeepingError, NotFound, UsageError
@@ -22,8 +25,10 @@ from bis.settings import Settings
 from bis.steps.add_data import Adding, add
 from bis.steps.bring import bring
 from bis.steps.home import Home, open_home
+from bis.steps.perform import now
 from bis.steps.remotes import add as add_remote
 from bis.steps.remotes import remotes, remove
+from bis.store import choose, doomed
 from bis.store.local import open_store
 from bis.store.packs import DELTA, PARTS, list_items
 from bis.store.remote import NO_SUCH_REMOTE, REFUSED, UNREACHABLE, Remote
@@ -54,8 +59,8 @@ def make_home(tmp_path: Path) -> Iterator[Callable[[str], Home]]:
 def ana(make_home: Callable[[str], Home]) -> Home:
     """A project with two versions of a table, the second with an edit in every hundredth row, and a folder of small
     files: objects of every kind and form."""
-    home = make_home("ana")
-    rows = [f"{number},{CHANCE.random()},{CHANCE.random()}\n" for number in range(40_000)]
+    home, chance = make_home("ana"), random.Random(20260503)
+    rows = [f"{number},{chance.random()},{chance.random()}\n" for number in range(40_000)]
     keep(home, "table.csv", "".join(rows).encode())
     keep(home, "table.csv", "".join("edited\n" if not n % 100 else row for n, row in enumerate(rows)).encode())
     for number in range(30):
@@ -370,6 +375,22 @@ def test_a_remote_that_is_no_store_is_said_to_be_none(ana: Home, place: Any, tmp
     assert other.value.code == NOT_A_STORE
 
 
+def test_a_folder_in_which_somebody_collects_is_not_relied_upon_for_what_is_going(ana: Home, tmp_path: Path) -> None:
+    remote = str(tmp_path / "remote")
+    first = push(ana, remote, {})
+    with open_store(tmp_path / "remote") as there:
+        doomed.write(there.path, [doomed.Lot(made=now(), packs=tuple(choose.pack_names(there)), writers=())])
+    with pytest.raises(KeepingError, match="about to be deleted"):
+        push(ana, remote, {})  # the same pack again, which would go with the doomed one
+    keep(ana, "more.bin", b"more")
+    assert push(ana, remote, {}).objects == first.objects + 3, "what lies in doomed packs alone is sent again"
+    for name in doomed.names(doomed.read(tmp_path / "remote")):
+        (tmp_path / "remote" / "packs" / name).unlink(missing_ok=True)
+    with open_store(tmp_path / "remote") as there:
+        doomed.write(there.path, [])
+        assert verify(there) == []
+
+
 def test_a_folder_that_holds_other_things_is_not_made_a_store(ana: Home, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").touch()
@@ -560,3 +581,19 @@ def test_a_path_that_cannot_be_reached_is_told_with_what_to_type(ana: Home, tmp_
     with pytest.raises(KeepingError) as error:
         push(ana, "ssh://nowhere.invalid/x", {**os.environ, "BIS_SSH": "no-such-program"})
     assert "OpenSSH" in str(error.value)
+
+
+def test_what_was_removed_and_collected_does_not_come_back_with_every_pull(
+    ana: Home, place: Any, make_home: Callable[[str], Home]
+) -> None:
+    keep(ana, "large.bin", CHANCE.randbytes(6 * MIB))
+    push(ana, place.url, place.variables)
+    bea = make_home("bea")
+    pull(bea, place.url, place.variables)
+    hide([held for held in bea.ledger.data.versions() if held.version.name == "large"], bea)
+    collect(bea, now=datetime.now(UTC), grace=timedelta(0), at_once=True)
+    (held,) = (held for held in bea.ledger.data.versions(hidden=True) if held.version.name == "large")
+    assert not bea.store.has(held.version.content)
+    assert pull(bea, place.url, place.variables).size < MIB
+    assert not bea.store.has(held.version.content)
+    assert verify(ana.store) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -20,13 +21,14 @@ from bis.steps.home import Home, open_home
 from bis.steps.remotes import FIRST, KNOWN, add, choose
 from bis.store.index import Place
 from bis.store.known import Known, learn, state_of
-from bis.store.local import LocalStore
+from bis.store.local import LocalStore, digest_of
 from bis.store.mark import reachable
-from bis.store.mending import damaged_packs, lost, retire
-from bis.store.packs import SUFFIX
+from bis.store.mending import damaged_packs, forget_aside, missing, set_aside
+from bis.store.packs import NUMBER_OF_KIND, SUFFIX
+from bis.store.records import sort_out
 from bis.store.remote import Remote
 from bis.store.remote.address import checked, open_remote
-from bis.store.transfer import Moved, check_remote, no_store, receive, send, spread, uncovered
+from bis.store.transfer import Copies, Moved, Receiving, check_remote, no_store, send, spread, uncovered
 from bis.store.trouble import shown
 
 Told = Callable[[str, int, int], None]
@@ -34,6 +36,9 @@ Told = Callable[[str, int, int], None]
 READING: Final = "reading lists of packs"
 SENDING: Final = "sent"
 RECEIVING: Final = "received"
+TELLING: Final = frozenset((NUMBER_OF_KIND["tree"], NUMBER_OF_KIND["record"]))
+SMALL: Final = 4 << 20
+"""A pack up to this size is fetched whole."""
 
 
 class Shared(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,15 +74,14 @@ def push(
         if wanted is None and meeting.known.is_settled(url, "push", state):
             return Shared(remote=name, url=meeting.remote.url)
         there, findings = meeting.learn(told)
-        missing = [
+        lacking = [
             copies[0]
             for copies in uncovered(meeting.copies_here(), meeting.known.places(there))
             if wanted is None or copies[0].item.digest in wanted
         ]
         moved = Moved()
-        if missing:
-            progress = _telling(told, SENDING)
-            moved = send(home.store, meeting.remote, meeting.known, missing, progress)
+        if lacking:
+            moved = send(home.store, meeting.remote, meeting.known, lacking, _telling(told, SENDING))
         findings += moved.findings
         if wanted is None and not findings and not moved.packs:
             meeting.known.settle(url, "push", state)
@@ -101,44 +105,48 @@ def _roots(home: Home, what: Iterable[Run | Held]) -> list[Digest]:
 
 
 def fetch(
-    home: Home,
-    name: str,
-    variables: Mapping[str, str],
-    *,
-    only: Callable[[bytes], bool] | None = None,
-    told: Told = lambda text, done, total: None,
+    home: Home, name: str, variables: Mapping[str, str], *, told: Told = lambda text, done, total: None
 ) -> Shared:
     """Bring what the remote has and this store has not, each object proved before it is kept. A damaged pack is told
-    of, and the rest comes. The ledger does not know of it yet."""
+    of, and the rest comes. The ledger does not know of it yet.
+
+    What runs and versions need that were removed stays there, as does what nobody needs.
+    """
     name, url = choose(name, home.project, home.settings)
     with _Meeting(home, url, variables) as meeting:
-        moved, findings = _fetch(home, meeting, only, told)
+        if meeting.known.is_settled(url, "fetch", state_of(meeting.here, meeting.listed)):
+            return Shared(remote=name, url=meeting.remote.url)
+        # The name of a pack that is known vouches for what is in it, whatever has become of the remote.
+        if not (meeting.listed and meeting.listed.keys() <= meeting.known.sizes().keys()):
+            meeting.check()
+        sound, findings = meeting.learn(told)
+        with Receiving(home.store, meeting.remote, _telling(told, RECEIVING)) as receiving:
+            receiving.bring(meeting.copies_there(sound, meeting.comes_first))
+            _bring(meeting, receiving, sound, lambda: missing(home.store, _needed(home, receiving), receiving.record))
+        moved = receiving.moved()
+        findings += moved.findings
+        if not findings:
+            meeting.known.settle(url, "fetch", state_of(packs_of(home.store), meeting.listed))
     return _shared(name, meeting.remote, moved, findings)
 
 
-def _fetch(
-    home: Home, meeting: _Meeting, only: Callable[[bytes], bool] | None, told: Told
-) -> tuple[Moved, list[Finding]]:
-    state = state_of(meeting.here, meeting.listed)
-    if only is None and meeting.known.is_settled(meeting.url, "fetch", state):
-        return Moved(), []
-    # The name of a pack that is known vouches for what is in it, whatever has become of the remote.
-    if not (meeting.listed and meeting.listed.keys() <= meeting.known.sizes().keys()):
-        meeting.check()
-    there, findings = meeting.learn(told)
-    missing = [
-        copies
-        for copies in uncovered(meeting.known.places(there), meeting.copies_here())
-        if only is None or only(copies[0].item.digest)
-    ]
-    moved = Moved()
-    if missing:
-        copies = spread(missing, meeting.listed)
-        moved = receive(home.store, meeting.remote, meeting.known, copies, _telling(told, RECEIVING))
-    findings += moved.findings
-    if only is None and not findings:
-        meeting.known.settle(meeting.url, "fetch", state_of(packs_of(home.store), meeting.listed))
-    return moved, findings
+def _needed(home: Home, receiving: Receiving) -> list[Digest]:
+    """All records, those that just came among them, but for those of what was removed."""
+    here = ((digest, home.store.get_bytes(digest)) for digest in list(home.store.list("record")))
+    come = ((digest_of(raw), receiving.record(raw) or b"") for raw in receiving.held)
+    return sort_out(chain(here, come), strict=False).needed
+
+
+def _bring(meeting: _Meeting, receiving: Receiving, sound: list[str], gone: Callable[[], set[bytes]]) -> None:
+    """Fetch what is gone. It may need more that is gone, which shows when it has come."""
+    asked = set[bytes]()
+
+    def wanted(place: Place) -> bool:
+        return place.item.digest in asked
+
+    while (lacking := gone() | receiving.needed) - asked:
+        asked |= lacking
+        receiving.bring(meeting.copies_there(sound, wanted))
 
 
 def pull(home: Home, name: str, variables: Mapping[str, str], *, told: Told = lambda text, done, total: None) -> Shared:
@@ -185,30 +193,23 @@ def clone(
 
 
 def mend(home: Home, name: str, variables: Mapping[str, str], *, told: Told = lambda text, done, total: None) -> Shared:
-    """Bring what `sweep.verify` found damaged or missing here. Damaged packs are deleted when all that they held is
-    whole again; until then they stay. The ledger says which records there should be."""
+    """Bring what `sweep.verify` found damaged or missing here. What is whole in damaged packs is written anew, and they
+    are set aside and, when all that they held is whole again, deleted. The ledger says which records should be here."""
     name, url = choose(name, home.project, home.settings)
-    records = home.ledger.records()
-    moved, findings, asked = Moved(), list[Finding](), set[bytes]()
+    store, records = home.store, home.ledger.records()
     with _Meeting(home, url, variables) as meeting:
-        # What was lost may need more that was lost, which shows when it has come.
-        while (gone := lost(home.store, records) | moved.needed) - asked:
-            asked |= gone
-            more, findings = _fetch(home, meeting, asked.__contains__, told)
-            moved = _sum(moved, more)
-    if not lost(home.store, records):
-        retire(home.store, damaged_packs(home.store))
-    return _shared(name, meeting.remote, moved, findings)
-
-
-def _sum(one: Moved, other: Moved) -> Moved:
-    return Moved(
-        one.objects + other.objects,
-        one.size + other.size,
-        one.packs + other.packs,
-        one.records + other.records,
-        needed=one.needed | other.needed,
-    )
+        meeting.check()
+        sound, findings = meeting.learn(told)
+        damaged = damaged_packs(store)
+        listed = set(chain.from_iterable(damaged.values()))
+        set_aside(store, damaged)
+        with Receiving(store, meeting.remote, _telling(told, RECEIVING)) as receiving:
+            roots = {*records, *store.list("record")}
+            _bring(meeting, receiving, sound, lambda: listed | missing(store, roots, receiving.record))
+        moved = receiving.moved()
+    if listed <= {place.item.digest for place in store.index.copies()} and not missing(store, records):
+        forget_aside(store)
+    return _shared(name, meeting.remote, moved, [*findings, *moved.findings])
 
 
 class Look(msgspec.Struct, frozen=True, kw_only=True):
@@ -273,6 +274,15 @@ class _Meeting:
 
     def learn(self, told: Told) -> tuple[list[str], list[Finding]]:
         return learn(self.remote, self.listed, self.known, self.store, _telling(told, READING))
+
+    def copies_there(self, sound: Iterable[str], wanted: Callable[[Place], bool]) -> list[Copies]:
+        """What lies in the sound packs there, is wanted, and is not here."""
+        found = uncovered(self.known.places(sound), self.copies_here())
+        return spread((copies for copies in found if wanted(copies[0])), self.listed)
+
+    def comes_first(self, place: Place) -> bool:
+        """What is fetched before it is known what is needed: what tells that, and all of small packs."""
+        return place.item.kind in TELLING or self.listed.get(place.pack, 0) <= SMALL
 
     def copies_here(self) -> Iterable[Place]:
         return self.store.index.copies()

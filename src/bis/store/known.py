@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from bis import __version__
 from bis.digest import digest_bytes
 from bis.errors import Damaged, NotFound
 from bis.nouns.part import Finding
@@ -109,8 +110,8 @@ class Known:
 
 
 def state_of(here: Iterable[str], there: Iterable[str]) -> str:
-    """A name for the packs on both sides."""
-    return digest_bytes("\n".join([*sorted(here), "", *sorted(there)]).encode())
+    """A name for the packs on both sides, as this bis understands them."""
+    return digest_bytes("\n".join([__version__, *sorted(here), "", *sorted(there)]).encode())
 
 
 def learn(

@@ -6,9 +6,9 @@ Both come after `sweep.verify`, which makes the index forget what is damaged.
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -20,12 +20,17 @@ from bis.store.packs import KINDS, SUFFIX, Form, Item, PackWriter
 from bis.store.records import named_by
 from bis.store.snapshot import read_tree
 
+ASIDE: Final = "damaged-"
+"""Before the name of a pack that is damaged, when what is whole of it lies in others."""
+Held = Callable[[bytes], bytes | None]
+"""The content of a record that is not in the store yet; None where there is none."""
 
-def lost(store: LocalStore, records: Iterable[Digest]) -> set[bytes]:
-    """Objects that are damaged or missing: of `records` and what they need, and of what the packs say they hold."""
+
+def missing(store: LocalStore, roots: Iterable[Digest], held: Held = lambda digest: None) -> set[bytes]:
+    """What of the roots, and of all that they need, is not here: as far as that can be known without it."""
     there = {place.item.digest for place in store.index.copies()}
-    found = {item.digest for name in damaged_packs(store) for item in _listed(store.packs / name)} - there
-    todo = [raw_of(digest) for digest in {*records, *store.list("record")}]
+    found = set[bytes]()
+    todo = [raw_of(digest) for digest in roots]
     seen = set[bytes]()
     records_here, trees = set(store.raw_digests("record")), set(store.raw_digests("tree"))
     composed = store.composed()
@@ -34,10 +39,13 @@ def lost(store: LocalStore, records: Iterable[Digest]) -> set[bytes]:
         if digest in seen:
             continue
         seen.add(digest)
-        if digest not in there:
-            found.add(digest)
-            continue
         try:
+            if record := held(digest):
+                todo += [raw_of(named.digest) for named in named_by(record)]
+                continue
+            if digest not in there:
+                found.add(digest)
+                continue
             if digest in composed:
                 todo += store.needs(digest)
             if digest in records_here:
@@ -55,11 +63,17 @@ def _entries(store: LocalStore, digest: bytes) -> Iterator[bytes]:
             yield raw_of(entry.digest)
 
 
-def damaged_packs(store: LocalStore) -> list[str]:
-    """Packs of which the index does not have all that they say they hold."""
-    known = Counter(place.pack for place in store.index.copies())
-    names = sorted(path.name for path in store.packs.iterdir() if path.name.endswith(SUFFIX))
-    return [name for name in names if not (items := _listed(store.packs / name)) or len(set(items)) != known[name]]
+def damaged_packs(store: LocalStore) -> dict[str, set[bytes]]:
+    """Packs of which the index does not have all that they say they hold, with the digests of what it has not."""
+    there: dict[str, set[bytes]] = {}
+    for place in store.index.copies():
+        there.setdefault(place.pack, set()).add(place.item.digest)
+    found = {}
+    for name in sorted(path.name for path in store.packs.iterdir() if path.name.endswith(SUFFIX)):
+        listed = {item.digest for item in _listed(store.packs / name)}
+        if not listed or listed - there.get(name, set()):
+            found[name] = listed - there.get(name, set())
+    return found
 
 
 def _listed(path: Path) -> list[Item]:
@@ -77,18 +91,21 @@ def _listed(path: Path) -> list[Item]:
         os.close(fd)
 
 
-def retire(store: LocalStore, names: Iterable[str]) -> int:
-    """Write what is whole in these packs into a new one, and delete them. Only for packs whose other objects lie
-    elsewhere by now. Returns how many were deleted."""
-    gone = 0
+def set_aside(store: LocalStore, names: Iterable[str]) -> None:
+    """Write what is whole in these packs into new ones, and rename them, so that nothing damaged is found any more."""
     for name in names:
         fresh = _copy_whole(store, name)
         if fresh != name:
-            (store.packs / name).unlink()
-        gone += 1
+            (store.packs / name).rename(store.packs / f"{ASIDE}{name.removesuffix(SUFFIX)}")
     packs.sync_folder(store.packs)
     store.index.rebuild()
-    return gone
+
+
+def forget_aside(store: LocalStore) -> None:
+    """Delete what was set aside: all that it held is whole again."""
+    for path in list(store.packs.iterdir()):
+        if path.name.startswith(ASIDE):
+            path.unlink()
 
 
 def _copy_whole(store: LocalStore, name: str) -> str:

@@ -73,8 +73,8 @@ def leans(item: Item) -> bool:
 def head_of(item: Item, payload_digest: bytes) -> bytes:
     """The head, sealed: any flipped bit of it or of its payload changes the seal."""
     fields = (MARK, item.kind, item.method, item.depth, item.raw, item.stored, item.digest)
-    seal = blake3(HEAD.pack(*fields, bytes(8))[:-8] + payload_digest).digest(8)
-    return HEAD.pack(*fields, seal)
+    unsealed = HEAD.pack(*fields, bytes(8))[:-8]
+    return unsealed + blake3(unsealed + payload_digest).digest(8)
 
 
 def read_head(head: bytes, offset: int) -> Item | None:
@@ -115,7 +115,7 @@ class PackWriter:
         self._heads: list[bytes] = []
         self._buffer = bytearray()
         self._written = 0
-        self.path, self._fd = _create(folder)
+        self.path, self._fd = create(folder)
         self._buffer += MAGIC
 
     @property
@@ -230,7 +230,8 @@ def pack_name(heads: list[bytes]) -> str:
     return blake3(b"".join(heads)).hexdigest() + SUFFIX
 
 
-def _create(folder: Path) -> tuple[Path, int]:
+def create(folder: Path) -> tuple[Path, int]:
+    """A new unfinished pack, with its lock."""
     while True:
         path = folder / f"{UNFINISHED}{os.urandom(8).hex()}"
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)

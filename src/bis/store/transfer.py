@@ -20,7 +20,7 @@ from bis.store.index import Place
 from bis.store.known import Known, damaged_pack
 from bis.store.local import FORMAT, SERVES, VERSION, LocalStore, digest_of, pieces
 from bis.store.packs import DELTA, HEAD, KINDS, NUMBER_OF_KIND, PARTS, WHOLE, ZSTD, Form, Item
-from bis.store.parcels import LISTS, Parcel, blocks, compose, stage
+from bis.store.parcels import Parcel, blocks, compose, stage
 from bis.store.remote import NO_SUCH_REMOTE, Remote
 from bis.store.trouble import NEWER, NOT_A_STORE
 
@@ -41,8 +41,6 @@ class Moved(NamedTuple):
     packs: int = 0
     records: int = 0
     findings: tuple[Finding, ...] = ()
-    needed: frozenset[bytes] = frozenset()
-    """Digests of what was not there to put others together from, which were not kept for that."""
 
 
 def check_remote(remote: Remote) -> bool:
@@ -187,31 +185,6 @@ class _Got(NamedTuple):
     wrong: str = ""
 
 
-def receive(
-    store: LocalStore, remote: Remote, known: Known, wanted: Sequence[Copies], progress: Progress = lambda d, t: None
-) -> Moved:
-    """Keep these objects, each one proved before: its seal, and that its bytes have its digest. Where a copy is
-    damaged, the next one is tried; what has none is told of, and the rest goes on.
-
-    What came whole is kept when it comes, so that after a cut it is not asked for again; what is put together from
-    other objects when those are there, and records last.
-    """
-    receiving = _Receiving(store, remote)
-    todo, turn = list(wanted), 0
-    total = sum(HEAD.size + copies[0].item.stored for copies in todo)
-    try:
-        while todo:
-            failed = receiving.round([copies[turn] for copies in todo], progress, total)
-            turn += 1
-            todo = [copies for copies in todo if _use(copies[0].item) in failed and turn < len(copies)]
-    except BaseException:
-        receiving.keep_rest(records=False)
-        raise
-    finally:
-        receiving.close()
-    return receiving.moved()
-
-
 _Use = tuple[bytes, int, bool]
 """An object and what it can be used for: its digest, its kind, and whether it can be a piece of others."""
 
@@ -220,31 +193,68 @@ def _use(item: Item) -> _Use:
     return item.digest, item.kind, pieces(item)
 
 
-class _Receiving:
-    def __init__(self, store: LocalStore, remote: Remote) -> None:
+class Receiving:
+    """Keeps objects that come from a remote, each one proved before: its seal, and that its bytes have its digest.
+
+    What came whole is kept when it comes, so that after a cut it is not asked for again; what is put together from
+    other objects when those are there. Records are held back until the end, so that none is here without what it needs.
+    """
+
+    def __init__(self, store: LocalStore, remote: Remote, progress: Progress = lambda done, total: None) -> None:
         self.store, self.remote = store, remote
         self.objects = self.size = self.records = 0
-        self.done = 0
+        self.done = self.total = 0
+        self.progress = progress
+        self.held: dict[bytes, _Got] = {}
+        """Records, by digest."""
         self.packs: set[str] = set()
         self.needed: set[bytes] = set()
+        """Digests of what was not here to put others together from, which were not kept for that."""
         self.wrong: dict[_Use, _Got] = {}
         """Objects of which no copy was whole yet."""
         self._spool: IO[bytes] = tempfile.TemporaryFile(dir=store.path, prefix="tmp-")  # noqa: SIM115
         self._waiting: list[tuple[str, Item, int]] = []
 
-    def close(self) -> None:
-        self._spool.close()
+    def __enter__(self) -> Receiving:
+        return self
+
+    def __exit__(self, problem: type[BaseException] | None, *_: object) -> None:
+        """Keep what came, also after an error; records only without one."""
+        try:
+            if problem is None or issubclass(problem, BisError):
+                self._keep_composed()
+            if problem is None:
+                for one in self.held.values():
+                    self._keep(one)
+        finally:
+            self._spool.close()
+            self.store.flush()
+
+    def bring(self, wanted: Iterable[Copies]) -> None:
+        """Where a copy is damaged, the next one is tried; what has none is told of in the end, and the rest goes on."""
+        todo, turn = list(wanted), 0
+        self.total += sum(HEAD.size + copies[0].item.stored for copies in todo)
+        while todo:
+            self._round([copies[turn] for copies in todo])
+            turn += 1
+            todo = [copies for copies in todo if _use(copies[0].item) in self.wrong and turn < len(copies)]
         self.store.flush()
 
-    def round(self, places: Sequence[Place], progress: Progress, total: int) -> set[_Use]:
-        """One copy of each object. Returns what has none that is whole yet."""
-        ranges = list(_ranges(places))
-        for got in in_order(self._ask, ranges, 2 * self.remote.at_once if self.remote.at_once > 1 else 1):
+    def record(self, digest: bytes) -> bytes | None:
+        """The content of a record that is held back."""
+        one = self.held.get(digest)
+        if one is None:
+            return None
+        return squeeze.unpack_exactly(one.payload, one.item.raw) if one.item.method == ZSTD else one.payload
+
+    def _round(self, places: Sequence[Place]) -> None:
+        """One copy of each object."""
+        workers = 2 * self.remote.at_once if self.remote.at_once > 1 else 1
+        for got in in_order(self._ask, _ranges(places), workers):
             for one in got:
                 self._take(one)
-            progress(min(self.done, total), total)
-        self.keep_rest()
-        return set(self.wrong)
+            self.progress(min(self.done, self.total), self.total)
+        self._keep_composed()
 
     def _ask(self, asked: _Range) -> list[_Got]:
         try:
@@ -257,19 +267,20 @@ class _Receiving:
         self.done += HEAD.size + one.item.stored
         if one.wrong:
             self._fail(one)
-        elif stage(one.item) == 0:
+        elif one.item.kind == NUMBER_OF_KIND["record"] and one.item.method in WHOLE:
+            self.held[one.item.digest] = one
+            self.wrong.pop(_use(one.item), None)
+        elif one.item.method in WHOLE:
             self._keep(one)
         else:
             self._spool.seek(0, 2)
             self._waiting.append((one.pack, one.item, self._spool.tell()))
             self._spool.write(one.payload)
 
-    def keep_rest(self, *, records: bool = True) -> None:
+    def _keep_composed(self) -> None:
         """What needs other objects, in the order in which they do."""
         waiting, self._waiting = sorted(self._waiting, key=lambda one: stage(one[1])), []
         for pack, item, at in waiting:
-            if stage(item) > LISTS and not records:
-                return
             self._spool.seek(at)
             one = _Got(pack, item, self._spool.read(item.stored))
             try:
@@ -321,9 +332,7 @@ class _Receiving:
         self.wrong[_use(one.item)] = one
 
     def moved(self) -> Moved:
-        return Moved(
-            self.objects, self.size, len(self.packs), self.records, tuple(self._findings()), frozenset(self.needed)
-        )
+        return Moved(self.objects, self.size, len(self.packs), self.records, tuple(self._findings()))
 
     def _findings(self) -> Iterator[Finding]:
         """A finding for each damaged pack, not for each object of it."""

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bis.errors import KeepingError
-from bis.store.packs import SUFFIX, UNFINISHED, lock, remove_unfinished, sync_folder
+from bis.store import doomed, writers
+from bis.store.packs import SUFFIX, create, remove_unfinished, sync_folder
 from bis.store.remote import gone
-from bis.store.trouble import NOT_A_STORE, shown, trouble
+from bis.store.trouble import BUSY, NOT_A_STORE, shown, trouble
 
 
 class FolderRemote:
@@ -23,11 +24,17 @@ class FolderRemote:
         self.packs = path / "packs"
         self.url = shown(path)
         self._swept = False
+        self._session: writers.Session | None = None
 
     def list(self) -> dict[str, int]:
+        """Without packs that `bis gc`, at work there, is about to delete: what is found is relied upon from now on."""
         try:
+            if self._session is None and (self.path / "format").exists():
+                self._session = writers.begin(self.path)
+            going = doomed.names(doomed.read(self.path))
             with os.scandir(self.packs) as entries:
-                return {one.name: one.stat().st_size for one in entries if one.name.endswith(SUFFIX)}
+                packs = [one for one in entries if one.name.endswith(SUFFIX) and one.name not in going]
+                return {one.name: one.stat().st_size for one in packs}
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except OSError as error:
@@ -74,6 +81,13 @@ class FolderRemote:
             raise trouble(error, "read", self.packs / name) from error
 
     def write(self, name: str, size: int, blocks: Iterator[bytes]) -> None:
+        if name in doomed.names(doomed.read(self.path)):
+            raise KeepingError(
+                f"pack {name[:12]} is about to be deleted in {self.url}, and holds what was to be sent",
+                because="`bis gc` found there that nothing needed it.",
+                hint=f"BIS_STORE={self.url} bis gc, and the same command again when the pack is gone",
+                code=BUSY,
+            )
         try:
             self._write(name, blocks)
         except OSError as error:
@@ -84,10 +98,8 @@ class FolderRemote:
         if not self._swept:
             self._swept = True
             remove_unfinished(self.packs)
-        fresh = self.packs / f"{UNFINISHED}{os.urandom(8).hex()}"
-        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        fresh, fd = create(self.packs)
         try:
-            lock(fd)
             for block in blocks:
                 rest = memoryview(block)
                 while rest:
@@ -105,7 +117,9 @@ class FolderRemote:
             os.close(fd)
 
     def close(self) -> None:
-        pass
+        if self._session:
+            self._session.end()
+        self._session = None
 
 
 def _pread(fd: int, size: int, start: int) -> bytes:
