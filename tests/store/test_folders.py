@@ -48,14 +48,14 @@ def take(folder: Path, store: LocalStore, cache: StatCache) -> Take:
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Which files were looked at one by one."""
     seen: list[str] = []
-    inner = folders._pairs
+    inner = folders._seen
 
-    def note(folder: folders._Folder) -> list[tuple[str, str]]:
-        pairs = inner(folder)
-        seen.extend(path for path, _ in pairs)
-        return pairs
+    def note(folder: folders._Folder) -> list[folders.Seen]:
+        files = inner(folder)
+        seen.extend(path for path, *_ in files)
+        return files
 
-    monkeypatch.setattr(folders, "_pairs", note)
+    monkeypatch.setattr(folders, "_seen", note)
     return seen
 
 

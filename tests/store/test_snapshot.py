@@ -15,6 +15,7 @@ from bis.digest import Digest, canonical, spell
 from bis.errors import BisError, Damaged, KeepingError
 from bis.nouns.part import Finding
 from bis.nouns.tree import Entry, Leaf, Tree
+from bis.store import ObjectKind
 from bis.store.local import LocalStore, open_store
 from bis.store.snapshot import (
     difference,
@@ -256,7 +257,7 @@ def test_a_difference_names_what_changed_and_nothing_else(store: LocalStore, sou
 
 def test_equal_folders_are_not_even_read_for_a_difference(store: LocalStore, source: Path) -> None:
     before = snapshot(source, store)
-    (source / "train.py").write_text("print(2)\n")
+    (source / "train.py").write_text("print(22)\n")
     after = snapshot(source, store)
     read: list[Digest] = []
 
@@ -318,8 +319,21 @@ def test_a_file_that_is_written_to_while_it_is_read_becomes_a_finding(
 
     monkeypatch.setattr(LocalStore, "put_file", put_file)
     notes: list[Finding] = []
-    put_paths([("train.py", source / "train.py")], store, notes=notes)
+    (source / "large.csv").write_bytes(bytes(1 << 20))
+    put_paths([("large.csv", source / "large.csv")], store, notes=notes)
     assert [(note.code, note.blocks) for note in notes] == [("changed-while-read", True)]
+
+
+def test_a_small_file_that_changes_before_it_is_read_is_kept_as_it_then_is(store: LocalStore, source: Path) -> None:
+    def keep(path: str, status: os.stat_result) -> bool:
+        (source / "train.py").write_text("print(22)\n")
+        return True
+
+    notes: list[Finding] = []
+    digest = put_paths([("train.py", source / "train.py")], store, keep=keep, notes=notes)
+    (leaf,) = walk(store, digest)
+    assert (store.get_bytes(leaf.entry.digest), leaf.entry.size) == (b"print(22)\n", 10)
+    assert notes == []
 
 
 def test_restoring_never_overwrites_and_says_so_before_it_writes_anything(
@@ -425,9 +439,10 @@ def test_an_unchanged_folder_is_not_read_again(store: LocalStore, source: Path, 
     read = []
 
     class Watching(LocalStore):
-        def put_file(self, path: Path | str, *, expected: Digest | None = None) -> Digest:
-            read.append(Path(path))
-            return super().put_file(path, expected=expected)
+        def put_bytes(self, data: bytes, kind: ObjectKind = "blob") -> Digest:
+            if kind == "blob":
+                read.append(data)
+            return super().put_bytes(data, kind)
 
     store.flush()
     again = Watching(store.path)
@@ -436,7 +451,7 @@ def test_an_unchanged_folder_is_not_read_again(store: LocalStore, source: Path, 
         assert read == []
         (source / "train.py").write_text("print(3)\n")
         assert snapshot(source, again, cache) != digest
-        assert read == [source / "train.py"]
+        assert read == [b"print(3)\n"]
 
 
 def test_a_file_known_to_the_cache_and_not_to_the_store_is_kept(source: Path, tmp_path: Path) -> None:

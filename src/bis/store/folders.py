@@ -19,20 +19,25 @@ from bis.nouns.tree import Entry, Leaf, Tree
 from bis.store import Store
 from bis.store.statcache import FolderRow, StatCache
 
+AT_ONCE = 4096
+"""So many files are taken together."""
+Seen = tuple[str, str, os.stat_result | None]
+"""What to call a file, where it is, and its status, if that could be had."""
+
 
 class Hands:
     """What `take_folder` asks of its caller."""
 
     def __init__(
         self,
-        take: Callable[[list[tuple[str, str]]], list[Leaf]],
+        take: Callable[[list[Seen]], list[Leaf]],
         cannot: Callable[[str, OSError], None],
         mode: Callable[[int], int],
         read: Callable[[Store, Digest], Tree],
         encode: Callable[[Tree], bytes],
     ) -> None:
         self.take = take
-        """Files (what to call them, where they are) as leaves; what cannot be taken is noted and left out."""
+        """Files as leaves; what cannot be taken is noted and left out."""
         self.cannot = cannot
         """Note a folder (spelled) that cannot be listed."""
         self.mode = mode
@@ -44,12 +49,16 @@ class Hands:
 class _Folder:
     """One folder, looked at once."""
 
-    __slots__ = ("below", "entries", "mode", "names", "parent", "path", "row", "signature", "subfolders", "youngest")
+    __slots__ = (
+        "below", "entries", "files", "mode", "parent", "path", "row", "seen", "signature", "subfolders", "youngest"
+    )  # fmt: skip
 
     def __init__(self, path: str, below: str, parent: _Folder | None, mode: int) -> None:
         self.path, self.below, self.parent, self.mode = path, below, parent, mode
-        self.names: list[str] = []
-        """Of what is no folder."""
+        self.seen: list[tuple[str, os.stat_result | None]] = []
+        """What is no folder, until it was taken."""
+        self.files = 0
+        """How many."""
         self.subfolders: list[_Folder] = []
         self.entries: list[Entry] = []
         self.signature = b""
@@ -63,13 +72,20 @@ def take_folder(top: str, store: Store | None, cache: StatCache, hands: Hands) -
     """The tree of a whole folder, given by its absolute path. Durable after the store's `flush`. Raises OSError when
     the folder itself cannot be listed."""
     looked, kind = cache.now(), hands.mode(0o666)
-    folders = list(_look(top, cache.folders_below(top, kind), store, hands))
-    changed = {folder.below: folder for folder in folders if not folder.row}
-    for leaf in hands.take([pair for folder in changed.values() for pair in _pairs(folder)]):
-        changed[leaf.path.rpartition("/")[0]].entries.append(leaf.entry)
+    folders: list[_Folder] = []
+    waiting: dict[str, _Folder] = {}
+    many = 0
+    for folder in _look(top, cache.folders_below(top, kind), store, hands):
+        folders.append(folder)
+        if not folder.row:
+            waiting[folder.below], many = folder, many + folder.files
+        if many >= AT_ONCE:
+            _take(waiting, hands)
+            many = 0
+    _take(waiting, hands)
     digest = Digest("")
     for folder in reversed(folders):
-        complete = bool(folder.row) or len(folder.entries) == len(folder.names) + len(folder.subfolders)
+        complete = bool(folder.row) or len(folder.entries) == folder.files + len(folder.subfolders)
         row = _folded(folder, kind, store, hands)
         digest = row.tree
         if folder.parent:
@@ -79,6 +95,13 @@ def take_folder(top: str, store: Store | None, cache: StatCache, hands: Hands) -
         if complete and folder.signature and row != folder.row:
             cache.remember_folder(row, folder.youngest, looked)
     return digest
+
+
+def _take(waiting: dict[str, _Folder], hands: Hands) -> None:
+    """The files of these folders as their entries."""
+    for leaf in hands.take([seen for folder in waiting.values() for seen in _seen(folder)]):
+        waiting[leaf.path.rpartition("/")[0]].entries.append(leaf.entry)
+    waiting.clear()
 
 
 def _look(top: str, known: dict[str, FolderRow], store: Store | None, hands: Hands) -> Iterator[_Folder]:
@@ -95,6 +118,7 @@ def _look(top: str, known: dict[str, FolderRow], store: Store | None, hands: Han
         row = known.get(folder.path)
         if row and row.signature == folder.signature and (store is None or store.has(row.tree)):
             folder.row = row
+            folder.seen = []
         yield folder
         todo += folder.subfolders
 
@@ -102,10 +126,10 @@ def _look(top: str, known: dict[str, FolderRow], store: Store | None, hands: Han
 def _listed(folder: _Folder, hands: Hands) -> bytes:
     """Note what lies in a folder; returns its signature, empty where a name went away while it was looked at."""
     told: list[Any] = []
-    names, subfolders, youngest, steady = folder.names, folder.subfolders, 0, True
+    seen, subfolders, youngest, steady = folder.seen, folder.subfolders, 0, True
     with os.scandir(folder.path) as entries:
         for entry in entries:
-            name = entry.name
+            name, status = entry.name, None
             try:
                 status = entry.stat(follow_symlinks=False)
                 if entry.is_dir(follow_symlinks=False):
@@ -119,15 +143,18 @@ def _listed(folder: _Folder, hands: Hands) -> bytes:
                 changed = status.st_ctime_ns
                 youngest = max(youngest, changed)
                 told.append((name, changed, status.st_size, status.st_ino))
-            names.append(name)
-    folder.youngest = youngest
+            seen.append((name, status))
+    folder.youngest, folder.files = youngest, len(seen)
     # Of marshal's layouts, the one that depends on the values alone.
     return blake3(marshal.dumps(told, 0)).digest(16) if steady else b""
 
 
-def _pairs(folder: _Folder) -> list[tuple[str, str]]:
+def _seen(folder: _Folder) -> list[Seen]:
+    """What a folder holds that is no folder, to be taken."""
     start = f"{folder.below}/" if folder.below else ""
-    return [(start + spell(name), f"{folder.path}/{name}") for name in folder.names]
+    found = [(start + spell(name), f"{folder.path}/{name}", status) for name, status in folder.seen]
+    folder.seen = []
+    return found
 
 
 def _folded(folder: _Folder, kind: int, store: Store | None, hands: Hands) -> FolderRow:
@@ -148,5 +175,7 @@ def _folded(folder: _Folder, kind: int, store: Store | None, hands: Hands) -> Fo
 def _files_of(folder: _Folder, row: FolderRow, store: Store | None, hands: Hands) -> list[Entry]:
     """The files of a folder that did not change, while something below it did."""
     if store is None:
-        return [leaf.entry for leaf in hands.take(_pairs(folder))]
+        again = _Folder(folder.path, folder.below, None, 0)
+        _listed(again, hands)
+        return [leaf.entry for leaf in hands.take(_seen(again))]
     return [entry for entry in hands.read(store, row.tree).entries if entry.kind != "tree"]

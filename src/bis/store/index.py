@@ -247,7 +247,7 @@ class Index:
         self._connection.executemany(
             "INSERT OR REPLACE INTO objects (digest, kind, pack, method, raw, stored, offset, depth)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            ((item[0], item[1], pack, *item[2:]) for item in items),
+            ((item[0], item[1], pack, *item[2:]) for item in sorted(items)),  # in the order of the table
         )
 
     def _bound(self, boundaries: Iterable[Boundary]) -> None:

@@ -328,9 +328,11 @@ class LocalStore:
 
     def _holds(self, digest: bytes, kind: ObjectKind | None) -> bool:
         serves = SERVES[kind]
-        if any(serves(item) for item in self._pending.get(digest, ())):
+        pending = self._pending.get(digest)
+        if pending and any(map(serves, pending)):
             return True
-        return any(serves(place.item) for place in self._staying(digest))
+        staying = self._staying(digest)
+        return bool(staying) and any(serves(place.item) for place in staying)
 
     def _staying(self, digest: bytes) -> list[Place]:
         """Where an object lies, without the packs that are about to be deleted."""

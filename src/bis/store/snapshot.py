@@ -29,6 +29,8 @@ Modes = Literal["full", "exec"]
 """`exec`: only whether a file may be executed, as Git does; `full`: all nine permission bits."""
 
 TRIES = 3
+SMALL = 256 << 10
+"""A file up to this size is read at once."""
 FOLDER_MODE = 0o755
 
 
@@ -56,7 +58,7 @@ def snapshot(
 
 def _whole(folder: Path, store: Store | None, cache: StatCache, modes: Modes, notes: list[Finding]) -> Digest:
     taking = _Taking(store, cache, keep_all, modes, notes)
-    hands = Hands(taking.take, taking.cannot, taking.mode, read_tree, _encoded)
+    hands = Hands(taking.listed, taking.cannot, taking.mode, read_tree, _encoded)
     try:
         top = os.path.realpath(folder)
         digest = take_folder(top, store, cache, hands)
@@ -230,12 +232,22 @@ class _Taking:
         self.store, self.cache, self.keep, self.modes, self.notes = store, cache, keep, modes, notes
 
     def take(self, pairs: list[tuple[str, str]]) -> list[Leaf]:
+        """Each path and, where it is a folder, all below it."""
         absolute = [(path, os.path.abspath(place)) for path, place in pairs]  # noqa: PTH100
-        found = [item for path, place in absolute for item in self.look(path, place)]
+        return self.leaves([item for path, place in absolute for item in self.look(path, place)])
+
+    def listed(self, found: list[tuple[str, str, os.stat_result | None]]) -> list[Leaf]:
+        """What a folder was seen to hold; without a status, where that could not be had."""
+        sure = [(path, place, status) for path, place, status in found if status]
+        odd = [item for path, place, status in found if not status for item in self.look(path, place)]
+        return self.leaves(sure + odd)
+
+    def leaves(self, found: list[tuple[str, str, os.stat_result]]) -> list[Leaf]:
+        looked = self.cache.now()
         regular = [item for item in found if stat.S_ISREG(item[2].st_mode)]
         known = self.cache.recall([(place, status) for _, place, status in regular])
         leaves = [self.other(*item) for item in found if not stat.S_ISREG(item[2].st_mode)]
-        leaves += [self.file(*item, digest) for item, digest in zip(regular, known, strict=True)]
+        leaves += [self.file(*item, digest, looked) for item, digest in zip(regular, known, strict=True)]
         self.cache.save()
         return [leaf for leaf in leaves if leaf]
 
@@ -278,10 +290,14 @@ class _Taking:
         self.notes.append(Finding(code="not-a-file", text=f"{readable(path)} is {kind}: it has no content to keep"))
         return None
 
-    def file(self, path: str, place: str, status: os.stat_result, known: Digest | None) -> Leaf | None:
+    def file(self, path: str, place: str, status: os.stat_result, known: Digest | None, looked: int) -> Leaf | None:
         kept = self.keep(path, status)
         try:
-            digest, status = self.settled(path, place, status, known, kept)
+            digest = None
+            if known is None and kept and self.store is not None and status.st_size <= SMALL:
+                digest = self.small(place, status, self.store, looked)
+            if digest is None:
+                digest, status = self.settled(path, place, status, known, kept)
         except OSError as error:
             self.cannot(path, error)
             return None
@@ -294,6 +310,20 @@ class _Taking:
         return Leaf(
             path=path, entry=Entry(name=name, kind="file", digest=digest, size=status.st_size, mode=mode, kept=kept)
         )
+
+    def small(self, place: str, status: os.stat_result, store: Store, looked: int) -> Digest | None:
+        """Read and keep a file in the fewest steps: there may be very many. None when it is not as `status` says."""
+        fd = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            data = os.read(fd, status.st_size + 1)
+            after = os.fstat(fd)
+        finally:
+            os.close(fd)
+        if len(data) != status.st_size or _times(after) != _times(status):
+            return None
+        digest = store.put_bytes(data)
+        self.cache.remember(place, status, digest, looked)
+        return digest
 
     def settled(
         self, path: str, place: str, status: os.stat_result, known: Digest | None, kept: bool

@@ -13,9 +13,9 @@ WORTH_TRYING: Final = 96
 SAMPLE: Final = 64 << 10
 PAYS: Final = 0.93
 """What compression brings down to less than this share of its size is kept compressed."""
-GLIMPSE: Final = 256
-VARIED: Final = 140
-"""So many different values among 256 bytes in a row are those of noise, or of what is compressed already."""
+GLIMPSE: Final = 128
+VARIED: Final = 90
+"""So many different values among 128 bytes in a row are those of noise, or of what is compressed already."""
 
 
 @functools.cache

@@ -92,9 +92,10 @@ class StatCache:
         `looked`. Not noted when it had been changed too shortly before."""
         youngest = max(status.st_mtime_ns, status.st_ctime_ns)
         if looked - youngest > self._doubt(path, status.st_mtime_ns, status.st_ctime_ns, device=status.st_dev):
-            key, raw = os.fsencode(path), bytes.fromhex(digest.removeprefix(PREFIX))
+            key, told, raw = os.fsencode(path), _status(status), bytes.fromhex(digest[len(PREFIX) :])
+            row = (key, told, raw, _check(key, told, raw))
             with self._lock:
-                self._fresh[key] = (key, _status(status), raw, _check(key, _status(status), raw))
+                self._fresh[key] = row
 
     def folders_below(self, top: str, kind: int) -> dict[str, FolderRow]:
         """What is remembered of the folder `top` (an absolute path) and of those below it."""
@@ -124,7 +125,8 @@ class StatCache:
         with self._lock, self._attempt():
             if self._connection and (self._fresh or self._folders):
                 self._connection.execute("BEGIN IMMEDIATE")
-                self._connection.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", self._fresh.values())
+                files = sorted(self._fresh.values())  # in the order of the table
+                self._connection.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", files)
                 rows = map(_stored, self._folders.values())
                 self._connection.executemany("INSERT OR REPLACE INTO folders VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
                 self._connection.execute("COMMIT")
