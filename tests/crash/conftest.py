@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from bis.digest import Digest, digest_file
 from bis.nouns.dataset import Held
 from bis.settings import load_settings
 from bis.steps.add_data import Adding, add
@@ -94,6 +95,10 @@ class Project:
         self.folder = folder
         self.data = folder / "data"
 
+    def start_anew(self) -> None:
+        """Forget all that was recorded: a look at everything takes the longer the more there is."""
+        shutil.rmtree(self.folder / ".bis")
+
     @contextlib.contextmanager
     def home(self) -> Iterator[Home]:
         home = open_home(self.folder, load_settings(self.folder, {}))
@@ -103,7 +108,7 @@ class Project:
             home.store.close()
             home.ledger.close()
 
-    def write(self, state: int) -> dict[str, bytes]:
+    def write(self, state: int) -> dict[str, Digest]:
         """State after state of some data: a table with ever more edits, and small files of which some change."""
         self.data.mkdir(exist_ok=True)
         (self.data / "table.csv").write_text(table(1, state % 90))
@@ -122,7 +127,7 @@ class Project:
         print(*(finding.text for finding in found), sep="\n")
         return not found
 
-    def has(self, version: Held, expected: dict[str, bytes]) -> bool:
+    def has(self, version: Held, expected: dict[str, Digest]) -> bool:
         """Whether a version is known, and comes back from the store byte for byte."""
         into = self.folder.parent / f"back-{os.urandom(4).hex()}"
         with self.home() as home:
@@ -133,8 +138,9 @@ class Project:
         return known and same
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+def contents(folder: Path) -> dict[str, Digest]:
+    """All files below, by the digests of their bytes: there are too many states to hold them."""
+    return {str(path.relative_to(folder)): digest_file(path) for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture

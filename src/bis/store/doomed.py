@@ -58,13 +58,14 @@ def write(store: Path, lots: Sequence[Lot]) -> None:
     path = store / FILE
     fresh = store / f"{FILE}.{os.urandom(4).hex()}"
     try:
-        with fresh.open("xb") as file:
-            file.write(canonical(Doomed(tuple(lots))))
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
-        if not lots:
-            path.unlink()
+        if lots:
+            with fresh.open("xb") as file:
+                file.write(canonical(Doomed(tuple(lots))))
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.replace(path)
+        else:
+            path.unlink(missing_ok=True)
         sync_folder(store)
     except OSError as error:
         fresh.unlink(missing_ok=True)
