@@ -12,8 +12,8 @@ from itertools import islice
 from bis.formats import Context, clocks
 
 CELLS = re.compile(r"[^\s|│┃]+(?: [^\s|│┃]+)*")
-NUMBER = re.compile(r"\d+\.\d+(?:e[-+]?\d+)?")
-REAL = re.compile(r"\d+\.\d+(?:[eE][-+]?\d+)?")
+NUMBER = re.compile(r"(?<!\d)\d+\.\d+(?:e[-+]?\d+)?")
+REAL = re.compile(r"(?<!\d)\d+\.\d+(?:[eE][-+]?\d+)?")
 FITTED = {
     "refit_time_": re.compile(r"(?<=<td>)(\d+\.\d+(?:e-?\d+)?)(?=</td>)"),
     "cv_results_": re.compile(r"(?<=\.\.\.me&#x27;: array\(\[)([-\d., e]+)(?=\]\))"),

@@ -27,7 +27,7 @@ TIME = re.compile(r"(\d{1,2})[:.h-](\d\d)(?:[:.m-](\d\d))?(?:[.,](\d+))? ?([AaPp
 BARE_TIME = re.compile(r"(\d\d)(\d\d)(\d\d)")
 ZONE = re.compile(r"(?:(Z|UTC|GMT)|([+-])(\d\d):?(\d\d))$")
 PART = re.compile(r"(\d[\d,]*(?:\.\d+)?(?:[eE][+-]?\d+)?) ?([A-Za-zµμ]*)")
-COLONS = re.compile(r"(?:(\d+) days?, )?(\d+):(\d\d)(?::(\d\d)(?:[.,]\d+)?)?")
+COLONS = re.compile(r"(?<!\d)(?:(\d+) days?, )?(\d+):(\d\d)(?::(\d\d)(?:[.,]\d+)?)?")
 SECONDS = {"n": 1e-9, "u": 1e-6, "µ": 1e-6, "μ": 1e-6, "h": 3600.0, "d": 86400.0}
 
 

@@ -36,11 +36,11 @@ OPTIONAL = re.compile(
 )
 """Printed by LightGBM for one outcome of a race that it runs at its start, by Matplotlib when it takes five seconds."""
 COUNTERS = (
-    re.compile(r"\d[\d.,]*(?:[kKMGT]i?)?B? ?/ ?\d[\d.,]*(?:[kKMGT]i?)?B?"),
-    re.compile(r"\d+(?=it\b)"),
-    re.compile(r"\d+(?=%)"),
+    re.compile(r"(?<![\d.,])[\d.,]+(?:[kKMGT]i?)?B? ?/ ?\d[\d.,]*(?:[kKMGT]i?)?B?"),
+    re.compile(r"(?<!\d)\d+(?=it\b)"),
+    re.compile(r"(?<!\d)\d+(?=%)"),
 )
-BAR = re.compile(r" *\d+%\|[^|]*\|.*?(?:\]|$)|[━╸╺]{5,}")
+BAR = re.compile(r" {0,3}\d{1,3}%\|[^|]*\|.*?(?:\]|$)|[━╸╺]{5,}")
 SPACES = "\t\n\r\x08\x1b\x0c"
 NUMBERS = re.compile(r"[-+]?(?:\d+\.\d*|\.\d+|\d+)(?:[eE][-+]?\d+)?")
 FOLDERS = re.compile(r"(?<![\w.])/(?:[\w.+@~-]+/)+(?=[\w.+@~-])")
