@@ -66,8 +66,11 @@ class Moving:
         if item is None:
             self.failed.add(pack)
             return
+        with contextlib.suppress(Damaged):
+            self._add(item, _sound_payload(self.store, Place(pack, item)))
+            return
         others = [place for place in self.store.index.find(item.digest) if place.pack in leaving]
-        for place in (Place(pack, item), *by_use(others).get(_use(item), ())):
+        for place in by_use(others).get(_use(item), ()):
             with contextlib.suppress(Damaged):
                 self._add(place.item, _sound_payload(self.store, place))
                 return
