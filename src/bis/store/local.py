@@ -192,9 +192,13 @@ class LocalStore:
             if not self.holds(raw, kind):
                 put_large(self, io.BytesIO(data).read, kind, lambda digest: not self.holds(digest, kind))
             return digest_of(raw)
-        with self._lock, self._writing():
-            if not self._holds(raw, kind):
-                self._add(kind, raw, len(data), form_of(data))
+        with self._lock:
+            self._demand_sound()
+            try:  # what `_writing` does, without its cost: there may be very many
+                if not self._holds(raw, kind):
+                    self._add(kind, raw, len(data), form_of(data))
+            except (OSError, Unsynced) as error:
+                raise self._trouble(error) from error
         return digest_of(raw)
 
     def put_file(self, path: Path | str, *, expected: Digest | None = None) -> Digest:
@@ -291,15 +295,22 @@ class LocalStore:
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
         """What the operating system says while the store is written to, as a KeepingError."""
-        if self._broken:
-            raise self._broken
+        self._demand_sound()
         try:
             yield
-        except Unsynced as unsynced:
-            self._broken = trouble(unsynced.error, "write to the store", self.path)
-            raise self._broken from unsynced
-        except OSError as error:
-            raise trouble(error, "write to the store", self.path) from error
+        except (OSError, Unsynced) as error:
+            raise self._trouble(error) from error
+
+    def _demand_sound(self) -> None:
+        if self._broken:
+            raise self._broken
+
+    def _trouble(self, error: OSError | Unsynced) -> KeepingError:
+        """After a failed sync nothing more is written."""
+        if isinstance(error, Unsynced):
+            self._broken = trouble(error.error, "write to the store", self.path)
+            return self._broken
+        return trouble(error, "write to the store", self.path)
 
     def _pack(self) -> PackWriter:
         if self._writer and self._writer.size >= PACK_SIZE:
@@ -336,7 +347,7 @@ class LocalStore:
 
     def _staying(self, digest: bytes) -> list[Place]:
         """Where an object lies, without the packs that are about to be deleted."""
-        going = self._relying()
+        going = self._relying() if self._doomed is None else self._doomed
         self._asked += 1
         if self._asked > OFTEN and not self.index.may_have(digest):
             return []

@@ -124,16 +124,17 @@ class PackWriter:
 
     def add(self, kind: ObjectKind, digest: bytes, raw: int, form: Form) -> Item:
         """Append an object of `raw` bytes in the form in which it is to be stored."""
-        if len(self._buffer) + len(form.payload) > BLOCK:
+        method, payload, depth = form
+        stored = len(payload)
+        if len(self._buffer) + stored > BLOCK:
             self.drain()
-        item = Item(digest, NUMBER_OF_KIND[kind], form.method, raw, len(form.payload), self.size, form.depth)
-        sure = digest if form.method == RAW else blake3(form.payload).digest()
-        head = head_of(item, sure)
-        if len(form.payload) > BLOCK:
-            self._write(head + form.payload)
+        item = Item(digest, NUMBER_OF_KIND[kind], method, raw, stored, self._written + len(self._buffer), depth)
+        head = head_of(item, digest if method == RAW else blake3(payload).digest())
+        if stored > BLOCK:
+            self._write(head + payload)
         else:
             self._buffer += head
-            self._buffer += form.payload
+            self._buffer += payload
         self._note(item, head)
         return item
 

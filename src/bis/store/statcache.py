@@ -90,8 +90,8 @@ class StatCache:
     def remember(self, path: str, status: os.stat_result, digest: Digest, looked: int) -> None:
         """Note what was read of a file whose status was `status` before and after, and which was opened after
         `looked`. Not noted when it had been changed too shortly before."""
-        youngest = max(status.st_mtime_ns, status.st_ctime_ns)
-        if looked - youngest > self._doubt(path, status.st_mtime_ns, status.st_ctime_ns, device=status.st_dev):
+        mtime, ctime = status.st_mtime_ns, status.st_ctime_ns
+        if looked - (mtime if mtime > ctime else ctime) > self._doubt(path, mtime, ctime, device=status.st_dev):
             key, told, raw = os.fsencode(path), _status(status), bytes.fromhex(digest[len(PREFIX) :])
             row = (key, told, raw, _check(key, told, raw))
             with self._lock:
@@ -162,7 +162,9 @@ class StatCache:
         found = {key: self._fresh[key] for key in keys if key in self._fresh}
         wanted = [key for key in keys if key not in found]
         with self._attempt():
-            for start in range(0, len(wanted) if self._connection else 0, AT_ONCE):
+            if not wanted or not self._any_between(min(wanted), max(wanted)):
+                return found
+            for start in range(0, len(wanted), AT_ONCE):
                 some = wanted[start : start + AT_ONCE]
                 assert self._connection
                 rows = self._connection.execute(
@@ -170,6 +172,11 @@ class StatCache:
                 )
                 found.update((row[0], row) for row in rows)
         return found
+
+    def _any_between(self, first: bytes, last: bytes) -> bool:
+        """Whether asking for each of many files can pay: not for those of a folder that is new."""
+        ask = "SELECT 1 FROM files WHERE path BETWEEN ? AND ? LIMIT 1"
+        return self._connection is not None and self._connection.execute(ask, (first, last)).fetchone() is not None
 
 
 def open_cache(path: Path | None, clock: Callable[[], int] = time.time_ns) -> StatCache:
