@@ -37,6 +37,12 @@ from bis.store.sweep import verify
 from bis.store.trouble import NEWER, NOT_A_STORE
 
 MIB = 1 << 20
+# A process begins with the peak of the one that started it, so a small one stands between.
+MEASURE = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
 CHANCE = random.Random(20260503)
 
 
@@ -499,6 +505,29 @@ def test_a_slow_server_is_waited_for(ana: Home, wire: tuple[Any, Any], make_home
     bea = make_home("bea")
     pull(bea, place.url, place.variables)
     assert versions(bea) == versions(ana)
+
+
+@pytest.mark.slow
+def test_a_bucket_that_is_not_there_is_to_be_made_by_its_owner(ana: Home, s3: Any) -> None:
+    with pytest.raises(KeepingError) as error:
+        push(ana, "s3://no-such-bucket-here/x", s3.variables)
+    assert error.value.code == REFUSED
+    assert "NoSuchBucket" in error.value.what
+    assert "make the bucket" in error.value.hint
+
+
+@pytest.mark.slow
+def test_memory_is_bounded_whatever_travels(s3: Any, tmp_path: Path) -> None:
+    """What a push and a clone of 400 MiB take at their peak, in MiB."""
+    home = open_home(_made(tmp_path / "ana"), Settings())
+    for number in range(2):
+        keep(home, f"big{number}.bin", random.Random(number).randbytes(200 * MIB))
+    home.store.close()
+    bis = str(Path(sys.executable).with_name("bis"))
+    for words in (["-C", str(tmp_path / "ana"), "push", s3.url], ["clone", s3.url, str(tmp_path / "bea")]):
+        measured = [sys.executable, "-c", MEASURE, bis, "--quiet", *words]
+        done = subprocess.run(measured, env=s3.variables, check=True, capture_output=True, text=True)
+        assert int(done.stdout.splitlines()[-1]) / 1024 < 300
 
 
 @pytest.mark.slow

@@ -10,6 +10,8 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
+from blake3 import blake3
+
 from bis.digest import short
 from bis.errors import Damaged
 from bis.nouns.part import Finding
@@ -21,6 +23,8 @@ from bis.store.packs import BLOCK, DELTA, END, END_MARK, HEAD, KINDS, MAGIC, NUM
 LISTS: Final = 1 << 16
 """The stage of what is put together from pieces; differences, by depth, come before."""
 STAGES: Final = {NUMBER_OF_KIND["tree"]: LISTS + 1, NUMBER_OF_KIND["record"]: LISTS + 2}
+WINDOW: Final = 2 << 20
+"""So much is read at once."""
 MOST: Final = 200_000
 """Objects in a pack."""
 
@@ -100,7 +104,7 @@ def _bytes(parcel: Parcel, source: _Source) -> Iterator[bytes]:
     yield MAGIC
     for place, head in zip(parcel.places, parcel.heads, strict=True):
         yield head
-        yield from packs.blocks(source.open(place.pack), place.item)
+        yield from source.payload(place)
     yield b"".join(parcel.heads) + END.pack(END_MARK, len(parcel.heads))
 
 
@@ -117,11 +121,26 @@ def _gathered(pieces: Iterator[bytes]) -> Iterator[bytes]:
 
 
 class _Source:
-    """The packs that are read, the last one open."""
+    """The packs that are read, the last one open. What lies together is read together."""
 
     def __init__(self, store: LocalStore) -> None:
         self._folder = store.packs
         self._name, self._fd = "", -1
+        self._window, self._start = b"", 0
+
+    def payload(self, place: Place) -> Iterator[bytes]:
+        fd = self.open(place.pack)
+        if place.item.stored > WINDOW:
+            yield from packs.blocks(fd, place.item)
+        else:
+            yield self._bytes(place.item.payload, place.item.stored)
+
+    def _bytes(self, offset: int, size: int) -> bytes:
+        """Bytes of the open pack, no more than a window; fewer where it ends."""
+        at = offset - self._start
+        if at < 0 or at + size > len(self._window):
+            self._window, self._start, at = os.pread(self._fd, WINDOW, offset), offset, 0
+        return self._window[at : at + size]
 
     def open(self, name: str) -> int:
         if name != self._name:
@@ -134,16 +153,24 @@ class _Source:
         """The head of an object; None unless it and its payload are as they were written, and so is what it needs."""
         try:
             fd = self.open(place.pack)
-            packs.check_head(fd, place.item)
-            if not packs.seal_holds(fd, place.item):
+            head = self._bytes(place.item.offset, HEAD.size)
+            if packs.read_head(head, place.item.offset) != place.item or not self._is_sealed(head, place):
                 return None
             if bad and place.item.method in (PARTS, DELTA) and not bad.isdisjoint(assembly.needs(fd, place.item)):
                 return None
-            return os.pread(fd, HEAD.size, place.item.offset)
+            return head
         except (OSError, Damaged):
             return None
+
+    def _is_sealed(self, head: bytes, place: Place) -> bool:
+        hasher, size = blake3(), 0
+        for block in self.payload(place):
+            hasher.update(block)
+            size += len(block)
+        return size == place.item.stored and head == packs.head_of(place.item, hasher.digest())
 
     def close(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
         self._name, self._fd = "", -1
+        self._window = b""

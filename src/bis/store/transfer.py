@@ -29,7 +29,7 @@ Progress = Callable[[int, int], None]
 Copies = list[Place]
 """Where an object lies, in the order in which they are tried."""
 
-RANGE: Final = 4 << 20
+RANGE: Final = 2 << 20
 """So much is asked for at once."""
 GAP: Final = 64 << 10
 """What is not wanted and shorter than this is read, too, rather than asked around."""

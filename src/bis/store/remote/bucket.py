@@ -7,6 +7,7 @@ servers understand in different ways: whoever puts a name that is there already 
 from __future__ import annotations
 
 import configparser
+import re
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -26,6 +27,9 @@ PATIENCE: Final = timedelta(seconds=20)
 SCHEMES: Final = {"s3": "S3", "gs": "Google Cloud Storage", "az": "Azure"}
 METADATA: Final = "169.254.169.254"
 """Where a machine of a cloud is asked for credentials when nothing else has any."""
+STATUS: Final = re.compile(r"status code: (\d{3})")
+CODE: Final = re.compile(r"<Code>(\w+)</Code>")
+"""What a server says of an error, in the words of its client."""
 OPTIONS: Final = {"endpoint": "endpoint", "region": "region"}
 
 
@@ -118,13 +122,15 @@ class BucketRemote:
         from obstore.exceptions import PermissionDeniedError, UnauthenticatedError
 
         said = _first_line(error)
+        status, code = STATUS.search(said), CODE.search(said)
+        known = code[1] if code else said
         if METADATA in said:
-            said = "no credentials were found"
-            return refused(self.url, doing, said, _credentials(urlsplit(self.url).scheme))
-        if isinstance(error, (PermissionDeniedError, UnauthenticatedError, PermissionError)):
-            return refused(self.url, doing, said, _credentials(urlsplit(self.url).scheme))
-        if isinstance(error, FileNotFoundError):
-            return refused(self.url, doing, said, "make the bucket first: bis makes none")
+            return refused(self.url, doing, "no credentials were found", _credentials(urlsplit(self.url).scheme))
+        if isinstance(error, FileNotFoundError) or (status and status[1] == "404"):
+            return refused(self.url, doing, known, "make the bucket first: bis makes none")
+        denied = isinstance(error, (PermissionDeniedError, UnauthenticatedError, PermissionError))
+        if denied or (status and status[1] in ("401", "403")):
+            return refused(self.url, doing, known, _credentials(urlsplit(self.url).scheme))
         return unreachable(self.url, doing, said)
 
     def close(self) -> None:
