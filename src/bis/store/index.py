@@ -20,6 +20,7 @@ from typing import Any, Final, NamedTuple
 from bis.digest import digest_bytes, short
 from bis.errors import Damaged
 from bis.store.assembly import list_of
+from bis.store.caches import Layout, in_memory, open_cache
 from bis.store.packs import DELTA, HEAD, PARTS, SUFFIX, Item, list_items, scan
 from bis.store.volume import cache_folder, network_file_system
 
@@ -58,6 +59,7 @@ INSERT INTO folder VALUES (0);
 """
 
 
+LAYOUT: Final = Layout(VERSION, SCHEMA, PATIENCE)
 Boundary = tuple[bytes, bytes | None, bytes | None]
 """An anchor, and the digests of the pieces before and behind the cut."""
 
@@ -78,7 +80,7 @@ class Index:
         self._trusted: set[str] = set()
         self._prefixes: array[int] | None = None
         self._added: set[bytes] = set()
-        self._connection = self._open()
+        self._connection = open_cache(self.path, LAYOUT)
 
     def close(self) -> None:
         self._connection.close()
@@ -294,20 +296,8 @@ class Index:
     def _start_anew(self) -> None:
         with contextlib.suppress(sqlite3.Error):
             self._connection.close()
-        self._connection = _in_memory()
+        self._connection = in_memory(LAYOUT)
         self.rebuild()
-
-    def _open(self) -> sqlite3.Connection:
-        try:
-            return _connect(self.path)
-        except sqlite3.OperationalError:
-            return _in_memory()
-        except sqlite3.DatabaseError:
-            _remove(self.path)
-        try:
-            return _connect(self.path)
-        except sqlite3.DatabaseError:
-            return _in_memory()
 
 
 def index_path(store: Path) -> Path:
@@ -316,41 +306,3 @@ def index_path(store: Path) -> Path:
         return store / "index"
     name = short(digest_bytes(os.fsencode(store.resolve())), 32)
     return cache_folder() / "indexes" / f"{name}.db"
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
-    try:
-        connection.execute("PRAGMA synchronous = OFF")
-        if connection.execute("PRAGMA user_version").fetchone() != (VERSION,):
-            _make(connection)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _make(connection: sqlite3.Connection) -> None:
-    """Several processes may come here at once: the first one makes the tables."""
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("BEGIN IMMEDIATE")
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version != VERSION:
-        for (table,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall():
-            connection.execute(f"DROP TABLE {table}")
-        for statement in SCHEMA.split(";\n"):
-            connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {VERSION}")
-    connection.execute("COMMIT")
-
-
-def _in_memory() -> sqlite3.Connection:
-    connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-    _make(connection)
-    return connection
-
-
-def _remove(path: Path) -> None:
-    for suffix in ("", "-wal", "-shm"):
-        with contextlib.suppress(OSError):
-            path.with_name(path.name + suffix).unlink()

@@ -6,9 +6,7 @@ pack not yet known the end is read: the last bytes, where its list is.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -17,6 +15,7 @@ from bis import __version__
 from bis.digest import digest_bytes
 from bis.errors import Damaged, NotFound
 from bis.nouns.part import Finding
+from bis.store.caches import Layout, open_cache
 from bis.store.crew import in_order
 from bis.store.index import Place
 from bis.store.local import LocalStore
@@ -24,6 +23,7 @@ from bis.store.packs import END, END_MARK, HEAD, MAGIC, Item, list_items, pack_n
 from bis.store.remote import Remote
 
 VERSION: Final = 1
+PATIENCE: Final = 10.0
 TAIL: Final = 64 << 10
 """So much of a pack's end is asked for at first: it has the list of a thousand objects."""
 SCHEMA: Final = """
@@ -63,7 +63,7 @@ class Known:
     """The cache, in a file of its own; in memory where that cannot be."""
 
     def __init__(self, path: Path) -> None:
-        self._connection = _open(path)
+        self._connection = open_cache(path, Layout(VERSION, SCHEMA, PATIENCE))
 
     def close(self) -> None:
         self._connection.close()
@@ -204,40 +204,3 @@ def _seen_there(remote: Remote, name: str, size: int) -> Seen:
     if offset + needed != size:
         raise Damaged(f"it has {size:,} bytes, and should have {offset + needed:,}")
     return Seen(size, items)
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    for _ in range(2):
-        try:
-            return _connect(str(path))
-        except sqlite3.OperationalError:
-            break
-        except sqlite3.DatabaseError:  # damaged: it is only a cache
-            for suffix in ("", "-wal", "-shm"):
-                with contextlib.suppress(OSError):
-                    path.with_name(path.name + suffix).unlink()
-    return _connect(":memory:")
-
-
-def _connect(path: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
-    try:
-        connection.execute("PRAGMA synchronous = OFF")
-        connection.execute("PRAGMA journal_mode = WAL")
-        if connection.execute("PRAGMA user_version").fetchone() != (VERSION,):
-            _make(connection)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _make(connection: sqlite3.Connection) -> None:
-    connection.execute("BEGIN IMMEDIATE")
-    if connection.execute("PRAGMA user_version").fetchone() != (VERSION,):
-        for (table,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall():
-            connection.execute(f"DROP TABLE {table}")
-        for statement in SCHEMA.split(";\n"):
-            connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {VERSION}")
-    connection.execute("COMMIT")

@@ -21,6 +21,7 @@ from typing import Any, Final, NamedTuple
 from blake3 import blake3
 
 from bis.digest import PREFIX, Digest
+from bis.store import caches
 from bis.store.volume import network_file_system
 
 VERSION: Final = 2
@@ -33,6 +34,17 @@ REMOTE_NS: Final = 600_000_000_000
 PATIENCE: Final = 0.5
 AT_ONCE: Final = 500
 
+LAYOUT: Final = caches.Layout(
+    VERSION,
+    """
+CREATE TABLE files (path BLOB PRIMARY KEY, status BLOB, digest BLOB, sum BLOB) WITHOUT ROWID;
+CREATE TABLE folders (
+    path BLOB, kind INTEGER, signature BLOB, below BLOB, tree BLOB, size INTEGER, sum BLOB, PRIMARY KEY (path, kind)
+) WITHOUT ROWID;
+""",
+    PATIENCE,
+    wal=False,
+)
 FOLDERS: Final = (
     "SELECT path, kind, signature, below, tree, size, sum FROM folders"
     " WHERE (path = ? OR (path > ? AND path < ?)) AND kind = ?"
@@ -149,7 +161,7 @@ class StatCache:
             pass
         except sqlite3.DatabaseError:
             if self._path:
-                self._path.unlink(missing_ok=True)
+                caches.remove(self._path)
 
     def _doubt(self, path: str, *times: int, device: int | None = None) -> int:
         """How long a file must have been left alone, by what stamps its times."""
@@ -182,44 +194,7 @@ class StatCache:
 def open_cache(path: Path | None, clock: Callable[[], int] = time.time_ns) -> StatCache:
     """The cache in the file `path`, made when it is not there; None: in memory only. A broken file is begun anew, and
     where none can be made, the cache forgets when it is closed."""
-    for _ in range(2 if path else 0):
-        assert path
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            return StatCache(_connect(path), path, clock)
-        except (sqlite3.OperationalError, OSError):
-            break
-        except sqlite3.DatabaseError:
-            path.unlink(missing_ok=True)
-    return StatCache(None, None, clock)
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
-    try:
-        connection.execute("PRAGMA synchronous = OFF")
-        if connection.execute("PRAGMA user_version").fetchone() != (VERSION,):
-            _make(connection)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _make(connection: sqlite3.Connection) -> None:
-    connection.execute("BEGIN IMMEDIATE")
-    if connection.execute("PRAGMA user_version").fetchone() != (VERSION,):
-        for table in ("files", "folders"):
-            connection.execute(f"DROP TABLE IF EXISTS {table}")
-        connection.execute(
-            "CREATE TABLE files (path BLOB PRIMARY KEY, status BLOB, digest BLOB, sum BLOB) WITHOUT ROWID"
-        )
-        connection.execute(
-            "CREATE TABLE folders (path BLOB, kind INTEGER, signature BLOB, below BLOB, tree BLOB, size INTEGER,"
-            " sum BLOB, PRIMARY KEY (path, kind)) WITHOUT ROWID"
-        )
-        connection.execute(f"PRAGMA user_version = {VERSION}")
-    connection.execute("COMMIT")
+    return StatCache(caches.open_cache(path, LAYOUT) if path else None, path, clock)
 
 
 def _stored(row: FolderRow) -> tuple[Any, ...]:
