@@ -1,4 +1,4 @@
-"""The remotes of a project: names for URLs, in `.bis/remotes.json`, or under `remotes` in the settings."""
+"""The remotes of a project: names for URLs, in `.bis/remotes`, or under `remotes` in the settings."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from bis.store.remote import NO_SUCH_REMOTE
 from bis.store.remote.address import checked
 from bis.store.trouble import shown, trouble
 
-FILE: Final = "remotes.json"
-KNOWN: Final = "remotes.db"
-"""What is known of the packs that lie there: a cache."""
+FILE: Final = "remotes"
+KNOWN: Final = "known"
+"""What is known of the packs that lie there: a cache. Neither has a suffix that a program of the project looks for."""
 FIRST: Final = "origin"
 
 
