@@ -77,16 +77,18 @@ def bring(
     if one and name:
         leaves = [msgspec.structs.replace(leaf, path=name) for leaf in leaves]
     files = [leaf for leaf in leaves if leaf.entry.kind != "tree"]
-    same = _same(files, into, home)
-    there = [leaf for leaf in leaves if leaf.path not in same and _in_the_way(leaf, into)]
+    empty = _is_empty(into)
+    same = set() if empty else _same(files, into, home)
+    there = [] if empty else [leaf for leaf in leaves if leaf.path not in same and _in_the_way(leaf, into)]
     _refuse(there, into, force, ours)
     originals = _originals(held, path, one, [leaf for leaf in files if leaf.path not in same], home)
     replaced = {leaf.path for leaf in there}
+    made: set[Path] = set()
     try:
         into.mkdir(parents=True, exist_ok=True)
         for leaf in leaves:
             if leaf.path not in same:
-                _put(held, leaf, into / unspell(leaf.path), originals.get(leaf.path), home)
+                _put(held, leaf, into / unspell(leaf.path), originals.get(leaf.path), home, made)
     except OSError as error:
         raise trouble(error, "write", Path(error.filename or into)) from error
     todo = [leaf for leaf in files if leaf.path not in same]
@@ -95,7 +97,7 @@ def bring(
         written=len(todo) - len(replaced),
         replaced=len(replaced),
         same=len(same),
-        others=0 if one else _others(into, {leaf.path for leaf in files}),
+        others=0 if one or empty else _others(into, {leaf.path for leaf in files}),
         size=sum(leaf.entry.size for leaf in todo),
     )
 
@@ -133,11 +135,14 @@ def original_of(version: DataVersion, path: str, home: Home) -> Path:
 # -- from the store, or from where it lies -----------------------------------------------------------------------
 
 
-def _put(held: Held, leaf: Leaf, place: Path, original: Path | None, home: Home) -> None:
+def _put(held: Held, leaf: Leaf, place: Path, original: Path | None, home: Home, made: set[Path]) -> None:
+    """`made` are the folders that are there by now."""
+    folder = place if leaf.entry.kind == "tree" else place.parent
+    if folder not in made:
+        folder.mkdir(parents=True, exist_ok=True)
+        made.add(folder)
     if leaf.entry.kind == "tree":
-        place.mkdir(parents=True, exist_ok=True)
         return
-    place.parent.mkdir(parents=True, exist_ok=True)
     fresh = place.with_name(f".bis-{os.urandom(8).hex()}") if os.path.lexists(place) else place
     if leaf.entry.kind == "link":
         fresh.symlink_to(unspell(leaf.entry.target))
@@ -218,6 +223,18 @@ def _same(files: Sequence[Leaf], into: Path, home: Home) -> set[str]:
         if (leaf.entry.kind, leaf.entry.digest, leaf.entry.target)
         == (wanted[leaf.path].kind, wanted[leaf.path].digest, wanted[leaf.path].target)
     }
+
+
+def _is_empty(into: Path) -> bool:
+    """Whether nothing is there yet, so that nobody's files have to be looked for one by one. What comes meanwhile is
+    not overwritten: a file is put under a name only while it is free."""
+    try:
+        with os.scandir(into) as entries:
+            return next(entries, None) is None
+    except FileNotFoundError:
+        return not into.is_symlink()
+    except NotADirectoryError:
+        return False
 
 
 def _in_the_way(leaf: Leaf, into: Path) -> bool:
