@@ -294,7 +294,9 @@ class _Taking:
         kept = self.keep(path, status)
         try:
             digest = None
-            if known is None and kept and self.store is not None and status.st_size <= SMALL:
+            if known:  # nothing is read, so nothing can change meanwhile
+                digest = known if not kept or self.store is None or self.store.has(known) else None
+            elif kept and self.store is not None and status.st_size <= SMALL:
                 digest = self.small(place, status, self.store, looked)
             if digest is None:
                 digest, status = self.settled(path, place, status, known, kept)
