@@ -128,6 +128,8 @@ class Command(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
             return super().parse_args(ctx, args)
+        except click.exceptions.NoArgsIsHelpError:
+            raise
         except click.UsageError as error:
             raise misuse(ctx, error, *self.examples) from None
 
@@ -135,23 +137,8 @@ class Command(click.Command):
         _format_end(self.examples, self.statuses, formatter)
 
 
-class Family(click.Group):
+class Family(Command, click.Group):
     """Commands with a word in common (`bis data add`), which says what was meant by one that is not there."""
-
-    def __init__(
-        self, *args: Any, statuses: Mapping[int, str] | None = None, examples: Sequence[str] = (), **others: Any
-    ) -> None:
-        super().__init__(*args, **others)
-        self.statuses = {0: STATUSES[0], 2: STATUSES[2], **(statuses or {})}
-        self.examples = tuple(examples)
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        try:
-            return super().parse_args(ctx, args)
-        except click.exceptions.NoArgsIsHelpError:
-            raise
-        except click.UsageError as error:
-            raise misuse(ctx, error, *self.examples) from None
 
     def member(self, made: Command) -> Command:
         """Take a command in, as a decorator."""
@@ -171,9 +158,6 @@ class Family(click.Group):
                 f'{ctx.command_path} has no command "{args[0]}"', hint=hint or f"{ctx.command_path} --help"
             )
         return super().resolve_command(ctx, args)
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        _format_end(self.examples, self.statuses, formatter)
 
 
 def _format_end(examples: Sequence[str], statuses: Mapping[int, str], formatter: click.HelpFormatter) -> None:
