@@ -16,7 +16,7 @@ STEPS = ("add", "status", "re-add", "verify", "push", "push again", "pull", "res
 
 
 class Peer:
-    """One system at work in the folder `place`; its data lie in `place/work/data`. A step is the commands that a user
+    """One system at work in the folder `place`, whose folder `work` has the `data`. A step is the commands that a user
     types for it, or None where the system has no such thing."""
 
     name = ""
