@@ -99,11 +99,7 @@ def find_project(start: Path) -> Path:
     else `start` itself. A home folder is never a project because it holds `.bis/` of another use."""
     start = start.resolve()
     for folder in (start, *start.parents):
-        if (
-            (folder / FOLDER / "store").exists()
-            or (folder / FOLDER / "ledger").exists()
-            or (folder / FILE).is_file()
-        ):
+        if (folder / FOLDER / "store").exists() or (folder / FOLDER / "ledger").exists() or (folder / FILE).is_file():
             return folder
         if any((folder / root).exists() for root in (".git", ".hg", ".svn")) or _tool_table(folder) is not None:
             return folder
