@@ -1,6 +1,7 @@
 """Disks that are full, that lie, that may not be written to; and clocks that go backwards."""
 
 import contextlib
+import importlib
 import multiprocessing
 import os
 import random
@@ -287,6 +288,8 @@ def test_a_store_that_may_not_be_written_to_is_read_by_an_ordinary_user(project:
     store = project.folder / ".bis" / "store"
     for path in (store / "packs", store):
         path.chmod(0o555)
+
+    importlib.import_module("concurrent.futures.thread")  # an interpreter in root's home is closed to others later
 
     def work() -> Any:
         if os.geteuid() == 0:

@@ -156,7 +156,8 @@ def left_open(paths: Sequence[str]) -> Iterator[Finding]:
 def refused(scene: Scene, seal: Seal | None) -> Iterator[Finding]:
     """What the command wanted to change on the machine, as the recorded run had not, and was kept from."""
     origin = sorter(scene)
-    live = tuple(f"{spell(str(folder))}/" for folder in (seal.live if seal else ()))
+    # What is live was not read-only, and the kernel's own files are another's business.
+    live = (*LIVE, *(f"{spell(str(folder))}/" for folder in (seal.live if seal else ())))
     found = [
         access.path
         for access in (scene.trace.accesses if scene.trace else ())

@@ -19,7 +19,6 @@ from bis.store import ObjectKind, assembly, deltas, doomed, packs, writers
 from bis.store.chunks import MAXIMUM, MINIMUM, PartList, Piece
 from bis.store.index import Boundary, Index, Place
 from bis.store.large import form_of, put_large
-from bis.store.naming import rename_new
 from bis.store.packs import NUMBER_OF_KIND, PARTS, Form, Item, PackWriter, Unsynced
 from bis.store.trouble import CHANGED, IN_THE_WAY, NEWER, NOT_A_STORE, shown, trouble, unreadable
 
@@ -574,6 +573,8 @@ def _write_out(into: int, blocks: Iterable[bytes]) -> bool:
 
 def _appear(fresh: str, path: Path) -> None:
     """Give a finished file its name, unless the name is taken."""
+    from bis.store.naming import rename_new
+
     try:
         rename_new(fresh, os.fspath(path))
     except FileExistsError:
