@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
+from typing import BinaryIO
 
 BLOCK = 1 << 20
 IN_A_FOLDER = 1000
@@ -161,7 +162,7 @@ def _replace(path: Path, blocks: Iterator[bytes] | list[bytes]) -> None:
     fresh.replace(path)
 
 
-def _read(file: object, size: int) -> Iterator[bytes]:
-    while size > 0 and (block := file.read(min(BLOCK, size))):  # type: ignore[attr-defined]
+def _read(file: BinaryIO, size: int) -> Iterator[bytes]:
+    while size > 0 and (block := file.read(min(BLOCK, size))):
         size -= len(block)
         yield block

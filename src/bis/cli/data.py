@@ -17,6 +17,7 @@ from bis.digest import readable, spell
 from bis.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
+    from bis.acts.data_layout import Layout
     from bis.formats.profile import Profile
     from bis.nouns.dataset import Held
     from bis.steps.add_data import Added, Adding
@@ -555,7 +556,7 @@ def _destination(door: Door, held: Held, path: str, folder: str | None, beside: 
 @json_option
 @click.argument("reference", type=DataName(), metavar="REF")
 @click.argument("folder", metavar="DIR")
-def export(door: Door, reference: str, folder: str, layout: str, force: bool, as_json: bool) -> int:
+def export(door: Door, reference: str, folder: str, layout: Layout, force: bool, as_json: bool) -> int:
     """Write all versions of the data set REF below DIR, each where the layout has it; of a REF with an @, that one
     version. The layout plain has room for one version: the newest, or REF. What is there already stays.
     """
@@ -568,8 +569,7 @@ def export(door: Door, reference: str, folder: str, layout: str, force: bool, as
     one = layout == "plain" or _is_one(reference)
     versions = [held] if one else door.home.ledger.data.versions(held.version.name)
     words = ["bis", "data", "export", reference, folder, "--layout", layout]
-    kind = "kedro" if layout == "kedro" else "dated" if layout == "dated" else "plain"
-    done = write(versions, _absolute(door, folder), kind, door.home, force=force, ours=shlex.join(words))  # type: ignore[arg-type]
+    done = write(versions, _absolute(door, folder), layout, door.home, force=force, ours=shlex.join(words))
     if as_json:
         rows = [{"version": version.reference, "brought": brought} for version, brought in done]
         door.terminal.json("bis.data.export/1", {"layout": layout, "exported": rows})
