@@ -309,16 +309,26 @@ def utc_option(function: Function) -> Function:
 # -- completion --------------------------------------------------------------------------------------------------
 
 
-class RunReference(click.ParamType):  # type: ignore[type-arg]  # generic since 8.5 only
+class Completed(click.ParamType):  # type: ignore[type-arg]  # generic since 8.5 only
+    """A word that a shell can complete, by `completions`."""
+
+    def completions(self, ctx: click.Context, incomplete: str) -> Iterable[CompletionItem]:
+        raise NotImplementedError
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        try:
+            return list(self.completions(ctx, incomplete))
+        except Exception:  # a shell that asks for words must never get a failure
+            return []
+
+
+class RunReference(Completed):
     """How a person names a run. Completes names and ids, saying what each run was."""
 
     name = "run"
 
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        try:
-            return list(_completions(ctx, incomplete))
-        except Exception:  # a shell that asks for words must never get a failure
-            return []
+    def completions(self, ctx: click.Context, incomplete: str) -> Iterable[CompletionItem]:
+        return _completions(ctx, incomplete)
 
 
 def _completions(ctx: click.Context, incomplete: str) -> Iterable[CompletionItem]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 from click.shell_completion import CompletionItem
 
-from bis.cli.command import STATUSES, Door, command, family, json_option, utc_option
+from bis.cli.command import STATUSES, Completed, Door, command, family, json_option, utc_option
 from bis.cli.text import count, plain
 from bis.digest import readable, spell
 from bis.errors import NotFound, UsageError
@@ -41,16 +41,13 @@ def data() -> None:
     """
 
 
-class DataName(click.ParamType):  # type: ignore[type-arg]  # generic since 8.5 only
+class DataName(Completed):
     """How a person names a version of data. Completes the names of data sets, saying what the newest version is."""
 
     name = "data"
 
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        try:
-            return list(_completions(ctx, incomplete))
-        except Exception:  # a shell that asks for words must never get a failure
-            return []
+    def completions(self, ctx: click.Context, incomplete: str) -> Iterable[CompletionItem]:
+        return _completions(ctx, incomplete)
 
 
 def _completions(ctx: click.Context, incomplete: str) -> Iterable[CompletionItem]:
