@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
@@ -94,6 +93,8 @@ class Door:
 
             recover_lost(home, self.variables)
         if any(run.repeats for run in home.ledger.under_way()):
+            import tempfile
+
             from bis.steps.leftovers import recover_repeats
 
             recover_repeats(home, Path(tempfile.gettempdir()))

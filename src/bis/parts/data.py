@@ -198,9 +198,9 @@ def _discovered(
     written = {access.path for access in scene.trace.accesses if access.was_written}
     read: set[str] = set()
     for access in scene.trace.accesses:
-        name = scene.named(access.path)
         if not access.was_read or not chosen(access):
             continue
+        name = scene.named(access.path)
         read.add(name)
         how = expected[name].how if name in expected else "discovered"
         if access.preimage:

@@ -58,7 +58,7 @@ def _digests(places: list[str], cache: StatCache | None) -> dict[str, str]:
     present = []
     for place in places:
         try:
-            present.append((place, Path(place).stat()))
+            present.append((place, os.stat(place)))
         except OSError:
             continue
     known = cache.recall(present) if cache else [None] * len(present)

@@ -62,6 +62,7 @@ class Captures:
             for kind in _kinds():
                 if kind.KIND not in self._parts:
                     self._parts[kind.KIND] = _capture(kind, self._scene, self._store, None)
+            from bis.parts import tracked  # noqa: F401 - the data part needs it when the command has ended
         except Exception as error:
             self._error = error
 

@@ -11,9 +11,10 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable, Mapping
-from hashlib import blake2b
 from pathlib import Path, PurePath
 from typing import Any
+
+from blake3 import blake3
 
 from bis.digest import readable
 from bis.nouns.part import Finding
@@ -82,7 +83,7 @@ def _with(chance: Chance, **changes: Any) -> Chance:
 
 
 def _hash_seed(seed: int) -> int:
-    return int.from_bytes(blake2b(f"hash|{seed}".encode(), digest_size=8).digest(), "big") % HASH_SEEDS
+    return int.from_bytes(blake3(f"hash|{seed}".encode()).digest(length=8), "big") % HASH_SEEDS
 
 
 def variables(
