@@ -11,6 +11,48 @@ from bis.digest import Digest
 
 VERSION_SCHEMA = "bis.data/1"
 NOTE_SCHEMA = "bis.data-annotation/1"
+SEEN_SCHEMA = "bis.data-seen/1"
+LEFT_ALONE = 60
+"""Seconds."""
+
+
+class Sight(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a server says of a file: by it, a change is noticed without reading the file again."""
+
+    size: int = -1
+    """-1: not said."""
+    etag: str = ""
+    """As it was sent, in quotes; one that begins with `W/` vouches for the meaning, not for the bytes."""
+    version: str = ""
+    """Of the object, where a bucket keeps versions."""
+    modified: str = ""
+    """Last-Modified, as a number of seconds since 1970."""
+    asked: str = ""
+    """The server's own time when it said so, likewise."""
+
+    def vouches(self, earlier: Sight) -> bool:
+        """Whether this is proof that the bytes are those of an earlier sight. The same size and time of change are, where
+        the change was a minute past when it was looked at first (RFC 9110, 8.8.2.2)."""
+        if self.size != earlier.size or self.version != earlier.version:
+            return False
+        if self.version:
+            return True
+        if self.etag or earlier.etag:
+            return self.etag == earlier.etag and not self.etag.startswith("W/")
+        if not (self.modified and earlier.asked and self.modified == earlier.modified):
+            return False
+        return int(earlier.asked) - int(self.modified) >= LEFT_ALONE
+
+    def refutes(self, earlier: Sight) -> bool:
+        """Whether this is proof that the bytes are others."""
+        return self.size >= 0 and earlier.size >= 0 and self.size != earlier.size
+
+
+class Seen(msgspec.Struct, frozen=True, kw_only=True, tag=SEEN_SCHEMA, tag_field="schema"):
+    """What servers said of the files of a version by URL, when their bytes were read."""
+
+    files: dict[str, Sight]
+    """By path in the version."""
 
 
 class DataVersion(
@@ -39,7 +81,10 @@ class DataVersion(
     size: int = 0
     """Bytes of all files."""
     source: str = ""
-    """The path that it was added from, spelled: relative to the project when inside it, else absolute."""
+    """The path that it was added from, spelled: relative to the project when inside it, else absolute. Or the URL,
+    without credentials, where its bytes stay there."""
+    seen: Digest = Digest("")
+    """The blob that says what the server said of its files (`Seen`), of a version by URL."""
     parent: Digest = Digest("")
     """The record of the version before; empty for the first one."""
     metadata: dict[str, str] = {}
@@ -75,6 +120,8 @@ class DataAnnotation(
     checksums: dict[str, str] = {}
     hidden: bool | None = None
     """True: removed, so that its content may go. False: taken back. None: nothing is said of that."""
+    seen: Digest = Digest("")
+    """What the server said of the same bytes later."""
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,6 +135,12 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[DataAnnotation, ...] = ()
     """Remarks, in the order of time."""
     hidden: bool = False
+    said_seen: Digest = Digest("")
+
+    @property
+    def seen(self) -> Digest:
+        """What servers said of its files last."""
+        return self.said_seen or self.version.seen
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -129,7 +182,13 @@ def _after(found: Held, said: DataAnnotation) -> Held:
         said_checksums=found.said_checksums | said.checksums,
         notes=(*found.notes, said) if said.note else found.notes,
         hidden=found.hidden if said.hidden is None else said.hidden,
+        said_seen=said.seen or found.said_seen,
     )
+
+
+def is_url(source: str) -> bool:
+    """Whether what a version was added from is no path of this disk."""
+    return "://" in source
 
 
 def stamp_of(made: str) -> str:

@@ -15,7 +15,7 @@ import msgspec
 
 from bis.digest import READ_SIZE, Digest, canonical, readable, spell, unspell
 from bis.errors import KeepingError, NotFound, UsageError
-from bis.nouns.dataset import DataAnnotation, DataVersion, Held, made_at
+from bis.nouns.dataset import DataAnnotation, DataVersion, Held, is_url, made_at
 from bis.nouns.part import Finding
 from bis.nouns.reference import is_data_name, is_tag
 from bis.nouns.tree import Entry, Leaf
@@ -35,8 +35,8 @@ PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip", ".lz4")
 class Adding(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be added, and what is said with it."""
 
-    path: Path
-    """Absolute, links in it not resolved."""
+    path: Path = Path()
+    """Absolute, links in it not resolved; nothing, where there is a `url`."""
     name: str = ""
     """Of the data set; empty: after the path."""
     message: str = ""
@@ -47,6 +47,21 @@ class Adding(msgspec.Struct, frozen=True, kw_only=True):
     pointer: bool = False
     made: datetime | None = None
     """The time of the version; None: now."""
+    url: str = ""
+    """Where it lies, in place of a path; as it was typed."""
+
+
+class Taken(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found where something is added from."""
+
+    name: str
+    tree: Digest
+    single: bool
+    source: str
+    seen: Digest = Digest("")
+    findings: tuple[Finding, ...] = ()
+    sums: Callable[[Sequence[str]], dict[str, str]]
+    """Checksums of it."""
 
 
 class Added(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,25 +99,42 @@ def add(adding: Adding, home: Home, progress: Callable[[str], None] = lambda tex
     name = adding.name or _name_for(adding.path, home)
     progress(f"reading {readable(source_of(adding.path, home))}")
     tree, findings = keep(adding, home)
+    taken = Taken(
+        name=name,
+        tree=tree,
+        single=adding.path.is_file(),
+        source=source_of(adding.path, home),
+        findings=tuple(findings),
+        sums=lambda names: sums(tree, msgspec.structs.replace(adding, checksums=tuple(names)), home),
+    )
+    added = enter(taken, adding, home)
+    if adding.pointer or is_pointer(pointer_path(adding.path)):
+        return msgspec.structs.replace(added, pointer=write_pointer(adding.path, added.held))
+    return added
+
+
+def enter(taken: Taken, adding: Adding, home: Home) -> Added:
+    """Make what was taken the next version; durable when it returns. What has the content of the newest is no new one."""
+    name, tree = taken.name, taken.tree
     # Files are read before the turn to write is taken, so that nobody waits for it.
     known = home.ledger.data.versions(name)[:1] if adding.made is None else []
-    is_known = any(_is_same(one.version, tree, adding, home) for one in known)
+    is_known = any(_is_same(one.version, taken, adding, home) for one in known)
     weighed = None if is_known else weigh(home.store, tree)
     if weighed and not weighed[0]:
-        raise UsageError(f"{shown(adding.path)} holds no files", hint=f"ls -la {shown(adding.path)}")
-    checksums = sums(tree, adding, home) if adding.checksums and not is_known else {}
+        raise UsageError(f"{readable(taken.source)} holds no files", hint=f"ls -la {shown(adding.path)}")
+    checksums = taken.sums(adding.checksums) if adding.checksums and not is_known else {}
     last: list[Held | None] = [None]
 
     def make(number: int, newest: Held | None) -> tuple[DataVersion, Digest] | None:
         newest, made = _before(name, newest, adding, home)
         last[0] = newest
         at_once = newest is not None and newest.version.made == made
-        if newest and (at_once or not adding.made) and _is_same(newest.version, tree, adding, home):
+        if newest and (at_once or not adding.made) and _is_same(newest.version, taken, adding, home):
             return None
         if newest and at_once:
             raise UsageError(
                 f"{readable(newest.reference)} has the time {newest.version.stamp}, too, and another content",
-                hint=f"bis data add {shlex.quote(shown(adding.path))} --name ANOTHER",
+                hint=f"bis data add {shlex.quote(readable(taken.source))} --name ANOTHER",
             )
         count, size = weighed or weigh(home.store, tree)
         version = DataVersion(
@@ -113,11 +145,12 @@ def add(adding: Adding, home: Home, progress: Callable[[str], None] = lambda tex
             host=socket.gethostname(),
             message=adding.message.strip(),
             tree=tree,
-            single=adding.path.is_file(),
-            content=next(walk(home.store, tree)).entry.digest if adding.path.is_file() else tree,
+            single=taken.single,
+            content=next(walk(home.store, tree)).entry.digest if taken.single else tree,
             files=count,
             size=size,
-            source=source_of(adding.path, home),
+            source=taken.source,
+            seen=taken.seen,
             parent=newest.record if newest else Digest(""),
             metadata=adding.metadata,
             checksums=checksums,
@@ -130,13 +163,10 @@ def add(adding: Adding, home: Home, progress: Callable[[str], None] = lambda tex
     new = held is not None
     held = held or last[0]
     assert held
-    held = _say_with(held, adding, new, tree, home)
-    pointer = None
-    if adding.pointer or is_pointer(pointer_path(adding.path)):
-        pointer = write_pointer(adding.path, held)
+    held = _say_with(held, adding, new, taken, home)
     before = last[0] if new else None
     like = _like(held, home) if new else ""
-    return Added(held=held, new=new, before=before, like=like, findings=tuple(findings), pointer=pointer)
+    return Added(held=held, new=new, before=before, like=like, findings=taken.findings)
 
 
 def _like(held: Held, home: Home) -> str:
@@ -321,15 +351,22 @@ def default_name(path: Path) -> str:
     return name
 
 
-def _is_same(newest: DataVersion, tree: Digest, adding: Adding, home: Home) -> bool:
+def _is_same(newest: DataVersion, taken: Taken, adding: Adding, home: Home) -> bool:
     """Whether the newest version has this content, and keeps as much of it."""
-    if newest.single != adding.path.is_file():
+    if newest.single != taken.single:
         return False
-    if newest.tree == tree:
+    if is_url(taken.source) and newest.source != taken.source and not is_whole(newest, home):
+        return False  # so that it is found where it lies now
+    if newest.tree == taken.tree:
         return True
-    if any(_differ(old, new) for _, old, new in difference(home.store, newest.tree, tree)):
+    if any(_differ(old, new) for _, old, new in difference(home.store, newest.tree, taken.tree)):
         return False
-    return adding.by_reference or all(leaf.entry.kept for leaf in walk(home.store, newest.tree))
+    return adding.by_reference or is_whole(newest, home)
+
+
+def is_whole(version: DataVersion, home: Home) -> bool:
+    """Whether all of its files are in the store."""
+    return all(leaf.entry.kept for leaf in walk(home.store, version.tree))
 
 
 def _differ(old: Entry | None, new: Entry | None) -> bool:
@@ -346,7 +383,7 @@ def identity(leaf: Leaf) -> tuple[str, str, bool, str]:
 # -- saying ------------------------------------------------------------------------------------------------------
 
 
-def _say_with(held: Held, adding: Adding, new: bool, tree: Digest, home: Home) -> Held:
+def _say_with(held: Held, adding: Adding, new: bool, taken: Taken, home: Home) -> Held:
     """What was said with a version that was there already lies beside it; of a new one, only its tags do."""
     said: dict[str, Any] = {}
     if tags := tuple(name for name in adding.tags if name not in held.tags):
@@ -354,7 +391,9 @@ def _say_with(held: Held, adding: Adding, new: bool, tree: Digest, home: Home) -
     if not new:
         wanted = tuple(name for name in adding.checksums if name not in held.checksums)
         if wanted:
-            said["checksums"] = sums(tree, msgspec.structs.replace(adding, checksums=wanted), home)
+            said["checksums"] = taken.sums(wanted)
+        if taken.seen and held.version.source == taken.source and held.seen != taken.seen:
+            said["seen"] = taken.seen
         if metadata := _unsaid(adding.metadata, held.metadata):
             said["metadata"] = metadata
         message = adding.message.strip()

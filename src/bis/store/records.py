@@ -10,7 +10,7 @@ import msgspec
 from bis.digest import Digest, readable, short
 from bis.errors import Damaged
 from bis.nouns.annotation import ANNOTATION_SCHEMA
-from bis.nouns.dataset import NOTE_SCHEMA, VERSION_SCHEMA, DataVersion
+from bis.nouns.dataset import NOTE_SCHEMA, VERSION_SCHEMA, DataAnnotation, DataVersion
 from bis.nouns.run import RUN_SCHEMA, Run
 from bis.store.trouble import NEWER
 
@@ -55,7 +55,11 @@ def named_by(record: bytes) -> list[Named]:
         return named_by_run(msgspec.json.decode(record, type=Run, strict=False))
     if schema == VERSION_SCHEMA:
         version = msgspec.json.decode(record, type=DataVersion, strict=False)
-        return [Named(f"data set {readable(version.name)}@v{version.number}", version.tree)]
+        what = f"data set {readable(version.name)}@v{version.number}"
+        return [Named(what, digest) for digest in (version.tree, version.seen) if digest]
+    if schema == NOTE_SCHEMA:
+        said = msgspec.json.decode(record, type=DataAnnotation, strict=False)
+        return [Named(f"data set {readable(said.name)}", said.seen)] if said.seen else []
     return []
 
 
