@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bis.formats.arrays import Array, _c_order, difference
+from bis.formats.arrays import Array, _c_order, difference, itemsize
 
 
 def npy(array: numpy.ndarray, version: tuple[int, int] | None = None) -> bytes:
@@ -92,14 +92,14 @@ def test_values_that_differ_are_counted(dtype: str, old: bytes, new: bytes) -> N
         assert found.number == 0
 
 
-@pytest.mark.parametrize("dtype", ["<f8", ">f4", "<f2", "<i4", ">u2"])
+@pytest.mark.parametrize("dtype", ["<f8", ">f4", "<f2", "<i4", ">u2", "bf16", "<f16"])
 def test_numpy_counts_as_this_module_does(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
     chance = numpy.random.default_rng(0)
     old = chance.integers(0, 256, 4096, dtype="u1").tobytes()
     new = bytearray(old)
     for at in chance.integers(0, 4096, 40):
         new[at] ^= 1 << int(chance.integers(8))
-    count = 4096 // numpy.dtype(dtype).itemsize
+    count = 4096 // (itemsize(dtype) or 0)
     slow = difference(dtype, (count,), old, bytes(new))
     monkeypatch.setattr("bis.formats.arrays.LARGE", 0)
     fast = difference(dtype, (count,), old, bytes(new))

@@ -21,6 +21,8 @@ NOISE = {2: 1e-2, 4: 1e-5, 8: 1e-9}
 LARGE = 1 << 22
 """Bytes from which on NumPy counts the differences, if it is there."""
 CODES = {"f4": "f", "f8": "d", "i1": "b", "i2": "h", "i4": "i", "i8": "q", "u1": "B", "u2": "H", "u4": "I", "u8": "Q"}
+COUNTED = frozenset((*CODES, "f2"))
+"""What NumPy counts: not the long doubles, whose bits it has no number for."""
 CODES |= {"c8": "f", "c16": "d", "M8": "q", "m8": "q", "b1": "B"}
 
 
@@ -122,14 +124,15 @@ def _one_by_one(dtype: str, size: int, old: Buffer, new: Buffer) -> tuple[int, i
 
 
 def _by_numpy(dtype: str, old: Buffer, new: Buffer) -> tuple[int, int, float, float] | None:
-    """The same by NumPy, for large arrays of numbers where it can be imported."""
-    if len(old) < LARGE or dtype[1:2] not in ("f", "i", "u"):
+    """The same by NumPy, for large arrays of numbers that it knows, where it can be imported."""
+    if len(old) < LARGE or (dtype != "bf16" and dtype[1:] not in COUNTED):
         return None
     try:
         numpy: Any = importlib.import_module("numpy")
     except ImportError:
         return None
-    one, other = numpy.frombuffer(old, dtype), numpy.frombuffer(new, dtype)
+    one, other = (_numbers(numpy, dtype, data) for data in (old, new))
+    dtype = "<f4" if dtype == "bf16" else dtype
     bits = f"{dtype[0]}u{dtype[2:]}"
     differs = one.view(bits) != other.view(bits)
     if dtype[1] != "f":
@@ -140,6 +143,13 @@ def _by_numpy(dtype: str, old: Buffer, new: Buffer) -> tuple[int, int, float, fl
         furthest = numpy.where(numpy.isfinite(first), first, numpy.inf).max(initial=0.0)
         largest = max(numpy.abs(part[numpy.isfinite(part)]).max(initial=0.0) for part in (one, other))
     return int(differs.sum()), int(differs.argmax()), float(furthest), float(largest)
+
+
+def _numbers(numpy: Any, dtype: str, data: Buffer) -> Any:
+    """NumPy has no name for `bf16`: these are the upper halves of floats of four bytes."""
+    if dtype == "bf16":
+        return (numpy.frombuffer(data, "<u2").astype("<u4") << 16).view("<f4")
+    return numpy.frombuffer(data, dtype)
 
 
 def _readable(dtype: str, value: Any) -> Any:
