@@ -162,6 +162,45 @@ def experiments(path: Path, *runs: tuple[str, float, str], turned: bool = False)
     return path
 
 
+def made_of(path: Path, *statements: str) -> Path:
+    with closing(sqlite3.connect(path)) as made:
+        for statement in statements:
+            made.execute(statement)
+        made.commit()
+    return path
+
+
+def test_columns_in_another_order_are_a_difference(tmp_path: Path, judge_files) -> None:
+    """A row is read by the places of its cells: the same two numbers are not the same row any more."""
+
+    def scores(file: str, *columns: str) -> Path:
+        lines = ",\n".join(f"\t{column} INTEGER" for column in columns)
+        return made_of(tmp_path / file, f"CREATE TABLE scores (\n{lines}\n)", "INSERT INTO scores VALUES (1, 2)")
+
+    found = judge_files(scores("1.db", "won", "lost"), scores("2.db", "lost", "won"))
+    assert (found.same, found.why) == (
+        False,
+        "table scores: columns in another order: won, lost -> lost, won",
+    )
+
+
+def test_a_whole_number_is_no_real_one(tmp_path: Path, judge_files) -> None:
+    def value(file: str, text: str) -> Path:
+        return made_of(tmp_path / file, "CREATE TABLE t (a)", f"INSERT INTO t VALUES ({text})")
+
+    found = judge_files(value("1.db", "1"), value("2.db", "1.0"))
+    assert (found.same, found.why) == (False, "table t.a: 1 -> 1.0")
+
+
+def test_the_order_of_what_a_trigger_does_counts(tmp_path: Path, judge_files) -> None:
+    def doing(file: str, *steps: str) -> Path:
+        body = "\n".join(f"UPDATE t SET a = {step};" for step in steps)
+        trigger = f"CREATE TRIGGER g AFTER INSERT ON t BEGIN\n{body}\nEND"
+        return made_of(tmp_path / file, "CREATE TABLE t (a)", trigger)
+
+    assert judge_files(doing("1.db", "a + 1", "a * 2"), doing("2.db", "a * 2", "a + 1")).same is False
+
+
 def drawn(count: int) -> list[str]:
     return [uuid.uuid4().hex for _ in range(count)]
 

@@ -73,7 +73,8 @@ class Sqlite:
             one, other = first.get(name, ""), second.get(name, "")
             if one == other:
                 continue
-            if name in first and name in second and _clauses(one) == _clauses(other):
+            both = name in first and name in second
+            if both and name.startswith("table ") and _clauses(one) == _clauses(other):
                 tally.set_aside("order in the schema", name, "")
             else:
                 tally.differ(f"schema {shown(name)}", f"{shown(one, 60)} -> {shown(other, 60)}")
@@ -92,6 +93,11 @@ class _Rows:
         self.columns: list[str] = []
 
     def compare(self, old: sqlite3.Connection, new: sqlite3.Connection) -> None:
+        columns, others = (_columns(database, self.table) for database in (old, new))
+        if columns != others:  # a row is read by the places of its cells
+            what = f"columns in another order: {', '.join(columns)} -> {', '.join(others)}"
+            self.tally.differ(f"table {shown(self.table)}", shown(what))
+            return
         olds, news = self._read(old, 0), self._read(new, 1)
         common = Counter(line.key for line in olds) & Counter(line.key for line in news)
         rest_old, same_old = _apart(olds, common)
@@ -108,15 +114,14 @@ class _Rows:
                 self._pair(first, second)
 
     def _pair(self, old: _Line, new: _Line) -> None:
-        if old.row != new.row:
+        if (old.key, old.row) != (new.key, new.row):  # the rows alone would not tell 1 from 1.0
             self._cells(old.row, new.row)
         if old.ids or new.ids:
             for line, found in zip((old, new), self.mentions, strict=True):
                 found.append(Mention((self.table, old.key), line.ids, (self.table, line.row)))
 
     def _read(self, database: sqlite3.Connection, side: int) -> list[_Line]:
-        name = self.table.replace('"', '""')
-        cursor = database.execute(f'SELECT * FROM "{name}"')
+        cursor = database.execute(_all_of(self.table))
         self.columns = [column[0] for column in cursor.description]
         rows = cursor.fetchmany(ROWS)
         if cursor.fetchone() is not None:
@@ -207,8 +212,18 @@ def _tables(database: sqlite3.Connection) -> list[str]:
     return [name for name, sql in database.execute(query) if not re.match(r"(?i)create\s+virtual", sql or "")]
 
 
+def _all_of(table: str) -> str:
+    name = table.replace('"', '""')
+    return f'SELECT * FROM "{name}"'
+
+
+def _columns(database: sqlite3.Connection, table: str) -> list[str]:
+    return [column[0] for column in database.execute(f"{_all_of(table)} LIMIT 0").description]
+
+
 def _clauses(sql: str) -> list[str]:
-    """The lines of a statement in any order: SQLAlchemy writes the constraints of a table in the order of a set."""
+    """The lines of a statement that makes a table, in any order: SQLAlchemy writes its constraints in the order of a
+    set."""
     return sorted(line.strip().rstrip(",") for line in sql.splitlines())
 
 
