@@ -98,6 +98,23 @@ def test_what_the_code_says_of_itself_is_on_the_pages() -> None:
     assert not reference.stale({name: write() for name, write in reference.PAGES.items()}), "type `make docs`"
 
 
+def explained() -> Iterator[str]:
+    """The code of each error wherever the code of bis gives it its meaning."""
+    for path in sorted((ROOT / "src" / "bis").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "explains":
+                yield ast.literal_eval(node.args[0])
+            if path.name == "errors.py" and isinstance(node, ast.Dict):
+                yield from (ast.literal_eval(key) for key in node.keys if key is not None)
+
+
+def test_each_code_of_an_error_has_one_meaning() -> None:
+    """Modules register theirs apart from each other, and the later one would take the code in silence."""
+    codes = list(explained())
+    assert len(codes) > 20
+    assert sorted(codes) == sorted(set(codes))
+
+
 def test_every_setting_has_a_sentence_that_says_what_it_does() -> None:
     rows = re.findall(r"^\| `([a-z_.]+)` \| (.+?) \| (.*?) \|$", script("reference").settings_rows(), re.M)
     assert len(rows) > 15

@@ -36,7 +36,7 @@ def test_a_disk_that_fills_up_loses_nothing_of_the_run(bis: Bis, small_disk: Pat
     done = bis("run", "--", str(PYTHON), "a.py")
     assert done.stdout == "made\n"
     assert done.returncode == 125, done.stderr
-    assert "error[B061]" in done.stderr
+    assert "error[B129]" in done.stderr
     noise.unlink()
     assert bis("show", "@").returncode == 0
     run = last()

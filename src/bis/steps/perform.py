@@ -34,7 +34,7 @@ from bis.steps.terminal import Screen
 from bis.steps.trace import Tracer
 
 UNSEALED = explains(
-    "B061", "The command ended, and its record could not be written. What was seen of it waits in .bis/live."
+    "B129", "The command ended, and its record could not be written. What was seen of it waits in .bis/live."
 )
 
 
