@@ -174,6 +174,35 @@ def test_members_behind_a_damaged_header_are_not_passed_over(judge) -> None:
     )
 
 
+def test_what_lies_before_the_first_member_of_a_zip_is_not_passed_over(judge) -> None:
+    """Of two zips one behind the other, readers find the last."""
+    found = judge("x.zip", zipped({"a": b"1"}) + zipped({"a": b"3"}), zipped({"a": b"2"}) + zipped({"a": b"3"}))
+    assert (found.same, "lie before its first member" in found.why) == (False, True)
+
+
+def described(
+    kind: bytes = tarfile.REGTYPE, major: int = 0, whole: str = "", own: str = "", moment: float = 0
+) -> bytes:
+    target = io.BytesIO()
+    with tarfile.open(
+        fileobj=target, mode="w", format=tarfile.PAX_FORMAT, pax_headers={"comment": whole} if whole else {}
+    ) as box:
+        info = tarfile.TarInfo("a")
+        info.type, info.devmajor, info.devminor, info.mtime = kind, major, 3, moment
+        info.pax_headers = {"SCHILY.xattr.user.unit": own} if own else {}
+        box.addfile(info)
+    return target.getvalue()
+
+
+def test_a_device_an_attribute_and_a_comment_in_a_tar_count(judge) -> None:
+    found = judge("x.tar", described(tarfile.CHRTYPE, 1), described(tarfile.CHRTYPE, 5))
+    assert (found.same, found.why) == (False, "a: mode 644, type 3, device 1:3 -> mode 644, type 3, device 5:3")
+    assert judge("x.tar", described(own="m"), described(own="km")).same is False
+    found = judge("x.tar", described(whole="a91c4f2"), described(whole="7f3a5c0"))  # as `git archive` writes it
+    assert (found.same, found.why.partition(":")[0]) == (False, "comment of the archive")
+    assert judge("x.tar", described(moment=1.5), described(moment=2.5)).same is True
+
+
 def test_a_bomb_of_archives_in_archives_is_given_up_once(judge, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each folder of the bomb is small; all of them together are not."""
     monkeypatch.setattr(bis.formats, "UNPACKED", 1 << 20)

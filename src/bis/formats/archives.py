@@ -34,6 +34,11 @@ BLOCK = 1 << 20
 ZIP = (b"PK\3\4", b"PK\5\6")
 COST = 16_384
 """Bytes that a member which differs costs beside its own: there may be as many as there is budget for."""
+ELSEWHERE = frozenset(
+    """path linkpath size uid gid uname gname mtime atime ctime hdrcharset LIBARCHIVE.creationtime SCHILY.dev SCHILY.ino
+    SCHILY.nlink""".split()
+)
+"""Headers of a tar that stand for fields of a member, compared or set aside as these are, or for where it lay."""
 Opener = Callable[[Path], Any]
 """Opens a packed file as a stream of what is in it."""
 
@@ -161,6 +166,8 @@ def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
     with box:
         if len(box.infolist()) > MEMBERS:
             raise Unreadable(f"more than {MEMBERS:,} members")
+        if before := min((info.header_offset for info in box.infolist()), default=0):
+            raise Unreadable(f"{plural(before, 'byte')} lie before its first member")
         yield box
 
 
@@ -224,13 +231,28 @@ def tar_box(box: tarfile.TarFile) -> Box:
     for info in box:
         if len(members) > MEMBERS:
             raise Unreadable(f"more than {MEMBERS:,} members")
-        kind = info.type.decode("latin-1") if not info.isfile() else ""
-        what = f"mode {info.mode & 0o7777:o}" + (f", type {kind} {info.linkname}".rstrip() if kind else "")
         members[again(info.name, members)] = Member(
-            info.size if info.isfile() else 0, what, partial(_open_tar, box, info)
+            info.size if info.isfile() else 0, _what_tar(info, box), partial(_open_tar, box, info)
         )
     _nothing_behind(box)
+    if said := "\n".join(f"{key}: {value}" for key, value in sorted(box.pax_headers.items()) if key not in ELSEWHERE):
+        text = said.encode("utf-8", "surrogateescape")
+        members["comment of the archive"] = Member(len(text), "", partial(io.BytesIO, text))
     return Box(members, "")
+
+
+def _what_tar(info: tarfile.TarInfo, box: tarfile.TarFile) -> str:
+    """Permissions, type where it is no plain file, with what a link points to or which device it is, and what else is
+    said of this member alone (attributes of a file system, a comment)."""
+    said = [f"mode {info.mode & 0o7777:o}"]
+    if not info.isfile():
+        said.append(f"type {info.type.decode('latin-1')} {info.linkname}".rstrip())
+    if info.ischr() or info.isblk():
+        said.append(f"device {info.devmajor}:{info.devminor}")
+    for key, value in sorted(info.pax_headers.items()):
+        if not (key in ELSEWHERE or key.startswith("GNU.sparse.") or box.pax_headers.get(key) == value):
+            said.append(f"{key} {shown(value)}")
+    return ", ".join(said)
 
 
 def _nothing_behind(box: tarfile.TarFile) -> None:
