@@ -104,6 +104,21 @@ def test_notes_of_installers_and_byte_code_are_not_the_package(
     assert capture(python).digest == before.digest
 
 
+def test_what_virtualenv_notes_of_its_seeds_is_not_the_package(
+    capture: Callable[..., Part], make_wheel: Make, make_environment: Make, tmp_path: Path
+) -> None:
+    """It adds the folders of byte code, each file of theirs, and an empty file of its own, none with a hash."""
+    make_wheel("tiny", "1.0", {"tiny/__init__.py": "x = 1", "more.py": ""})
+    python = make_environment(tmp_path / "env", "tiny")
+    before = capture(python)
+    site = site_of(python)
+    (site / "tiny-1.0.virtualenv").touch()
+    made = ("tiny-1.0.virtualenv", "__pycache__", "tiny/__pycache__", "tiny/__init__.cpython-311.pyc")
+    with (site / "tiny-1.0.dist-info" / "RECORD").open("a") as rows:
+        rows.writelines(f"{path},,\n" for path in (*made, "tiny-1.0.dist-info/INSTALLER"))
+    assert capture(python).digest == before.digest
+
+
 def test_other_files_under_the_same_version_are_another_environment(
     capture: Callable[..., Part], store: LocalStore, make_wheel: Make, make_environment: Make, tmp_path: Path
 ) -> None:

@@ -38,7 +38,7 @@ MADE_BY_INSTALLERS = frozenset(
     )
 )
 """Files of a dist-info folder that are not from the wheel."""
-FORMAT = 6
+FORMAT = 7
 """Of the cache; another number: it is not read."""
 
 
@@ -340,8 +340,10 @@ def _direct_url(raw: bytes | None) -> dict[str, Any]:
 def rows_of(record: bytes, info: str) -> Iterator[tuple[str, str]]:
     """The normalised rows of a RECORD: (path relative to the site folder, spelled; `sha256=…` as written)."""
     made = {f"{info}/{name}" for name in MADE_BY_INSTALLERS}
+    # virtualenv names the folders of byte code as well, and an empty file by which it knows what it put there itself.
+    made |= {f"{info.removesuffix('.dist-info')}.virtualenv", "__pycache__"}
     for path, told in all_rows(record):
-        if path.startswith(("../", "/")) or path.endswith(".pyc") or path in made:
+        if path.startswith(("../", "/")) or path.endswith((".pyc", "/__pycache__")) or path in made:
             continue
         yield path, told
 
