@@ -313,6 +313,25 @@ def test_another_build_of_the_version_gives_way_to_the_recorded_files(
     assert not list(rebuilt.prefix.glob("lib/*/site-packages/more.py"))
 
 
+def test_another_build_stays_where_the_recorded_files_are_not_whole_any_more(
+    capture: Capture, build: Build, make_wheel: Make, make_environment: Make, tmp_path: Path
+) -> None:
+    """With nothing in its place the repeat would fail for the lack of a package."""
+    make_wheel("tiny", "1.0", {"tiny.py": "x = 1", "rest.py": "y = 1"})
+    python = make_environment(tmp_path / "env", "tiny")
+    part = capture(python)
+    make_wheel("tiny", "1.0", {"tiny.py": "x = 2"})
+    shutil.rmtree(tmp_path / "uv-cache")
+    (site_of(python) / "rest.py").unlink()
+    rebuilt = build(part)
+    assert (rebuilt.proved, codes(rebuilt)) == (0, {"other-files"})
+    assert say(rebuilt.python, "import tiny; print(tiny.x)") == "2"
+    assert sorted(path.name for path in site_of(rebuilt.python).iterdir() if "tiny" in path.name) == [
+        "tiny-1.0.dist-info",
+        "tiny.py",
+    ]
+
+
 def test_an_index_that_has_the_recorded_wheel_is_found_among_several(
     capture: Capture,
     build: Build,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from bis.digest import spell, unspell
@@ -23,8 +23,9 @@ def copy_proved(
     """Put those packages into `site` that still lie, whole and unchanged, on the path of the `recorded` interpreter.
     Returns them.
 
-    Every file is hashed as it was copied; a package with one that is not as its RECORD says is taken away again. Files
-    that were `edited` (spelled) are left out, as the caller puts their recorded content there.
+    Every file is hashed as it was copied; of a package with one that is not as its RECORD says nothing is put there,
+    and what is there stays. Files that were `edited` (spelled) are left out, as the caller puts their recorded content
+    there.
     """
     folders = [Path(unspell(folder)) for folder in recorded.path]
     return [
@@ -43,21 +44,30 @@ def _copied(package: Installed, old: Path, site: Path, edited: Collection[str]) 
     rows = list(rows_of(record, info))
     if record_digest(rows) != package.record:
         return False
-    _take_away(package.name, site)
     wanted = {unspell(path): told for path, told in rows if path not in edited}
+    room = site / f".copying-{package.name}"
     try:
-        whole = all(_copy(old / path, site / path, told) for path, told in wanted.items())
-    except OSError:
-        whole = False
-    if not whole:
-        _remove(wanted, site, info)
-        return False
+        if not _all_copied(wanted, old, room):
+            return False
+        _take_away(package.name, site)
+        for path in wanted:
+            (site / path).parent.mkdir(parents=True, exist_ok=True)
+            (room / path).replace(site / path)
+    finally:
+        shutil.rmtree(room, ignore_errors=True)
     for name in MADE_BY_INSTALLERS:
         if (old / info / name).is_file():
             shutil.copyfile(old / info / name, site / info / name)
     _copy_beside(record, old, site)
     put_scripts(site, info)
     return True
+
+
+def _all_copied(wanted: Mapping[str, str], old: Path, into: Path) -> bool:
+    try:
+        return all(_copy(old / path, into / path, told) for path, told in wanted.items())
+    except OSError:
+        return False
 
 
 def _take_away(name: str, site: Path) -> None:
