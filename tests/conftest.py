@@ -59,6 +59,12 @@ def missing(what: str, remedy: str) -> None:
 
 
 @pytest.fixture(scope="session")
+def lacking() -> Callable[[str, str], None]:
+    """For a test that finds out by itself that something it needs is not there: `lacking(what, remedy)`."""
+    return missing
+
+
+@pytest.fixture(scope="session")
 def root() -> Path:
     """The root of the checkout."""
     return ROOT

@@ -248,10 +248,19 @@ def _conditions(
     forced = {name: value for name, value in wanted.items() if name not in given}
     given = {**given, **forced}
     if rebuilt is not None and rebuilt.how in ("built", "cached"):
-        prefix = unspell(rebuilt.at) if private and rebuilt.at else str(rebuilt.prefix)
-        given["PATH"] = f"{prefix}/bin:{given.get('PATH', '')}"
-        given["VIRTUAL_ENV"] = prefix
+        at_home = private and bool(rebuilt.at)
+        prefix = unspell(rebuilt.at) if at_home else str(rebuilt.prefix)
+        active = _active(parts["environment"], prefix, at_home)
+        given = {**given, "PATH": f"{prefix}/bin:{given.get('PATH', '')}", "VIRTUAL_ENV": active}
+        given = given if active else {name: value for name, value in given.items() if name != "VIRTUAL_ENV"}
     return given, frozenset(forced), (*findings, *more, *(rebuilt.findings if rebuilt else ()))
+
+
+def _active(environment: Part, prefix: str, at_home: bool) -> str:
+    """What VIRTUAL_ENV names: as recorded where the environment lies at its old path, as pipenv and poetry say another
+    word when it is set; elsewhere the rebuilt one, which they would not find."""
+    recorded = environment.facts.get("active")
+    return prefix if recorded is None or not at_home else unspell(recorded)
 
 
 def _python(rebuilt: Rebuilt | None, private: bool) -> Path | None:

@@ -3,6 +3,7 @@
 Facts of the Part:
 
     python        the interpreter (`interpreter.Interpreter`), `digest` of its executable
+    active        what VIRTUAL_ENV named; empty when it was not set
     packages      how many distributions the lock holds
     set           digest of their names, versions and records
     project       the project's folder, for packages that are installed from it
@@ -73,6 +74,7 @@ def capture(scene: Scene, store: Store, earlier: Part | None = None) -> Part:
     declared = against(project, folder, scene.command, kept.packages, python, _cache(scene))
     facts: dict[str, Any] = {
         "python": {**msgspec.to_builtins(python), "digest": _digest_of(scene.real(python.real), scene)},
+        "active": spell(scene.variables.get("VIRTUAL_ENV", "")),
         "packages": len(packages),
         "set": _plain_set(packages),
         **_some(

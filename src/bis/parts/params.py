@@ -40,7 +40,7 @@ OURS = ("BIS_*",)
 PLUMBING = tuple(
     """PATH HOME USER LOGNAME SHELL PWD OLDPWD SHLVL _ HOSTNAME SSH_* XDG_* DBUS_* TMUX* TERM_* LS_COLORS COLORTERM
     EDITOR VISUAL PAGER LESS* MAIL LD_LIBRARY_PATH VIRTUAL_ENV* CONDA_* PYENV_* UV_* PIP_* TMPDIR TEMP TMP WINDOWID
-    GPG_* PS1""".split()
+    GPG_* PS1 PIPENV_ACTIVE PIPENV_PROJECT_DIR POETRY_ACTIVE""".split()
 )
 """Variables of sessions and installers: neither recorded by value nor reported when they differ."""
 CONFIG = frozenset({".yaml", ".yml", ".toml", ".json", ".ini", ".cfg", ".conf"})
