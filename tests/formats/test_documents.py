@@ -116,6 +116,12 @@ def test_yaml(judge) -> None:
     assert judge("p.yaml", "a: yes\n", "a: 'yes'\n").same is False
 
 
+@pytest.mark.parametrize("key", ["acc", "1", "null", "<<", "? [1, 2]\n"])
+def test_a_key_of_yaml_that_is_given_twice_counts_twice(judge, key: str) -> None:
+    one, other = (f"{key}: {value}\n{key}: {{c: 3}}\n" for value in ("{a: 1}", "{a: 2}"))
+    assert judge("p.yaml", one, other).same is False
+
+
 def test_yaml_that_multiplies_itself_is_no_trouble(judge) -> None:
     bomb = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 60))
     assert judge("p.yaml", bomb, bomb + "# again\n").same is True

@@ -157,11 +157,12 @@ def _key(key: Any, taken: Mapping[Any, Any]) -> Any:
     """A key that a dict can have and that says of what type it is: 1 is not "1". A list or map by its digest, as it
     may hold itself, or billions of values in a few lines."""
     if isinstance(key, Number):
-        return ("number", str(key))
-    if isinstance(key, str):
+        key = ("number", str(key))
+    elif isinstance(key, str):
         return again(key, taken)
-    scalar = isinstance(key, tuple) and all(isinstance(part, str) for part in key)
-    return key if scalar else ("key", fingerprint(key).hex())
+    elif not (isinstance(key, tuple) and all(isinstance(part, str) for part in key)):
+        key = ("key", fingerprint(key).hex())
+    return again(repr(key), taken) if key in taken else key
 
 
 MLMODEL = {
