@@ -167,6 +167,11 @@ def test_a_file_that_holds_a_process_id_and_nothing_else(judge) -> None:
     assert judge("mlruns/0/1/tags/mlflow.runName", "clumsy-bird-123", "sassy-wolf-20").same is True
 
 
+def test_a_line_end_that_one_text_lacks_is_set_aside_by_name(judge) -> None:
+    found = judge("notes.txt", "a\nb", "a\nb\n")
+    assert (found.same, [mask.rule for mask in found.masked]) == (True, ["white space at the end of lines"])
+
+
 def test_bytes_that_are_no_utf8_count_one_by_one(judge) -> None:
     text = b"caf\xe9 " * 20
     assert judge("old.log", text + b"took 1s", text + b"took 2s").same is True

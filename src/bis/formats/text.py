@@ -129,6 +129,8 @@ class Reading:
                 self.tally.set_aside("terminal control")
         if self.amiss:
             self._report(before, after)
+        elif _ends(before) != _ends(after):
+            self.tally.set_aside("white space at the end of lines")
 
     def _plain(self, before: BinaryIO, after: BinaryIO) -> None:
         olds, news = plain_lines(before), plain_lines(after)
@@ -293,6 +295,12 @@ class Reading:
         if self.masks.same(FOLDERS.sub("/", first), FOLDERS.sub("/", second), None, self.kinds):
             return "path"
         return ""
+
+
+def _ends(file: BinaryIO) -> bool:
+    """Whether a text ends with the end of a line."""
+    file.seek(max(0, file.seek(0, io.SEEK_END) - 1))
+    return file.read(1) == b"\n"
 
 
 def _kind(line: str) -> str:
