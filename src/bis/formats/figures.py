@@ -79,14 +79,14 @@ def _times(old: bytes, new: bytes, context: Context, tally: Tally) -> None:
         if one == other:
             continue
         sides = (context.before, context.after)
-        if all(dated(_zoned(text), side, context.slack) for text, side in zip(texts, sides, strict=True)):
+        if all(dated(_local(text), side, context.slack) for text, side in zip(texts, sides, strict=True)):
             tally.set_aside("time", *texts)
         else:
             tally.differ(key.decode(), shown_pair(*texts))
 
 
-def _zoned(text: str) -> str:
-    """`20261123145753+01'00'` as `20261123145753+0100`."""
+def _local(text: str) -> str:
+    """`20261123145753+01'00'` as `20261123145753`: the zone is left out, so that it may be any."""
     return text[:14]
 
 

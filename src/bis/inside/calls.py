@@ -25,7 +25,7 @@ def handlers(record):
 
 
 class Calls:
-    """The system calls but openat, by name: what each means for the  `width`: bytes of a pointer."""
+    """The system calls by name: what each means for the record. `width`: bytes of a pointer."""
 
     def __init__(self, record, width):
         self.record, self.width = record, width
