@@ -52,6 +52,17 @@ def test_code_and_outputs_are_put_into_a_new_folder(run: Run, home: Home, tmp_pa
     assert (tmp_path / "new" / "past" / "out" / "model.bin").read_bytes() == b"weights"
 
 
+def test_the_folder_may_be_told_from_where_one_is(
+    home: Home, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(home.project)
+    (tmp_path / "link").symlink_to("elsewhere")
+    for into in ("../there", "../link"):
+        done = restore(run, home, Path(into), outputs=True)
+        assert done.missing == ()
+        assert (tmp_path / into[3:] / "out" / "model.bin").read_bytes() == b"weights"
+
+
 def test_only_what_was_asked_for_is_put_there(run: Run, home: Home, tmp_path: Path) -> None:
     assert restore(run, home, tmp_path / "past", outputs=True, only=["out"]).files == 1
     with pytest.raises(NotFound, match="nothing named nothing"):

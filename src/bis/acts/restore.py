@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def restore(
     Inputs from outside the project land below `into/outside`. Raises UsageError for a folder that holds anything, and
     NotFound when nothing is named as `only` says.
     """
-    into = into.absolute()
+    into = Path(os.path.realpath(into))  # `../there` leads nowhere else than where it says
     if not run.parts:
         raise CannotRepeat(f"nothing of {run.name} is recorded yet", hint=f"bis show {run.id[:8]}")
     _make_room(into, run)
