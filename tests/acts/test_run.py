@@ -192,6 +192,21 @@ def test_what_would_be_different_now_supposes_that_the_same_files_are_read(bis: 
     assert "conf.yaml:lr  1 -> 2" in found.stdout
 
 
+def test_what_was_not_read_and_what_other_runs_made_is_no_difference_of_now(bis: Bis, project: Path) -> None:
+    subprocess.run(["git", "init", "-q", project], check=True)
+    (project / "conf.yaml").write_text("lr: 1")
+    (project / "other.json").write_text("{}")
+    for name in ("a", "b"):
+        (project / f"{name}.py").write_text(f"open('{name}.out', 'w').write('made'); print(1)")
+    for name in ("a", "b"):
+        assert bis("run", "--", "python3", f"{name}.py").returncode == 0
+    for reference in ("@", "@~1"):
+        found = bis("status", reference)
+        assert found.returncode == 0, found.stdout
+    (project / "a.out").write_text("by hand")
+    assert "a.out" in bis("status").stdout
+
+
 def test_a_script_that_looks_everywhere_for_its_files_finds_none_of_bis(bis: Bis, project: Path) -> None:
     suffixes = (".csv", ".json", ".jsonl", ".log", ".txt", ".yaml", ".npy", ".parquet")
     (project / "look.py").write_text(

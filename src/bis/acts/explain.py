@@ -16,6 +16,7 @@ from bis.steps.capture import capture_supposed, made_inputs, remembered_inputs
 from bis.steps.compare import compare_parts, context_of, judge_metrics, judge_outputs, judge_parts
 from bis.steps.home import Home
 from bis.steps.perform import now
+from bis.steps.planning import still_outputs
 from bis.store.volatile import Forgetful
 
 
@@ -63,7 +64,9 @@ def status(against: Run, home: Home, *, folder: Path, variables: Mapping[str, st
         home=Path(variables.get("HOME") or "~").expanduser(),
         key=home.key,
         cache=home.cache,
-        known_outputs=frozenset(output.path for output in against.outputs) | made_inputs(against.parts.get("data")),
+        known_outputs=still_outputs(home)
+        | {output.path for output in against.outputs}
+        | made_inputs(against.parts.get("data")),
         remembered=remembered_inputs(against),
     )
     store = Forgetful(home.store)

@@ -83,7 +83,16 @@ def capture_supposed(scene: Scene, store: Store, like: Run) -> dict[PartKind, Pa
     """Every part as it is now, supposed that a command reads the files that it read in the run `like`."""
     parts, seen = capture(scene, store).wait(), supposed(scene, store, like)
     again = {kind.KIND: _capture(kind, seen, store, parts[kind.KIND]) for kind in _kinds() if kind.KIND in FIRST}
+    again["params"] = _capture(params, _with_configuration_of(like, seen), store, parts["params"])
     return {**parts, **again}
+
+
+def _with_configuration_of(like: Run, seen: Scene) -> Scene:
+    """Configuration files are params when they are read: of those that lie in the code, only what the run had read."""
+    config = like.parts["params"].facts.get("config", ()) if "params" in like.parts else ()
+    assert seen.trace is not None
+    read = tuple(access for access in seen.trace.accesses if seen.named(access.path) in config)
+    return msgspec.structs.replace(seen, trace=msgspec.structs.replace(seen.trace, accesses=read))
 
 
 def supposed(scene: Scene, store: Store, like: Run) -> Scene:
