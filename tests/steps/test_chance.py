@@ -7,12 +7,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bis.nouns.run import Chance
-from bis.nouns.trace import Process, Trace
+from bis.nouns.trace import Access, Process, Stat, Trace
 from bis.steps import chance
 
 # ------------------------------------------------------------------ draw
@@ -159,6 +160,16 @@ def test_streams_are_summed_and_each_place_is_named_once(tmp_path: Path) -> None
     assert (full.own, full.entropy) == (("x (a.py:1)",), ("y (a.py:2)",))
     assert [finding.code for finding in findings] == ["os-randomness"]
     assert "y (a.py:2)" in findings[0].text
+
+
+def test_a_device_of_randomness_that_was_opened_like_a_file_is_named() -> None:
+    device = Access(path="/dev/urandom", how="r", before=Stat(size=0, mtime_ns=0, inode=9))
+    trace = Trace(
+        mechanism="notify", complete=True, accesses=(device, msgspec.structs.replace(device, path="/dev/null"))
+    )
+    full, findings = chance.seen(chance.draw({}, seed=1), (), trace)
+    assert full.entropy == ("/dev/urandom",)
+    assert [finding.code for finding in findings] == ["os-randomness"]
 
 
 def test_a_python_that_left_no_report_is_named(tmp_path: Path) -> None:

@@ -114,6 +114,15 @@ def test_causes_are_read_off_the_differences() -> None:
     assert judged.causes == ("clock in log.txt",)
 
 
+def test_what_came_over_the_network_and_from_the_system_are_causes_where_nothing_else_is() -> None:
+    far = Finding(code="network-input", text="connected to tcp:203.0.113.9:443: what came from there has no version")
+    data = Part(kind="data", digest=Digest("b3:0"), findings=(far,))
+    again = run(parts={"data": data}, chance=Chance(entropy=("/dev/urandom",)))
+    system = "randomness of the operating system (/dev/urandom)"
+    assert verdict(output("different"), again=again).causes == (far.text, system)
+    assert verdict(output("different", causes=("clock",)), again=again).causes == ("clock in model.pkl",)
+
+
 doubts = st.fixed_dictionaries(
     {},
     optional={

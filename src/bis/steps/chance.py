@@ -193,7 +193,7 @@ def seen(chance: Chance, reports: tuple[Report, ...], trace: Trace | None) -> tu
         for name, count in _used(report).items():
             streams[name] = streams.get(name, 0) + count
     own = dict.fromkeys(chance.own) | dict.fromkeys(_all(reports, "own"))
-    entropy = tuple(dict.fromkeys(_all(reports, "entropy")))
+    entropy = tuple(dict.fromkeys([*_all(reports, "entropy"), *_devices(trace)]))
     full = _with(chance, streams=dict(sorted(streams.items())), own=tuple(own), entropy=entropy)
     findings = [
         *_unseeded(chance, reports, trace),
@@ -216,6 +216,14 @@ def _used(report: Report) -> dict[str, int]:
         return streams
     idle = GLOBAL - set(report.facts.get("drawn", ()))
     return {name: count for name, count in streams.items() if name not in idle}
+
+
+DEVICES = frozenset({"/dev/random", "/dev/urandom", "/dev/hwrng"})
+
+
+def _devices(trace: Trace | None) -> list[str]:
+    """Devices of randomness that were opened like files: by a shell, by a program of C, by `open` in Python."""
+    return [access.path for access in trace.accesses if access.path in DEVICES and access.was_read] if trace else []
 
 
 def _all(reports: tuple[Report, ...], name: str) -> list[str]:

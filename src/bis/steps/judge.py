@@ -125,8 +125,9 @@ def _causes(
         causes |= {finding.text: None for finding in again.findings if finding.code in SCHEDULED}
     if _adds_in_any_order(run):
         causes["the graphics card adds in any order: record with `bis run --deterministic`"] = None
-    if not causes and again.chance.entropy:
-        causes[f"randomness of the operating system ({again.chance.entropy[0]})"] = None
+    if not causes:
+        causes |= {finding.text: None for finding in _told(again, ()) if finding.code == "network-input"}
+        causes |= {f"randomness of the operating system ({place})": None for place in again.chance.entropy[:1]}
     if not causes:
         causes |= {f"variables {finding.text}": None for finding in findings if finding.code == "variables-not-kept"}
     if not causes and (reordered := [output.name for output in outputs if _reordered(output.detail)]):
