@@ -1,6 +1,7 @@
 """Outputs of two runs, side by side."""
 
 import gzip
+import time
 from pathlib import Path
 
 import msgspec
@@ -65,6 +66,30 @@ def test_so_is_the_number_of_its_letters(store: LocalStore) -> None:
     assert {name: one.sameness for name, one in found.items()} == {"<stdout>": "equivalent", "x.html": "equivalent"}
     found = judged(store, {"<stdout>": logs[0], "x.html": files[0]}, {"<stdout>": logs[1], "x.html": files[0]})
     assert found["<stdout>"].sameness == "different"
+
+
+def test_hundreds_of_files_of_another_size_cost_no_more_than_each_of_them(store: LocalStore) -> None:
+    numbers = [b"1" * (150 + place) for place in range(900)]
+    before = {f"{place}.json": b'{"a": %b}' % number for place, number in enumerate(numbers)}
+    after = {f"{place}.json": b'{"a":%b%b}' % (b" " * (place + 3), number) for place, number in enumerate(numbers)}
+    began = time.process_time()
+    found = judged(store, {**before, "<stdout>": b"a"}, {**after, "<stdout>": b"b"})
+    assert {one.sameness for name, one in found.items() if name != "<stdout>"} == {"equivalent"}
+    assert time.process_time() - began < 15
+
+
+def test_the_size_of_a_link_says_nothing_of_the_file_that_was_compared_before_it(store: LocalStore) -> None:
+    outputs = []
+    for size, second in ((500, "00"), (600, "59")):
+        text, log, to = b"x" * size, b"wrote %d bytes\n" % size, f"outputs/2026-05-03/10-00-{second}"
+        files = run(store, {"a.txt": text, "<stdout>": log}).outputs
+        outputs.append((*files, Output(path="b", digest=store.put_bytes(to.encode()), size=len(to), target=to)))
+    before, after = (
+        msgspec.structs.replace(run(store, {}, id=name), outputs=made)
+        for name, made in zip(("0" * 12, "1" * 12), outputs, strict=True)
+    )
+    found = {one.name: one.sameness for one in judge_outputs(before, after, store, context_of(before, after))}
+    assert found == {"<stdout>": "different", "a.txt": "different", "b": "equivalent"}
 
 
 @pytest.mark.parametrize(

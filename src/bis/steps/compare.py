@@ -87,6 +87,7 @@ def judge_outputs(
     each metric is then judged with its own."""
     tolerant = msgspec.structs.replace(context, tolerance=max(tolerance.values(), default=0.0))
     files: list[Judged] = []
+    sizes: dict[tuple[int, int], None] = {}
     logs: list[tuple[Output | None, Output | None]] = []
     with tempfile.TemporaryDirectory(prefix="bis-compare-") as folder:
         for old, new in pair(before.outputs, after.outputs, context):
@@ -97,7 +98,9 @@ def judge_outputs(
             used = tolerant if is_metric_file(name, metric_files) else context
             files.append(_judge_output(name, old, new, store, used, Path(folder)))
             if old and new and files[-1].sameness == "equivalent":
-                context = _with_sizes(context, old, new, Path(folder))
+                sizes |= dict.fromkeys(_sizes(old, new, Path(folder)))
+        # Only a log is told them, when all are known: each takes a look at each line.
+        context = _with_sizes(context, list(sizes)) if logs else context
         judged = [_judge_output(old.path, old, new, store, context, Path(folder)) for old, new in logs if old]
     return [one for one in judged if one.why != EMPTY] + files + _judge_removed(before, after)
 
@@ -117,28 +120,31 @@ def _judge_removed(before: Run, after: Run) -> list[Judged]:
     return judged
 
 
-def _with_sizes(context: Context, old: Output, new: Output, folder: Path) -> Context:
-    """Logs name the sizes of files that were written, in bytes or in letters. Where two files mean the same, so do
-    their two sizes."""
-    for sizes in dict.fromkeys(((old.size, new.size), _letters(old, new, folder))):
-        if sizes[0] != sizes[1] and min(sizes) >= TELLING:
-            before, after = (
-                msgspec.structs.replace(side, names=(*side.names, f"{size} bytes"))
-                for side, size in zip((context.before, context.after), sizes, strict=True)
-            )
-            context = msgspec.structs.replace(context, before=before, after=after)
-    return context
+def _sizes(old: Output, new: Output, folder: Path) -> list[tuple[int, int]]:
+    """The two sizes of a file that both runs made, in bytes and in letters, where they differ and tell of it."""
+    both = ((old.size, new.size), _letters(old, new, folder))
+    return [sizes for sizes in both if sizes[0] != sizes[1] and min(sizes) >= TELLING]
 
 
 def _letters(old: Output, new: Output, folder: Path) -> tuple[int, int]:
     """The lengths of two texts that have just been compared; zeros where they are none, or large."""
     files = folder / "before", folder / "after"
     try:
-        if old.digest == new.digest or max(old.size, new.size) > LARGEST_TEXT:
+        if old.digest == new.digest or old.target or new.target or max(old.size, new.size) > LARGEST_TEXT:
             return 0, 0
         return len(files[0].read_text("utf-8")), len(files[1].read_text("utf-8"))
     except (OSError, ValueError):
         return 0, 0
+
+
+def _with_sizes(context: Context, sizes: Sequence[tuple[int, int]]) -> Context:
+    """Logs name the sizes of files that were written, in bytes or in letters. Where two files mean the same, so do
+    their two sizes."""
+    before, after = (
+        msgspec.structs.replace(side, names=(*side.names, *(f"{pair[place]} bytes" for pair in sizes)))
+        for place, side in enumerate((context.before, context.after))
+    )
+    return msgspec.structs.replace(context, before=before, after=after)
 
 
 def context_of(before: Run, after: Run) -> Context:
