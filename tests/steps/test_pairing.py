@@ -1,5 +1,7 @@
 """Which output belongs to which."""
 
+import time
+
 import pytest
 
 from bis.digest import digest_bytes
@@ -43,6 +45,15 @@ def test_among_several_candidates_equal_content_pairs_first() -> None:
     third, fourth = "run-11112222333344445555666677778888", "run-99998888777766665555444433332222"
     pairs = pair([made(first, b"1"), made(second, b"2")], [made(third, b"2"), made(fourth, b"1")])
     assert names(pairs) == [(first, fourth), (second, third)]
+
+
+def test_many_candidates_cost_no_more_than_each_of_them() -> None:
+    sides = [
+        [made(f"mlruns/{at + number:032x}", b"%d" % (at + number)) for number in range(20_000)] for at in (0, 1 << 64)
+    ]
+    began = time.process_time()
+    assert all(names(pair(*sides))[0])
+    assert time.process_time() - began < 5
 
 
 @pytest.mark.parametrize(

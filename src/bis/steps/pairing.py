@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 
+from bis.digest import Digest
 from bis.formats import Context, Side, moments
 from bis.nouns.run import Output
 
@@ -98,13 +100,16 @@ def pair(
 
 def _pair_group(olds: list[Output], news: list[Output]) -> list[tuple[Output | None, Output | None]]:
     pairs: list[tuple[Output | None, Output | None]] = []
-    for old in [*olds]:
-        for new in news:
-            if new.digest == old.digest:
-                pairs.append((old, new))
-                olds.remove(old)
-                news.remove(new)
-                break
+    waiting: dict[Digest, deque[Output]] = {}
+    for new in news:
+        waiting.setdefault(new.digest, deque()).append(new)
+    left: list[Output] = []
+    for old in olds:
+        if alike := waiting.get(old.digest):
+            pairs.append((old, alike.popleft()))
+        else:
+            left.append(old)
+    olds, news = left, [new for rest in waiting.values() for new in rest]
     # What is left pairs in the order of size, then name: the nearest to alike that is cheap to tell.
     olds.sort(key=lambda output: (output.size, output.path))
     news.sort(key=lambda output: (output.size, output.path))
