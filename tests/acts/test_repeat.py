@@ -10,6 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from bis.digest import digest_file
+from bis.nouns.run import Run
 from bis.steps import rooms
 
 PYTHON = Path(sys.base_prefix) / "bin" / "python3"
@@ -115,6 +117,56 @@ def test_an_input_outside_the_project_comes_from_the_record(bis: Bis, project: P
     identical(bis("repeat", "@", "--json"))
     outside.unlink()
     identical(bis("repeat", "@", "--json"))
+
+
+@pytest.mark.usefixtures("room", "kernel_trace")
+def test_a_script_from_outside_the_project_that_was_executed_comes_from_the_record(
+    bis: Bis, project: Path, identical: Identical
+) -> None:
+    script = project.parent / "tools" / "prep.sh"
+    script.parent.mkdir()
+    script.write_text("#!/bin/sh\necho prepared\n")
+    script.chmod(0o755)
+    record(bis, project, f"import subprocess; subprocess.run([{str(script)!r}], check=True)")
+    script.unlink()
+    identical(bis("repeat", "@", "--json"))
+
+
+@pytest.mark.usefixtures("room", "kernel_trace")
+def test_a_program_of_the_users_that_was_executed_is_no_data_and_comes_from_the_record(
+    bis: Bis, project: Path, identical: Identical, last: Callable[[], Run]
+) -> None:
+    program = project.parent / "tools" / "prep"
+    program.parent.mkdir()
+    shutil.copy("/bin/echo", program)
+    record(bis, project, f"import subprocess; subprocess.run([{str(program)!r}, 'prepared'], check=True)")
+    parts = last().parts
+    assert parts["data"].facts["inputs"] == []
+    assert parts["infrastructure"].facts["programs"] == {str(program): digest_file(program)}
+    program.unlink()
+    found = identical(bis("repeat", "@", "--json"))
+    assert {part["sameness"] for part in found["parts"]} == {"identical"}
+
+
+@pytest.mark.usefixtures("room", "kernel_trace")
+def test_a_launcher_from_an_unusual_folder_is_named_and_not_kept(
+    bis: Bis, project: Path, identical: Identical, verdict: Verdict, last: Callable[[], Run]
+) -> None:
+    """Of the machine, as those are that the system installs: the same one is no leak, another one is."""
+    uv = project.parent / "tools" / "uv"
+    uv.parent.mkdir()
+    shutil.copy("/bin/echo", uv)
+    record(bis, project, f"import subprocess; subprocess.run([{str(uv)!r}, 'started'], check=True)")
+    infrastructure = last().parts["infrastructure"]
+    assert infrastructure.facts["programs"] == {str(uv): digest_file(uv)}
+    assert "programs" not in infrastructure.trees
+    identical(bis("repeat", "@", "--json"))
+    with uv.open("ab") as file:
+        file.write(b"another version")
+    found = verdict(bis("repeat", "@", "--json"))
+    assert (found["sameness"], found["leaks"]) == ("equivalent", [str(uv)])
+    (change,) = (one for one in found["changes"] if one["kind"] == "infrastructure")  # type: ignore[attr-defined]
+    assert change["name"] == str(uv)
 
 
 def test_an_input_by_reference_that_is_gone_cannot_be_repeated(bis: Bis, project: Path) -> None:

@@ -47,6 +47,7 @@ from bis.steps.repeating import (
     sealing,
     stand_in,
     substitute,
+    unchanged_programs,
 )
 
 
@@ -315,7 +316,11 @@ def _verdict(
         outputs=judge_outputs(run, again, home.store, context_of(run, again), tolerance, home.settings.metrics),
         metrics=judge_metrics(run, again, tolerance),
         changes=[change for of_kind in changes.values() for change in of_kind],
-        leaks=leaks(performed.scene, parts["data"]),
+        leaks=leaks(
+            performed.scene,
+            parts["data"],
+            unchanged_programs(parts["infrastructure"], again.parts["infrastructure"]),
+        ),
         findings=(
             *again.findings,
             *differing_inputs(parts["data"], again.parts["data"]),

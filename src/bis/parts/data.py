@@ -33,6 +33,7 @@ from bis.nouns.tree import Leaf
 from bis.parts import Place, Scene
 from bis.parts.code import DIFF_SIZE, unified
 from bis.parts.origin import LIVE, TEMPORARY, in_passing, is_data, is_lock, sorter
+from bis.parts.programs import recogniser
 from bis.parts.secret import holds_secret, is_secret_file
 from bis.settings import FOLDER
 from bis.store import Store
@@ -221,11 +222,14 @@ def _discovered(
 
 def _chooser(scene: Scene) -> Callable[[Access], bool]:
     origin = sorter(scene)
+    is_program = recogniser(scene, origin)
     top = spell(str(scene.project))
 
     def chosen(access: Access) -> bool:
         where = origin(access.path)
         if where not in ("project", "outside", "temporary") or is_lock(access) or _is_secret(access.path, scene):
+            return False
+        if is_program(access):
             return False
         size = access.before.size if access.before else 0
         name = access.path[len(top) + 1 :]
@@ -350,9 +354,10 @@ def _wrote(scene: Scene) -> dict[str, list[str]]:
 
 
 def listed_outside(scene: Scene) -> list[str]:
-    """Folders outside the project whose names the run read, those left out that interpreters search for modules."""
+    """Folders outside the project whose names the run read, without those that are searched for modules or programs."""
     origin = sorter(scene)
     known = {spell(entry) for report in scene.reports for entry in report.path} | set(TEMPORARY)
+    known |= {spell(entry.rstrip("/")) for entry in scene.variables.get("PATH", "").split(os.pathsep)}
     project = f"{spell(str(scene.project))}/"
     return sorted(
         access.path

@@ -11,11 +11,12 @@ Facts, each left out where it is not known:
     packages        of the operating system: manager, count; all of them are the blob `trees["packages"]`
     used            after a run that was traced completely: the packages whose libraries and programs it opened
     unowned         shared libraries of the system that it opened and no package has: path -> digest
+    programs        executed from outside the project, its environment and the system: path -> digest
     declared        files with path, role, digest, images, floating (line, code, what, why, hint), pins, trouble
     declared partly True when the project was too large to be looked through for them
 
 Declared files are kept in the tree `declared`: with no version control, the code does not have them. Those that hold
-credentials are not; their digest is made with the key of the store.
+credentials are not; their digest is made with the key of the store. Small programs are kept in the tree `programs`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import fnmatch
 import hashlib
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +38,14 @@ from bis.parts import Place, Scene, system
 from bis.parts.declared import MAKES_IMAGES, Declaration, Memory, declarations
 from bis.parts.images import parse_image
 from bis.parts.origin import environment_folders
+from bis.parts.programs import is_kept, programs
 from bis.parts.secret import hide, is_secret_file
 from bis.parts.surroundings import in_container, surroundings
 from bis.store import Store, snapshot
 
 KIND: PartKind = "infrastructure"
 SYSTEM = ("/usr/", "/lib/", "/lib32/", "/lib64/", "/bin/", "/sbin/", "/opt/")
-LATER = ("packages", "used", "unowned")
+LATER = ("packages", "used", "unowned", "programs")
 """Facts that are found out anew when a run has ended."""
 FOLDED = 20
 """From so many changes of no weight, packages are told in one line."""
@@ -53,7 +55,7 @@ def capture(scene: Scene, store: Store, earlier: Part | None = None) -> Part:
     """Declared files and the system around the run; after it, which packages and libraries it used.
 
     The digest is over declared files, kernel (without its patch level), C library, distribution, packages, image,
-    and libraries of no package.
+    libraries of no package, and programs.
     """
     project = scene.real(spell(str(scene.project)))
     # What was so when the run began is what counts when it has ended.
@@ -71,6 +73,10 @@ def capture(scene: Scene, store: Store, earlier: Part | None = None) -> Part:
         facts["packages"] = {"manager": packages.manager, "count": len(packages.versions)}
         trees["packages"] = _keep(packages, store)
         facts |= _used(scene, packages)
+    if executed := programs(scene):
+        facts["programs"] = {path: _digest_of(scene, path) for path in executed}
+        if places := _kept_programs(executed, scene):
+            trees["programs"] = snapshot.put_paths(places, store, scene.cache, modes="exec", notes=findings)
     findings += [*_floating(facts), *_drift(facts, packages), *_changed(earlier, trees)]
     identity = _identity(facts, trees)
     return Part(
@@ -84,11 +90,15 @@ def capture(scene: Scene, store: Store, earlier: Part | None = None) -> Part:
 
 
 def restore(part: Part, place: Place, store: Store) -> None:
-    """Declared files that did not come back with the code. The system itself is the machine's."""
-    if "declared" in part.trees:
-        snapshot.restore(
-            store, part.trees["declared"], place.project, only=lambda path: not (place.project / unspell(path)).exists()
-        )
+    """Declared files that did not come back with the code, and the programs that were kept. The system itself is the
+    machine's."""
+    for role, into in (("declared", place.project), ("programs", place.outside)):
+        if role in part.trees and into is not None:
+            snapshot.restore(store, part.trees[role], into, only=_absent(into))
+
+
+def _absent(into: Path) -> Callable[[str], bool]:
+    return lambda path: not (into / unspell(path)).exists()
 
 
 def compare(before: Part, after: Part, store: Store) -> list[Change]:
@@ -172,6 +182,12 @@ def _keep(packages: system.Packages, store: Store) -> Digest:
     return digest if store.has(digest) else store.put_bytes(text)
 
 
+def _kept_programs(paths: Iterable[str], scene: Scene) -> list[tuple[str, Path]]:
+    """Those that are to be kept: path without the slash at its start -> where the bytes are."""
+    places = ((path[1:], scene.real(path).resolve()) for path in paths)
+    return [(path, place) for path, place in places if is_kept(path, place)]
+
+
 def _used(scene: Scene, packages: system.Packages) -> dict[str, Any]:
     if scene.trace is None or not scene.trace.complete:
         return {}
@@ -221,6 +237,7 @@ def _identity(facts: Mapping[str, Any], trees: Mapping[str, Digest]) -> dict[str
         "image": facts.get("container", {}).get("image"),
         "modules": facts.get("modules"),
         "unowned": facts.get("unowned"),
+        **({"programs": facts["programs"]} if "programs" in facts else {}),
     }
 
 
@@ -297,7 +314,7 @@ def _changed(earlier: Part | None, trees: Mapping[str, Digest]) -> Iterator[Find
 
 
 def _plain(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Change]:
-    """Single facts, and libraries that no package has."""
+    """Single facts, libraries that no package has, and programs from elsewhere."""
     rows: list[tuple[str, Any, Any, Weight]] = [
         ("C library", old.get("libc"), new.get("libc"), "matters"),
         ("distribution", _named(old), _named(new), "matters"),
@@ -311,6 +328,8 @@ def _plain(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Change]:
     ]
     if "used" in old and "used" in new:
         had, has = old.get("unowned", {}), new.get("unowned", {})
+        rows += [(path, _short(had.get(path)), _short(has.get(path)), "matters") for path in sorted({*had, *has})]
+        had, has = old.get("programs", {}), new.get("programs", {})
         rows += [(path, _short(had.get(path)), _short(has.get(path)), "matters") for path in sorted({*had, *has})]
     for name, before, after, weight in rows:
         if before != after:

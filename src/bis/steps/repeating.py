@@ -267,14 +267,23 @@ def substitute(command: Sequence[str], part: Part, python: Path | None) -> tuple
     return tuple(command)
 
 
-def leaks(scene: Scene, recorded: Part) -> list[str]:
+def unchanged_programs(recorded: Part, again: Part) -> set[str]:
+    """Programs from outside the project (spelled) that the repeat executed and that have the recorded bytes. Of the
+    infrastructure parts."""
+    before, after = (part.facts.get("programs", {}) for part in (recorded, again))
+    return {path for path, digest in after.items() if digest and before.get(path) == digest}
+
+
+def leaks(scene: Scene, recorded: Part, unchanged: Collection[str] = ()) -> list[str]:
     """Files that the command read, and folders that it listed (with a slash at their end), that neither the record nor
     environment or system account for (spelled).
 
-    A file outside the project that holds, byte for byte, what the record says of that path is no leak.
+    A file outside the project that holds, byte for byte, what the record says of that path is no leak; nor are programs
+    that are known to be `unchanged`.
     """
     origin = sorter(scene)
-    known = {row["path"] for row in recorded.facts["inputs"]} | {row["path"] for row in recorded.facts["secrets"]}
+    known = set(unchanged)
+    known |= {row["path"] for row in recorded.facts["inputs"]} | {row["path"] for row in recorded.facts["secrets"]}
     made = {access.path for access in scene.trace.accesses if "c" in access.how} if scene.trace else set()
     restored = tuple(f"{path}/" for path in scene.restored)
     found = []
