@@ -19,10 +19,11 @@ from bis.digest import readable, unspell
 from bis.errors import UsageError
 from bis.foreign import croissant, dvc, kedro, lfs, quilt
 from bis.foreign.quilt import Row
-from bis.nouns.dataset import Held
+from bis.nouns.dataset import Held, is_url
 from bis.nouns.tree import Leaf
 from bis.steps.bring import bring, leaves_of
 from bis.steps.home import Home
+from bis.steps.urls import last_name
 from bis.store.trouble import IN_THE_WAY, shown
 
 DVC_IGNORE = "/config.local\n/tmp\n/cache\n"
@@ -194,7 +195,8 @@ def _only_new(path: Path, text: str) -> None:
 
 def _plain_name(held: Held) -> str:
     """The last word of what it was added from, which has the suffix; else that of the data set."""
-    last = unspell(held.version.source).rstrip("/").rpartition("/")[2]
+    source = unspell(held.version.source)
+    last = last_name(source) if is_url(source) else source.rstrip("/").rpartition("/")[2]
     if held.version.single and Path(last).suffix:
         return last
     return held.version.name.rpartition("/")[2]

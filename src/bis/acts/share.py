@@ -184,7 +184,7 @@ def clone(
     folder.mkdir(parents=True, exist_ok=True)
     try:
         settings = load_settings(folder, variables)
-        home = open_home(folder, settings)
+        home = open_home(folder, settings, variables=variables)
         add(FIRST, url, folder, settings, seen_from=seen_from)
     except BaseException:
         shutil.rmtree(folder if made else folder / FOLDER, ignore_errors=True)

@@ -206,7 +206,7 @@ def _home(door: Door) -> Home:
     from bis.cli.command import record_meter
     from bis.steps.home import bring_up, open_home
 
-    home = open_home(door.project, door.settings)
+    home = open_home(door.project, door.settings, variables=door.variables)
     if remark := bring_up(home, record_meter(door.terminal), recording=True):
         door.terminal.tell(f"help: {remark}")
     return home

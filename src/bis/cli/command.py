@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
@@ -85,7 +86,7 @@ class Door:
         """The project's runs, those that lost their supervisor marked as lost. NotFound where none were recorded."""
         from bis.steps.home import bring_up, open_home
 
-        home = open_home(self.project, self.settings, create=False)
+        home = open_home(self.project, self.settings, create=False, variables=self.variables)
         if remark := bring_up(home, record_meter(self.terminal)):
             self.terminal.tell(f"help: {remark}")
         if home.live.is_dir() and any(home.live.iterdir()):
@@ -111,6 +112,24 @@ class Door:
 def record_meter(terminal: Terminal) -> Callable[[int, int], None]:
     """Tells how far the reading of a store's records is."""
     return lambda done, total: terminal.meter(f"read {done:,} of {total:,} records", done, total)
+
+
+def byte_meter(terminal: Terminal) -> Callable[[str, int, int], None]:
+    """Bytes, rate and what is left on stderr."""
+    from bis.cli.text import size
+
+    started: dict[str, float] = {}
+
+    def tell(what: str, done: int, total: int) -> None:
+        begun = started.setdefault(what, time.monotonic())
+        if what.startswith("reading"):
+            terminal.meter(f"{what}, {done:,} of {total:,}", done, total)
+            return
+        passed = time.monotonic() - begun
+        rate = f", {size(done / passed)}/s" if passed > 0.5 else ""
+        terminal.meter(f"{what} {size(done)} of {size(total)}{rate}", done, total)
+
+    return tell
 
 
 pass_door = click.make_pass_decorator(Door)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 from click.shell_completion import CompletionItem
 
-from bis.cli.command import STATUSES, Completed, Door, command, family, json_option, utc_option
+from bis.cli.command import STATUSES, Completed, Door, byte_meter, command, family, json_option, utc_option
 from bis.cli.text import count, plain
 from bis.digest import readable, spell
 from bis.errors import NotFound, UsageError
@@ -104,11 +104,12 @@ def find(door: Door, text: str, *, hidden: bool = False) -> tuple[Held, str]:
 @command(
     "add",
     short_help="Keep files as the next version of a data set.",
-    statuses={3: "the path is not there", 5: STATUSES[5]},
+    statuses={3: "there is nothing at the path or URL", 5: STATUSES[5]},
     examples=[
         "bis data add data/customers.csv -m 'May, cleaned'",
         "bis data add data/images --name faces --tag train --meta licence=CC-BY",
         "bis data add data/customers.csv --pointer && git add data/customers.csv.bis",
+        "bis data add --by-reference s3://bucket/images/",
     ],
 )
 @click.option("--name", default="", metavar="NAME", help="Of the data set; without it, after the path.")
@@ -116,7 +117,7 @@ def find(door: Door, text: str, *, hidden: bool = False) -> tuple[Held, str]:
 @click.option("--meta", multiple=True, metavar="KEY=VALUE", help="Say something of it; may be given again.")
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="Tag it, and no other version; may be given again.")
 @click.option("--checksum", "sums", multiple=True, metavar="NAMES", help="Further checksums: md5, sha1, sha256.")
-@click.option("--by-reference", is_flag=True, help="Note the checksums and copy nothing.")
+@click.option("--by-reference", is_flag=True, help="Note the checksums and copy nothing. PATH may then be a URL.")
 @click.option("--pointer", is_flag=True, help="Write PATH.bis, a small file for Git that says which version it is.")
 @click.option(
     "--layout",
@@ -140,12 +141,17 @@ def add(
 ) -> int:
     """Keep the file or folder PATH as the next version of a data set. What did not change since it was last looked at
     is not read again; what has the content of the newest version is no new one.
+
+    With --by-reference, PATH may be a URL: https://host/file.csv, s3://bucket/file.csv, or s3://bucket/prefix/ for all
+    that is below it (also gs:// and az://). It is read once, and stays where it is. Credentials in a URL are used and
+    not recorded.
     """
     from bis.steps.add_data import Adding
     from bis.steps.add_data import add as act
 
+    url = _checked_url(path, by_reference, pointer, layout)
     adding = Adding(
-        path=_absolute(door, path),
+        path=Path() if url else _absolute(door, path),
         name=spell(name),
         message=spell(message),
         metadata=dict(_pair(text) for text in meta),
@@ -153,7 +159,10 @@ def add(
         checksums=tuple(word.strip().lower() for text in sums for word in text.split(",") if word.strip()),
         by_reference=by_reference,
         pointer=pointer,
+        url=url,
     )
+    if url:
+        return _add_url(door, adding, as_json)
     home = _home_to_add(door, adding.path)
     if layout is not None:
         if pointer:
@@ -162,6 +171,41 @@ def add(
     added = act(adding, home, door.terminal.progress)
     door.terminal.settle()
     _show_added(door, added, pointer, as_json)
+    return 0
+
+
+def _checked_url(path: str, by_reference: bool, pointer: bool, layout: str | None) -> str:
+    """The URL that was typed in place of a path; empty where there is none. Raises UsageError for what cannot be."""
+    from bis.steps.urls import clean, is_typed_url, local_path
+
+    if not is_typed_url(path) or local_path(path):
+        return ""
+    shown = shlex.quote(clean(path).url)
+    if not by_reference:
+        raise UsageError(
+            f"{shown} is a URL, and what lies there is not copied",
+            because="Its checksum is noted, and it is checked when it is used.",
+            hint=f"bis data add --by-reference {shown}; or fetch it yourself and add the file",
+        )
+    if pointer or layout:
+        what = "--pointer" if pointer else "--layout"
+        raise UsageError(f"{what} is for files on this disk", hint=f"bis data add --by-reference {shown}")
+    return path
+
+
+def _add_url(door: Door, adding: Adding, as_json: bool) -> int:
+    from bis.steps.add_url import add_url
+    from bis.steps.urls import clean
+
+    home = _home_to_add(door, door.project)
+    added = add_url(adding, home, byte_meter(door.terminal))
+    door.terminal.settle()
+    _show_added(door, added, False, as_json)
+    if removed := clean(adding.url).removed:
+        door.terminal.tell(
+            f"help: not recorded, as it gives access: {', '.join(map(plain, removed))}; a password that is asked for"
+            " later is looked for in ~/.netrc"
+        )
     return 0
 
 
@@ -210,7 +254,7 @@ def _home_to_add(door: Door, path: Path) -> Home:
 
     if not path.exists():
         return home_of(door)
-    home = open_home(door.project, door.settings)
+    home = open_home(door.project, door.settings, variables=door.variables)
     if remark := bring_up(home, record_meter(door.terminal), recording=True):
         door.terminal.tell(f"help: {remark}")
     return home
@@ -271,6 +315,7 @@ def show(door: Door, reference: str, columns: bool, utc: bool, as_json: bool) ->
     """Show everything known of REF: its names, where it came from, what was said of it, and which runs used it."""
     from bis.acts.data import is_kept, users
     from bis.cli import page_data
+    from bis.steps.add_url import sight_of
     from bis.store.snapshot import find_leaf
 
     held, path = find(door, reference)
@@ -280,17 +325,18 @@ def show(door: Door, reference: str, columns: bool, utc: bool, as_json: bool) ->
     kept = is_kept(held, home)
     runs, whole = users(held, path, home)
     inside = _profile(held, path, home) if columns else None
+    sight = sight_of(held, path, home)
     if as_json:
         used = [
             {"id": one.run.id, "name": one.run.name, "started": one.run.started, "files": one.files, "of": one.of}
             for one in runs
         ]
-        about = {"version": page_data.as_plain(held), "path": path, "by_reference": not kept}
+        about = {"version": page_data.as_plain(held), "path": path, "by_reference": not kept, "seen": sight}
         told = about | {"runs": used, "runs_complete": whole}
         terminal.json("bis.data.show/1", told | ({"profile": inside} if columns else {}))
         return 0
     line = home.ledger.data.versions(held.version.name)
-    terminal.show(page_data.version_page(held, leaf, kept, line, runs, whole, door.now, terminal))
+    terminal.show(page_data.version_page(held, leaf, kept, line, runs, whole, door.now, terminal, sight))
     if inside:
         terminal.show(page_data.profile_lines(inside, terminal))
     return 0
@@ -368,8 +414,9 @@ def _earlier(door: Door, held: Held) -> Held:
 @json_option
 @click.argument("what", required=False, type=DataName(), metavar="[NAME|PATH]")
 def status(door: Door, what: str | None, as_json: bool) -> int:
-    """Say how the files that data sets were added from stand to their newest versions: the same, changed, or gone.
-    With a PATH, how that stands to the data set that came from it, or that its pointer names.
+    """Say how the files that data sets were added from stand to their newest versions: the same, changed, or gone. Of a
+    URL, the server is asked, and what it cannot prove to be unchanged is read. With a PATH or a URL, how that stands to
+    the data set that came from it, or that its pointer names.
     """
     from bis.acts.data import standing
     from bis.cli import page_data
@@ -382,14 +429,16 @@ def status(door: Door, what: str | None, as_json: bool) -> int:
         chosen: list[tuple[Held, Path | None]] = [(newest[name], None) for name in sorted(newest)]
     else:
         chosen = [_standing_of(door, what)]
-    found = [standing(held, home, place) for held, place in chosen]
+    found = [standing(held, home, place, byte_meter(door.terminal)) for held, place in chosen]
+    door.terminal.settle()
     if as_json:
-        told = [page_data.standing_json(one) for one in found]
-        door.terminal.json("bis.data.status/1", {"sets": told})
+        door.terminal.json("bis.data.status/1", {"sets": [page_data.standing_json(one) for one in found]})
     else:
         door.terminal.show(page_data.standing_lines(found, door.folder, door.terminal))
         if not found:
             door.terminal.tell("help: no data sets are recorded here yet: bis data add PATH")
+    if any(one.state == "unknown" for one in found):
+        return 5
     return 1 if any(one.state == "changed" for one in found) else 0
 
 
@@ -397,7 +446,14 @@ def _standing_of(door: Door, what: str) -> tuple[Held, Path | None]:
     """The version, and the place to compare with it where it is not that it was added from."""
     from bis.steps.add_data import source_of
     from bis.steps.pointer import SUFFIX, is_pointer, pointer_path
+    from bis.steps.urls import as_folder, clean, is_typed_url, local_path
 
+    if is_typed_url(what) and not local_path(what):
+        url = clean(what).url
+        for one in home_of(door).ledger.data.versions():
+            if one.version.source in (url, as_folder(url)):
+                return one, None
+        raise NotFound(f"no data set was added from {plain(url)}", hint="bis data log")
     place = _absolute(door, what)
     if is_pointer(place):
         return find(door, what)[0], place.with_name(place.name.removesuffix(SUFFIX))
@@ -507,10 +563,12 @@ def get(door: Door, reference: str, folder: str | None, force: bool, as_json: bo
     into, name = _destination(
         door, held, path, folder, pointer.with_name(pointer.name.removesuffix(SUFFIX)) if pointer else None
     )
-    brought = bring(held, path, into, door.home, force=force, name=name, ours=shlex.join(words))
+    meter = byte_meter(door.terminal)
+    brought = bring(held, path, into, door.home, force=force, name=name, ours=shlex.join(words), told=meter)
+    door.terminal.settle()
     if as_json:
-        told = {"version": page_data.as_plain(held), "path": path, "brought": brought}
-        door.terminal.json("bis.data.get/1", told)
+        about = {"version": page_data.as_plain(held), "path": path, "brought": brought}
+        door.terminal.json("bis.data.get/1", about)
     else:
         where = _near(brought.into, door.folder)
         door.terminal.show(page_data.brought_lines(held, path, brought, plain(spell(where)), door.terminal))
@@ -662,7 +720,11 @@ def rm(door: Door, reference: str, undo: bool, as_json: bool) -> int:
 
 
 def _absolute(door: Door, path: str) -> Path:
-    """A path as typed, made absolute; links in it stay."""
+    """A path as typed, or a `file://` URL, made absolute; links in it stay."""
+    if path.startswith("file://"):
+        from bis.steps.urls import local_path
+
+        path = str(local_path(path))
     return Path(os.path.normpath(door.folder / Path(path).expanduser()))
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from bis.cli.command import STATUSES, Door, command, json_option, record_meter
+from bis.cli.command import STATUSES, Door, byte_meter, command, json_option, record_meter
 from bis.cli.render import Column
 from bis.cli.text import count, plain, size
 from bis.digest import spell
@@ -59,9 +59,8 @@ def verify(door: Door, repair: str, as_json: bool) -> int:
     found = look()
     if repair and any(finding.blocks for finding in found):
         from bis.acts.share import mend
-        from bis.cli.share import told as told_of_bytes
 
-        mended = mend(home, repair, door.variables, told=told_of_bytes(terminal))
+        mended = mend(home, repair, door.variables, told=byte_meter(terminal))
         terminal.say("repaired", f"{count(mended.objects, 'object')}, {size(mended.size)} from {plain(mended.url)}")
         found = [*look(), *mended.findings]
     damaged = any(finding.blocks for finding in found)
@@ -265,7 +264,7 @@ def _home_to_write(door: Door) -> Home:
     from bis.steps.home import open_home
 
     open_home(door.project, door.settings, create=False)
-    home = open_home(door.project, door.settings)
+    home = open_home(door.project, door.settings, variables=door.variables)
     try:
         home.ledger.count()
     except KeepingError as error:

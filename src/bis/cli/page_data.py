@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from bis.cli.page_run import labelled
@@ -13,7 +13,7 @@ from bis.cli.render import Column
 from bis.cli.text import count, local, numbers, plain, size
 from bis.digest import short, spell
 from bis.formats.profile import ROWS
-from bis.nouns.dataset import Held
+from bis.nouns.dataset import Held, Sight
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -154,6 +154,7 @@ def version_page(
     whole: bool,
     now: datetime,
     terminal: Terminal,
+    sight: Sight | None = None,
 ) -> list[str]:
     """Everything known of a version, or of what lies at a leaf of it. `line` are the versions of its data set, newest
     first."""
@@ -179,6 +180,7 @@ def version_page(
         labelled("checksum", sums, terminal),
         labelled("added", [f"{when}  by {plain(version.user)}@{plain(version.host)}"], terminal),
         labelled("from", [plain(version.source)], terminal),
+        labelled("server says", [_sight_words(sight)] if sight else [], terminal),
         labelled("holds", [holds], terminal),
         labelled("message", [plain(text) for text in version.message.splitlines()], terminal),
         labelled("notes", said, terminal),
@@ -400,8 +402,10 @@ def standing_json(one: Standing) -> dict[str, Any]:
     return {
         "name": one.held.version.name,
         "newest": one.held.reference,
-        "place": one.place,
+        "place": one.place or one.held.version.source,
         "state": one.state,
+        "unread": one.unread,
+        "why": one.why or None,
         "next": one.next,
         "like": one.like or None,
         **{kind: getattr(one.delta, kind) for kind in ("added", "removed", "changed")},
@@ -411,8 +415,7 @@ def standing_json(one: Standing) -> dict[str, Any]:
 def standing_lines(found: Sequence[Standing], folder: Path, terminal: Terminal) -> list[str]:
     rows: list[list[Cell]] = []
     for one in found:
-        place = one.place.relative_to(folder) if one.place.is_relative_to(folder) else one.place
-        rows.append([_state(one), named_cell(one.held), plain(spell(str(place))), _standing_words(one, folder)])
+        rows.append([_state(one), named_cell(one.held), _place(one, folder), _standing_words(one, folder)])
     lines = terminal.aligned(rows)
     if len(found) != 1:
         return lines
@@ -426,20 +429,31 @@ def named_cell(held: Held) -> Cell:
     return plain(held.reference), "cyan"
 
 
+def _place(one: Standing, folder: Path) -> str:
+    if one.place is None:
+        return plain(one.held.version.source)
+    place = one.place.relative_to(folder) if one.place.is_relative_to(folder) else one.place
+    return plain(spell(str(place)))
+
+
 def _state(one: Standing) -> Cell:
-    colours = {"same": "green", "changed": "yellow", "gone": "red", "elsewhere": "grey"}
+    colours = {"same": "green", "changed": "yellow", "gone": "red", "elsewhere": "grey", "unknown": "red"}
     return one.state, colours[one.state]
 
 
 def _standing_words(one: Standing, folder: Path) -> str:
-    if one.state == "gone":
+    if one.state == "unknown":
+        return plain(one.why)
+    if one.place is None and one.state == "gone":
+        return "not there any more"
+    if one.state == "gone" and one.place is not None:
         place = one.place.parent if one.held.version.single else one.place
         where = shlex.quote(plain(spell(os.path.relpath(place, folder))))
         return f"not there any more: bis data get {plain(one.held.reference)} {where}"
     if one.state == "elsewhere":
         return f"not on this machine, was added on {plain(one.held.version.host)}"
     if one.state == "same":
-        return ""
+        return f"as its server says; {count(one.unread, 'file')} not read" if one.unread else ""
     delta = one.delta
     told = [
         f"{len(paths):,} {kind}"
@@ -448,6 +462,13 @@ def _standing_words(one: Standing, folder: Path) -> str:
     ]
     new = f"as {plain(one.like)}" if one.like else f"would be v{one.next}"
     return ", ".join([*(told if not one.held.version.single else ()), new])
+
+
+def _sight_words(sight: Sight) -> str:
+    """What a server said of a file when its bytes were read last."""
+    changed = datetime.fromtimestamp(int(sight.modified), UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if sight.modified else ""
+    told = [("ETag", sight.etag), ("version", sight.version), ("changed", changed)]
+    return plain(", ".join(f"{what} {value}" for what, value in told if value) or "nothing but its size")
 
 
 def _cells(held: Held, now: datetime, terminal: Terminal) -> list[Cell]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,14 +9,14 @@ from urllib.parse import urlsplit
 
 import click
 
-from bis.cli.command import STATUSES, Door, command, family, json_option, record_meter
+from bis.cli.command import STATUSES, Door, byte_meter, command, family, json_option, record_meter
 from bis.cli.render import Column
 from bis.cli.text import count, plain, size
 from bis.digest import spell
 from bis.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
-    from bis.acts.share import Shared, Told
+    from bis.acts.share import Shared
     from bis.cli.render import Cell, Terminal
     from bis.nouns.dataset import Held
     from bis.nouns.run import Run
@@ -60,7 +59,7 @@ def add(door: Door, as_json: bool, name: str, url: str) -> int:
     from bis.steps.home import open_home
     from bis.steps.remotes import add as note
 
-    home = open_home(door.project, door.settings)
+    home = open_home(door.project, door.settings, variables=door.variables)
     kept = note(name, url, home.project, home.settings, seen_from=door.folder)
     if as_json:
         door.terminal.json("bis.remotes/1", {"remotes": {name: kept}})
@@ -117,7 +116,7 @@ def show(door: Door, name: str, as_json: bool) -> int:
     from bis.acts.share import look
 
     home = _home(door)
-    found = look(home, name, door.variables, told=told(door.terminal))
+    found = look(home, name, door.variables, told=byte_meter(door.terminal))
     if as_json:
         door.terminal.json("bis.remote/1", {"remote": found})
         return 5 if found.findings else 0
@@ -154,7 +153,7 @@ def push(door: Door, as_json: bool, words: Sequence[str]) -> int:
     home = _home(door)
     name, references = _name_first(home, words)
     what = [_meant(door, text) for text in references]
-    shared = send(home, name, door.variables, what=what, told=told(door.terminal))
+    shared = send(home, name, door.variables, what=what, told=byte_meter(door.terminal))
     return _show(door, shared, "bis.push/1", "sent to", "nothing to send", as_json)
 
 
@@ -193,7 +192,7 @@ def fetch(door: Door, as_json: bool, name: str) -> int:
     """
     from bis.acts.share import fetch as bring
 
-    shared = bring(_home(door), name, door.variables, told=told(door.terminal))
+    shared = bring(_home(door), name, door.variables, told=byte_meter(door.terminal))
     return _show(door, shared, "bis.fetch/1", "fetched from", "nothing new in", as_json)
 
 
@@ -212,7 +211,7 @@ def pull(door: Door, as_json: bool, name: str) -> int:
     """
     from bis.acts.share import pull as bring
 
-    shared = bring(_home(door), name, door.variables, told=told(door.terminal))
+    shared = bring(_home(door), name, door.variables, told=byte_meter(door.terminal))
     return _show(door, shared, "bis.pull/1", "pulled from", "nothing new in", as_json)
 
 
@@ -232,7 +231,7 @@ def clone(door: Door, as_json: bool, url: str, folder: str) -> int:
     from bis.acts.share import clone as make
 
     into = door.folder / (folder or _folder_for(url))
-    home, shared = make(url, into, door.variables, seen_from=door.folder, told=told(door.terminal))
+    home, shared = make(url, into, door.variables, seen_from=door.folder, told=byte_meter(door.terminal))
     door.terminal.settle()
     shown = plain(spell(str(home.project)))
     if not as_json:
@@ -258,26 +257,10 @@ def _home(door: Door) -> Home:
 
     if not remotes(door.project, door.settings):
         return door.home
-    home = open_home(door.project, door.settings)
+    home = open_home(door.project, door.settings, variables=door.variables)
     if remark := bring_up(home, record_meter(door.terminal)):
         door.terminal.tell(f"help: {remark}")
     return home
-
-
-def told(terminal: Terminal) -> Told:
-    """Bytes, rate and what is left on stderr."""
-    started: dict[str, float] = {}
-
-    def tell(what: str, done: int, total: int) -> None:
-        begun = started.setdefault(what, time.monotonic())
-        if what.startswith("reading"):
-            terminal.meter(f"{what}, {done:,} of {total:,}", done, total)
-            return
-        passed = time.monotonic() - begun
-        rate = f", {size(done / passed)}/s" if passed > 0.5 else ""
-        terminal.meter(f"{what} {size(done)} of {size(total)}{rate}", done, total)
-
-    return tell
 
 
 def _show(door: Door, shared: Shared, schema: str, did: str, nothing: str, as_json: bool) -> int:

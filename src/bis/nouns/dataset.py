@@ -31,15 +31,15 @@ class Sight(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The server's own time when it said so, likewise."""
 
     def vouches(self, earlier: Sight) -> bool:
-        """Whether this is proof that the bytes are those of an earlier sight. The same size and time of change are, where
-        the change was a minute past when it was looked at first (RFC 9110, 8.8.2.2)."""
-        if self.size != earlier.size or self.version != earlier.version:
+        """Whether this is proof that the bytes are those of an earlier sight. The same size and time of change are,
+        where the change was a minute past when it was first looked at (RFC 9110, 8.8.2.2)."""
+        if self.refutes(earlier):
             return False
-        if self.version:
+        if self.version and self.version == earlier.version:
             return True
         if self.etag or earlier.etag:
             return self.etag == earlier.etag and not self.etag.startswith("W/")
-        if not (self.modified and earlier.asked and self.modified == earlier.modified):
+        if not (self.modified and earlier.asked and self.modified == earlier.modified and self.size >= 0):
             return False
         return int(earlier.asked) - int(self.modified) >= LEFT_ALONE
 

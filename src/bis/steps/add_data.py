@@ -114,7 +114,7 @@ def add(adding: Adding, home: Home, progress: Callable[[str], None] = lambda tex
 
 
 def enter(taken: Taken, adding: Adding, home: Home) -> Added:
-    """Make what was taken the next version; durable when it returns. What has the content of the newest is no new one."""
+    """Make what was taken the next version; durable when it returns. What has the content of the newest is none."""
     name, tree = taken.name, taken.tree
     # Files are read before the turn to write is taken, so that nobody waits for it.
     known = home.ledger.data.versions(name)[:1] if adding.made is None else []
@@ -303,6 +303,18 @@ def _check(adding: Adding, home: Home) -> None:
     if path.name.endswith(SUFFIX) and is_pointer(path):
         data = path.with_name(path.name.removesuffix(SUFFIX))
         raise UsageError(f"{shown(path)} is a pointer to data", hint=f"bis data add {shown(data)}")
+    check_words(adding)
+    if not path.exists():
+        raise NotFound(f"{shown(path)} is not there", hint=f"ls {shown(path.parent)}")
+    if not path.is_file() and not path.is_dir():
+        raise UsageError(f"{shown(path)} is neither a file nor a folder", hint=f"ls -la {shown(path)}")
+    if home.folder.resolve().is_relative_to(path.resolve()):
+        what = f"{shown(path)} holds the store of bis itself"
+        raise UsageError(what, hint="name the folder of the data: bis data add data/")
+
+
+def check_words(adding: Adding) -> None:
+    """Raises UsageError for a name, a tag or a checksum that cannot be."""
     for name in adding.checksums:
         if name not in ALGORITHMS:
             raise UsageError(f"{name!r} is no checksum that can be asked for", hint=f"one of: {', '.join(ALGORITHMS)}")
@@ -315,39 +327,41 @@ def _check(adding: Adding, home: Home) -> None:
             because="Names are letters, digits and ._+-, in words that slashes may join.",
             hint="bis data add PATH --name team/customers",
         )
-    if not path.exists():
-        raise NotFound(f"{shown(path)} is not there", hint=f"ls {shown(path.parent)}")
-    if not path.is_file() and not path.is_dir():
-        raise UsageError(f"{shown(path)} is neither a file nor a folder", hint=f"ls -la {shown(path)}")
-    if home.folder.resolve().is_relative_to(path.resolve()):
-        what = f"{shown(path)} holds the store of bis itself"
-        raise UsageError(what, hint="name the folder of the data: bis data add data/")
 
 
 def _name_for(path: Path, home: Home) -> str:
     """The name of a data set after its path. Raises UsageError where that name belongs to another path."""
-    name = default_name(path)
+    return free_name(default_name(path), source_of(path, home), shown(path), home)
+
+
+def free_name(name: str, source: str, typed: str, home: Home) -> str:
+    """The name, unless it belongs to data from another place: that raises UsageError."""
     there = home.ledger.data.versions(name)
-    if there and there[0].version.source not in ("", source_of(path, home)):
+    if there and there[0].version.source not in ("", source):
+        by_reference = "--by-reference " if is_url(source) else ""
         raise UsageError(
-            f"the data set {readable(name)} comes from {readable(there[0].version.source)}, not from {shown(path)}",
+            f"the data set {readable(name)} comes from {readable(there[0].version.source)}, not from {typed}",
             because="So this may be other data with the same name.",
-            hint=f"bis data add {shlex.quote(shown(path))} --name {readable(name)}  if it is its next version; else"
-            " another name",
+            hint=f"bis data add {by_reference}{shlex.quote(typed)} --name {readable(name)}  if it is its next version;"
+            " else another name",
         )
     return name
 
 
 def default_name(path: Path) -> str:
     """`customers` for `data/customers.csv` and for `customers/`."""
-    name = path.name
-    if path.is_file():
+    return name_after(path.name, single=path.is_file(), typed=shown(path))
+
+
+def name_after(name: str, *, single: bool, typed: str) -> str:
+    """The name of a data set after that of its file or folder."""
+    if single:
         while Path(name).suffix in PACKED:
             name = Path(name).stem
         name = Path(name).stem
     name = "".join(letter if letter.isalnum() or letter in "._+-" else "-" for letter in name).strip(".-+")
     if not is_data_name(name):
-        raise UsageError(f"no name can be made of {shown(path)}", hint="bis data add PATH --name customers")
+        raise UsageError(f"no name can be made of {typed}", hint="bis data add PATH --name customers")
     return name
 
 

@@ -6,26 +6,29 @@ A file by reference is checked when it is used: nothing is handed out that is no
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
 
-from bis.digest import READ_SIZE, Digest, digest_file, readable, short, unspell
-from bis.errors import CannotRepeat, NotFound, UsageError
-from bis.nouns.dataset import DataVersion, Held
+from bis.digest import READ_SIZE, Digest, readable, unspell
+from bis.errors import NotFound, UsageError
+from bis.nouns.dataset import Held
 from bis.nouns.tree import Leaf
 from bis.steps.home import Home
+from bis.steps.originals import Elsewhere, Original, Told, copy_original, original_of, originals_of
+from bis.store.crew import in_order
 from bis.store.snapshot import find_leaf, put_leaves, walk
 from bis.store.trouble import IN_THE_WAY, shown, trouble
 
 IN_MEMORY = 16 << 20
 """A file up to this size is checked in memory before a byte of it is handed out, a larger one in a temporary file."""
 NAMED = 3
+AT_ONCE = 8
+"""Files that are fetched from elsewhere."""
 
 
 class Brought(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,8 +67,23 @@ def is_one_file(held: Held, path: str, leaves: Sequence[Leaf]) -> bool:
     return len(leaves) == 1 and leaves[0].entry.kind != "tree" and leaves[0].path == path.rpartition("/")[2]
 
 
+def inside_of(path: str, one: bool, leaf: Leaf) -> str:
+    """The path in the version of a leaf that `leaves_of` found by `path`, as the one file or in a folder."""
+    if one:
+        return path or leaf.entry.name
+    return f"{path}/{leaf.path}".lstrip("/")
+
+
 def bring(
-    held: Held, path: str, into: Path, home: Home, *, force: bool = False, name: str = "", ours: str = ""
+    held: Held,
+    path: str,
+    into: Path,
+    home: Home,
+    *,
+    force: bool = False,
+    name: str = "",
+    ours: str = "",
+    told: Told = lambda text, done, total: None,
 ) -> Brought:
     """Put a version, or what lies at `path` in it, below the folder `into`; one file by itself gets `name`, if given.
 
@@ -86,9 +104,11 @@ def bring(
     made: set[Path] = set()
     try:
         into.mkdir(parents=True, exist_ok=True)
+        far = [leaf for leaf in files if isinstance(originals.get(leaf.path), Elsewhere)]
         for leaf in leaves:
-            if leaf.path not in same:
+            if leaf.path not in same and not isinstance(originals.get(leaf.path), Elsewhere):
                 _put(held, leaf, into / unspell(leaf.path), originals.get(leaf.path), home, made)
+        _fetch(far, lambda leaf: _put(held, leaf, into / unspell(leaf.path), originals[leaf.path], home, made), told)
     except OSError as error:
         raise trouble(error, "write", Path(error.filename or into)) from error
     todo = [leaf for leaf in files if leaf.path not in same]
@@ -122,20 +142,14 @@ def located(held: Held, path: str, home: Home) -> Iterator[Path]:
         if home.store.has(leaf.entry.digest):
             home.store.get_file(leaf.entry.digest, place)
         else:
-            _copy_original(held, leaf, original_of(held.version, path, home), place)
+            copy_original(held, leaf, original_of(held.version, path or leaf.entry.name, home), place)
         yield place
-
-
-def original_of(version: DataVersion, path: str, home: Home) -> Path:
-    """Where a file of a version lay when it was added. A single file is its source."""
-    source = home.project / unspell(version.source)
-    return source if version.single else source / unspell(path)
 
 
 # -- from the store, or from where it lies -----------------------------------------------------------------------
 
 
-def _put(held: Held, leaf: Leaf, place: Path, original: Path | None, home: Home, made: set[Path]) -> None:
+def _put(held: Held, leaf: Leaf, place: Path, original: Original | None, home: Home, made: set[Path]) -> None:
     """`made` are the folders that are there by now."""
     folder = place if leaf.entry.kind == "tree" else place.parent
     if folder not in made:
@@ -149,58 +163,34 @@ def _put(held: Held, leaf: Leaf, place: Path, original: Path | None, home: Home,
     elif original is None:
         home.store.get_file(leaf.entry.digest, fresh, leaf.entry.mode)
     else:
-        _copy_original(held, leaf, original, fresh)
+        copy_original(held, leaf, original, fresh)
     if fresh != place:
         fresh.replace(place)
 
 
-def _originals(held: Held, path: str, one: bool, files: Sequence[Leaf], home: Home) -> dict[str, Path]:
-    """Where the files that are not in the store lie. Raises CannotRepeat, before anything is written, for those that
-    are not what was recorded."""
-    away = {}
-    for leaf in files:
-        if leaf.entry.kind == "file" and not leaf.entry.kept and not home.store.has(leaf.entry.digest):
-            inside = path if one else f"{path}/{leaf.path}".lstrip("/")
-            away[leaf.path] = original_of(held.version, inside, home)
-    wanted = {leaf.path: leaf for leaf in files}
-    now = {leaf.path: leaf for leaf in put_leaves(sorted(away.items()), None, home.cache)}
-    wrong = [
-        (wanted[name], place)
-        for name, place in away.items()
-        if name not in now or now[name].entry.digest != wanted[name].entry.digest
-    ]
-    if wrong:
-        raise _changed(held, *wrong[0], len(wrong))
-    return away
+def _fetch(far: Sequence[Leaf], put: Callable[[Leaf], None], told: Told) -> None:
+    """What lies elsewhere, several files at once."""
+
+    def one(leaf: Leaf) -> int:
+        put(leaf)
+        return leaf.entry.size
+
+    done, total = 0, sum(leaf.entry.size for leaf in far)
+    for size in in_order(one, far, AT_ONCE):
+        done += size
+        told("fetched", done, total)
 
 
-def _copy_original(held: Held, leaf: Leaf, original: Path, place: Path) -> None:
-    """Copy what lies at `original`, and look at the copy: the file may change between two looks."""
-    try:
-        shutil.copyfile(original, place)
-        digest = digest_file(place)
-    except FileNotFoundError:
-        digest = Digest("")
-    if digest != leaf.entry.digest:
-        place.unlink(missing_ok=True)
-        raise _changed(held, leaf, original)
-    place.chmod(leaf.entry.mode)
-
-
-def _changed(held: Held, leaf: Leaf, original: Path, count: int = 1) -> CannotRepeat:
-    """The error for a file by reference that is not there any more as it was."""
-    try:
-        size: int | None = original.stat().st_size
-    except OSError:
-        size = None
-    now = "it is not there any more" if size is None else f"it has changed: {size:,} bytes now"
-    more = f", and {count - 1} other files are not as they were" if count > 1 else ""
-    return CannotRepeat(
-        f"{shown(original)} was recorded by reference, and {now}{more}",
-        because=f"Recorded were {leaf.entry.size:,} bytes, b3:{short(leaf.entry.digest)}; the store has no copy.",
-        hint="put the file back as it was"
-        + (f", or keep what is there now: bis data add {readable(held.version.source)}" if size is not None else ""),
-    )
+def _originals(held: Held, path: str, one: bool, files: Sequence[Leaf], home: Home) -> dict[str, Original]:
+    """Where the files that are not in the store lie. Raises CannotRepeat, before anything is written, for those of
+    which it shows that they are not what was recorded."""
+    away = {
+        inside_of(path, one, leaf): leaf
+        for leaf in files
+        if leaf.entry.kind == "file" and not leaf.entry.kept and not home.store.has(leaf.entry.digest)
+    }
+    found = originals_of(held, away, home)
+    return {leaf.path: found[inside] for inside, leaf in away.items()}
 
 
 def _blocks(file: BinaryIO) -> Iterator[bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -13,8 +14,9 @@ from bis.errors import NotFound, UsageError
 from bis.nouns.dataset import Held
 from bis.nouns.part import Part
 from bis.nouns.tree import Leaf
-from bis.steps.bring import leaves_of, original_of
+from bis.steps.bring import inside_of, is_one_file, leaves_of, located
 from bis.steps.home import Home
+from bis.steps.originals import original_of
 from bis.store.snapshot import plant, put_leaves, walk
 
 NAMED = 5
@@ -42,7 +44,9 @@ def data_from_version(held: Held, path: str, recorded: Part, home: Home) -> Part
     not are gone, and those that it has besides are there. Where the run read nothing there, inputs are matched by the
     names of their files. Raises UsageError where that could mean several, NotFound where it means none.
     """
-    leaves = [leaf for leaf in leaves_of(held, path, home) if leaf.entry.kind != "tree"]
+    leaves = leaves_of(held, path, home)
+    one = is_one_file(held, path, leaves)
+    leaves = [leaf for leaf in leaves if leaf.entry.kind != "tree"]
     inputs = [row["path"] for row in recorded.facts["inputs"]]
     found = _by_source(held, path, leaves, inputs, home) or (_by_name(held, leaves, inputs), frozenset())
     chosen, gone = found
@@ -54,7 +58,8 @@ def data_from_version(held: Held, path: str, recorded: Part, home: Home) -> Part
             f" {_names([leaf.path for leaf in leaves])}. The run read: {_names(inputs)}.",
             hint=f"bis data get {version} DIR, give the files the names of the inputs, and --with data=DIR",
         )
-    return _exchanged(recorded, {name: _kept(leaf, name, held, home) for name, leaf in chosen.items()}, gone, home)
+    kept = {name: _kept(leaf, name, held, inside_of(path, one, leaf), home) for name, leaf in chosen.items()}
+    return _exchanged(recorded, kept, gone, home)
 
 
 # -- by the path that a data set was added from ------------------------------------------------------------------
@@ -127,16 +132,17 @@ def _ambiguous(held: Held, names: Sequence[str], other: str) -> UsageError:
 # -- the part ----------------------------------------------------------------------------------------------------
 
 
-def _kept(leaf: Leaf, name: str, held: Held, home: Home) -> Leaf:
+def _kept(leaf: Leaf, name: str, held: Held, inside: str, home: Home) -> Leaf:
     """The leaf under the name of an input, with its bytes in the store; one by reference that lies where the run read
     it may stay there, and is checked when it is brought."""
     entry = leaf.entry
     if entry.kind == "file" and not entry.kept:
-        original = original_of(held.version, leaf.path, home)
+        original = original_of(held.version, inside, home)
         if home.store.has(entry.digest):
             entry = msgspec.structs.replace(entry, kept=True)
         elif original != home.project / unspell(name):
-            home.store.put_file(original, expected=entry.digest)
+            with nullcontext(original) if isinstance(original, Path) else located(held, inside, home) as place:
+                home.store.put_file(place, expected=entry.digest)
             entry = msgspec.structs.replace(entry, kept=True)
     return Leaf(path=name, entry=msgspec.structs.replace(entry, name=_last(name)))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -30,6 +30,8 @@ class Home(msgspec.Struct, frozen=True, kw_only=True):
     cache: StatCache
     key: bytes
     """Secret of this home, with which credentials are digested."""
+    variables: Mapping[str, str] = {}
+    """Environment variables of who asks: what lies elsewhere is asked for with the credentials in them."""
 
     @property
     def live(self) -> Path:
@@ -37,7 +39,9 @@ class Home(msgspec.Struct, frozen=True, kw_only=True):
         return self.folder / "live"
 
 
-def open_home(project: Path, settings: Settings, *, create: bool = True) -> Home:
+def open_home(
+    project: Path, settings: Settings, *, create: bool = True, variables: Mapping[str, str] | None = None
+) -> Home:
     """Open the project's `.bis/`. With `create=False` nothing is made: NotFound where nothing was recorded yet."""
     folder = project / FOLDER
     if create:
@@ -55,6 +59,7 @@ def open_home(project: Path, settings: Settings, *, create: bool = True) -> Home
         ledger=open_ledger(project / ledger, create=create),
         cache=open_cache(_moved(folder / "cache.db")),
         key=_key(folder, create),
+        variables=variables or {},
     )
 
 

@@ -40,37 +40,7 @@ class BucketRemote:
 
     def __init__(self, url: str, variables: Mapping[str, str]) -> None:
         self.url = url
-        self._variables = variables
-        try:
-            import obstore
-        except ImportError:
-            raise KeepingError(
-                f"{url} needs the package obstore, which is not installed",
-                hint="uv tool install 'bis[remote]', or pip install obstore where bis is",
-                code=NO_CLIENT,
-            ) from None
-        self._do: Any = obstore
-        self._store = self._open(url)
-
-    def _open(self, url: str) -> Any:
-        from obstore.store import from_url
-
-        make: Any = from_url
-        parts = urlsplit(url)
-        asked = dict(parse_qsl(parts.query))
-        if wrong := sorted(set(asked) - set(OPTIONS)):
-            raise UsageError(f"{url}: no option {wrong[0]}", hint=f"one of {', '.join(OPTIONS)}")
-        config = _amazon(self._variables, asked) if parts.scheme == "s3" else asked
-        plain = config.get("endpoint", "").startswith("http://")
-        try:
-            return make(
-                urlunsplit((parts.scheme, parts.netloc, parts.path, "", "")),
-                config=config or None,
-                client_options={"allow_http": plain, "timeout": timedelta(minutes=5), "connect_timeout": "10s"},
-                retry_config={"max_retries": 6, "retry_timeout": PATIENCE},
-            )
-        except Exception as error:
-            raise UsageError(f"{url} cannot be used: {_first_line(error)}", hint="bis remote add --help") from None
+        self._do, self._store = open_bucket(url, variables)
 
     def list(self) -> dict[str, int]:
         try:
@@ -119,22 +89,57 @@ class BucketRemote:
             raise self._trouble("write to", error) from error
 
     def _trouble(self, doing: str, error: Exception) -> BisError:
-        from obstore.exceptions import PermissionDeniedError, UnauthenticatedError
-
-        said = _first_line(error)
-        status, code = STATUS.search(said), CODE.search(said)
-        known = code[1] if code else said
-        if METADATA in said:
-            return refused(self.url, doing, "no credentials were found", _credentials(urlsplit(self.url).scheme))
-        if isinstance(error, FileNotFoundError) or (status and status[1] == "404"):
-            return refused(self.url, doing, known, "make the bucket first: bis makes none")
-        denied = isinstance(error, (PermissionDeniedError, UnauthenticatedError, PermissionError))
-        if denied or (status and status[1] in ("401", "403")):
-            return refused(self.url, doing, known, _credentials(urlsplit(self.url).scheme))
-        return unreachable(self.url, doing, said)
+        return bucket_trouble(self.url, doing, error)
 
     def close(self) -> None:
         pass
+
+
+def open_bucket(url: str, variables: Mapping[str, str]) -> tuple[Any, Any]:
+    """The module that speaks to buckets, and what the URL names in one. Nothing is asked of it yet."""
+    try:
+        import obstore
+        from obstore.store import from_url
+    except ImportError:
+        raise KeepingError(
+            f"{url} needs the package obstore, which is not installed",
+            hint="uv tool install 'bis[remote]', or pip install obstore where bis is",
+            code=NO_CLIENT,
+        ) from None
+    make: Any = from_url
+    parts = urlsplit(url)
+    asked = dict(parse_qsl(parts.query))
+    if wrong := sorted(set(asked) - set(OPTIONS)):
+        raise UsageError(f"{url}: no option {wrong[0]}", hint=f"one of {', '.join(OPTIONS)}")
+    config = _amazon(variables, asked) if parts.scheme == "s3" else asked
+    plain = config.get("endpoint", "").startswith("http://")
+    try:
+        store = make(
+            urlunsplit((parts.scheme, parts.netloc, parts.path, "", "")),
+            config=config or None,
+            client_options={"allow_http": plain, "timeout": timedelta(minutes=5), "connect_timeout": "10s"},
+            retry_config={"max_retries": 6, "retry_timeout": PATIENCE},
+        )
+    except Exception as error:
+        raise UsageError(f"{url} cannot be used: {_first_line(error)}", hint="bis remote add --help") from None
+    return obstore, store
+
+
+def bucket_trouble(url: str, doing: str, error: Exception) -> BisError:
+    """What went wrong at a bucket, in words for a person."""
+    from obstore.exceptions import PermissionDeniedError, UnauthenticatedError
+
+    said = _first_line(error)
+    status, code = STATUS.search(said), CODE.search(said)
+    known = code[1] if code else said
+    if METADATA in said:
+        return refused(url, doing, "no credentials were found", _credentials(urlsplit(url).scheme))
+    if isinstance(error, FileNotFoundError) or (status and status[1] == "404"):
+        return refused(url, doing, known, "make the bucket first: bis makes none")
+    denied = isinstance(error, (PermissionDeniedError, UnauthenticatedError, PermissionError))
+    if denied or (status and status[1] in ("401", "403")):
+        return refused(url, doing, known, _credentials(urlsplit(url).scheme))
+    return unreachable(url, doing, said)
 
 
 def _amazon(variables: Mapping[str, str], asked: Mapping[str, str]) -> dict[str, str]:
