@@ -2,6 +2,7 @@
 
 import statistics
 import struct
+import time
 import tracemalloc
 import zlib
 from collections.abc import Callable
@@ -130,6 +131,18 @@ def test_what_is_not_what_its_name_says_is_told(name: str, put: Put) -> None:
         profile(put(name, "nothing of the kind"))
     assert is_profiled(name)
     assert not is_profiled("a.bin")
+
+
+def test_a_jpeg_that_is_cut_off_in_its_size_is_told(put: Put) -> None:
+    with pytest.raises(Unreadable):
+        profile(put("a.jpg", b"\xff\xd8\xff\xc0\0\x0b\x08"))
+
+
+def test_lines_with_a_field_of_their_own_each_cost_no_more_than_others(put: Put) -> None:
+    began = time.process_time()
+    found = profile(put("a.jsonl", "".join(f'{{"user-{number}": 1}}\n' for number in range(20_000))))
+    assert (found.rows, len(found.columns), {column.empty for column in found.columns}) == (20_000, 20_000, {19_999})
+    assert time.process_time() - began < 10
 
 
 def test_parquet_is_told_by_its_footer(tmp_path: Path) -> None:

@@ -155,14 +155,13 @@ def _json_lines(path: Path) -> Profile:
         for line in file:
             if not line.strip():
                 continue
-            fields = _fields(json.loads(line))
-            for name in fields:
+            for name, value in _fields(json.loads(line)).items():
                 if name not in columns:
                     columns[name] = _Column(name)
-                    columns[name].empty = count
-            for name, column in columns.items():
-                column.take(_as_cell(fields.get(name)))
+                columns[name].take(_as_cell(value))
             count += 1
+    for column in columns.values():  # those that a line does not name are empty in it
+        column.empty = count - column.count
     return Profile(kind="JSON lines", rows=count, columns=tuple(column.told() for column in columns.values()))
 
 
@@ -336,8 +335,7 @@ def _image(file: BinaryIO) -> dict[str, str]:
 def _jpeg(file: BinaryIO) -> dict[str, str]:
     file.seek(2)
     while len(mark := file.read(4)) == 4 and mark[0] == 0xFF:
-        if mark[1] in FRAMES:
-            frame = file.read(6)
+        if mark[1] in FRAMES and len(frame := file.read(6)) == 6:
             height, width = int.from_bytes(frame[1:3]), int.from_bytes(frame[3:5])
             return {"size": f"{width} x {height}", "colours": {1: "grey", 3: "colour"}.get(frame[5], str(frame[5]))}
         file.seek(int.from_bytes(mark[2:4]) - 2, 1)
