@@ -382,6 +382,13 @@ def test_a_project_of_many_nested_folders_is_looked_through(project: Path) -> No
     assert ([one.path for one in found], complete) == ([f"{'d/' * 400}Dockerfile"], True)
 
 
+def test_a_link_that_leads_to_itself_is_no_declaration(project: Path) -> None:
+    write(project, {"Dockerfile": "FROM scratch\n"})
+    (project / "compose.yml").symlink_to("compose.yml")
+    files, complete = declarations(project, Memory(), LATER)
+    assert ([one.path for one in files], complete) == (["Dockerfile"], True)
+
+
 def test_an_unchanged_file_is_not_read_again(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(project, {"Dockerfile": "FROM python\n", "params.yml": "lr: 1\n"})
     memory = Memory()

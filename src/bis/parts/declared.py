@@ -153,10 +153,8 @@ class Walk:
                 if entry.is_dir(follow_symlinks=False):
                     if entry.name not in SKIPPED:
                         waiting.append(f"{path}/")
-                elif candidate(entry.name) and entry.is_file():
-                    status = self._status(entry)
-                    if status is not None:
-                        yield path, status
+                elif candidate(entry.name) and (status := self._status(entry)):
+                    yield path, status
 
     def _entries(self, inside: str) -> list[os.DirEntry[str]]:
         """Nothing for a folder that is an environment, however it is called."""
@@ -169,8 +167,9 @@ class Walk:
         return [] if any(entry.name in ("pyvenv.cfg", "conda-meta") for entry in found) else found
 
     def _status(self, entry: os.DirEntry[str]) -> os.stat_result | None:
+        """None for what is no file, and for a link that leads nowhere or to itself."""
         try:
-            return entry.stat()
+            return entry.stat() if entry.is_file() else None
         except OSError:
             return None
 
