@@ -330,6 +330,17 @@ def test_an_environment_that_the_caller_made_is_not_changed(play: Play) -> None:
     assert played.out == "['A', 'LC_CTYPE', 'PYTHONHASHSEED']\n{'A': '1'} False\n"
 
 
+def test_a_python_that_starts_in_a_folder_which_is_gone_is_seeded_like_any_other(play: Play) -> None:
+    code = """
+        import os, subprocess, sys, tempfile
+        os.chdir(tempfile.mkdtemp())
+        os.rmdir(os.getcwd())
+        subprocess.run([sys.executable, "-c", "import random; print(random.random())"])
+    """
+    first, second = play(code), play(code)
+    assert first.out == second.out != ""
+
+
 def test_a_shell_that_starts_two_pythons_gives_each_its_own_stream(play: Play, tmp_path: Path) -> None:
     code = "import random; print(random.random())"
     (tmp_path / "other.py").write_text(code)

@@ -6,7 +6,6 @@ import sys
 import _bis_core as core
 
 STANDARD = os.path.dirname(os.__file__) + os.sep
-FOLDER = os.getcwd() + os.sep
 PLUMBING = (
     "IPython",
     "ipykernel",
