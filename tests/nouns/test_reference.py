@@ -102,6 +102,8 @@ def test_a_name_by_then_and_before() -> None:
         ("train-12@latest", "already names one run"),
         ("7f3a~x", ""),
         ("7f3a~-1", ""),
+        ("7f3a~" + "9" * 5000, ""),
+        ("@{" + "9" * 5000 + " days ago}", "is no date"),
         ("@{2026-05-03", ""),
         ("a@b@c", "b@c"),
         ("models:/churn@champion", "model"),
@@ -131,6 +133,13 @@ def test_a_time_stamp_means_the_same_moment_in_every_zone(moment: datetime, hour
     zoned = moment.replace(tzinfo=UTC).astimezone(timezone(timedelta(hours=hours)))
     parsed = parse(f"@{{{zoned.isoformat()}}}", NOW).moment
     assert datetime.fromisoformat(parsed) == zoned
+
+
+@pytest.mark.parametrize("hours", [-12, 0, 14])
+def test_the_ends_of_the_calendar_are_moments_in_every_zone(hours: int) -> None:
+    now = NOW.astimezone(timezone(timedelta(hours=hours)))
+    assert parse("@{0001-01-01T00:00:00}", now).moment <= "0001-01-01T12:00:00.000000Z"
+    assert parse("@{9999-12-31}", now).moment >= "9999-12-31T09:59:59.999999Z"
 
 
 # versions of data
@@ -186,6 +195,13 @@ def test_any_text_is_a_reference_to_data_or_a_clear_error(text: str) -> None:
 def test_a_tag_is_found_by_what_is_typed(tag: str) -> None:
     if is_tag(tag):
         assert parse_data(f"x@{tag}", NOW) == DataReference(text=f"x@{tag}", base="x", tag=tag)
+
+
+@pytest.mark.parametrize("word", ["Today", "YESTERDAY", "now", "latest", "v3", "v" + "9" * 5000, "2026-05-03"])
+def test_what_means_something_else_behind_an_at_is_no_tag(word: str) -> None:
+    assert not is_tag(word)
+    with contextlib.suppress(UsageError):
+        assert parse_data(f"x@{word}", NOW).tag == ""
 
 
 @given(st.text(max_size=12))

@@ -56,8 +56,8 @@ UNITS: Final = {
 }
 """Seconds; a month and a year are the average ones."""
 SHORT: Final = {"s": "second", "sec": "second", "m": "minute", "min": "minute", "h": "hour", "d": "day", "w": "week"}
-AGO: Final = re.compile(r"(\d+|an?|one)\s*([a-z]+?)s?\s+ago")
-SHAPE: Final = re.compile(r"(?P<base>[^@~]*)(?:@(?:\{(?P<braced>[^{}]*)\}|(?P<bare>[^{}~]*)))?(?P<back>(?:~\d*)*)")
+AGO: Final = re.compile(r"(\d{1,12}|an?|one)\s*([a-z]+?)s?\s+ago")
+SHAPE: Final = re.compile(r"(?P<base>[^@~]*)(?:@(?:\{(?P<braced>[^{}]*)\}|(?P<bare>[^{}~]*)))?(?P<back>(?:~\d{0,9})*)")
 EXAMPLES: Final = "7f3a (start of an id), train-12 (a name), @latest, @{2026-05-03}, @{2 days ago}, @~1, train-12~1"
 
 
@@ -100,7 +100,8 @@ class DataReference(msgspec.Struct, frozen=True, kw_only=True):
 
 DATA_EXAMPLES: Final = "customers, customers@v3, customers@2026-05-03, customers@b3:8e4c, customers@TAG, customers@v3~1"
 DATA_SHAPE: Final = re.compile(
-    r"(?P<base>[^@~]*)(?:@(?:\{(?P<braced>[^{}]*)\}|(?P<bare>[^{}~/]*)))?(?P<back>(?:~\d*)*)(?:/(?P<path>.*))?", re.S
+    r"(?P<base>[^@~]*)(?:@(?:\{(?P<braced>[^{}]*)\}|(?P<bare>[^{}~/]*)))?(?P<back>(?:~\d{0,9})*)(?:/(?P<path>.*))?",
+    re.S,
 )
 STAMP: Final = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d)\.(\d\d)\.(\d\d)\.(\d{3})Z")
 CHECKSUM: Final = re.compile(r"(b3|md5|sha1|sha256):([0-9a-fA-F]+)")
@@ -126,7 +127,7 @@ def _chosen(plain: DataReference, chosen: str, now: datetime) -> DataReference:
     """What stands behind the `@`."""
     if chosen in LATEST:
         return plain
-    if re.fullmatch(r"v\d+", chosen):
+    if re.fullmatch(r"v\d{1,9}", chosen):
         return msgspec.structs.replace(plain, number=int(chosen[1:]))
     if stamp := STAMP.fullmatch(chosen):
         day, hour, minute, second, milli = stamp.groups()
@@ -144,7 +145,7 @@ def is_tag(text: str) -> bool:
     """Whether a version can be tagged so: what could be typed behind an `@` and means nothing else there."""
     return bool(re.fullmatch(r"[\w][\w.+-]*", text)) and not (
         text in LATEST
-        or text in WORDS
+        or text.lower() in WORDS
         or re.fullmatch(r"v\d+", text)
         or STAMP.fullmatch(text)
         or _absolute(text, datetime.now(UTC))
@@ -172,7 +173,15 @@ def _moment(text: str, when: str, now: datetime) -> str:
         near = get_close_matches(when.lower(), [*WORDS, *LATEST, *(f"2 {unit}s ago" for unit in UNITS)], 1)
         meant = f" Did you mean @{{{near[0]}}}?" if near else ""
         raise _nonsense(text, f"{when!r} is no date, time stamp, or time ago.{meant}")
-    return found.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return _in_utc(found).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _in_utc(moment: datetime) -> datetime:
+    """The first and the last day of the calendar may be none any more in another zone: as near to it as there is."""
+    try:
+        return moment.astimezone(UTC)
+    except (OverflowError, ValueError):
+        return (datetime.max if moment.year > 1 else datetime.min).replace(tzinfo=UTC)
 
 
 def _relative(when: str, now: datetime) -> datetime | None:
