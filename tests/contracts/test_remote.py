@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from blake3 import blake3
 
 from bis.acts import share
 from bis.acts.collect import collect
@@ -28,9 +30,9 @@ from bis.steps.home import Home, open_home
 from bis.steps.perform import now
 from bis.steps.remotes import add as add_remote
 from bis.steps.remotes import remotes, remove
-from bis.store import choose, doomed
-from bis.store.local import open_store
-from bis.store.packs import DELTA, PARTS, list_items
+from bis.store import choose, deltas, doomed, planes
+from bis.store.local import digest_of, open_store
+from bis.store.packs import DELTA, PARTS, PLANES, Form, PackWriter, list_items
 from bis.store.remote import NO_SUCH_REMOTE, REFUSED, UNREACHABLE, Remote
 from bis.store.remote.address import checked, open_remote
 from bis.store.sweep import verify
@@ -297,13 +299,8 @@ def test_a_pack_whose_list_does_not_hold_is_refused_by_name(
 
 def test_a_remote_that_lies_about_content_is_not_believed(place: Any, tmp_path: Path, make_home: Any) -> None:
     """A pack in good order whose difference gives other bytes than its digest says."""
-    from bis.store import deltas
-    from bis.store.packs import Form, PackWriter
-
     (tmp_path / "forged").mkdir()
     base, told, true = b"base" * 100_000, b"told" * 100_000, b"true" * 100_000
-    from blake3 import blake3
-
     writer = PackWriter(tmp_path / "forged")
     writer.add("chunk", blake3(base).digest(), len(base), Form(0, base))
     payload = deltas.write(deltas.Delta((blake3(base).digest(),), deltas.make(true, base)))
@@ -316,6 +313,55 @@ def test_a_remote_that_lies_about_content_is_not_believed(place: Any, tmp_path: 
     assert "do not match" in shared.findings[0].text
     assert bea.store.holds(blake3(base).digest(), "chunk")
     assert not bea.store.holds(blake3(told).digest(), "chunk"), "else the true bytes could never be put"
+
+
+def weights(nudge: float) -> bytes:
+    chance = random.Random(1)
+    return struct.pack("<100000f", *(chance.gauss(0, 0.05) * (1 + nudge) for _ in range(100_000)))
+
+
+def test_checkpoints_travel_as_they_are_kept(place: Any, tmp_path: Path, make_home: Callable[[str], Home]) -> None:
+    ana, bea = make_home("ana"), make_home("bea")
+    for nudge in (0, 0.001):
+        keep(ana, "model.npy", weights(nudge))
+    push(ana, place.url, place.variables)
+    there = {item.digest: item.method for item in items_of(place, tmp_path) if item.raw == 400_000}
+    assert sorted(there.values()) == [DELTA, PLANES]
+    assert pull(bea, place.url, place.variables).findings == ()
+    assert {digest: bea.store._places(digest_of(digest))[0].item.method for digest in there} == there
+    assert contents(bea, tmp_path / "b") == contents(ana, tmp_path / "a")
+    assert verify(bea.store) == []
+    before = sum(path.stat().st_size for path in bea.store.packs.iterdir())
+    keep(bea, "model.npy", weights(0.002))
+    after = sum(path.stat().st_size for path in bea.store.packs.iterdir())
+    assert after - before < 0.7 * 400_000, "what came is compared with"
+
+
+def test_planes_that_give_other_bytes_are_not_believed(place: Any, tmp_path: Path, make_home: Any) -> None:
+    (tmp_path / "forged").mkdir()
+    told, true, other = weights(0), weights(0.001), weights(0.002)
+    change = planes.pack(planes.differing(other, true), 4)
+    digests = [blake3(data).digest() for data in (told, true, other)]
+    writer = PackWriter(tmp_path / "forged")
+    writer.add("chunk", digests[0], len(told), Form(PLANES, planes.write(true, 4)))
+    writer.add("chunk", digests[1], len(true), Form(PLANES, planes.write(true, 4)))
+    writer.add(
+        "chunk", digests[2], len(other), Form(DELTA, deltas.write(deltas.Delta((digests[1],), change[:-1], 4)), 1)
+    )
+    name, _ = writer.finish()
+    open_remote(place.url, place.variables).declare("bis store 3\n")
+    place.write(f"packs/{name}", (tmp_path / "forged" / name).read_bytes())
+    bea = make_home("bea")
+    assert "do not match" in fetch(bea, place.url, place.variables).findings[0].text
+    assert [bea.store.holds(digest, "chunk") for digest in digests] == [False, True, False]
+
+
+def test_an_older_remote_says_that_it_is_a_newer_one_before_a_pack_comes(ana: Home, place: Any, tmp_path: Path) -> None:
+    open_remote(place.url, place.variables).declare("bis store 2\n")
+    pull(ana, place.url, place.variables)
+    assert open_remote(place.url, place.variables).format() == "bis store 2\n", "who reads changes nothing"
+    push(ana, place.url, place.variables)
+    assert open_remote(place.url, place.variables).format() == "bis store 3\n"
 
 
 def test_a_damaged_store_is_repaired_from_a_remote(ana: Home, place: Any, tmp_path: Path) -> None:
@@ -362,7 +408,7 @@ def test_damage_here_is_not_spread_and_is_told(ana: Home, place: Any, make_home:
 
 
 def test_a_remote_of_a_newer_bis_is_left_alone(ana: Home, place: Any) -> None:
-    open_remote(place.url, place.variables).declare("bis store 3\n")
+    open_remote(place.url, place.variables).declare("bis store 4\n")
     for act in (push, pull):
         with pytest.raises(KeepingError) as error:
             act(ana, place.url, place.variables)
@@ -555,8 +601,10 @@ def test_the_remotes_of_a_project_are_named_listed_and_forgotten(ana: Home, tmp_
     assert remove("lab", ana.project, ana.settings) == "s3://bucket/prefix"
     push(ana, "", {})
     assert open_store(tmp_path / "disk", create=False).has(next(iter(ana.store.list("record"))))
-    with pytest.raises(NotFound, match='"lab"'):
-        remove("lab", ana.project, ana.settings)
+    for name in ("lab", "s3://bucket/prefix", "../disk", ""):  # a remote is forgotten by its name alone
+        with pytest.raises(NotFound):
+            remove(name, ana.project, ana.settings)
+    assert remotes(ana.project, ana.settings) == {"disk": str(tmp_path / "disk")}
 
 
 def test_the_settings_may_name_remotes_for_a_team(ana: Home, tmp_path: Path) -> None:

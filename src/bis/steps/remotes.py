@@ -19,6 +19,7 @@ FILE: Final = "remotes"
 KNOWN: Final = "known"
 """What is known of the packs that lie there: a cache. Neither has a suffix that a program of the project looks for."""
 FIRST: Final = "origin"
+NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 
 
 def remotes(project: Path, settings: Settings) -> dict[str, str]:
@@ -40,14 +41,12 @@ def choose(name: str, project: Path, settings: Settings) -> tuple[str, str]:
         if only:
             return only, known[only]
         raise UsageError(f"which remote: {', '.join(known)}?", hint=f"name it, as in  bis push {next(iter(known))}")
-    there = f"There is: {', '.join(known)}." if known else "There are no remotes here yet."
-    what = f'no remote is called "{name}"' if name else "no remote to share with is known here"
-    raise NotFound(what, because=there, hint=f"bis remote add {name or FIRST} URL", code=NO_SUCH_REMOTE)
+    raise _no_such(name, known)
 
 
 def add(name: str, url: str, project: Path, settings: Settings, *, seen_from: Path) -> str:
     """Note a remote; nothing is asked of it. Returns the URL as it is kept."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+    if not re.fullmatch(NAME, name):
         raise UsageError(f"{name!r} cannot be the name of a remote", hint=f"letters, digits, - and _, as in  {FIRST}")
     kept = checked(url, seen_from)
     known = remotes(project, settings)
@@ -60,15 +59,22 @@ def add(name: str, url: str, project: Path, settings: Settings, *, seen_from: Pa
 
 
 def remove(name: str, project: Path, settings: Settings) -> str:
-    """Forget a remote, and nothing else: what lies there stays. Returns its URL."""
+    """Forget a remote, and nothing else: what lies there stays. Returns its URL. Raises NotFound."""
     own = _read(project / FOLDER / FILE)
     if name not in own and name in settings.remotes:
         raise UsageError(f"the remote {name} is in the settings", hint="take it out of `remotes` in bis.toml")
     if name not in own:
-        choose(name or " ", project, settings)
-    url = own.pop(name, "")
+        raise _no_such(name, remotes(project, settings))
+    url = own.pop(name)
     _write(project / FOLDER / FILE, own)
     return url
+
+
+def _no_such(name: str, known: Mapping[str, str]) -> NotFound:
+    there = f"There is: {', '.join(known)}." if known else "There are no remotes here yet."
+    what = f'no remote is called "{name}"' if name else "no remote to share with is known here"
+    plain = name if re.fullmatch(NAME, name) else FIRST
+    return NotFound(what, because=there, hint=f"bis remote add {plain} URL", code=NO_SUCH_REMOTE)
 
 
 def _read(path: Path) -> dict[str, str]:
