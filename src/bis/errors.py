@@ -73,6 +73,11 @@ EXPLANATIONS: dict[str, str] = {
 """code -> what it means, for `bis explain`. Codes are only ever added."""
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """A number and its noun, as messages say it: `1 file`, `3 files`, `1,204 files`."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
 def explains(code: str, meaning: str) -> str:
     """Register a further code beside its meaning; returns the code, so that it reads as a constant."""
     EXPLANATIONS[code] = meaning

@@ -29,7 +29,7 @@ def test_white_space_and_order_of_keys_are_set_aside(judge) -> None:
         ('{"a": 1}', '{"a": "1"}', "a: number 1 -> str 1"),
         ('{"a": true}', '{"a": 1}', "a: bool True -> number 1"),
         ('{"a": 1}', '{"b": 1}', "a: only in the first"),
-        ("[1, 2]", "[1]", "2 -> 1 items"),
+        ("[1, 2]", "[1]", "2 -> 1 item"),
         ('{"a": null}', '{"a": false}', "a: NoneType None -> bool False"),
         ('{"a": 0.30000000000000004}', '{"a": 0.30000000000000005}', "a: 0.30000000000000004 -> 0.30000000000000005"),
         ('{"a": NaN}', '{"a": Infinity}', "a: NaN -> Infinity"),
@@ -41,6 +41,11 @@ def test_one_changed_value_is_named(judge, old: str, new: str, told: str) -> Non
     found = judge("m.json", old, new)
     assert found.same is False
     assert found.why.startswith(told), found.why
+
+
+def test_one_item_is_not_called_items(judge) -> None:
+    assert judge("m.json", "[1, 2]", "[1]").why == "2 -> 1 item"
+    assert judge("m.json", "[1]", "[1, 2]").why == "1 -> 2 items"
 
 
 def test_a_duration_that_may_be_data_is_a_difference_with_the_clock_as_its_cause(judge) -> None:

@@ -220,9 +220,11 @@ def test_another_wheel_under_the_same_version_is_a_finding(
     make_wheel("tiny", "1.0", {"tiny.py": "x = 2"})
     shutil.rmtree(tmp_path / "uv-cache")
     shutil.rmtree(tmp_path / "env")
-    rebuilt = build(part)
+    said: list[str] = []
+    rebuilt = build(part, progress=said.append)
     assert (rebuilt.proved, codes(rebuilt)) == (0, {"other-files"})
     assert "tiny 1.0" in rebuilt.findings[0].text
+    assert said[0].endswith("with 1 package")
 
 
 # -- where it was recorded ---------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from bis.digest import readable, spell, unspell
-from bis.errors import NotFound, UsageError
+from bis.errors import NotFound, UsageError, counted
 from bis.foreign import annex, croissant, dvc, kedro, lfs, not_understood, quilt
 from bis.foreign.history import EXECUTABLE, LINK, Commit, History, Item
 from bis.nouns.dataset import Held
@@ -564,7 +564,8 @@ def adopt_croissant(path: Path, home: Home, name: str, prefix: str, progress: Pr
         if not files:
             raise not_understood(str(file), "none of its files lies beside it")
         if unproved:
-            taking.notes.append(f"{unproved} files have no checksum in the description: they were kept as they are")
+            told = counted(unproved, "file")
+            taking.notes.append(f"kept without a checksum to hold against, as the description has none: {told}")
         said = {key: value for key in ("version", "license", "url") if (value := getattr(whole, key))}
         return State(
             name=_named(name or _stem(whole.name, False), prefix),

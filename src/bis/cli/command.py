@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from bis.errors import UsageError
+from bis.errors import UsageError, counted
 
 if TYPE_CHECKING:
     from bis.cli.render import Terminal
@@ -111,7 +111,7 @@ class Door:
 
 def record_meter(terminal: Terminal) -> Callable[[int, int], None]:
     """Tells how far the reading of a store's records is."""
-    return lambda done, total: terminal.meter(f"read {done:,} of {total:,} records", done, total)
+    return lambda done, total: terminal.meter(f"read {done:,} of {counted(total, 'record')}", done, total)
 
 
 def byte_meter(terminal: Terminal) -> Callable[[str, int, int], None]:

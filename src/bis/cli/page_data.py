@@ -211,7 +211,7 @@ def _users(runs: Sequence[User], whole: bool, now: datetime, terminal: Terminal)
 def _share(one: User) -> str:
     if one.of == 1:
         return ""
-    return f"all {one.of:,} files" if one.files == one.of else f"{one.files:,} of {one.of:,} files"
+    return f"all {count(one.of, 'file')}" if one.files == one.of else f"{one.files:,} of {count(one.of, 'file')}"
 
 
 def profile_lines(found: Profile, terminal: Terminal) -> list[str]:

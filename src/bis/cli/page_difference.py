@@ -221,7 +221,7 @@ def _folded(fold: Fold, same: bool) -> Iterator[str]:
     if fold.minor:
         hidden.append(count(fold.minor, "minor difference"))
     if fold.more:
-        hidden.append(f"{fold.more:,} more lines")
+        hidden.append(count(fold.more, "more line"))
     aside = f"   ({', '.join(hidden)} hidden; --all)" if hidden else ""
     if fold.same:
         yield f"{'the same in all: ' if same else 'the same: '}{', '.join(fold.same)}{aside}"

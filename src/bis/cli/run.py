@@ -158,7 +158,7 @@ def _tell_end(run: Run, terminal: Terminal) -> None:
     pieces: list[Cell] = [ending(run)]
     pieces += [f"{plain(name)} {number(value)}" for name, value in list(run.metrics.items())[:METRICS]]
     if len(run.metrics) > METRICS:
-        pieces.append(f"{len(run.metrics) - METRICS} more metrics")
+        pieces.append(count(len(run.metrics) - METRICS, "more metric"))
     if made:
         pieces.append(f"{count(len(made), 'output')}, {size(sum(output.size for output in made))}")
     if run.removed:

@@ -44,7 +44,7 @@ class Array:
         self.shape = tuple(shape)
         size = itemsize(dtype)
         if size is not None and size * math.prod(self.shape) != len(data):
-            raise Unreadable(f"an array of {shown(self.shape)} {dtype} has {len(data):,} bytes")
+            raise Unreadable(f"an array of {shown(self.shape)} {dtype} has {plural(len(data), 'byte')}")
         needed = fortran and len([length for length in self.shape if length > 1]) > 1
         if needed and len(data) > WHOLE:
             raise Unreadable(f"in another order in memory, and larger than {WHOLE >> 20} MiB")

@@ -8,7 +8,7 @@ from typing import Any
 
 from bis.formats import Context, Unreadable
 from bis.formats.documents import read_json
-from bis.formats.tally import Tally, shown
+from bis.formats.tally import Tally, plural, shown
 from bis.formats.values import Walk
 from bis.nouns.verdict import Comparison
 
@@ -37,13 +37,15 @@ class Columnar:
         old, new = (_Table(arrow, path, self.magic) for path in (before, after))
         self._schemas(old, new, walk)
         if old.rows != new.rows:
-            tally.differ("", f"{old.rows:,} -> {new.rows:,} rows")
+            tally.differ("", f"{old.rows:,} -> {plural(new.rows, 'row')}")
         elif not tally.count:
             for name in old.schema.names:
                 _columns(arrow, name, old.column(name), new.column(name), walk)
         if old.writer != new.writer:
             tally.set_aside("writer", old.writer, new.writer)
-        return tally.settle(self.name, f"the same schema and values in {len(old.schema.names)} columns", "value")
+        return tally.settle(
+            self.name, f"the same schema and values in {plural(len(old.schema.names), 'column')}", "value"
+        )
 
     def _schemas(self, old: _Table, new: _Table, walk: Walk) -> None:
         for field in old.schema:

@@ -9,7 +9,7 @@ from typing import Any
 
 from bis.formats import WHOLE, Context, Unreadable
 from bis.formats.documents import read_bounded
-from bis.formats.tally import Tally
+from bis.formats.tally import Tally, plural
 from bis.formats.unpickle import read_pickle
 from bis.formats.values import Volatile, Walk
 from bis.nouns.verdict import Comparison
@@ -39,7 +39,7 @@ class Pickle:
         tally = Tally(context)
         olds, news = read_all(before), read_all(after)
         if len(olds) != len(news):
-            tally.differ("", f"{len(olds)} -> {len(news)} pickles")
+            tally.differ("", f"{len(olds)} -> {plural(len(news), 'pickle')}")
         walk = Walk(context, tally, VOLATILE)
         for number, (old, new) in enumerate(zip(olds, news, strict=False), 1):
             walk.compare(self.understood(old), self.understood(new), f"pickle {number}" if len(olds) > 1 else "")

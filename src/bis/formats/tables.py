@@ -66,7 +66,7 @@ class Table:
 
     def _row(self, walk: Walk, old: list[str], new: list[str], header: list[str], number: int) -> None:
         if len(old) != len(new):
-            walk.tally.differ(f"row {number:,}", f"{len(old)} -> {len(new)} cells")
+            walk.tally.differ(f"row {number:,}", f"{len(old)} -> {plural(len(new), 'cell')}")
             return
         for place, (one, other) in enumerate(zip(old, new, strict=True)):
             if one != other:

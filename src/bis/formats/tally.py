@@ -103,7 +103,7 @@ def shown(value: object, width: int = WIDTH) -> str:
     if isinstance(value, int) and value.bit_length() > 1024:
         text = f"an integer of {value.bit_length():,} bits"
     elif isinstance(value, (bytes, bytearray)):
-        text = f"{len(value):,} bytes {bytes(value[:16]).hex()}"
+        text = f"{plural(len(value), 'byte')} {bytes(value[:16]).hex()}"
     else:
         text = str(value)
     if len(text) > 4 * width:

@@ -222,7 +222,7 @@ def _gathered(data: bytes, width: int, offset: int, shape: tuple[int, ...], stri
         raise ValueError("negative or missing lengths")
     last = offset + sum((length - 1) * step for length, step in zip(shape, stride, strict=True))
     if (last + 1) * width > len(data):
-        raise ValueError(f"it needs {(last + 1) * width:,} of {len(data):,} bytes")
+        raise ValueError(f"it needs {(last + 1) * width:,} of {plural(len(data), 'byte')}")
     expected = 1
     for length, step in zip(reversed(shape), reversed(stride), strict=True):
         if length > 1 and step != expected:

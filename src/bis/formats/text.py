@@ -197,7 +197,8 @@ class Reading:
         for key in olds.keys() & news.keys():
             if not (olds[key] <= news[key] or news[key] <= olds[key]):
                 return False
-        self.tally.set_aside("progress bar", f"{len(before)} states shown", f"{len(after)} states shown")
+        told = [f"{plural(len(side), 'state')} shown" for side in (before, after)]
+        self.tally.set_aside("progress bar", told[0], told[1])
         return True
 
     def _by_counter(self, frames: list[str], side: int) -> dict[str, set[str]]:

@@ -17,7 +17,7 @@ from bis.formats.arrays import Array, compare_arrays
 from bis.formats.masks import LONGEST, Masks
 from bis.formats.numbers import is_real, relative
 from bis.formats.rules import LOG, STRICT
-from bis.formats.tally import Tally, shown, shown_pair
+from bis.formats.tally import Tally, plural, shown, shown_pair
 
 NOISE = 1e-6
 STEPS = 50_000_000
@@ -249,7 +249,7 @@ class Walk:
         if self.unordered and _key(path) in self.unordered:
             return self._bag(old, new, path)
         if len(old) != len(new):
-            self._differ(path, f"{len(old):,} -> {len(new):,} items")
+            self._differ(path, f"{len(old):,} -> {plural(len(new), 'item')}")
         return [(one, other, (path, f"[{place}]")) for place, (one, other) in enumerate(zip(old, new, strict=False))]
 
     def _mapping(self, old: dict[Any, Any], new: dict[Any, Any], path: Path) -> list[tuple[Any, Any, Path]]:
@@ -303,7 +303,7 @@ class Walk:
                 self._differ(path, "the same keys in another order", "order of keys")
             return self._mapping(keys, others, path)
         if len(old.items) != len(new.items):
-            self._differ(path, f"{len(old.items):,} -> {len(new.items):,} keys")
+            self._differ(path, f"{len(old.items):,} -> {plural(len(new.items), 'key')}")
         found: list[tuple[Any, Any, Path]] = []
         for (key, value), (other, further) in zip(old.items, new.items, strict=False):
             if isinstance(key, str) and key == other and self._set_aside(key, value, further):

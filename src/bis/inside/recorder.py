@@ -99,7 +99,10 @@ class Recorder(Sight):
         if self.page[UNSEEN]:
             self.note("some openings went on before they could be looked at, as the tracer was held up")
         if self.unresolved:
-            self.note("%d openings could not be attributed to a path" % self.unresolved)
+            self.note(
+                "%d opening%s could not be attributed to a path"
+                % (self.unresolved, "" if self.unresolved == 1 else "s")
+            )
         self.lines.append(b"E " + json.dumps(facts).encode() + b"\0")
         self.flush()
 

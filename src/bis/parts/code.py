@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 import msgspec
 
 from bis.digest import digest_value, readable, short, spell, unspell
-from bis.errors import NotFound
+from bis.errors import NotFound, counted
 from bis.nouns.part import Change, Finding, Part, PartKind
 from bis.nouns.tree import Entry, Leaf
 from bis.parts import Place, Scene
@@ -204,7 +204,7 @@ def _part(leaves: list[Leaf], facts: dict[str, object], store: Store, findings: 
 
 def _summary(facts: dict[str, object], files: int) -> str:
     if facts["system"] == "none":
-        return f"{files} file{'' if files == 1 else 's'}, no version control"
+        return f"{counted(files, 'file')}, no version control"
     words = [str(facts["revision"])[:7] or "no commit yet", str(facts["branch"])]
     dirty, untracked = len(facts["changed"]), len(facts["untracked"])  # type: ignore[arg-type]
     state = [f"{dirty} changed"] * bool(dirty) + [f"{untracked} untracked"] * bool(untracked)

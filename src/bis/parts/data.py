@@ -26,7 +26,7 @@ from typing import Any
 import msgspec
 
 from bis.digest import Digest, digest_file, digest_value, keyed_digest, readable, short, spell, unspell
-from bis.errors import CannotRepeat
+from bis.errors import CannotRepeat, counted
 from bis.nouns.part import Change, Finding, Part, PartKind
 from bis.nouns.trace import GONE, WRITTEN, Access, Process, Stat
 from bis.nouns.tree import Leaf
@@ -437,7 +437,7 @@ def _network_finding(addresses: list[str], scene: Scene) -> Finding:
 
 def _some(names: list[str]) -> str:
     shown = ", ".join(readable(name) for name in names[:3])
-    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} others"
+    return shown if len(names) <= 3 else f"{shown} and {counted(len(names) - 3, 'other')}"
 
 
 # Keeping -----------------------------------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ from typing import Any
 import msgspec
 
 from bis.digest import Digest, digest_file, digest_value, readable, short, spell, unspell
-from bis.errors import BisError
+from bis.errors import BisError, counted
 from bis.nouns.part import Change, Finding, Part, PartKind
 from bis.parts import Place, Report, Scene, pylock
 from bis.parts.artifacts import Artifacts, uv_cache
@@ -340,8 +340,7 @@ def _some(**values: Any) -> dict[str, Any]:
 
 def _summary(python: Interpreter, packages: Sequence[Installed], looked: Looked | None) -> str:
     edited = len(looked.edited) if looked else 0
-    count = f"{len(packages)} package{'' if len(packages) == 1 else 's'}"
-    return f"{_title(python)}, {count}" + (f", {edited} edited" if edited else "")
+    return f"{_title(python)}, {counted(len(packages), 'package')}" + (f", {edited} edited" if edited else "")
 
 
 def _title(python: Interpreter) -> str:

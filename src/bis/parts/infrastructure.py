@@ -32,7 +32,7 @@ from typing import Any
 import msgspec
 
 from bis.digest import Digest, digest_bytes, digest_file, digest_value, keyed_digest, readable, short, spell, unspell
-from bis.errors import BisError
+from bis.errors import BisError, counted
 from bis.nouns.part import Change, Finding, Part, PartKind, Weight
 from bis.parts import Place, Scene, system
 from bis.parts.declared import MAKES_IMAGES, Declaration, Memory, declarations
@@ -250,11 +250,11 @@ def _release(facts: Mapping[str, Any]) -> str:
 def _summary(facts: Mapping[str, Any]) -> str:
     words = [facts.get("distribution", {}).get("name", ""), _release(facts), facts.get("libc", "")]
     if "packages" in facts:
-        words.append(f"{facts['packages']['count']} system packages")
+        words.append(counted(facts["packages"]["count"], "system package"))
     if in_container(facts):
         words.append(facts["container"].get("image") or "in a container")
     if count := len(facts.get("declared", ())):
-        words.append(f"{count} declaration{'s' if count > 1 else ''}")
+        words.append(counted(count, "declaration"))
     return ", ".join(filter(None, words))
 
 

@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from bis.digest import digest_bytes, digest_value, keyed_digest, spell, unspell
+from bis.errors import counted
 from bis.nouns.part import Change, Finding, Part, PartKind, Weight
 from bis.parts import Place, Scene
 from bis.parts.origin import sorter
@@ -63,7 +64,7 @@ def capture(scene: Scene, store: Store, earlier: Part | None = None) -> Part:
     return Part(
         kind=KIND,
         digest=digest_value(identity),
-        summary=f"{told} value{'' if told == 1 else 's'}" if told else "none",
+        summary=counted(told, "value") if told else "none",
         facts=facts,
         findings=tuple(findings),
     )

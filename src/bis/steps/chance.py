@@ -17,6 +17,7 @@ from typing import Any
 from blake3 import blake3
 
 from bis.digest import readable
+from bis.errors import counted
 from bis.nouns.part import Finding
 from bis.nouns.run import Chance
 from bis.nouns.trace import Process, Trace
@@ -249,8 +250,8 @@ def _unseeded(chance: Chance, reports: tuple[Report, ...], trace: Trace | None) 
     return [
         Finding(
             code="unseeded-interpreter",
-            text=f"{len(commands)} Python {_plural(len(commands), 'process')} could be neither seeded nor watched from "
-            f"the inside{why}: {_some(commands, 3)}.",
+            text=f"{counted(len(commands), 'Python process', 'Python processes')} could be neither seeded nor watched "
+            f"from the inside{why}: {_some(commands, 3)}.",
             hint=hint,
         )
         for (why, hint), commands in zip(hints.items(), (_once([*mute, *silent]), _once(old)), strict=True)
@@ -310,7 +311,7 @@ def _workers(reports: tuple[Report, ...]) -> list[Finding]:
     return [
         Finding(
             code="worker-order",
-            text=f"{len(drew)} {_plural(len(drew), 'worker')} of a process pool drew from generators that were seeded "
+            text=f"{counted(len(drew), 'worker')} of a process pool drew from generators that were seeded "
             f"per worker ({', '.join(names)}). Which task runs on which worker is up to the scheduler, so a repeat may "
             "deal these numbers differently.",
             hint="Seed each task by its own number, not by the worker it runs on.",
@@ -337,7 +338,3 @@ def _trouble(reports: tuple[Report, ...]) -> list[Finding]:
     if not lines:
         return []
     return [Finding(code="hook-trouble", text=f"The hook inside the interpreters failed in part: {_some(lines)}.")]
-
-
-def _plural(count: int, word: str) -> str:
-    return word if count == 1 else word + ("es" if word.endswith("s") else "s")

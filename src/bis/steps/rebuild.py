@@ -19,7 +19,7 @@ from typing import Literal
 import msgspec
 
 from bis.digest import Digest, digest_value, readable, short, spell, unspell
-from bis.errors import BisError, CannotRepeat
+from bis.errors import BisError, CannotRepeat, counted
 from bis.nouns.part import Finding, Part
 from bis.parts.conda import conda_digest, conda_packages
 from bis.parts.edited import damaged
@@ -208,7 +208,7 @@ def _cached_or_built(
         _clear(into_cache, plan.key)
         room = into_cache / f"{BUILDING}{plan.key}-{os.getpid()}-{secrets.token_hex(4)}"
         try:
-            progress(f"rebuilding Python {plan.python.version} with {len(plan.packages)} packages")
+            progress(f"rebuilding Python {plan.python.version} with {counted(len(plan.packages), 'package')}")
             uv = msgspec.structs.replace(find_uv(variables, home, project, offline=offline), held=(lock,))
             make_room(uv, room, plan.python, plan.system_site, run)
             order = Order(uv=uv, room=room, python=plan.python, run=run, offline_first=offline_first, progress=progress)

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 import msgspec
 
 from bis.digest import Digest
-from bis.errors import Damaged, NotFound
+from bis.errors import Damaged, NotFound, counted
 from bis.nouns.part import Part, PartKind
 from bis.steps.home import Home
 from bis.store import doomed
@@ -30,7 +30,7 @@ def still_there(store: LocalStore, records: Sequence[Digest]) -> Iterator[None]:
             raise _collected(error.what) from None
         missing = sum(not any(place.pack not in gone for place in store.index.find(digest)) for digest in needed)
         if missing:
-            raise _collected(f"{missing:,} objects of it are not in the store")
+            raise _collected(f"the store lacks {counted(missing, 'object')} of it")
         yield
 
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from blake3 import blake3
 
-from bis.errors import Damaged
+from bis.errors import Damaged, counted
 from bis.store import packs
 from bis.store.index import Place
 from bis.store.local import PACK_SIZE, LocalStore
@@ -49,7 +49,7 @@ class Moving:
             # Pieces come before the lists of them, as when they were put.
             for number, code in enumerate((*sorted(places), *sorted(lists))):
                 if number % 1000 == 0:
-                    self.progress(f"moving {number:,} of {len(places) + len(lists):,} objects")
+                    self.progress(f"moving {number:,} of {counted(len(places) + len(lists), 'object')}")
                 self._copy(names[code >> OFFSET], code & (1 << OFFSET) - 1, leaving)
             self._finish()
         except packs.Unsynced as unsynced:

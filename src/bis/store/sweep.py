@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from bis.digest import READ_SIZE, Digest, readable, short
-from bis.errors import BisError, Damaged
+from bis.errors import BisError, Damaged, counted
 from bis.nouns.part import Finding
 from bis.store import ObjectKind, doomed, packs
 from bis.store.local import LocalStore, digest_of
@@ -167,11 +167,8 @@ def _items(fd: int, name: str, path: Path, findings: list[Finding]) -> Iterable[
         return listed[0]
     found = list(packs.scan(fd))
     size = os.fstat(fd).st_size
-    findings.append(
-        _damage(
-            f"pack {name[:12]} ({size:,} bytes) is cut short or changed; {len(found)} objects of it are whole", path
-        )
-    )
+    whole = f"whole of it: {counted(len(found), 'object')}"
+    findings.append(_damage(f"pack {name[:12]} ({counted(size, 'byte')}) is cut short or changed; {whole}", path))
     return found
 
 
