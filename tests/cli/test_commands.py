@@ -481,6 +481,20 @@ def test_environments_that_nobody_used_for_long_are_removed(bis: Type, project: 
     assert new.exists()
 
 
+def test_what_could_not_be_read_of_a_lost_run_is_told_and_removed(bis: Type, project: Path, tmp_path: Path) -> None:
+    rest = project / ".bis" / "unread" / "0123456789ab"
+    rest.mkdir(parents=True)
+    (rest / "end").write_text("{}")
+    for path in (rest / "end", rest):
+        os.utime(path, (1e9, 1e9))
+    given = {"BIS_ENVIRONMENTS": str(tmp_path / "cache"), "TMPDIR": str(tmp_path)}
+    told = bis("du", folder=project, **given)
+    assert "bis clean  removes what nobody used for 30 days: 1 unread rest of a lost run" in told.err
+    assert "rests of lost runs\t1\t" in told.out
+    assert bis("clean", folder=project, **given).out.splitlines()[-1].startswith("removed: 1 unread rest of a lost run")
+    assert not rest.exists()
+
+
 def test_du_counts_bytes_in_a_pipe(bis: Type, project: Path) -> None:
     rows = [line.split("\t") for line in bis("du", folder=project).out.splitlines()]
     assert rows[0] == ["what", "objects", "content", "on disk"]

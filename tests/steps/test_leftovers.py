@@ -121,6 +121,22 @@ def test_a_folder_in_which_a_command_still_runs_is_not_removed(
     assert scratch.exists()
 
 
+def test_what_could_not_be_read_of_a_lost_run_is_a_leftover_of_its_project(
+    cache: Path, temporary: Path, tmp_path: Path, supervised: Callable[[Path], None]
+) -> None:
+    for name in ("old", "new", "alive"):
+        (tmp_path / "own" / "unread" / name).mkdir(parents=True)
+        (tmp_path / "own" / "unread" / name / "end").write_text("{}")
+    supervised(tmp_path / "own" / "unread" / "alive")
+    for path in (tmp_path / "own" / "unread").glob("[oa]*/**"):
+        for one in (path, *path.glob("*")):
+            os.utime(one, (LONG_AGO, LONG_AGO))
+    done = clean(cache, temporary, tmp_path / "own", unused_since=LONG_AGO)
+    assert [name for name in names(done.removed) if name.startswith("unread")] == ["unread old"]
+    assert (names(done.refused), names(done.kept)) == (["unread alive"], ["unread new"])
+    assert sorted(path.name for path in (tmp_path / "own" / "unread").iterdir()) == ["alive", "new"]
+
+
 # -- repeats whose bis was killed --------------------------------------------------------------------------------
 
 

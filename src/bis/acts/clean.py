@@ -1,4 +1,4 @@
-"""`bis clean`: remove what repeats left on this machine and could make again. Nothing of it is a record."""
+"""`bis clean`: remove what runs and repeats left on this machine and nobody needs. Nothing of it is a record."""
 
 from __future__ import annotations
 
@@ -22,13 +22,15 @@ class Cleaned(msgspec.Struct, frozen=True, kw_only=True):
 def clean(
     environments: Path,
     temporary: Path,
+    project: Path | None = None,
     *,
     unused_since: float,
     dry: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Cleaned:
-    """Remove cached environments and folders of repeats that nobody used since then (seconds since 1970)."""
-    found = leftovers(environments, temporary)
+    """Remove cached environments, folders of repeats and, where bis keeps what is a `project`'s, unread rests of lost
+    runs, of all those that nobody used since then (seconds since 1970)."""
+    found = leftovers(environments, temporary, project)
     old = [one for one in found if one.used <= unused_since]
     removed: list[Leftover] = list(old) if dry else []
     refused: list[Leftover] = []

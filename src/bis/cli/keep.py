@@ -27,6 +27,12 @@ if TYPE_CHECKING:
     from bis.store.sweep import Room
 
 LARGEST = 5
+LEFT = {
+    "environments": ("environment", "source", "unfinished"),
+    "folders of repeats": ("repeat",),
+    "rests of lost runs": ("unread",),
+}
+"""What is left on the machine, by what it is told as."""
 UNUSED = 30 * 86400
 """Seconds after which `bis clean` would remove what nobody used."""
 FAULTS = 50
@@ -144,7 +150,7 @@ def du(door: Door, largest: int, as_json: bool) -> int:
     terminal, home = door.terminal, door.home
     found, left = (
         room(home.store),
-        leftovers(environments_folder(home.settings, door.variables), Path(tempfile.gettempdir())),
+        leftovers(environments_folder(home.settings, door.variables), Path(tempfile.gettempdir()), home.folder),
     )
     places = _places(door, left)
     files = _files(home) if as_json or terminal.tty else []
@@ -158,8 +164,7 @@ def du(door: Door, largest: int, as_json: bool) -> int:
         }
         terminal.json("bis.du/1", told)
         return 0
-    numbers = {"environments": sum(one.what != "repeat" for one in left)}
-    numbers["folders of repeats"] = len(left) - numbers["environments"]
+    numbers = {name: sum(one.what in whats for one in left) for name, whats in LEFT.items()}
     terminal.show([*_room_lines(found, places, numbers, terminal), *_file_lines(files[:largest], terminal)])
     if old := [one for one in left if door.now.timestamp() - one.used > UNUSED]:
         terminal.tell(f"help: bis clean  removes what nobody used for 30 days: {told_of(old)}")
@@ -178,8 +183,7 @@ def _places(door: Door, left: Sequence[Leftover]) -> dict[str, int]:
         "ledger": sum(path.stat().st_size for path in ledger),
         "cache": sum(path.stat().st_size for path in cache),
         "runs under way": size_of(home.live),
-        "environments": sum(one.size for one in left if one.what != "repeat"),
-        "folders of repeats": sum(one.size for one in left if one.what == "repeat"),
+        **{name: sum(one.size for one in left if one.what in whats) for name, whats in LEFT.items()},
     }
 
 

@@ -1,4 +1,5 @@
-"""What repeats leave on this machine and could make again: environments in the cache, and folders of killed repeats.
+"""What runs and repeats leave on this machine and nobody needs: environments in the cache and folders of killed
+repeats, which a repeat could make again, and what was seen of lost runs and could not be read.
 
 What is in use is held by a lock that the kernel lets go of when its holder has died; nothing held is ever removed.
 """
@@ -25,7 +26,7 @@ from bis.nouns.run import Run
 from bis.steps.home import Home
 from bis.steps.perform import now
 from bis.steps.rebuild import BUILDING, MARKER, Rebuilt
-from bis.steps.recover import alone, is_alive, is_sealed
+from bis.steps.recover import UNREAD, alone, is_alive, is_sealed
 from bis.steps.seal import seal
 
 REPEAT = "bis-repeat-"
@@ -39,13 +40,14 @@ KILLED = Finding(
     blocks=True,
 )
 
-What = Literal["environment", "source", "unfinished", "repeat"]
+What = Literal["environment", "source", "unfinished", "repeat", "unread"]
 
 
 class Leftover(msgspec.Struct, frozen=True, kw_only=True):
     path: Path
     what: What
-    """`source`: of an editable package; `unfinished`: of a builder that was killed; `repeat`: a folder of one."""
+    """`source`: of an editable package; `unfinished`: of a builder that was killed; `repeat`: a folder of one;
+    `unread`: what was seen of a lost run, whose record says that it could not be read."""
     size: int
     """Bytes on disk, those included that uv's cache shares."""
     used: float
@@ -109,17 +111,18 @@ def _boot() -> float:
         return 0.0
 
 
-def leftovers(environments: Path, temporary: Path) -> list[Leftover]:
-    """All that there is, whether in use or not; those that were not used for the longest time first."""
-    found = [*_environments(environments), *_repeats(temporary)]
+def leftovers(environments: Path, temporary: Path, project: Path | None = None) -> list[Leftover]:
+    """All that there is, whether in use or not; those that were not used for the longest time first. `project`: the
+    folder in which bis keeps what is the project's."""
+    found = [*_environments(environments), *_repeats(temporary), *(_unread(project) if project else ())]
     return sorted(found, key=lambda one: one.used)
 
 
 def remove(one: Leftover) -> bool:
     """Remove what was left; False for what is in use, or may not be removed by this user."""
-    lock = one.path if one.what == "repeat" else _lock_of(one.path)
+    lock = one.path if one.what in ("repeat", "unread") else _lock_of(one.path)
     with _locked(lock, fcntl.LOCK_EX) as ours, _locked(_note(one.path), fcntl.LOCK_EX) as unused:
-        if not (ours and unused) or any(map(is_alive, one.path.glob("scratch/*"))):
+        if not (ours and unused) or any(map(is_alive, (one.path, *one.path.glob("scratch/*")))):
             return False
         doomed = one.path
         if one.what in ("environment", "source"):
@@ -160,6 +163,11 @@ def _repeats(temporary: Path) -> Iterator[Leftover]:
             yield _leftover(folder, "repeat")
 
 
+def _unread(project: Path) -> Iterator[Leftover]:
+    for folder in _folders(project / UNREAD):
+        yield _leftover(folder, "unread")
+
+
 def _folders(parent: Path) -> list[Path]:
     try:
         return sorted(path for path in parent.iterdir() if path.is_dir() and not path.is_symlink())
@@ -170,7 +178,7 @@ def _folders(parent: Path) -> list[Path]:
 def _leftover(folder: Path, what: What) -> Leftover:
     beside = [_note(folder), folder / MARKER, folder] if what in ("environment", "source") else [folder]
     times = [path.stat().st_mtime for path in beside if path.exists()]
-    if what == "repeat":
+    if what in ("repeat", "unread"):
         times += [path.stat().st_mtime for path in folder.glob("*")]
     # The note says when it was used; without one, the marker and the folder say when it was made.
     used = times[0] if what in ("environment", "source") else max(times)

@@ -30,6 +30,8 @@ from bis.steps.trace import is_watched
 
 TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE)
 """What may be otherwise for the next command."""
+UNREAD = "unread"
+"""Folder of what was seen of lost runs and could not be read: bis never looks there again; a person may."""
 
 
 def recover_lost(home: Home, variables: Mapping[str, str]) -> list[Run]:
@@ -125,7 +127,7 @@ def _seal(run: Run, scratch: Path, home: Home, variables: Mapping[str, str]) -> 
     except Exception as error:  # whatever is wrong with one run must not keep anybody from all others
         if isinstance(error, OSError) and error.errno in TROUBLE:
             raise
-        moved = home.folder / "unread" / run.id
+        moved = home.folder / UNREAD / run.id
         sealed = msgspec.structs.replace(
             run, status="lost", ended=now(), findings=(*run.findings, _unread(error, run, moved))
         )
