@@ -1,12 +1,14 @@
 """Inputs that another system tracks say so, and say whether they are what its pointer says."""
 
 import hashlib
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bis.digest import digest_bytes
 from bis.foreign import annex, dvc, kedro, lfs
 from bis.foreign.dvc import Member, Out
 from bis.nouns.part import Part
@@ -125,6 +127,34 @@ def test_files_of_git_lfs_kedro_and_git_annex_are_known(project: Path, look: Loo
     (project / "x.csv").unlink()
     (project / "x.csv").symlink_to(place)
     assert told(look(project / "x.csv")) == {"by": "annex", "key": str(key)}
+
+
+def by_reference(path: str, content: bytes) -> dict[str, Any]:
+    return {"path": path, "size": len(content), "digest": digest_bytes(content), "read": True, "kept": False}
+
+
+def test_an_input_of_git_lfs_that_is_gone_by_now_is_no_failure(
+    project: Path, scene: Callable[..., Scene], store: LocalStore
+) -> None:
+    write(project / ".gitattributes", "*.bin filter=lfs diff=lfs merge=lfs -text\n")
+    rows = [by_reference("gone.bin", b"abc")]
+    assert tracked.mark(rows, scene(), store) == (rows, [])
+
+
+def test_thousands_of_pointers_in_one_folder_cost_no_more_than_each_of_them(
+    project: Path, scene: Callable[..., Scene], store: LocalStore
+) -> None:
+    (project / ".dvc").mkdir()
+    rows = []
+    for number in range(5000):
+        content = b"%d" % number
+        write(project / f"{number}.jpg", content)
+        write(project / f"{number}.jpg.dvc", f"outs:\n- md5: {md5(content)}\n  path: {number}.jpg\n")
+        rows.append(by_reference(f"{number}.jpg", content))
+    began = time.process_time()
+    marked, _ = tracked.mark(rows, scene(), store)
+    assert time.process_time() - began < 3
+    assert all(row["tracked"]["state"] == "same" for row in marked)
 
 
 def test_a_comparison_names_the_hashes_of_both(project: Path, look: Look, store: LocalStore) -> None:

@@ -24,6 +24,8 @@ State = Literal["same", "changed", "unchecked"]
 MOST_READ = 256 << 20
 """So many bytes of a run's inputs are read once more to hold them against a pointer."""
 CACHED = re.compile(r"/\.dvc/cache/(?:files/md5/)?([0-9a-f]{2})/([0-9a-f]{30})$")
+_Out = tuple[Path, Path, dvc.Out]
+"""Pointer, place, and what it says of it."""
 NAMES = {"dvc": "DVC", "lfs": "Git LFS", "annex": "git-annex", "kedro": "Kedro"}
 
 
@@ -70,7 +72,7 @@ class _Looking:
         self._scene = scene
         self._left = MOST_READ
         self._projects: dict[Path, Path | None] = {}
-        self._pointers: dict[Path, list[tuple[Path, Path, dvc.Out]]] = {}
+        self._pointers: dict[Path, tuple[dict[Path, _Out], list[_Out]]] = {}
         self._listings: dict[str, dict[str, str]] = {}
         self._patterns: dict[Path, list[tuple[Path, str]]] = {}
 
@@ -89,9 +91,10 @@ class _Looking:
         project = self._project(place.parent)
         folder = place.parent
         while project is not None and folder.is_relative_to(project):
-            for pointer, out_place, out in self._in(folder):
-                if place == out_place or (out.is_folder and place.is_relative_to(out_place)):
-                    return self._tracked(place, row, pointer, out_place, out, project)
+            files, folders = self._in(folder)
+            found = files.get(place) or next((one for one in folders if place.is_relative_to(one[1])), None)
+            if found is not None:
+                return self._tracked(place, row, *found, project)
             folder = folder.parent
         return None
 
@@ -113,15 +116,17 @@ class _Looking:
     def _md5(self, place: Path, row: dict[str, Any], value: str, kind: str) -> State:
         return self._held(row, lambda: dvc.matches(lambda: self._open(row, place), value, kind))
 
-    def _in(self, folder: Path) -> list[tuple[Path, Path, dvc.Out]]:
-        """What the pointers of one folder track: pointer, place, output."""
+    def _in(self, folder: Path) -> tuple[dict[Path, _Out], list[_Out]]:
+        """What the pointers of one folder track: files by their place, and folders."""
         if folder not in self._pointers:
-            found = []
+            files, folders = dict[Path, _Out](), list[_Out]()
             for pointer in [*sorted(folder.glob("*.dvc")), folder / dvc.LOCK]:
                 for stage in dvc.stages_of(pointer) if pointer.is_file() else ():
                     for out in stage.outs:
-                        found.append((pointer, Path(os.path.normpath(folder / stage.place(out))), out))
-            self._pointers[folder] = found
+                        place = Path(os.path.normpath(folder / stage.place(out)))
+                        files.setdefault(place, (pointer, place, out))
+                        folders += [(pointer, place, out)] if out.is_folder else []
+            self._pointers[folder] = files, folders
         return self._pointers[folder]
 
     def _project(self, folder: Path) -> Path | None:
@@ -163,8 +168,11 @@ class _Looking:
         if row["path"].startswith("/") or not self._is_large(place) or row["size"] > self._left:
             return None
         self._left -= row["size"]
-        with self._open(row, place) as file:
-            pointer = lfs.point_at_stream(file)
+        try:
+            with self._open(row, place) as file:
+                pointer = lfs.point_at_stream(file)
+        except OSError:  # recorded by reference, and gone by now
+            return None
         objects = self._top / ".git" / "lfs" / "objects"
         if lfs.find_content(pointer, (objects,)) is None:
             return None
