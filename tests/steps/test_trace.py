@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import pytest
 
 from bis.errors import UsageError
 from bis.nouns.trace import Trace
-from bis.steps import trace
+from bis.steps import strace, trace
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="system calls are traced on Linux only")
 
@@ -654,6 +655,20 @@ print(msgspec.json.encode(ran, enc_hook=str).decode())
     assert "l" in found["project"].how
     assert ("cat", "data.csv") in [each.argv for each in seen.processes]
     assert "udp:127.0.0.1:5353" in seen.connections
+
+
+def test_a_program_that_is_executed_by_its_descriptor_goes_by_its_own_path(
+    tmp_path: Path, tool: Callable[[str], Path]
+) -> None:
+    tool("strace")
+    program = os.path.realpath(tool("true"))
+    code = f"import os; os.execve(os.open({program!r}, os.O_RDONLY), ['true', '-v'], {{}})"
+    subprocess.run([*strace.prefix(tmp_path, alone=True), sys.executable, "-c", code], check=True)
+    log, limit = tmp_path / strace.FILE, time.monotonic() + 10
+    while b"execveat" not in log.read_bytes() and time.monotonic() < limit:  # strace writes after its command has ended
+        time.sleep(0.05)
+    told = strace.Told(log, 0)
+    assert (told.processes[-1].executable, told.processes[-1].argv) == (program, ("true", "-v"))
 
 
 def test_full_tracing_without_strace_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ class Told(Marks):
     def __init__(self, log: Path, since_ns: int) -> None:
         super().__init__(since_ns)
         for call in _calls(log):
-            if call.name in ("execve", "execveat") and not call.error:
+            if call.name in ("execve", "execveat") and call.paths and not call.error:
                 self._executed(call)
             elif call.name == "connect":
                 self._connected(call)
@@ -126,9 +126,11 @@ def _calls(log: Path) -> Iterator[_Call]:
 
 
 def _paths(rest: bytes, folder: bytes | None, folders: dict[int, bytes], pid: int) -> list[bytes]:
-    """The paths among the arguments. A folder that comes before a name is where the name begins."""
+    """The paths among the arguments, up to the first list or record (the words of a command are none). A folder that
+    comes before a name is where the name begins; one that an empty name follows may be meant itself."""
     found, base = [], folder
-    for argument in ARGUMENT.finditer(rest.partition(b"{")[0]):
+    itself = b"AT_EMPTY_PATH" in rest
+    for argument in ARGUMENT.finditer(rest.partition(b"{")[0].partition(b"[")[0]):
         if argument[2] is not None:
             base = _plain(argument[2])
             if b"AT_FDCWD" in argument[0]:
@@ -137,8 +139,8 @@ def _paths(rest: bytes, folder: bytes | None, folders: dict[int, bytes], pid: in
             name = _plain(argument[1])
             if name.startswith(b"/"):
                 found.append(name)
-            elif base and name:
-                found.append(base + b"/" + name)
+            elif base and (name or itself):
+                found.append(base + b"/" + name if name else base)
     return found
 
 
