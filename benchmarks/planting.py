@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterator
 from typing import Any
 
-NUMBER = re.compile(r"(?<![\w.:/-])\d+\.\d{2,}(?![\w.:%/-]|\s?(?:m?s|it/s|sec)\b)")
+NUMBER = re.compile(r"(?<![\w./-])(?<!\d:)\d+\.\d{2,}(?![\w.:%/-]|\s?(?:m?s|it/s|sec)\b)")
 WORD = re.compile(r"(?<![\w/.<-])[a-z]{4,}(?![\w/.>-])")
 TIMES = re.compile(
     r"time|elapsed|took|finished|second|duration|eta|date|\d\d:\d\d|[0-9a-f]{8}-|/s\b|\ds\b|\dms", re.IGNORECASE

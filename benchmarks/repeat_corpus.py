@@ -138,6 +138,7 @@ def verdict_of(repeated: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     doubts = verdict.get("not_compared") or []
     return {
         "verdict": verdict["sameness"],
+        "causes": verdict.get("causes") or [],
         "why": "; ".join(why or doubts)[:300],
         "outputs": len(verdict.get("outputs", [])),
         "masked": sorted({mask["rule"] for one in verdict.get("outputs", []) for mask in one.get("masked", [])}),
@@ -147,9 +148,13 @@ def verdict_of(repeated: subprocess.CompletedProcess[str]) -> dict[str, Any]:
 
 
 def planted(root: Path, variables: dict[str, str]) -> dict[str, Any]:
-    """Outputs of the recorded run against copies with one change each: how many were called different."""
-    from bis.formats import Context
+    """Outputs of the recorded run against copies with one change each: how many were called different. They are
+    compared as a repeat would, which knows when the run ran, for how long and where, and so what may be masked."""
+    import msgspec
+
     from bis.formats.registry import compare
+    from bis.nouns.run import Run
+    from bis.steps.compare import context_of
 
     scratch = root.parent / f"{root.name}.planted"
     shutil.rmtree(scratch, ignore_errors=True)
@@ -162,7 +167,9 @@ def planted(root: Path, variables: dict[str, str]) -> dict[str, Any]:
     if restored.returncode != 0:
         return {"error": tail(restored.stderr)}
     shown = call([*BIS, "-C", str(root), "show", "@latest", "--json"], root, variables, 60)
-    files = {one["path"]: scratch / "run" / one["path"] for one in outputs_of(json.loads(shown.stdout))}
+    record = json.loads(shown.stdout)["run"]
+    run = msgspec.convert(record, Run)
+    files = {one["path"]: scratch / "run" / one["path"] for one in outputs_of(record)}
     for stream in ("stdout", "stderr"):
         log = call([*BIS, "-C", str(root), "show", "@latest", f"--{stream}"], root, variables, 60)
         files[f"<{stream}>"] = scratch / stream
@@ -175,15 +182,14 @@ def planted(root: Path, variables: dict[str, str]) -> dict[str, Any]:
             copy = scratch / "changed"
             copy.write_bytes(content)
             tried += 1
-            if compare(name, path, copy, Context()).same is not False:
+            if compare(name, path, copy, context_of(run, run)).same is not False:
                 missed.append(f"{name}: {change}")
     shutil.rmtree(scratch, ignore_errors=True)
     return {"tried": tried, "missed": missed}
 
 
-def outputs_of(shown: dict[str, Any]) -> list[dict[str, Any]]:
-    run = shown.get("run", shown)
-    return [one for one in run["outputs"] if not one["path"].startswith(("<", "/"))]
+def outputs_of(record: dict[str, Any]) -> list[dict[str, Any]]:
+    return [one for one in record["outputs"] if not one["path"].startswith(("<", "/"))]
 
 
 def tail(text: str) -> str:
@@ -203,16 +209,21 @@ def line(row: dict[str, Any]) -> str:
 def summary(report: list[dict[str, Any]]) -> int:
     same = sum(row["verdict"] in ("identical", "equivalent") for row in report)
     silent = sum(row["verdict"] == "nothing observed" for row in report)
-    named = sum(row["verdict"] == "different" and bool(row["why"]) for row in report)
+    differ = [row for row in report if row["verdict"] == "different"]
+    unexplained = [row["name"] for row in differ if not row["causes"]]
     failed = [row["name"] for row in report if row["verdict"] in ("not recorded", "not repeated")]
     missed = [miss for row in report for miss in (row.get("planted") or {}).get("missed", [])]
     tried = sum((row.get("planted") or {}).get("tried", 0) for row in report)
     seen = len(report) - silent
+    unplanted = [row["name"] for row in report if row.get("planted") and not row["planted"].get("tried")]
     print(f"\n{len(report)} items: {same} of {seen} with output came out the same ({same / max(seen, 1):.0%}),")
-    print(f"{silent} neither print nor write, {named} differ with a named cause, {len(failed)} failed {failed or ''}")
+    print(f"{silent} neither print nor write, {len(differ) - len(unexplained)} differ with a named cause,")
+    print(f"{len(unexplained)} with none, {len(failed)} failed {[*unexplained, *failed] or ''}")
     if tried:
         print(f"{tried - len(missed)} of {tried} planted changes were found {missed or ''}")
-    return 1 if failed or missed else 0
+    if unplanted:
+        print(f"no change was planted in {unplanted}")
+    return 1 if failed or missed or unexplained or unplanted else 0
 
 
 if __name__ == "__main__":
