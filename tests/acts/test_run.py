@@ -192,6 +192,18 @@ def test_what_would_be_different_now_supposes_that_the_same_files_are_read(bis: 
     assert "conf.yaml:lr  1 -> 2" in found.stdout
 
 
+def test_what_the_last_run_of_a_command_read_is_an_input_where_nothing_is_traced(
+    bis: Bis, project: Path, last: Callable[[], Run]
+) -> None:
+    (project / "x.csv").write_text("1")
+    (project / "a.py").write_text("print(open('x.csv').read())")
+    for trace in ("auto", "off"):
+        assert bis("run", "--trace", trace, "--", "python3", "a.py", python=PYTHON).returncode == 0
+    assert [(row["path"], row["how"]) for row in last().parts["data"].facts["inputs"]] == [("x.csv", "remembered")]
+    (project / "x.csv").unlink()
+    assert bis("repeat", "@").returncode == 0
+
+
 def test_what_was_not_read_and_what_other_runs_made_is_no_difference_of_now(bis: Bis, project: Path) -> None:
     subprocess.run(["git", "init", "-q", project], check=True)
     (project / "conf.yaml").write_text("lr: 1")
