@@ -32,7 +32,8 @@ def typed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Type:
         "full": OSError(errno.ENOSPC, "No space left on device", "/disk/pack"),
         "odd": ValueError("\udc80 is odd"),
         "interrupt": KeyboardInterrupt,
-        "pipe": BrokenPipeError,
+        "pipe": BrokenPipeError(errno.EPIPE, "Broken pipe"),
+        "end": EOFError("Compressed file ended before the end-of-stream marker was reached"),
         "seven": click.exceptions.Exit(7),
     }
 
@@ -117,6 +118,19 @@ def test_a_full_disk_is_trouble_with_keeping(typed: Type, capfd: pytest.CaptureF
 @pytest.mark.parametrize(("word", "status"), [("interrupt", 130), ("seven", 7), ("one", 1), ("--help", 0)])
 def test_exit_statuses_pass_through(typed: Type, word: str, status: int) -> None:
     assert typed(word) == status
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("interrupt", "bis  interrupted\n"),
+        ("pipe", "error[B001]: bis failed: BrokenPipeError: [Errno 32] Broken pipe\n"),
+        ("end", "error[B001]: bis failed: EOFError: Compressed file ended"),
+    ],
+)
+def test_nothing_ends_in_silence(typed: Type, capfd: pytest.CaptureFixture[str], word: str, told: str) -> None:
+    assert typed(word) != 0
+    assert capfd.readouterr().err.startswith(told)
 
 
 def test_a_wrong_command_line_exits_with_2_and_says_where_help_is(

@@ -65,13 +65,26 @@ def _guarded(words: list[str], debug: bool) -> int:
         sys.stdout.flush()
         return status
     except KeyboardInterrupt:
+        # It may have come from elsewhere than the keyboard, and to stop without a word looks like an end.
+        sys.stderr.write("bis  interrupted\n")
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader has gone (`bis log | head`): nobody is left to tell, and the interpreter must not try again.
+    except BrokenPipeError as error:
+        if not _reader_is_gone():
+            return _explain(error, debug)
+        # (`bis log | head`) Nobody is left to tell, and the interpreter must not try again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return BROKEN_PIPE
     except Exception as error:
         return _explain(error, debug)
+
+
+def _reader_is_gone() -> bool:
+    """Whether it is standard output that nobody reads any more, and not a pipe between processes of bis."""
+    import select
+
+    watched = select.poll()
+    watched.register(1, 0)
+    return any(events & (select.POLLERR | select.POLLHUP) for _, events in watched.poll(0))
 
 
 def _command_line(words: list[str]) -> int:
@@ -93,7 +106,7 @@ def _explain(error: Exception, debug: bool) -> int:
 
     if isinstance(error, click.exceptions.Exit):
         return error.exit_code
-    if isinstance(error, (click.Abort, EOFError)):
+    if isinstance(error, click.Abort):
         return INTERRUPTED
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         error.show()

@@ -1,6 +1,8 @@
 """`bis repeat` does a run again from its record alone, and never calls it the same when it is not."""
 
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +19,7 @@ from bis.steps import rooms
 PYTHON = Path(sys.base_prefix) / "bin" / "python3"
 Bis = Callable[..., subprocess.CompletedProcess[str]]
 Verdict = Callable[[subprocess.CompletedProcess[str]], dict[str, object]]
+Make = Callable[..., Path]
 Identical = Callable[[subprocess.CompletedProcess[str]], dict[str, Any]]
 
 TRAINING = """
@@ -167,6 +170,32 @@ def test_a_launcher_from_an_unusual_folder_is_named_and_not_kept(
     assert (found["sameness"], found["leaks"]) == ("equivalent", [str(uv)])
     (change,) = (one for one in found["changes"] if one["kind"] == "infrastructure")  # type: ignore[attr-defined]
     assert change["name"] == str(uv)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_repeat_that_is_ended_by_a_signal_says_so_and_leaves_nothing(
+    bis: Bis, project: Path, variables: dict[str, str], make_environment: Make, make_wheel: Make, number: signal.Signals
+) -> None:
+    """While it waits for an index that does not answer."""
+    make_wheel("tiny", "1.0", {"tiny.py": ""})
+    python = make_environment(project / ".venv", "tiny")
+    (project / "a.py").write_text("import tiny; print('done')")
+    assert bis("run", "--", "python", "a.py", python=python).returncode == 0
+    shutil.rmtree(project / ".venv")
+    places = project.parent / "tmp"
+    places.mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        index = f"http://127.0.0.1:{silent.getsockname()[1]}/simple"
+        given = {**variables, "UV_DEFAULT_INDEX": index, "UV_CACHE_DIR": str(places / "uv"), "TMPDIR": str(places)}
+        command = [sys.executable, "-m", "bis", "repeat", "@"]
+        with subprocess.Popen(command, cwd=project, env=given, stderr=subprocess.PIPE, text=True) as repeat:
+            assert repeat.stderr is not None
+            said = next(line for line in repeat.stderr if "installing from http" in line)
+            repeat.send_signal(number)
+            last = repeat.stderr.read().splitlines()[-1]
+    assert index in said
+    assert (repeat.returncode, last.split(",")[0]) == (-number, f"bis  ended by {number.name}")
+    assert list(places.glob("bis-repeat-*")) == []
 
 
 def test_an_input_by_reference_that_is_gone_cannot_be_repeated(bis: Bis, project: Path) -> None:

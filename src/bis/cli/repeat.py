@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -116,7 +119,8 @@ def _repeat(door: Door, run: Run, options: RepeatOptions, as_json: bool) -> list
     from bis.acts.repeat import repeat as act
 
     try:
-        return act(run, door.home, variables=door.variables, options=options, progress=door.terminal.progress)
+        with _told_when_ended(run, door.terminal):
+            return act(run, door.home, variables=door.variables, options=options, progress=door.terminal.progress)
     except CannotRepeat as error:
         if as_json:
             told = {"code": error.code, "what": error.what, "because": error.because, "hint": error.hint}
@@ -127,6 +131,37 @@ def _repeat(door: Door, run: Run, options: RepeatOptions, as_json: bool) -> list
         raise Failure("a process of bis that supervised the command ended too early") from error
     finally:
         door.terminal.settle()
+
+
+class _Ended(BaseException):
+    """A signal that ends a program, as an exception: what a repeat has made on the way is removed."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@contextmanager
+def _told_when_ended(run: Run, terminal: Terminal) -> Iterator[None]:
+    """SIGTERM and SIGHUP end a repeat as they end any program, and not without a word: one that stops in silence would
+    look as if it had come to its end. While the command runs they are passed on to it."""
+
+    def end(number: int, _: object) -> None:
+        raise _Ended(number)
+
+    numbers = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_DFL]
+    for number in numbers:
+        signal.signal(number, end)
+    try:
+        yield
+    except _Ended as ended:
+        name = signal.Signals(ended.number).name
+        terminal.tell(f"bis  ended by {name}, and there is no verdict; again: bis repeat {run.id[:8]}")
+        signal.signal(ended.number, signal.SIG_DFL)
+        os.kill(os.getpid(), ended.number)
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _show(verdicts: Sequence[Verdict], run: Run, terminal: Terminal, taken: Mapping[str, str]) -> None:

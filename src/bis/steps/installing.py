@@ -72,6 +72,7 @@ class Uv(msgspec.Struct, frozen=True, kw_only=True):
             [self.program, *words],
             cwd=self.folder,
             env={**self.variables, **more},
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             errors="replace",
