@@ -18,6 +18,7 @@ from bis.store.local import LocalStore
         (["train.py", "--lr", "0.1"], {"argument 0": "train.py", "lr": "0.1"}),
         (["--lr=0.1", "-n", "3"], {"lr": "0.1", "n": "3"}),
         (["--fast", "--depth", "-1"], {"fast": "true", "depth": "-1"}),
+        (["--low", "-1e5", "--high", "-.5E+3", "-1_000"], {"low": "-1e5", "high": "-.5E+3", "argument 0": "-1_000"}),
         (["model.layers=4", "+x=1"], {"model.layers": "4", "x": "1"}),
         (["--tag", "a", "--tag", "b"], {"tag": "a b"}),
         (["--", "x"], {"argument 0": "x"}),

@@ -41,3 +41,13 @@ def test_a_file_that_means_billions_of_values_is_looked_at_only_so_far() -> None
     lines = ["a0: &a0 [{x: 1}, {x: 2}]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10)]
     assert read_metrics("metrics.yaml", "\n".join(lines).encode())["a0.1.x"] == 2
+
+
+@pytest.mark.parametrize("inner", ["[*a]", "[*a, *a]", "{b: *a, c: *a}"])
+def test_a_file_that_holds_itself_is_looked_at_only_so_far(inner: str) -> None:
+    assert read_metrics("metrics.yaml", f"loss: 0.25\nself: &a {inner}\nauc: 0.9\n".encode())["loss"] == 0.25
+
+
+def test_a_file_that_means_billions_of_empty_values_holds_none() -> None:
+    lines = ["a0: &a0 {}", *(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 60))]
+    assert read_metrics("metrics.yaml", "\n".join(lines).encode()) == {}

@@ -48,6 +48,10 @@ CONFIG = frozenset({".yaml", ".yml", ".toml", ".json", ".ini", ".cfg", ".conf"})
 NOT_CONFIG = frozenset({"pyproject.toml", "setup.cfg", "package.json", "tox.ini", "uv.lock", "poetry.lock"})
 CONFIG_SIZE = 64 << 10
 VALUES = 500
+DEEPEST, LOOKED_AT = 100, 1_000_000
+"""Levels and values of a file that are told one by one."""
+NEGATIVE = re.compile(r"-(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+"""A word that begins like an option and is a value."""
 
 
 def capture(scene: Scene, store: Store, earlier: Part | None = None) -> Part:
@@ -149,9 +153,7 @@ def options(words: Sequence[str]) -> dict[str, str]:
 
 
 def _is_option(word: str) -> bool:
-    return (
-        word.startswith("-") and word not in ("-", "--") and not word[1:].replace(".", "").replace("e-", "").isdigit()
-    )
+    return word.startswith("-") and word not in ("-", "--") and not NEGATIVE.fullmatch(word)
 
 
 def _add(found: dict[str, str], name: str, value: str) -> None:
@@ -236,16 +238,24 @@ def parse(name: str, content: bytes) -> Any:
         return None
 
 
-def flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """`{"model": {"layers": 4}}` as `("model.layers", "4")`; lists of plain values stay together."""
-    if isinstance(value, dict):
-        for key, item in value.items():
-            yield from flatten(item, f"{prefix}.{key}" if prefix else str(key))
-    elif isinstance(value, list) and any(isinstance(item, (dict, list)) for item in value):
-        for position, item in enumerate(value):
-            yield from flatten(item, f"{prefix}.{position}" if prefix else str(position))
-    elif value is not None or prefix:
-        yield prefix, value if isinstance(value, str) else json.dumps(value, default=str)
+def flatten(value: Any) -> Iterator[tuple[str, str]]:
+    """`{"model": {"layers": 4}}` as `("model.layers", "4")`; lists of plain values stay together. A short YAML file can
+    mean billions of values, or hold itself: only so many are looked at, and only so deep."""
+    ahead: list[tuple[str, Any, int]] = [("", value, 0)]
+    for _ in range(LOOKED_AT):
+        if not ahead:
+            return
+        name, one, depth = ahead.pop()
+        if isinstance(one, dict):
+            inside = [(str(key), item) for key, item in one.items()]
+        elif isinstance(one, list) and any(isinstance(item, (dict, list)) for item in one):
+            inside = [(str(place), item) for place, item in enumerate(one)]
+        else:
+            if one is not None or name:
+                yield name, one if isinstance(one, str) else json.dumps(one, default=str)
+            continue
+        if depth < DEEPEST:
+            ahead += [(f"{name}.{key}" if name else key, item, depth + 1) for key, item in reversed(inside)]
 
 
 # Differences -------------------------------------------------------------------------------------------------------
