@@ -1,7 +1,9 @@
 """docs/format.md is held to the code: a store is read with nothing but what is written there."""
 
+import random
 import re
 import shutil
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -15,15 +17,19 @@ from bis.nouns.part import Finding, Part
 from bis.nouns.run import Output, Run
 from bis.nouns.tree import Entry
 from bis.nouns.verdict import Verdict
+from bis.store import planes, squeeze
 from bis.store.local import LocalStore, open_store
-from bis.store.packs import DELTA
+from bis.store.packs import DELTA, PLANES
 from bis.store.snapshot import restore, walk
 from bis.store.sweep import verify
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGE = (ROOT / "docs" / "format.md").read_text("utf-8")
 FIXTURE = Path(__file__).parent / "fixtures" / "format-1"
+SECOND = FIXTURE.with_name("format-2")
 TREE = Digest("b3:ba1ff229337171086e323e691fe01fe709f6f38827c79941d109f917a451b342")
+BEFORE = Digest("b3:a088d34717338016af46a1de5c218a4ed987c45722c96596bb9eac43e20856aa")
+AFTER = Digest("b3:930d72c7da82f94b043a1c792a85affb8d8f8f7b5c702d6e63ea4cd89f6f558c")
 RECORD = Digest("b3:f9ada6e6c10f050701ebb808bd1bdd3ab545d27bc4beabd056efa86b7559a8b0")
 
 
@@ -49,6 +55,9 @@ def test_the_program_on_the_page_reads_what_bis_writes(reader: Path, store: Loca
     lines = [b"%d\n" % number for number in range(1_000_000)]
     (tmp_path / "large").write_bytes(b"".join(lines))
     edited = b"".join(b"edited\n" if number % 100 == 50 else line for number, line in enumerate(lines))
+    numbers = list(map(random.Random(1).gauss, [0.0] * 100_000, [0.1] * 100_000))
+    weights = b"head" + struct.pack("<100000f", *numbers)
+    trained = b"Head" + struct.pack("<100000f", *(number * 1.001 for number in numbers))
     expected = {
         f"blob {store.put_bytes(b'')} 0",
         f"blob {store.put_bytes(b'raw')} 3",
@@ -57,20 +66,27 @@ def test_the_program_on_the_page_reads_what_bis_writes(reader: Path, store: Loca
         f"blob {store.put_file(tmp_path / 'large')} 6888890",
         f"blob {store.put_bytes(edited)} {len(edited)}",
     }
+    first, second = map(store.put_bytes, (weights, trained))
     store.flush()
     told = read(reader, store.path)
     assert {line for line in told if not line.startswith("chunk")} == expected
-    assert DELTA in {place.item.method for digest in store.list("chunk") for place in store._places(digest)}
+    assert {f"chunk {digest} 400004" for digest in (first, second)} <= set(told)
+    kept = {digest: store._places(digest)[0].item for digest in store.list("chunk")}
+    assert DELTA in {item.method for digest, item in kept.items() if digest != second}
+    assert (kept[first].method, kept[second].method, kept[second].depth) == (PLANES, DELTA, 1)
 
 
-def test_a_store_of_version_1_is_one_of_version_2_once_it_is_written_to(tmp_path: Path) -> None:
-    shutil.copytree(FIXTURE, tmp_path / "store")
+@pytest.mark.parametrize(("fixture", "tree", "version"), [(FIXTURE, TREE, 1), (SECOND, AFTER, 2)])
+def test_an_older_store_is_one_of_version_3_once_it_is_written_to(
+    fixture: Path, tree: Digest, version: int, tmp_path: Path
+) -> None:
+    shutil.copytree(fixture, tmp_path / "store")
     with open_store(tmp_path / "store") as store:
-        store.get_bytes(TREE)
-        assert (tmp_path / "store" / "format").read_text() == "bis store 1\n"
+        store.get_bytes(tree)
+        assert (tmp_path / "store" / "format").read_text() == f"bis store {version}\n"
         store.put_bytes(b"new")
         store.flush()
-    assert (tmp_path / "store" / "format").read_text() == "bis store 2\n"
+    assert (tmp_path / "store" / "format").read_text() == "bis store 3\n"
     assert verify(open_store(tmp_path / "store")) == []
 
 
@@ -97,6 +113,28 @@ def test_a_store_of_version_1_can_be_read(tmp_path: Path) -> None:
             {"tree": TREE},
         )
         assert list(store.list("record")) == [RECORD]
+
+
+def test_a_store_of_version_2_can_be_read(reader: Path, tmp_path: Path) -> None:
+    """Kept as it was written before there were planes: pieces, and differences. It may never be made anew."""
+    shutil.copytree(SECOND, tmp_path / "store")
+    with open_store(tmp_path / "store", create=False) as store:
+        assert verify(store) == []
+        assert DELTA in {place.item.method for digest in store.list("chunk") for place in store._places(digest)}
+        for number, tree in enumerate((BEFORE, AFTER)):
+            restore(store, tree, tmp_path / str(number))
+    before, after = ((tmp_path / number / "table.csv").read_bytes().splitlines() for number in "01")
+    assert len(before) == len(after) == 16000
+    assert [number for number in range(16000) if before[number] != after[number]] == list(range(50, 16000, 800))
+    assert f"tree {AFTER} 308" in read(reader, SECOND)
+
+
+def test_the_example_of_planes_is_what_bis_and_zstd_make_of_it() -> None:
+    shown = dict(re.findall(r"^(object|planes|payload) +((?:[0-9a-f]{2} *)+)$", PAGE, re.M))
+    data, in_planes, payload = (bytes.fromhex(shown[name]) for name in ("object", "planes", "payload"))
+    assert struct.pack("<4f", 1, 2, 3, 4) == data
+    assert planes.read(payload, len(data)) == data
+    assert squeeze.unpack(payload[1:]) == in_planes
 
 
 def test_the_example_on_the_page_is_what_the_file_holds() -> None:

@@ -91,6 +91,8 @@ def test_a_list_of_pieces_can_be_read_back() -> None:
         (b"started.", None, b"d" * 32),
         (b"anchor..", b"d" * 32, b"e" * 32),
         (b"another.", b"e" * 32, None),
+        (*chunks.spots(16, b"", 0), None, b"d" * 32),
+        (*chunks.spots(16, b"", 7), None, b"e" * 32),
     ]
     with pytest.raises(Damaged):
         chunks.read_list(chunks.write_list(found)[:-1])

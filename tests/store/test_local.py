@@ -45,7 +45,7 @@ def change(path: Path, content: bytes) -> None:
 
 def test_a_new_store_names_its_format(tmp_path: Path) -> None:
     open_store(tmp_path / "deep" / "store")
-    assert (tmp_path / "deep" / "store" / "format").read_text() == "bis store 2\n"
+    assert (tmp_path / "deep" / "store" / "format").read_text() == "bis store 3\n"
 
 
 def test_a_store_that_is_not_there_is_not_found_unless_it_is_to_be_made(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_a_store_of_a_newer_bis_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(KeepingError) as error:
         open_store(tmp_path)
     assert "format 7" in str(error.value)
-    assert "up to 2" in str(error.value)
+    assert "up to 3" in str(error.value)
     assert error.value.code == "B053"
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
@@ -74,7 +74,7 @@ def test_a_format_file_that_says_nothing_is_refused_with_what_it_should_say(tmp_
     with pytest.raises(KeepingError) as error:
         open_store(tmp_path)
     assert error.value.code == "B054"
-    assert "bis store 2" in str(error.value)
+    assert "bis store 3" in str(error.value)
 
 
 def test_a_folder_with_other_things_in_it_does_not_become_a_store(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def needs(fd: int, item: Item) -> tuple[bytes, ...]:
 
 def _applied(fd: int, item: Item, fetch: Fetch) -> bytes:
     delta = deltas.read(packs.payload(fd, item))
-    data = deltas.apply(delta.frame, deltas.joined([fetch(base) for base in delta.bases]), item.raw)
+    data = deltas.apply(delta, deltas.joined([fetch(base) for base in delta.bases]), item.raw)
     if blake3(data).digest() != item.digest:
         raise Damaged("its bytes do not match its digest")
     return data

@@ -6,6 +6,9 @@ not there, content is cut into equal pieces, and the list says so.
 
 What precedes a cut decides that it is one. The digest of these bytes is its *anchor*: two versions of a file share
 the anchors of the cuts that no edit touched, and between two shared anchors lie the pieces to compare.
+
+Where all numbers of a file change and none moves, no anchor is shared. Such a file is cut where the version before was
+(see `inplace`), and its pieces are known by their *spots*: what the file is known by, and where in it they begin.
 """
 
 from __future__ import annotations
@@ -52,11 +55,35 @@ class PartList(NamedTuple):
     """Anchor of where the object begins: of its first bytes, as nothing precedes them."""
     parts: tuple[Part, ...]
 
-    def boundaries(self) -> Iterator[tuple[bytes, bytes | None, bytes | None]]:
-        """Each anchor, with the digest of the piece before it and of the one behind it."""
+    def boundaries(self, path: bytes = b"") -> Iterator[tuple[bytes, bytes | None, bytes | None]]:
+        """Each anchor, with the digest of the piece before it and of the one behind it. Then the spots, as if they were
+        anchors, with the piece that begins there; also those by the path of the file, where that is told."""
         digests = [None, *(part.digest for part in self.parts), None]
         anchors = [self.start, *(part.end for part in self.parts)]
         yield from zip(anchors, digests, digests[1:], strict=False)
+        size, offset = total(self.parts), 0
+        for part in self.parts:
+            yield from ((at, None, part.digest) for at in spots(size, path, offset))
+            offset += part.size
+
+
+class Base(NamedTuple):
+    """A piece that another one is like, byte by byte in the same places."""
+
+    digest: bytes
+    depth: int
+    data: bytes
+    width: int
+    """Of the numbers, for the planes of what is different."""
+    most: int
+    """Bytes that those may take, not to be in vain."""
+
+
+class Cut(NamedTuple):
+    """Where a piece ends, other than where its own bytes say so."""
+
+    size: int
+    base: Base | None
 
 
 class Piece(NamedTuple):
@@ -64,10 +91,22 @@ class Piece(NamedTuple):
     start: bytes
     end: bytes
     """Anchors of the cuts around it."""
+    base: Base | None = None
+
+
+Better = Callable[[int, memoryview, int], Cut | None]
+"""Told where a piece begins, the bytes from there on and the size that they say: another cut, if that is better."""
 
 
 def anchor(data: bytes | memoryview) -> bytes:
     return blake3(data).digest(8)
+
+
+def spots(size: int, path: bytes, offset: int) -> list[bytes]:
+    """What a place in a file is found again by, as the file has another content each time: its path, where there is
+    one, and its size. Of checkpoints and other files of arrays the size seldom changes."""
+    names = ([path] if path else []) + [struct.pack("<Q", size)]
+    return [blake3(name + struct.pack("<Q", offset)).digest(8) for name in names]
 
 
 def cutter() -> str:
@@ -75,10 +114,10 @@ def cutter() -> str:
     return CONTENT_DEFINED if _fast() else EQUAL
 
 
-def pieces(read: Callable[[int], bytes]) -> Iterator[Piece]:
+def pieces(read: Callable[[int], bytes], better: Better = lambda at, view, size: None) -> Iterator[Piece]:
     """Cut what `read` gives (empty at the end). Memory is bounded by some pieces of the largest size."""
     cut = _fast() or _equal
-    rest, at, ended = b"", b"", False
+    rest, at, ended, offset = b"", b"", False, 0
     while not ended:
         block = read(2 * MAXIMUM)
         ended = not block
@@ -86,16 +125,20 @@ def pieces(read: Callable[[int], bytes]) -> Iterator[Piece]:
         if len(rest) < MAXIMUM and not ended:
             continue
         view = memoryview(rest)
-        done = 0
-        for size in cut(view):
+        done, sizes = 0, cut(view)
+        while size := next(sizes, 0):
             if not ended and len(rest) - done < MAXIMUM:
                 break  # more bytes could move this cut
+            other = better(offset, view[done:], size)
+            if other and other.size != size:
+                size, sizes = other.size, cut(view[done + other.size :])
             data = bytes(view[done : done + size])
             at = at or anchor(data[:ANCHOR])
             end = anchor(data[-ANCHOR:])
-            yield Piece(data, at, end)
+            yield Piece(data, at, end, other.base if other else None)
             at = end
             done += size
+            offset += size
         rest = rest[done:]
 
 

@@ -1,18 +1,25 @@
-"""Putting large content: cut into pieces, each kept once, as its difference from a piece like it where that pays."""
+"""Putting large content: cut into pieces, each kept once, as its difference from a piece like it where that pays.
+
+That piece lay between the same cuts in a version before, or at the same place in it (see `inplace`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
 from blake3 import blake3
 
 from bis.errors import BisError
-from bis.store import ObjectKind, chunks, deltas, squeeze
-from bis.store.chunks import Part, PartList, Piece
+from bis.store import ObjectKind, chunks, deltas, planes, squeeze
+from bis.store.chunks import Base, Part, PartList, Piece
 from bis.store.crew import in_order
-from bis.store.packs import DELTA, PARTS, RAW, ZSTD, Form
+from bis.store.inplace import Before, Standing
+from bis.store.packs import DELTA, PARTS, PLANES, RAW, ZSTD, Form
+
+Boundary = tuple[bytes, bytes | None, bytes | None]
+"""An anchor or a spot, and the digests of the pieces before and behind it."""
 
 
 class Keeper(Protocol):
@@ -24,13 +31,30 @@ class Keeper(Protocol):
         """Digests of the pieces that lie between the same cuts in other versions, and the depth of the deepest."""
         ...
 
+    def standing(self, spots: Iterable[bytes]) -> Standing | None: ...
+
+    def is_anchor(self, anchor: bytes) -> bool: ...
+
     def fetch(self, digest: bytes) -> bytes: ...
 
     def undoing(self) -> AbstractContextManager[None]:
         """Inside it, an error takes back the pieces that were kept, as far as that is possible."""
         ...
 
-    def keep(self, kind: ObjectKind, digest: bytes, raw: int, form: Form, parts: PartList | None = None) -> None: ...
+    def keep(
+        self, kind: ObjectKind, digest: bytes, raw: int, form: Form, boundaries: Iterable[Boundary] = ()
+    ) -> None: ...
+
+
+class Content(NamedTuple):
+    """Content to be put."""
+
+    read: Callable[[int], bytes]
+    """Empty at its end."""
+    size: int
+    """As far as it is known before."""
+    path: bytes = b""
+    """Of the file, where there is one."""
 
 
 class _Ready(NamedTuple):
@@ -39,14 +63,15 @@ class _Ready(NamedTuple):
     """None: it is there already."""
 
 
-def put_large(store: Keeper, read: Callable[[int], bytes], kind: ObjectKind, wanted: Callable[[bytes], bool]) -> bytes:
-    """Keep what `read` gives (empty at its end), in bounded memory; returns its digest. Its pieces are kept as they
-    come; what binds them together only if `wanted(digest)` says so, at the end."""
+def put_large(store: Keeper, content: Content, kind: ObjectKind, wanted: Callable[[bytes], bool]) -> bytes:
+    """Keep content, in bounded memory; returns its digest. Its pieces are kept as they come; what binds
+    them together only if `wanted(digest)` says so, at the end."""
     hasher, size = blake3(), 0
+    before = Before(store, content.size, content.path)
 
     def cut() -> Iterator[Piece]:
         nonlocal size
-        for piece in chunks.pieces(read):
+        for piece in chunks.pieces(content.read, before):
             hasher.update(piece.data)
             size += len(piece.data)
             yield piece
@@ -59,9 +84,9 @@ def put_large(store: Keeper, read: Callable[[int], bytes], kind: ObjectKind, wan
             if ready.form:
                 store.keep("chunk", ready.part.digest, ready.part.size, ready.form)
         digest = hasher.digest()
-        if wanted(digest):
+        if wanted(digest) or len(parts) == 1:  # a single piece serves as the whole, and is found again by its cuts
             found = PartList(chunks.cutter(), start, tuple(parts))
-            store.keep(kind, digest, size, Form(PARTS, chunks.write_list(found)), found)
+            store.keep(kind, digest, size, Form(PARTS, chunks.write_list(found)), found.boundaries(content.path))
     return digest
 
 
@@ -70,14 +95,26 @@ def _prepared(store: Keeper, piece: Piece) -> _Ready:
     part = Part(digest, len(piece.data), piece.end)
     if store.holds(digest, "chunk"):
         return _Ready(part, None)
+    if piece.base and (form := _in_place(piece.data, piece.base)):
+        return _Ready(part, form)
     bases, depth = store.bases(piece)
     return _Ready(part, (bases and _difference(store, piece.data, bases, depth)) or form_of(piece.data))
 
 
 def form_of(data: bytes) -> Form:
-    """Compressed where that pays."""
+    """In planes or compressed where that pays."""
+    if planes.numbers(data) and (width := planes.best(data).width) > 1:
+        return Form(PLANES, planes.write(data, width))
     packed = squeeze.pack_if_it_pays(data)
     return Form(RAW, data) if packed is None else Form(ZSTD, packed)
+
+
+def _in_place(data: bytes, base: Base) -> Form | None:
+    """None when the difference takes more than a sample said."""
+    frame = planes.pack(planes.differing(data, base.data), base.width)
+    if len(frame) > base.most:
+        return None
+    return Form(DELTA, deltas.write(deltas.Delta((base.digest,), frame, base.width)), base.depth + 1)
 
 
 def _difference(store: Keeper, data: bytes, bases: tuple[bytes, ...], depth: int) -> Form | None:

@@ -16,16 +16,17 @@ from blake3 import blake3
 from bis.digest import PREFIX, READ_SIZE, Digest, digest_bytes, digest_file, short
 from bis.errors import BisError, Damaged, KeepingError, NotFound
 from bis.store import ObjectKind, assembly, deltas, doomed, packs, writers
-from bis.store.chunks import MAXIMUM, MINIMUM, PartList, Piece
+from bis.store.chunks import MAXIMUM, MINIMUM, Piece
 from bis.store.index import Boundary, Index, Place
-from bis.store.large import form_of, put_large
+from bis.store.inplace import Standing
+from bis.store.large import Content, form_of, put_large
 from bis.store.packs import NUMBER_OF_KIND, PARTS, Form, Item, PackWriter, Unsynced
 from bis.store.trouble import CHANGED, IN_THE_WAY, NEWER, NOT_A_STORE, shown, trouble, unreadable
 
 T = TypeVar("T")
 
 FORMAT: Final = "bis store"
-VERSION: Final = 2
+VERSION: Final = 3
 SMALL: Final = MINIMUM
 """Up to this size an object is one piece."""
 PACK_SIZE: Final = 64 << 20
@@ -189,7 +190,8 @@ class LocalStore:
         raw = blake3(data).digest()
         if len(data) > SMALL:
             if not self.holds(raw, kind):
-                put_large(self, io.BytesIO(data).read, kind, lambda digest: not self.holds(digest, kind))
+                content = Content(io.BytesIO(data).read, len(data))
+                put_large(self, content, kind, lambda digest: not self.holds(digest, kind))
             return digest_of(raw)
         with self._lock:
             self._demand_sound()
@@ -219,20 +221,20 @@ class LocalStore:
             _demand(path, digest_of(digest), expected)
             return not self.holds(digest, "blob")
 
-        return digest_of(put_large(self, source.read, "blob", wanted))
+        content = Content(source.read, source.size(), os.fsencode(source.path.absolute()))
+        return digest_of(put_large(self, content, "blob", wanted))
 
     def holds(self, digest: bytes, kind: ObjectKind) -> bool:
         """Whether it need not be put. A piece is served by any object that has its bytes at hand."""
         with self._lock:
             return self._holds(digest, kind)
 
-    def keep(self, kind: ObjectKind, digest: bytes, raw: int, form: Form, parts: PartList | None = None) -> None:
+    def keep(self, kind: ObjectKind, digest: bytes, raw: int, form: Form, boundaries: Iterable[Boundary] = ()) -> None:
         """Put an object in the form it was given, unless another thread did so meanwhile."""
         with self._lock, self._writing():
             if not self._holds(digest, kind):
                 self._add(kind, digest, raw, form)
-                if parts:
-                    self._boundaries |= {boundary[0]: boundary for boundary in parts.boundaries()}
+            self._boundaries |= {boundary[0]: boundary for boundary in boundaries}
 
     def bases(self, piece: Piece) -> tuple[tuple[bytes, ...], int]:
         """See `large.Keeper`. A piece that is itself the last of a long row of differences is passed over for what it
@@ -246,6 +248,28 @@ class LocalStore:
             chosen |= self._shallow(digest)
         some = dict(list(chosen.items())[: deltas.MOST_BASES])
         return tuple(some), max(some.values(), default=0)
+
+    def standing(self, spots: Iterable[bytes]) -> Standing | None:
+        """See `inplace.Keeper`."""
+        with self._lock:
+            known = filter(None, map(self._behind, spots))
+            place = next(filter(None, map(self._piece, known)), None)
+        found = self._shallow(place.item.digest) if place else {}
+        if not place or len(found) != 1:
+            return None
+        ((base, depth),) = found.items()
+        return Standing(place.item.digest, place.item.raw, base, depth)
+
+    def is_anchor(self, anchor: bytes) -> bool:
+        """See `inplace.Keeper`."""
+        with self._lock:
+            return anchor in self._boundaries or bool(self.index.around(anchor, anchor))
+
+    def _behind(self, spot: bytes) -> bytes | None:
+        """The piece that began there last."""
+        if here := self._boundaries.get(spot):
+            return here[2]
+        return next(iter(self.index.around(spot, b"")), None)
 
     def _shallow(self, digest: bytes) -> dict[bytes, int]:
         """The piece, or what it differs from, each with its depth; nothing when it is not there any more."""
@@ -502,6 +526,10 @@ class _Source:
 
     def __init__(self, path: Path | str, start: bytes, rest: io.FileIO) -> None:
         self.path, self.start, self.rest = Path(path), start, rest
+
+    def size(self) -> int:
+        """As far as the operating system knows it."""
+        return os.fstat(self.rest.fileno()).st_size
 
     def read(self, size: int) -> bytes:
         if self.start:

@@ -19,11 +19,12 @@ from typing import Final, NamedTuple
 from blake3 import blake3
 
 from bis.errors import Damaged
-from bis.store import ObjectKind, squeeze
+from bis.store import ObjectKind, planes, squeeze
 
-MAGIC: Final = b"bispack\x02"
-MAGICS: Final = (b"bispack\x01", MAGIC)
-"""Those that can be read: the first version had neither pieces nor differences."""
+MAGIC: Final = b"bispack\x04"
+MAGICS: Final = (b"bispack\x01", b"bispack\x02", MAGIC)
+"""Those that can be read: the first version had neither pieces nor differences, the second no planes. No flipped bit
+makes one of another."""
 HEAD: Final = struct.Struct("<4sBBHQQ32s8s")
 """mark, kind, method, depth, raw size, stored size, digest of the raw bytes, seal."""
 MARK: Final = b"OBJ\n"
@@ -35,9 +36,10 @@ UNFINISHED: Final = "tmp-"
 KINDS: Final[tuple[ObjectKind, ...]] = ("blob", "tree", "record", "chunk")
 NUMBER_OF_KIND: Final[dict[ObjectKind, int]] = {"blob": 1, "tree": 2, "record": 3, "chunk": 4}
 CHUNK: Final = 4
-RAW, ZSTD, PARTS, DELTA = range(4)
-"""What the payload is: the object; a zstd frame of it; the list of its pieces; its difference from others."""
-WHOLE: Final = frozenset((RAW, ZSTD))
+RAW, ZSTD, PARTS, DELTA, PLANES = range(5)
+"""What the payload is: the object; a zstd frame of it; the list of its pieces; its difference from others; its
+planes."""
+WHOLE: Final = frozenset((RAW, ZSTD, PLANES))
 """Methods for which a pack alone has the object."""
 
 BLOCK: Final = 1 << 20
@@ -82,7 +84,7 @@ def read_head(head: bytes, offset: int) -> Item | None:
     if len(head) < HEAD.size:
         return None
     mark, kind, method, depth, raw, stored, digest, _ = HEAD.unpack(head)
-    if mark != MARK or method > DELTA or bool(depth) != (method == DELTA) or not 1 <= kind <= len(KINDS):
+    if mark != MARK or method > PLANES or bool(depth) != (method == DELTA) or not 1 <= kind <= len(KINDS):
         return None
     return Item(digest, kind, method, raw, stored, offset, depth)
 
@@ -324,12 +326,17 @@ def check_head(fd: int, item: Item) -> None:
 
 def read_object(fd: int, item: Item) -> bytes:
     """All raw bytes of an object that the pack holds alone, verified."""
-    data = payload(fd, item)
-    if item.method == ZSTD:
-        data = squeeze.unpack_exactly(data, item.raw)
+    data = content(item, payload(fd, item))
     if blake3(data).digest() != item.digest:
         raise Damaged("its bytes do not match its digest")
     return data
+
+
+def content(item: Item, stored: bytes) -> bytes:
+    """What is kept of an object that a pack holds alone, as it was before. Its digest is not looked at."""
+    if item.method == ZSTD:
+        return squeeze.unpack_exactly(stored, item.raw)
+    return planes.read(stored, item.raw) if item.method == PLANES else stored
 
 
 def payload(fd: int, item: Item) -> bytes:
@@ -368,6 +375,9 @@ def raw_blocks(fd: int, item: Item) -> Iterator[bytes]:
 def _expanded(fd: int, item: Item) -> Iterator[bytes]:
     if item.method == RAW:
         yield from blocks(fd, item)
+        return
+    if item.method == PLANES:  # of a piece: never more than a few MiB
+        yield content(item, payload(fd, item))
         return
     zstd = squeeze.zstd()
     reader = zstd.ZstdDecompressor()

@@ -14,12 +14,12 @@ from blake3 import blake3
 from bis.digest import short
 from bis.errors import BisError, Damaged, KeepingError, NotFound
 from bis.nouns.part import Finding
-from bis.store import chunks, deltas, packs, squeeze
+from bis.store import chunks, deltas, packs
 from bis.store.crew import in_order
 from bis.store.index import Place
 from bis.store.known import Known, damaged_pack
 from bis.store.local import FORMAT, SERVES, VERSION, LocalStore, digest_of, pieces
-from bis.store.packs import DELTA, HEAD, KINDS, NUMBER_OF_KIND, PARTS, WHOLE, ZSTD, Form, Item
+from bis.store.packs import DELTA, HEAD, KINDS, NUMBER_OF_KIND, PARTS, RAW, WHOLE, Form, Item
 from bis.store.parcels import Parcel, blocks, compose, stage
 from bis.store.remote import NO_SUCH_REMOTE, Remote
 from bis.store.trouble import NEWER, NOT_A_STORE
@@ -43,11 +43,12 @@ class Moved(NamedTuple):
     findings: tuple[Finding, ...] = ()
 
 
-def check_remote(remote: Remote) -> bool:
-    """Whether there is a store. Raises KeepingError for one that a newer bis wrote, and for what is no store."""
+def check_remote(remote: Remote) -> int:
+    """The version of the store there; 0 where there is none. Raises KeepingError for one that a newer bis wrote, and
+    for what is no store."""
     text = remote.format()
     if not text:
-        return False
+        return 0
     name, _, version = text.strip().rpartition(" ")
     if name != FORMAT or not version.isdecimal():
         raise KeepingError(
@@ -63,7 +64,7 @@ def check_remote(remote: Remote) -> bool:
             hint="uv tool upgrade bis",
             code=NEWER,
         )
-    return True
+    return int(version)
 
 
 def no_store(remote: Remote) -> NotFound:
@@ -103,7 +104,7 @@ def send(
     A pack goes on its way when those that hold what it needs have arrived, so that nothing there is ever without what
     it is put together from, and records come last.
     """
-    if not check_remote(remote):
+    if check_remote(remote) < (VERSION if places else 1):
         remote.declare(f"{FORMAT} {VERSION}\n")
     findings: list[Finding] = []
     total, sent = sum(HEAD.size * 2 + place.item.stored for place in places), _Counter()
@@ -245,7 +246,7 @@ class Receiving:
         one = self.held.get(digest)
         if one is None:
             return None
-        return squeeze.unpack_exactly(one.payload, one.item.raw) if one.item.method == ZSTD else one.payload
+        return packs.content(one.item, one.payload)
 
     def _round(self, places: Sequence[Place]) -> None:
         """One copy of each object."""
@@ -300,7 +301,7 @@ class Receiving:
         if item.method == DELTA:
             delta = deltas.read(one.payload)
             base = deltas.joined([self.store.fetch(digest) for digest in delta.bases])
-            hasher.update(deltas.apply(delta.frame, base, item.raw))
+            hasher.update(deltas.apply(delta, base, item.raw))
         elif item.method == PARTS:
             found = chunks.read_list(one.payload)
             for data in in_order(self.store.fetch, (part.digest for part in found.parts)):
@@ -321,7 +322,8 @@ class Receiving:
 
     def _keep(self, one: _Got, parts: chunks.PartList | None = None) -> None:
         item = one.item
-        self.store.keep(KINDS[item.kind - 1], item.digest, item.raw, Form(item.method, one.payload, item.depth), parts)
+        form, boundaries = Form(item.method, one.payload, item.depth), parts.boundaries() if parts else ()
+        self.store.keep(KINDS[item.kind - 1], item.digest, item.raw, form, boundaries)
         self.wrong.pop(_use(item), None)
         self.objects += 1
         self.size += HEAD.size + item.stored
@@ -370,8 +372,8 @@ def _proved(asked: _Range, item: Item, data: bytes) -> _Got:
     if head != packs.head_of(item, seal):
         return _Got(asked.pack, item, b"", "its seal is broken")
     try:
-        if item.method == ZSTD:
-            seal = blake3(squeeze.unpack_exactly(payload, item.raw)).digest()
+        if item.method in WHOLE and item.method != RAW:
+            seal = blake3(packs.content(item, payload)).digest()
         if item.method in WHOLE and seal != item.digest:
             return _Got(asked.pack, item, b"", "its bytes do not match its digest")
     except Damaged as error:

@@ -51,7 +51,8 @@ class FolderRemote:
     def declare(self, text: str) -> None:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            if foreign := [one.name for one in self.path.iterdir() if one.name != "packs" and one.name[:6] != "format"]:
+            foreign = [one.name for one in self.path.iterdir() if one.name != "packs" and one.name[:6] != "format"]
+            if foreign and not (self.path / "format").exists():
                 raise KeepingError(
                     f"{self.url} is not a store: it holds {shown(sorted(foreign)[0])} and no file `format`",
                     hint="name an empty folder, or one that is not there yet",

@@ -79,14 +79,20 @@ class SftpRemote:
             foreign = sorted(
                 name for name, _ in self._names(self.path) if name[:6] not in (".", "..", "packs", "format")
             )
-            if foreign:
+            if foreign and not self.format():
                 raise KeepingError(
                     f"{self.url} is not a store: it holds {foreign[0]} and no file `format`",
                     hint="name an empty folder, or one that is not there yet",
                     code=NOT_A_STORE,
                 )
             self._ask(MKDIR, _text(f"{self.path}/packs") + struct.pack(">I", 0))
-            self._put(f"{self.path}/format", f"{self.path}/format.{os.urandom(4).hex()}", iter([text.encode()]))
+            self._put_format(text)
+            if self.format() != text:  # the rename of version 3 does not replace
+                self._ask(REMOVE, _text(f"{self.path}/format"))
+                self._put_format(text)
+
+    def _put_format(self, text: str) -> None:
+        self._put(f"{self.path}/format", f"{self.path}/format.{os.urandom(4).hex()}", iter([text.encode()]))
 
     def read(self, name: str, start: int, size: int) -> bytes:
         with self._lock:
