@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from bis import __version__
 from bis.digest import Digest, canonical, digest_bytes
 from bis.errors import UsageError
 from bis.ledger.runs import SqliteLedger, reindex
@@ -37,6 +38,8 @@ READING: Final = "reading lists of packs"
 SENDING: Final = "sent"
 RECEIVING: Final = "received"
 TELLING: Final = frozenset((NUMBER_OF_KIND["tree"], NUMBER_OF_KIND["record"]))
+FEW: Final = 20_000
+"""Up to so many objects are looked for one by one in what is known of a remote; for more, all of it is gone through."""
 SMALL: Final = 4 << 20
 """A pack up to this size is fetched whole."""
 
@@ -68,23 +71,24 @@ def push(
     """Send what the remote has not: everything, or what these runs and versions need. Nothing that is there is changed,
     so two who push at once lose nothing. What arrived before an error stays, and is not sent again."""
     name, url = choose(name, home.project, home.settings)
-    wanted = reachable(home.store, _roots(home, what)) if what else None
+    roots = _roots(home, what)
     with _Meeting(home, url, variables) as meeting:
-        state = state_of(meeting.here, meeting.listed)
-        if wanted is None and meeting.known.is_settled(url, "push", state):
+        fresh, asked = meeting.unserved(roots)
+        if not fresh or (what and not asked):
             return Shared(remote=name, url=meeting.remote.url)
         there, findings = meeting.learn(told)
+        before = meeting.known.sizes().keys()
+        wanted = reachable(home.store, asked) if what else None
         lacking = [
-            copies[0]
-            for copies in uncovered(meeting.copies_here(), meeting.known.places(there))
-            if wanted is None or copies[0].item.digest in wanted
+            copies[0] for copies in meeting.lacking(fresh, there) if wanted is None or copies[0].item.digest in wanted
         ]
         moved = Moved()
         if lacking:
             moved = send(home.store, meeting.remote, meeting.known, lacking, _telling(told, SENDING))
         findings += moved.findings
-        if wanted is None and not findings and not moved.packs:
-            meeting.known.settle(url, "push", state)
+        if not findings:
+            served = fresh if wanted is None else asked if meeting.are_here(wanted) else []
+            meeting.serves(served, [*there, *(meeting.known.sizes().keys() - before)])
     return _shared(name, meeting.remote, moved, findings)
 
 
@@ -283,6 +287,32 @@ class _Meeting:
     def comes_first(self, place: Place) -> bool:
         """What is fetched before it is known what is needed: what tells that, and all of small packs."""
         return place.item.kind in TELLING or self.listed.get(place.pack, 0) <= SMALL
+
+    def unserved(self, roots: Iterable[Digest]) -> tuple[list[str], list[Digest]]:
+        """The packs here, and the roots, of which the remote is not known to have all."""
+        served = self.known.served(self._mark, self.listed)
+        return [name for name in self.here if name not in served], [root for root in roots if root not in served]
+
+    def serves(self, what: Iterable[str], relied: Iterable[str]) -> None:
+        self.known.serves(self._mark, what, relied)
+
+    @property
+    def _mark(self) -> str:
+        """The remote, as this bis understands its packs."""
+        return f"{__version__} {self.url}"
+
+    def lacking(self, fresh: Sequence[str], there: Sequence[str]) -> Iterator[Copies]:
+        """What lies in these packs here and not in those there."""
+        new = set(fresh)
+        count = sum(objects for name, _, objects in self.store.index.by_pack() if name in new)
+        if count > FEW:
+            return uncovered(self.store.index.copies(fresh), self.known.places(there))
+        ours = list(self.store.index.copies(fresh))
+        return uncovered(ours, self.known.places(there, [place.item.digest for place in ours]))
+
+    def are_here(self, digests: set[bytes]) -> bool:
+        """Whether this store has all of these: only then does the remote have all, when nothing is lacking."""
+        return len(digests & {place.item.digest for place in self.copies_here()}) == len(digests)
 
     def copies_here(self) -> Iterable[Place]:
         return self.store.index.copies()

@@ -7,6 +7,7 @@ does not know is looked for in the packs, and a broken one is made anew: it can 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sqlite3
 import sys
@@ -116,11 +117,17 @@ class Index:
         rows = self._ask("SELECT digest FROM objects WHERE method IN (?, ?)", (PARTS, DELTA))
         return {digest for (digest,) in rows}
 
-    def copies(self) -> Iterator[Place]:
-        """Where all objects lie, by digest; those of one digest follow each other. Nothing may be written meanwhile."""
+    def copies(self, packs: Iterable[str] | None = None) -> Iterator[Place]:
+        """Where all objects lie, or those of some packs, by digest; those of one digest follow each other. Nothing may
+        be written meanwhile."""
+        where: str = ""
+        values: tuple[str, ...] = ()
+        if packs is not None:
+            where, values = "WHERE name IN (SELECT value FROM json_each(?))", (json.dumps(list(packs)),)
         rows = self._connection.execute(
             "SELECT name, digest, kind, method, raw, stored, offset, depth FROM objects JOIN packs ON id = pack"
-            " ORDER BY digest"
+            f" {where} ORDER BY digest",
+            values,
         )
         for name, *rest in rows:
             yield Place(name, Item(*rest))

@@ -7,9 +7,9 @@ pack not yet known the end is read: the last bytes, where its list is.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from bis import __version__
 from bis.digest import digest_bytes
@@ -22,10 +22,13 @@ from bis.store.local import LocalStore
 from bis.store.packs import END, END_MARK, HEAD, MAGIC, Item, list_items, pack_name, read_head
 from bis.store.remote import Remote
 
-VERSION: Final = 1
+VERSION: Final = 2
 PATIENCE: Final = 10.0
 TAIL: Final = 64 << 10
 """So much of a pack's end is asked for at first: it has the list of a thousand objects."""
+AT_ONCE: Final = 500
+"""Digests that are asked for in one statement."""
+ROW: Final = "pack, digest, kind, method, raw, stored, offset, depth"
 SCHEMA: Final = """
 CREATE TABLE packs (
     id      INTEGER PRIMARY KEY,
@@ -45,10 +48,20 @@ CREATE TABLE objects (
 ) WITHOUT ROWID;
 CREATE TABLE settled (                   -- where nothing was left to do
     remote  TEXT NOT NULL,
-    way     TEXT NOT NULL,               -- push or fetch
+    way     TEXT NOT NULL,               -- fetch
     state   TEXT NOT NULL,               -- digest of the packs on both sides
     PRIMARY KEY (remote, way)
 );
+CREATE TABLE served (                    -- of what a remote has all, as long as it has all packs it is relied on for
+    remote  TEXT NOT NULL,
+    what    TEXT NOT NULL,               -- name of a pack here, or digest of a record
+    PRIMARY KEY (remote, what)
+) WITHOUT ROWID;
+CREATE TABLE relied (
+    remote  TEXT NOT NULL,
+    pack    TEXT NOT NULL,
+    PRIMARY KEY (remote, pack)
+) WITHOUT ROWID;
 """
 
 
@@ -88,16 +101,45 @@ class Known:
         """The packs that are known, with their sizes."""
         return dict(self._connection.execute("SELECT name, size FROM packs"))
 
-    def places(self, packs: Iterable[str]) -> Iterator[Place]:
-        """The objects of these packs, sorted by digest."""
+    def places(self, packs: Iterable[str], digests: Sequence[bytes] | None = None) -> Iterator[Place]:
+        """The objects of these packs, or those among them with these digests, sorted by digest."""
         wanted = set(packs)
         chosen = {id: name for id, name in self._connection.execute("SELECT id, name FROM packs") if name in wanted}
-        rows = self._connection.execute(
-            "SELECT pack, digest, kind, method, raw, stored, offset, depth FROM objects ORDER BY digest, kind, pack"
-        )
-        for pack, *rest in rows:
+        for pack, *rest in self._rows() if digests is None else self._rows_of(sorted(set(digests))):
             if name := chosen.get(pack):
                 yield Place(name, Item(*rest))
+
+    def _rows(self) -> Iterable[Any]:
+        return self._connection.execute(f"SELECT {ROW} FROM objects ORDER BY digest, kind, pack")
+
+    def _rows_of(self, digests: Sequence[bytes]) -> Iterable[Any]:
+        for start in range(0, len(digests), AT_ONCE):
+            some = digests[start : start + AT_ONCE]
+            marks = ", ".join("?" * len(some))
+            where = f"WHERE digest IN ({marks}) ORDER BY digest, kind, pack"
+            yield from self._connection.execute(f"SELECT {ROW} FROM objects {where}", some)
+
+    def served(self, remote: str, listed: Mapping[str, int]) -> set[str]:
+        """Of which packs here and which records a remote has all, as far as was noted; nothing, once it lacks a pack
+        that this relied on."""
+        sizes = self.sizes()
+        relied = [name for (name,) in self._connection.execute("SELECT pack FROM relied WHERE remote = ?", (remote,))]
+        if any(name not in listed or listed[name] != sizes.get(name) for name in relied):
+            self.forget_served(remote)
+        return {what for (what,) in self._connection.execute("SELECT what FROM served WHERE remote = ?", (remote,))}
+
+    def serves(self, remote: str, what: Iterable[str], relied: Iterable[str]) -> None:
+        """Note that a remote has all of these, and which packs there were relied on for that."""
+        with self._connection as connection:
+            connection.execute("BEGIN")
+            connection.executemany("INSERT OR IGNORE INTO relied VALUES (?, ?)", ((remote, name) for name in relied))
+            connection.executemany("INSERT OR IGNORE INTO served VALUES (?, ?)", ((remote, name) for name in what))
+
+    def forget_served(self, remote: str) -> None:
+        with self._connection as connection:
+            connection.execute("BEGIN")
+            connection.execute("DELETE FROM served WHERE remote = ?", (remote,))
+            connection.execute("DELETE FROM relied WHERE remote = ?", (remote,))
 
     def is_settled(self, remote: str, way: str, state: str) -> bool:
         found = self._connection.execute("SELECT state FROM settled WHERE remote = ? AND way = ?", (remote, way))
