@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bis.digest import unspell
-from bis.errors import BisError, UsageError
+from bis.errors import BisError, NotFound, UsageError
 from bis.nouns.part import Part, PartKind
 from bis.nouns.reference import DATA, parse, parse_data
 from bis.nouns.run import Run
@@ -35,7 +35,7 @@ def exchange(run: Run, taken: Mapping[str, str], home: Home, variables: Mapping[
             raise UsageError(f"{name!r} is no part of a run", hint=f"one of: {', '.join(kinds)}")
         path = Path(source).expanduser()
         if kind == "data" and source.startswith(DATA):
-            held, inside = home.ledger.data.find(parse_data(source, datetime.now(UTC)))
+            held, inside = home.ledger.data.find(parse_data(source, _here()))
             parts[kind] = data_from_version(held, inside, run.parts["data"], home)
         elif kind in FROM_PATH and path.exists():
             parts[kind] = _from_path(kind, path, run, home, variables)
@@ -44,9 +44,14 @@ def exchange(run: Run, taken: Mapping[str, str], home: Home, variables: Mapping[
     return parts
 
 
+def _here() -> datetime:
+    """Now, by the clock of this machine: a date in a reference ends at midnight where the person is."""
+    return datetime.now(UTC).astimezone().replace(tzinfo=None)
+
+
 def _from_run(kind: PartKind, source: str, home: Home) -> Part:
     try:
-        return home.ledger.find(parse(source, datetime.now(UTC))).parts[kind]
+        found = home.ledger.find(parse(source, _here()))
     except BisError as error:
         where = " or a path" if kind in FROM_PATH else ""
         where += ", or a version of data (data:/NAME)" if kind == "data" else ""
@@ -55,6 +60,9 @@ def _from_run(kind: PartKind, source: str, home: Home) -> Part:
             because=f"It must be a run{where}.",
             hint=error.hint,
         ) from None
+    if kind not in found.parts:
+        raise NotFound(f"the run {found.id[:8]} has no {kind} in its record", hint=f"bis show {found.id[:8]}")
+    return found.parts[kind]
 
 
 def _from_path(kind: PartKind, path: Path, run: Run, home: Home, variables: Mapping[str, str]) -> Part:
