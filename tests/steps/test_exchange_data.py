@@ -1,5 +1,6 @@
 """Today's data in the place of what a run read."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from bis.parts import Place
 from bis.parts import data as data_part
 from bis.settings import Settings
 from bis.steps.add_data import Adding, add
-from bis.steps.exchange_data import data_from_version
+from bis.steps.exchange_data import data_from_path, data_from_version
 from bis.steps.home import Home, open_home
 from bis.store.snapshot import plant, put_leaves
 
@@ -146,3 +147,17 @@ def test_data_by_reference_is_checked_before_it_stands_for_anything(
         brought(same_place, tmp_path / "two", home)
     with pytest.raises(KeepingError):
         data_from_version(held, "", recorded({"other/a.csv": "old\n"}), home)
+
+
+def test_one_file_stands_for_the_one_input_of_its_name_among_thousands(
+    home: Home, tmp_path: Path, recorded: Callable[..., Part]
+) -> None:
+    (tmp_path / "b.csv").write_text("2")
+    part = recorded({"a.csv": "1", "deep/b.csv": "1"})
+    assert brought(data_from_path(tmp_path / "b.csv", part, home), tmp_path / "into", home)["deep/b.csv"] == "2"
+    rows = [{**part.facts["inputs"][0], "path": f"data/{number}.csv"} for number in range(5000)]
+    many = msgspec.structs.replace(part, facts={**part.facts, "inputs": rows})
+    began = time.process_time()
+    with pytest.raises(NotFound, match="no stand-in"):
+        data_from_path(tmp_path / "b.csv", many, home)
+    assert time.process_time() - began < 5

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
 
 import msgspec
 
@@ -25,12 +24,12 @@ NAMED = 5
 def data_from_path(path: Path, recorded: Part, home: Home) -> Part:
     """The recorded inputs with the bytes of the files at `path`: a folder with files of the same relative paths or
     names, or the one file that stands for the one input (or the input of its name)."""
-    rows = [dict(row) for row in recorded.facts["inputs"]]
-    chosen = {row["path"]: file for row in rows if (file := _stand_in(row["path"], path, rows)) is not None}
+    inputs = [row["path"] for row in recorded.facts["inputs"]]
+    chosen = _stand_ins(path, inputs)
     if not chosen:
         raise NotFound(
             f"{path} holds no stand-in for any input of the run",
-            because=f"The run read: {_names([row['path'] for row in rows])}.",
+            because=f"The run read: {_names(inputs)}.",
             hint="name a folder that holds files with these names",
         )
     leaves = {leaf.path: leaf for leaf in put_leaves(sorted(chosen.items()), home.store, home.cache)}
@@ -185,14 +184,14 @@ def _trees(leaves: Mapping[str, Leaf], home: Home) -> dict[str, Digest]:
     return found
 
 
-def _stand_in(name: str, path: Path, rows: list[dict[str, Any]]) -> Path | None:
+def _stand_ins(path: Path, inputs: Sequence[str]) -> dict[str, Path]:
+    """Input -> the file that stands for it; of a single file, none where it could be several."""
     if path.is_file():
-        alike = [row for row in rows if PurePosixPath(row["path"]).name == spell(path.name)] or rows
-        return path if len(alike) == 1 and alike[0]["path"] == name else None
-    for relative in (unspell(name).lstrip("/"), PurePosixPath(unspell(name)).name):
-        if (path / relative).is_file():
-            return path / relative
-    return None
+        alike = [name for name in inputs if _last(name) == spell(path.name)] or inputs
+        return {alike[0]: path} if len(alike) == 1 else {}
+    places = {name: (path / unspell(name).lstrip("/"), path / unspell(_last(name))) for name in inputs}
+    found = {name: next((place for place in both if place.is_file()), None) for name, both in places.items()}
+    return {name: place for name, place in found.items() if place is not None}
 
 
 def _names(names: Sequence[str]) -> str:
