@@ -204,6 +204,24 @@ def test_what_the_last_run_of_a_command_read_is_an_input_where_nothing_is_traced
     assert bis("repeat", "@").returncode == 0
 
 
+def test_large_files_are_copied_when_asked_for_and_outputs_may_be_left_out(
+    bis: Bis, project: Path, last: Callable[[], Run]
+) -> None:
+    (project / "bis.toml").write_text("ignore = ['*.tmp']\n[limits]\ninput_file = 10\n")
+    (project / "x.csv").write_text("x" * 100)
+    (project / "a.py").write_text(
+        "print(len(open('x.csv').read())); open('a.tmp', 'w').close(); open('b', 'w').close()"
+    )
+    for option, kept in (("--trace=auto", False), ("--copy-data", True)):
+        done = bis("run", option, "--", "python3", "a.py")
+        assert done.returncode == 0, done.stderr
+        assert ("recorded by reference, not copied: x.csv" in done.stderr) is not kept
+        assert [(row["path"], row.get("kept", True)) for row in last().parts["data"].facts["inputs"]] == [
+            ("x.csv", kept)
+        ]
+        assert set(outputs(last())) == {"<stdout>", "<stderr>", "b"}
+
+
 def test_what_was_not_read_and_what_other_runs_made_is_no_difference_of_now(bis: Bis, project: Path) -> None:
     subprocess.run(["git", "init", "-q", project], check=True)
     (project / "conf.yaml").write_text("lr: 1")

@@ -1,0 +1,83 @@
+"""Parts taken from elsewhere: the environment of another run, or the one that is here now; and one put back alone."""
+
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+Bis = Callable[..., subprocess.CompletedProcess[str]]
+Verdict = Callable[[subprocess.CompletedProcess[str]], dict[str, Any]]
+
+
+@pytest.fixture
+def offline(uv_variables: dict[str, str], make_wheel: Callable[..., Path]) -> dict[str, str]:
+    """Where uv finds the two versions of `tiny` that there are."""
+    for version in ("1.0", "2.0"):
+        make_wheel("tiny", version, {"tiny.py": f"x = {version}\n"})
+    return {name: value for name, value in uv_variables.items() if name.startswith("UV_")}
+
+
+@pytest.fixture
+def recorded(
+    bis: Bis, project: Path, tmp_path: Path, make_environment: Callable[..., Path], offline: Mapping[str, str]
+) -> Callable[[str], Path]:
+    """Record the run `old` or `new` in an environment of its own, with tiny 1.0 or 2.0; its interpreter."""
+    (project / "a.py").write_text("import tiny; print(tiny.x)")
+
+    def record(name: str) -> Path:
+        wheels = tmp_path / "wheels"
+        wheel = wheels / f"tiny-{'1.0' if name == 'old' else '2.0'}-py3-none-any.whl"
+        python = make_environment(tmp_path / name, wheel)
+        done = bis("run", "--name", name, "--", "python", "a.py", python=python, env=offline)
+        assert done.returncode == 0, done.stderr
+        return python
+
+    return record
+
+
+def changed(found: dict[str, Any]) -> list[str]:
+    return [part["name"] for part in found["parts"] if part["sameness"] != "identical"]
+
+
+def test_the_environment_of_another_run_may_be_taken(
+    bis: Bis, recorded: Callable[[str], Path], verdict: Verdict, offline: Mapping[str, str]
+) -> None:
+    recorded("old"), recorded("new")
+    assert bis("repeat", "old", env=offline).returncode == 0
+    done = bis("repeat", "old", "--with", "env=new", "--json", env=offline)
+    found = verdict(done)
+    assert (done.returncode, found["sameness"]) == (1, "different"), found
+    assert "environment" in changed(found)
+    assert any("tiny: 1.0 -> 2.0" in cause for cause in found["causes"]), found
+
+
+def test_a_repeat_here_shows_what_has_drifted(
+    bis: Bis,
+    recorded: Callable[[str], Path],
+    make_environment: Callable[..., Path],
+    verdict: Verdict,
+    offline: Mapping[str, str],
+    tmp_path: Path,
+) -> None:
+    python = recorded("old")
+    assert bis("repeat", "old", "--here", python=python, env=offline).returncode == 0
+    make_environment(tmp_path / "old", tmp_path / "wheels" / "tiny-2.0-py3-none-any.whl")
+    done = bis("repeat", "old", "--here", "--json", python=python, env=offline)
+    found = verdict(done)
+    assert (done.returncode, found["sameness"]) == (1, "different"), found
+    assert any("tiny: 1.0 -> 2.0" in cause for cause in found["causes"]), found
+    assert bis("repeat", "old", python=python, env=offline).returncode == 0
+
+
+def test_an_environment_is_put_back_beside_the_code(
+    bis: Bis, recorded: Callable[[str], Path], offline: Mapping[str, str], tmp_path: Path
+) -> None:
+    recorded("old")
+    done = bis("restore", "old", str(tmp_path / "back"), "--environment", "--json", env=offline)
+    assert done.returncode == 0, done.stderr
+    prefix = Path(msgspec.json.decode(done.stdout)["restored"]["environment"])
+    said = subprocess.run([prefix / "bin" / "python", "a.py"], cwd=tmp_path / "back", capture_output=True, text=True)
+    assert said.stdout == "1.0\n"
