@@ -172,6 +172,22 @@ def test_a_line_end_that_one_text_lacks_is_set_aside_by_name(judge) -> None:
     assert (found.same, [mask.rule for mask in found.masked]) == (True, ["white space at the end of lines"])
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "causes"),
+    [
+        ("['a.csv', 'b.csv'] 2", "['b.csv', 'a.csv'] 2", ("order of words",)),
+        ("['a.csv', 'b.csv']", "['b.csv', 'c.csv']", ()),
+        ("f1 0.91, auc 0.62", "f1 0.62, auc 0.91", ()),
+        ("a 1", "a  1", ()),
+    ],
+)
+def test_names_in_another_order_are_a_cause_and_numbers_are_none(
+    judge, old: str, new: str, causes: tuple[str, ...]
+) -> None:
+    found = judge("<stdout>", old + "\n", new + "\n")
+    assert (found.same, found.causes) == (False, causes)
+
+
 def test_bytes_that_are_no_utf8_count_one_by_one(judge) -> None:
     text = b"caf\xe9 " * 20
     assert judge("old.log", text + b"took 1s", text + b"took 2s").same is True

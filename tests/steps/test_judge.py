@@ -171,9 +171,12 @@ def test_keys_that_were_typed_are_named_as_the_cause_of_a_difference() -> None:
 
 
 def test_the_same_names_in_another_order_are_named_as_such() -> None:
-    judged = verdict(output("different", "<stdout>", detail="-['a.csv', 'b.csv']\n+['b.csv', 'a.csv']"))
+    judged = verdict(output("different", "<stdout>", causes=("order of words",)))
     assert judged.causes == ("the order of names in <stdout>: of a folder, each file system lists them in its own",)
-    assert verdict(output("different", "<stdout>", detail="-['a.csv']\n+['b.csv']")).causes == ()
+    assert verdict(output("different", "<stdout>", causes=("order of words", "path"))).causes == (
+        "order of words in <stdout>",
+        "path in <stdout>",
+    )
 
 
 def test_an_output_that_could_not_be_compared_is_named_and_nothing_is_identical() -> None:

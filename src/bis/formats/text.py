@@ -43,6 +43,9 @@ COUNTERS = (
 BAR = re.compile(r" {0,3}\d{1,3}%\|[^|]*\|.*?(?:\]|$)|[━╸╺]{5,}")
 SPACES = "\t\n\r\x08\x1b\x0c"
 NUMBERS = re.compile(r"[-+]?(?:\d+\.\d*|\.\d+|\d+)(?:[eE][-+]?\d+)?")
+WORD = re.compile(r"[\w.-]+")
+REORDERED = "order of words"
+"""The cause of a line that says the same words in another order: of a set, or of the names in a folder."""
 FOLDERS = re.compile(r"(?<![\w.])/(?:[\w.+@~-]+/)+(?=[\w.+@~-])")
 
 
@@ -295,7 +298,15 @@ class Reading:
             return "progress bar"
         if self.masks.same(FOLDERS.sub("/", first), FOLDERS.sub("/", second), None, self.kinds):
             return "path"
-        return ""
+        return REORDERED if _reordered(WORD.findall(first), WORD.findall(second)) else ""
+
+
+def _reordered(old: list[str], new: list[str]) -> bool:
+    """Whether names stand in another order and nothing else differs: numbers that changed places are other numbers."""
+    if old == new or sorted(old) != sorted(new):
+        return False
+    numbers = ([word for word in words if NUMBERS.fullmatch(word)] for words in (old, new))
+    return next(numbers) == next(numbers)
 
 
 def _ends(file: BinaryIO) -> bool:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 
+from bis.formats.text import REORDERED
 from bis.nouns.part import Change, Finding
 from bis.nouns.run import Run
 from bis.nouns.verdict import Judged, Sameness, Verdict
@@ -116,7 +116,7 @@ def _causes(
         causes[f"it ended otherwise: {ending(run)}, then {ending(again)}"] = None
     causes |= {finding.text: None for finding in findings if finding.code in LOST}
     for output in outputs:
-        for cause in output.causes:
+        for cause in output.causes if output.causes != (REORDERED,) else ():
             causes[f"{cause} in {output.name}"] = None
     for part in parts:
         if part.sameness == "different":
@@ -130,7 +130,7 @@ def _causes(
         causes |= {f"randomness of the operating system ({place})": None for place in again.chance.entropy[:1]}
     if not causes:
         causes |= {f"variables {finding.text}": None for finding in findings if finding.code == "variables-not-kept"}
-    if not causes and (reordered := [output.name for output in outputs if _reordered(output.detail)]):
+    if not causes and (reordered := [output.name for output in outputs if output.causes == (REORDERED,)]):
         causes[f"the order of names in {reordered[0]}: of a folder, each file system lists them in its own"] = None
     if not causes and any(finding.code == "unseeded-interpreter" for finding in again.findings):
         causes["an interpreter that could not be seeded"] = None
@@ -147,14 +147,3 @@ def ending(run: Run) -> str:
     if run.signal is not None:
         return f"signal {run.signal}"
     return f"exit {run.exit}" if run.exit is not None else run.status
-
-
-def _reordered(detail: str) -> bool:
-    """Whether a difference of texts consists of the same words in another order."""
-    sides = [
-        sorted(
-            word for line in detail.splitlines() if line.startswith(sign) for word in re.findall(r"[\w.-]+", line[1:])
-        )
-        for sign in "-+"
-    ]
-    return bool(sides[0]) and sides[0] == sides[1]
