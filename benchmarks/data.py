@@ -1,6 +1,6 @@
 """bis and its peers at the same work on the same data, in the same session, and how far both are from the limits.
 
-    .venv/bin/python benchmarks/data.py [--big 256M] [--small 5000] [--csv 64M] [--table FILE]
+    .venv/bin/python benchmarks/data.py [--big 256M] [--small 5000] [--csv 64M] [--table FILE] [--weights 2048]
         [--peers dvc,git-lfs,git-annex,restic,borg,quilt] [--rounds 1] [--folder DIR] [--json FILE] [--limit 1800]
 
 Each system adds the files, is asked for its status, adds again after 1 % has changed, verifies, pushes to a folder,
@@ -68,6 +68,7 @@ class Work(NamedTuple):
 SMALL_LIMITS = {"add": "pack", "status": "walk", "verify": "read", "push": "pack", "pull": "copy", "restore": "copy"}
 BIG_LIMITS = {"add": "large", "status": "walk", "verify": "read", "push": "large", "pull": "copy", "restore": "copy"}
 CSV_STEPS = ("add", "re-add", "restore")
+CHECKPOINTS = "checkpoints"
 
 
 def works(options: argparse.Namespace) -> Iterator[Work]:
@@ -75,6 +76,9 @@ def works(options: argparse.Namespace) -> Iterator[Work]:
         yield Work("small", partial(made.small, count=options.small), made.change_small, STEPS, SMALL_LIMITS)
     if options.big:
         yield Work("big", partial(made.big, size=options.big), made.change_big, STEPS, BIG_LIMITS)
+    if options.weights:
+        first, second = (partial(made.checkpoint, number=number, width=options.weights) for number in (1, 2))
+        yield Work(CHECKPOINTS, first, second, CSV_STEPS, {"add": "compressed"})
     for clustered in (True, False):
         kind = "clustered" if clustered else "spread"
         if options.csv:
@@ -131,7 +135,7 @@ def inside(work: str, step: str, who: str, command: Command, options: argparse.N
     os.sync()
     cost, printed = watched(command, options.limit)
     told = json.loads(printed)
-    return Figure(work, step, who, told["seconds"], told["cpu"], cost.peak)
+    return Figure(work, step, who, told["seconds"], told["cpu"], cost.peak, stored=told.get("stored", -1))
 
 
 def drive(peer: Peer, work: Work, before: Path, after: Path, options: argparse.Namespace) -> Iterator[Figure]:
@@ -257,6 +261,8 @@ def targets(figures: list[Figure]) -> Iterator[Target]:
     for work in dict.fromkeys(figure.work for figure in figures):
         if work.endswith((" clustered", " spread")):
             yield _extra(work, at)
+    if any(figure.work == CHECKPOINTS for figure in figures):
+        yield _next_checkpoint(at)
     worst = max((figure for figure in figures if figure.who == "bis"), key=lambda one: one.peak)
     told = f"{worst.peak / MIB:.0f} MiB at most: {worst.work}, {worst.step}"
     yield Target("peak memory below 300 MiB in all rows", worst.peak < PEAK, told)
@@ -313,6 +319,17 @@ def _extra(work: str, at: dict[tuple[str, ...], Figure]) -> Target:
     return Target(says, extra < size / 100, f"{extra / size:.2%} of the file; {', '.join(others)}")
 
 
+def _next_checkpoint(at: dict[tuple[str, ...], Figure]) -> Target:
+    says = "checkpoints: the next one takes less than two thirds of what zstd leaves of it"
+    first, second = at.get((CHECKPOINTS, "add", "bis")), at.get((CHECKPOINTS, "re-add", "bis"))
+    alone = at.get((CHECKPOINTS, "add", "limit"))
+    if not first or not second or not alone:
+        return Target(says, None, "")
+    extra = second.stored - first.stored
+    told = f"{extra / first.size:.1%} of the files, the first {first.stored / first.size:.1%}"
+    return Target(says, extra < alone.stored * 2 / 3, f"{told}; zstd {alone.stored / first.size:.1%}")
+
+
 def show(target: Target) -> str:
     mark = {True: "met    ", False: "NOT MET", None: "unknown"}[target.met]
     return f"{mark}  {target.says}{': ' + target.told if target.told else ''}"
@@ -336,6 +353,7 @@ def main() -> int:
     parser.add_argument("--small", type=number_of, default=5000, help="how many small files")
     parser.add_argument("--big", type=number_of, default=256 << 20, help="size of the big file")
     parser.add_argument("--csv", type=number_of, default=64 << 20, help="size of the table")
+    parser.add_argument("--weights", type=number_of, default=2048, help="width of the network with two checkpoints")
     parser.add_argument("--table", type=Path, help="a real CSV file to edit, too")
     parser.add_argument("--peers", default=",".join(NAMES[1:]), help="with commas between them; bis is always there")
     parser.add_argument("--rounds", type=int, default=1)
@@ -371,7 +389,7 @@ def main() -> int:
 
 def write(options: argparse.Namespace, figures: list[Figure], begun: str) -> None:
     told = {"schema": "bis.bench.data/1", "begun": begun, "load": load(), "rounds": options.rounds}
-    sizes = {"small": options.small, "big": options.big, "csv": options.csv}
+    sizes = {"small": options.small, "big": options.big, "csv": options.csv, "weights": options.weights}
     options.json.write_text(json.dumps({**told, **sizes, "figures": [one._asdict() for one in figures]}, indent=1))
 
 

@@ -1,6 +1,6 @@
 """One step in this process, its cost without the start of an interpreter as JSON: the limits, and bis itself.
 
-python benchmarks/inside.py walk|read|pack|large FOLDER [INTO]     what Python and the disk need at least
+python benchmarks/inside.py walk|read|pack|large|compressed FOLDER [INTO]     what Python and the disk need at least
 python benchmarks/inside.py add|status FOLDER                      bis, in the project of the current folder
 """
 
@@ -84,6 +84,17 @@ def large(folder: str, into: str) -> None:
         os.fsync(out.fileno())
 
 
+def compressed(folder: str, into: str) -> int:
+    """Each file compressed by zstd, all written to one file, which is synced once; how many bytes it has."""
+    from bis.store import squeeze
+
+    with open(into, "wb", buffering=0) as out:
+        for path in files(folder):
+            out.write(squeeze.pack(Path(path).read_bytes(), 1))
+        os.fsync(out.fileno())
+        return out.tell()
+
+
 def copy(folder: str, into: str) -> None:
     """Every file written again, each with its name."""
     for path in files(folder):
@@ -119,7 +130,7 @@ def _home() -> Any:
     return open_home(Path.cwd(), Settings())
 
 
-STEPS = {step.__name__: step for step in (walk, read, pack, large, copy, add, status)}
+STEPS = {step.__name__: step for step in (walk, read, pack, large, compressed, copy, add, status)}
 
 
 def main() -> None:
@@ -130,8 +141,9 @@ def main() -> None:
     elif step is not walk:
         import blake3  # noqa: F401
     start, cpu = time.perf_counter(), time.process_time()
-    step(*sys.argv[2:])
-    print(json.dumps({"seconds": time.perf_counter() - start, "cpu": time.process_time() - cpu}))
+    kept = step(*sys.argv[2:])
+    told = {"seconds": time.perf_counter() - start, "cpu": time.process_time() - cpu}
+    print(json.dumps(told if kept is None else {**told, "stored": kept}))
 
 
 if __name__ == "__main__":

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import random
+import shutil
+import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
+TRAINING = Path(__file__).resolve().parent.parent / ".venv-training" / "bin" / "python"
 BLOCK = 1 << 20
 IN_A_FOLDER = 1000
 RUNS = 10
@@ -122,6 +127,24 @@ def other_cell(row: bytes, chance: random.Random) -> bytes:
     digits = bytes(chance.choice(b"0123456789") if 48 <= byte <= 57 else byte for byte in cells[place])
     cells[place] = digits if digits != cells[place] else bytes(chance.choices(b"abcdefgh", k=len(digits) or 1))
     return b",".join(cells) + row[len(row.rstrip(b"\r\n")) :]
+
+
+def checkpoint(folder: Path, number: int, width: int) -> None:
+    """The first or second of two checkpoints of a training, as float32 and as bfloat16; what was there before is
+    replaced."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in sorted((Path(_trained(width).name) / "checkpoints" / str(number)).glob("*.safetensors")):
+        (folder / path.name).unlink(missing_ok=True)
+        shutil.copyfile(path, folder / path.name)
+
+
+@functools.cache
+def _trained(width: int) -> tempfile.TemporaryDirectory[str]:
+    """Both; they go when this process ends."""
+    folder = tempfile.TemporaryDirectory(prefix="bis-trained-")
+    script = Path(__file__).with_name("trained.py")
+    subprocess.run([TRAINING, script, Path(folder.name) / "checkpoints", str(width)], check=True)
+    return folder
 
 
 def same(one: Path, other: Path) -> str:

@@ -19,7 +19,7 @@ from bis.nouns.tree import Entry
 from bis.nouns.verdict import Verdict
 from bis.store import planes, squeeze
 from bis.store.local import LocalStore, open_store
-from bis.store.packs import DELTA, PLANES
+from bis.store.packs import DELTA, MAGICS, PLANES
 from bis.store.snapshot import restore, walk
 from bis.store.sweep import verify
 
@@ -127,6 +127,17 @@ def test_a_store_of_version_2_can_be_read(reader: Path, tmp_path: Path) -> None:
     assert len(before) == len(after) == 16000
     assert [number for number in range(16000) if before[number] != after[number]] == list(range(50, 16000, 800))
     assert f"tree {AFTER} 308" in read(reader, SECOND)
+
+
+def test_no_flipped_bit_makes_the_pack_of_one_version_that_of_another() -> None:
+    flipped = {
+        magic[:at] + bytes([magic[at] ^ 1 << bit]) + magic[at + 1 :]
+        for magic in MAGICS
+        for at in range(8)
+        for bit in range(8)
+    }
+    assert flipped.isdisjoint(MAGICS)
+    assert all(repr(magic)[1:].replace("'", '"') in PAGE for magic in MAGICS)
 
 
 def test_the_example_of_planes_is_what_bis_and_zstd_make_of_it() -> None:

@@ -105,9 +105,13 @@ def best(data: bytes) -> Trial:
 def _best(samples: list[bytes]) -> Trial:
     """Each sample alone: between them may be the end of an array, behind which the planes come in another order."""
     whole = sum(map(len, samples)) or 1
-    alone = min(whole, sum(len(squeeze.pack(one, 1)) for one in samples))
-    size, width = min((sum(len(pack(one, width)) for one in samples), width) for width in WIDTHS)
-    return Trial(width, size / whole) if size <= PAYS * alone else Trial(1, alone / whole)
+    alone = min(1.0, sum(len(squeeze.pack(one, 1)) for one in samples) / whole)
+    share, width = min((_share(samples, width), width) for width in WIDTHS)
+    return Trial(width, share) if share <= PAYS * alone else Trial(1, alone)
+
+
+def _share(samples: list[bytes], width: int) -> float:
+    return sum(len(pack(one, width)) for one in samples) / (sum(map(len, samples)) or 1)
 
 
 def nearer(data: bytes, base: bytes) -> tuple[int, int] | None:
@@ -116,7 +120,8 @@ def nearer(data: bytes, base: bytes) -> tuple[int, int] | None:
     places = _places(len(data))
     samples = [data[at : at + SAMPLE] for at in places]
     change = [differing(one, base[at : at + SAMPLE]) for one, at in zip(samples, places, strict=True)]
-    alone, changed = _best(samples), _best(change)
+    alone = _best(samples)
+    changed = Trial(alone.width, _share(change, alone.width)) if alone.width > 1 else _best(change)
     most = NEARER * alone.share
     return (changed.width, int(most * len(data))) if changed.share <= most else None
 

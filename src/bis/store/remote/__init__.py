@@ -32,7 +32,7 @@ class Remote(Protocol):
         ...
 
     def declare(self, text: str) -> None:
-        """Make a store there: the folders, where there are such, and the file `format`, in place of another one, too."""
+        """Make a store there: the folders, where there are such, and the file `format`, in place of another."""
         ...
 
     def read(self, name: str, start: int, size: int) -> bytes:
