@@ -72,7 +72,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         "eval/*.json",
         "dvclive/metrics.json",
     )
-    """Globs of files that a run writes its metrics into."""
+    """Globs of files that a run writes its metrics into; those that `dvc.yaml` declares are such files, too."""
     tolerance: dict[str, float] = {}
     """Metric (or glob) -> relative tolerance within which two values are called equivalent."""
     variables: tuple[str, ...] = ()

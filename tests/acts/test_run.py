@@ -97,6 +97,21 @@ def test_metrics_come_from_metric_files(bis: Bis, project: Path, last: Callable[
     assert last().metrics == {"acc": 0.5, "val.loss": 1}
 
 
+def test_metrics_that_dvc_declares_are_read_and_have_their_tolerance(
+    bis: Bis, project: Path, last: Callable[[], Run]
+) -> None:
+    subprocess.run(["git", "init", "-q", project], check=True)
+    (project / "dvc.yaml").write_text("stages: {a: {cmd: x, metrics: [exp/scores.json]}}\n")
+    (project / "exp").mkdir()
+    source = "import json, os; json.dump({'auc': 0.9 + os.urandom(8)[0] * 1e-9}, open('exp/scores.json', 'w'))"
+    (project / "a.py").write_text(source)
+    assert bis("run", "--", "python3", "a.py").returncode == 0
+    assert round(last().metrics["auc"], 4) == 0.9
+    (project / "dvc.yaml").unlink()
+    done = bis("repeat", "@", "--tolerance", "auc=1e-3")
+    assert done.returncode == 0, done.stdout
+
+
 def test_a_run_whose_supervisor_was_killed_is_sealed_by_the_next_command(
     bis: Bis, project: Path, variables: dict[str, str], home: Callable[[], Home]
 ) -> None:

@@ -1,10 +1,14 @@
 """Metrics from files."""
 
 import math
+from pathlib import Path
 
 import pytest
 
-from bis.steps.metrics import is_metric_file, read_metrics
+from bis.nouns.part import Part
+from bis.steps.metrics import is_metric_file, metric_globs, read_metrics
+from bis.store.local import open_store
+from bis.store.snapshot import snapshot
 
 
 @pytest.mark.parametrize(
@@ -35,6 +39,41 @@ def test_globs_match_paths_and_names() -> None:
     assert is_metric_file("out/metrics.json", ["metrics.json"])
     assert is_metric_file("eval/a.json", ["eval/*.json"])
     assert not is_metric_file("other.json", ["metrics.json"])
+
+
+PIPELINE = """
+metrics: [summary.json]
+stages:
+  train:
+    cmd: python train.py
+    metrics:
+      - exp/scores[1].json:
+          cache: false
+  each:
+    foreach: [a, b]
+    do:
+      cmd: python each.py ${item}
+      wdir: parts
+      metrics: ["${item}/scores.yaml"]
+  odd: 3
+"""
+
+
+def test_what_a_pipeline_of_dvc_declares_are_metric_files(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "store")
+    (tmp_path / "project").mkdir()
+
+    def globs(pipeline: str) -> tuple[str, ...]:
+        (tmp_path / "project" / "dvc.yaml").write_text(pipeline)
+        tree = snapshot(tmp_path / "project", store)
+        return metric_globs(["metrics.json"], Part(kind="code", digest=tree, trees={"tree": tree}), store)
+
+    assert metric_globs(["metrics.json"], None, store) == ("metrics.json",)
+    for path in ("metrics.json", "summary.json", "exp/scores[1].json", "parts/a/scores.yaml"):
+        assert is_metric_file(path, globs(PIPELINE))
+    assert not is_metric_file("exp/scores1.json", globs(PIPELINE))
+    for nonsense in ("[]", "stages: 3", "metrics: x", "not: [yaml"):
+        assert globs(nonsense) == ("metrics.json",)
 
 
 def test_a_file_that_means_billions_of_values_is_looked_at_only_so_far() -> None:

@@ -15,6 +15,7 @@ from bis.parts import Scene
 from bis.steps.capture import capture_supposed, made_inputs, remembered_inputs
 from bis.steps.compare import compare_parts, context_of, judge_metrics, judge_outputs, judge_parts
 from bis.steps.home import Home
+from bis.steps.metrics import metric_globs
 from bis.steps.perform import now
 from bis.steps.planning import still_outputs
 from bis.store.volatile import Forgetful
@@ -43,7 +44,12 @@ def difference(before: Run, after: Run, home: Home) -> Difference:
         parts=judge_parts(before, after, changes),
         changes=changes,
         outputs=judge_outputs(
-            before, after, home.store, context_of(before, after), home.settings.tolerance, home.settings.metrics
+            before,
+            after,
+            home.store,
+            context_of(before, after),
+            home.settings.tolerance,
+            metric_globs(home.settings.metrics, before.parts.get("code"), home.store),
         ),
         metrics=judge_metrics(before, after, home.settings.tolerance),
     )

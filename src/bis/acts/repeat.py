@@ -28,6 +28,7 @@ from bis.steps.exchange import exchange
 from bis.steps.home import Home
 from bis.steps.judge import judge
 from bis.steps.leftovers import REPEAT, held, in_use
+from bis.steps.metrics import metric_globs
 from bis.steps.notebook import SCRIPT, notebook_command
 from bis.steps.perform import Performed, Plan, new_run, now, perform
 from bis.steps.rebuild import Rebuilt, rebuild
@@ -313,7 +314,14 @@ def _verdict(
         again,
         made=now(),
         parts=judge_parts(run, again, changes),
-        outputs=judge_outputs(run, again, home.store, context_of(run, again), tolerance, home.settings.metrics),
+        outputs=judge_outputs(
+            run,
+            again,
+            home.store,
+            context_of(run, again),
+            tolerance,
+            metric_globs(home.settings.metrics, run.parts.get("code"), home.store),
+        ),
         metrics=judge_metrics(run, again, tolerance),
         changes=[change for of_kind in changes.values() for change in of_kind],
         leaks=leaks(

@@ -7,15 +7,44 @@ import fnmatch
 import io
 import itertools
 import math
+import posixpath
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
+from typing import Any
 
+from bis.nouns.part import Part
 from bis.parts.params import flatten, parse
+from bis.store import Store
+from bis.store.snapshot import find_leaf
 
 SIZE = 4 << 20
 """Larger files are data, not metrics."""
 MOST = 100_000
 """So many values of one file are looked at: a short YAML file can mean billions."""
+
+
+PIPELINE = "dvc.yaml"
+
+
+def metric_globs(given: Iterable[str], code: Part | None, store: Store) -> tuple[str, ...]:
+    """Globs of metric files: those of the settings, and what the pipeline of DVC in the code of a run declares."""
+    found = find_leaf(store, code.trees["tree"], PIPELINE) if code and "tree" in code.trees else None
+    if found is None or found.entry.kind != "file" or not store.has(found.entry.digest):
+        return tuple(given)
+    return (*given, *_declared(parse(PIPELINE, store.get_bytes(found.entry.digest))))
+
+
+def _declared(pipeline: Any) -> Iterator[str]:
+    """The metrics of all stages and of the project; what a template puts into a name may be anything."""
+    stages = pipeline.get("stages") if isinstance(pipeline, dict) else None
+    for stage in (pipeline, *(stages.values() if isinstance(stages, dict) else ())):
+        told = stage.get("do", stage) if isinstance(stage, dict) else {}
+        listed = told.get("metrics") if isinstance(told, dict) else None
+        for entry in listed if isinstance(listed, list) else ():
+            for name in entry if isinstance(entry, dict) else (entry,):
+                path = posixpath.normpath(posixpath.join(str(told.get("wdir", "")), str(name)))
+                yield re.sub(r"\$\{[^}]*\}", "*", re.sub(r"([*?[])", r"[\1]", path))
 
 
 def is_metric_file(path: str, globs: Iterable[str]) -> bool:

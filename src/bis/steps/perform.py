@@ -27,6 +27,7 @@ from bis.steps import feed
 from bis.steps.capture import Captures, capture
 from bis.steps.execute import Execution, execute, prepare
 from bis.steps.home import Home
+from bis.steps.metrics import metric_globs
 from bis.steps.samples import started_at
 from bis.steps.seal import collect, log_output, removed, seal
 from bis.steps.supervise import Stdin, must_be_there
@@ -198,7 +199,8 @@ def record_of(
     run: Run, execution: Execution, scene: Scene, parts: dict[PartKind, Part], home: Home, since_ns: int
 ) -> Run:
     """The whole record of a run that has ended, its outputs put into the store."""
-    outputs, metrics, findings = collect(scene, home.store, since_ns)
+    globs = metric_globs(scene.settings.metrics, parts.get("code"), home.store)
+    outputs, metrics, findings = collect(scene, home.store, since_ns, globs)
     logs = [
         log_output(name, path, home.store)
         for name, path in (("<stdout>", execution.stdout), ("<stderr>", execution.stderr))

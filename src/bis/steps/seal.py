@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from bis.digest import Digest, canonical, digest_bytes, spell, unspell
@@ -49,7 +49,9 @@ NOISE = (
 """Files that a run leaves behind and that are nobody's result."""
 
 
-def collect(scene: Scene, store: Store, since_ns: int) -> tuple[list[Output], dict[str, float], list[Finding]]:
+def collect(
+    scene: Scene, store: Store, since_ns: int, metrics: Sequence[str]
+) -> tuple[list[Output], dict[str, float], list[Finding]]:
     """What the run made: files written and still there, with the metrics found in them."""
     findings: list[Finding] = []
     written = sorted({(name, path) for name, path in _written(scene, since_ns) if os.path.lexists(path)})
@@ -64,7 +66,7 @@ def collect(scene: Scene, store: Store, since_ns: int) -> tuple[list[Output], di
                 hint="see limits.output_file, limits.output_run and secrets in bis.toml",
             )
         )
-    return outputs, _metrics(outputs, dict(written), scene), findings
+    return outputs, _metrics(outputs, dict(written), metrics), findings
 
 
 def _were(count: int) -> str:
@@ -167,10 +169,10 @@ def _output(leaf: Leaf) -> Output:
     return Output(path=leaf.path, digest=digest, size=entry.size, mode=entry.mode, kept=entry.kept, target=entry.target)
 
 
-def _metrics(outputs: list[Output], places: dict[str, Path], scene: Scene) -> dict[str, float]:
+def _metrics(outputs: list[Output], places: dict[str, Path], globs: Sequence[str]) -> dict[str, float]:
     metrics: dict[str, float] = {}
     for output in outputs:
-        if is_metric_file(output.path, scene.settings.metrics) and output.size <= METRIC_SIZE and not output.target:
+        if is_metric_file(output.path, globs) and output.size <= METRIC_SIZE and not output.target:
             found = read_metrics(output.path, places[output.path].read_bytes())
             # Names as they are in the file; with the file's name before them where two files use one name.
             metrics.update((f"{output.path}:{name}" if name in metrics else name, found[name]) for name in found)
