@@ -1,5 +1,6 @@
 """What every remote promises: a folder, SFTP over ssh, S3. A new kind is one more parameter of the fixture `place`."""
 
+import contextlib
 import os
 import random
 import signal
@@ -17,13 +18,13 @@ from typing import Any
 import pytest
 from blake3 import blake3
 
-from bis.acts import share
 from bis.acts.collect import collect
 from bis.acts.data import remove as hide
 from bis.acts.share import clone, fetch, look, mend, pull, push
 from bis.digest import digest_file
 from bis.errors import BisError, KeepingError, NotFound, UsageError
 from bis.settings import Settings
+from bis.steps import meeting
 from bis.steps.add_data import Adding, add
 from bis.steps.bring import bring
 from bis.steps.home import Home, open_home
@@ -136,7 +137,7 @@ class Counting:
 def asked(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """What was asked of any remote so far."""
     count: Counter[str] = Counter()
-    monkeypatch.setattr(share, "open_remote", lambda url, variables: Counting(open_remote(url, variables), count))
+    monkeypatch.setattr(meeting, "open_remote", lambda url, variables: Counting(open_remote(url, variables), count))
     return count
 
 
@@ -362,6 +363,15 @@ def test_an_older_remote_says_that_it_is_a_newer_one_before_a_pack_comes(ana: Ho
     assert open_remote(place.url, place.variables).format() == "bis store 2\n", "who reads changes nothing"
     push(ana, place.url, place.variables)
     assert open_remote(place.url, place.variables).format() == "bis store 3\n"
+
+
+def test_an_sftp_server_that_does_not_rename_over_a_file_can_be_told_a_newer_format(sftp: Any) -> None:
+    with contextlib.closing(open_remote(sftp.url, sftp.variables)) as remote:
+        remote.declare("bis store 2\n")
+        remote._extensions.pop("posix-rename@openssh.com")  # type: ignore[attr-defined]
+        remote.declare("bis store 3\n")
+        assert remote.format() == "bis store 3\n"
+    assert [path.name for path in sftp.folder.iterdir() if path.name.startswith("format")] == ["format"]
 
 
 def test_a_damaged_store_is_repaired_from_a_remote(ana: Home, place: Any, tmp_path: Path) -> None:

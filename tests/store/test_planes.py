@@ -70,7 +70,9 @@ def test_planes_put_together_are_the_content(data: bytes, width: int) -> None:
 
 @given(st.binary(max_size=300), st.binary(max_size=300), st.integers(1, 9))
 def test_a_difference_from_any_base_of_any_length_gives_the_content_again(data: bytes, base: bytes, width: int) -> None:
-    frame = planes.pack(planes.differing(data, base), width)
+    change = planes.differing(data, base)
+    assert change == bytes(map(int.__xor__, data, base)) + data[len(base) :]
+    frame = planes.pack(change, width)
     delta = deltas.read(deltas.write(deltas.Delta((b"d" * 32,), frame, width)))
     assert (delta.bases, delta.width) == ((b"d" * 32,), width)
     assert deltas.apply(delta, base, len(data)) == data
