@@ -152,6 +152,26 @@ def test_a_program_of_the_users_that_was_executed_is_no_data_and_comes_from_the_
 
 
 @pytest.mark.usefixtures("room", "kernel_trace")
+def test_what_an_installer_keeps_in_a_cache_elsewhere_is_no_output(
+    bis: Bis, project: Path, identical: Identical, last: Callable[[], Run]
+) -> None:
+    """As on a cluster whose homes are small; a repeat finds it empty."""
+    cache = project.parent / "scratch" / "pip"
+    cache.mkdir(parents=True)
+    (cache / "known").write_text("1")
+    source = f"import os, pathlib; c = pathlib.Path({str(cache)!r}); print(len(os.listdir(c)) > -1)\n"
+    source += "(c / 'known').exists() and (c / 'known').read_text(); (c / str(os.getpid())).write_text('x')"
+    record(bis, project, source, env={"PIP_CACHE_DIR": str(cache)})
+    assert ([one.path for one in last().outputs], last().parts["data"].facts["inputs"]) == (
+        ["<stdout>", "<stderr>"],
+        [],
+    )
+    before = sorted(cache.iterdir())
+    identical(bis("repeat", "@", "--json", env={"PIP_CACHE_DIR": str(cache)}))
+    assert sorted(cache.iterdir()) == before
+
+
+@pytest.mark.usefixtures("room", "kernel_trace")
 def test_a_launcher_from_an_unusual_folder_is_named_and_not_kept(
     bis: Bis, project: Path, identical: Identical, verdict: Verdict, last: Callable[[], Run]
 ) -> None:

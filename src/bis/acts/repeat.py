@@ -50,6 +50,7 @@ from bis.steps.repeating import (
     substitute,
     unchanged_programs,
 )
+from bis.steps.shallow import contents_of, need
 
 
 class RepeatOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,6 +92,7 @@ def repeat(
             because=" ".join(run.command),
             hint="hand credentials over in a file or an environment variable; those can be given again",
         )
+    need(home, contents_of(run))
     verdicts = []
     for number in range(options.times):
         if options.times > 1:
@@ -190,7 +192,7 @@ def _plan(
     reason = "asked for with --here" if options.here else rooms.usable()
     private = not reason
     project = Path(unspell(run.project)) if private else ground.project
-    shown = mounts(run, ground, rebuilt, user) if private else ()
+    shown = mounts(run, ground, rebuilt, user, variables) if private else ()
     seal = sealing(run) if private else None
     given, forced, findings = _conditions(parts, home, rebuilt, private, variables, options)
     folder = project / unspell(run.folder)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Literal
 
@@ -31,6 +31,8 @@ CACHES = (
     *(".cache", ".config/matplotlib", ".matplotlib", ".local/share/jupyter/runtime", ".ipython", ".jupyter", ".nv"),
     *(".keras/keras.json", ".local/share/jupyter", ".python_history", ".dvc", ".config/dvc", ".local/state"),
 )
+CACHE_VARIABLES = ("UV_CACHE_DIR", "PIP_CACHE_DIR", "POETRY_CACHE_DIR", "PIPENV_CACHE_DIR")
+"""Where installers keep theirs, when it is not below home: on a cluster, say, whose homes are small."""
 KEPT_CACHES = (".cache/huggingface", ".cache/torch", ".cache/kagglehub", ".keras/datasets", "scikit_learn_data")
 """Folders that are called caches and hold data sets and weights: a result depends on them."""
 
@@ -97,7 +99,8 @@ def sorter(scene: Scene) -> Callable[[str], Origin]:
     home = str(scene.home)
     folders = (*environment_folders(scene.reports), *(f"{home}/{name}" for name in TOOLS))
     environment = tuple(f"{folder}/" for folder in folders if folder != project)
-    caches = tuple(f"{home}/{name}" for name in CACHES)
+    named = (f"{folder}/" for folder in installer_caches(scene.variables, home, project))
+    caches = (*(f"{home}/{name}" for name in CACHES), *named)
     kept = tuple(f"{home}/{name}" for name in KEPT_CACHES)
     own = tuple(f"{folder}/" for folder in (f"{project}/.bis", INSIDE, *scene.own))
 
@@ -112,7 +115,7 @@ def sorter(scene: Scene) -> Callable[[str], Origin]:
             return "cache" if _bookkeeping(path, project) else "project"
         if path.startswith(kept):
             return "outside"
-        if path.startswith(caches):
+        if f"{path}/".startswith(caches):
             return "cache"
         if any(_below(path, folder) for folder in TEMPORARY):
             return "temporary"
@@ -121,6 +124,16 @@ def sorter(scene: Scene) -> Callable[[str], Origin]:
         return "outside"
 
     return origin
+
+
+def installer_caches(variables: Mapping[str, str], *needed: str) -> list[str]:
+    """The folders (spelled) that variables name as caches of installers, without those that hold something `needed`."""
+    named = (variables.get(name, "").rstrip("/") for name in CACHE_VARIABLES)
+    return [
+        spell(folder)
+        for folder in named
+        if folder.startswith("/") and not any(f"{path}/".startswith(f"{folder}/") for path in needed)
+    ]
 
 
 def environment_folders(reports: Iterable[Report]) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from bis.nouns.part import Finding, Part
 from bis.nouns.run import Run
 from bis.parts import Scene
 from bis.parts.data import CHANGED, listed_outside
-from bis.parts.origin import CACHES, KEPT_CACHES, LIVE, SYSTEM, in_passing, is_lock, sorter
+from bis.parts.origin import CACHES, KEPT_CACHES, LIVE, SYSTEM, in_passing, installer_caches, is_lock, sorter
 from bis.settings import Settings
 from bis.steps import rooms
 from bis.steps.rebuild import Rebuilt
@@ -86,12 +86,17 @@ def bring_secrets(run: Run, ground: Ground, key: bytes) -> None:
         shutil.copyfile(source, into)
 
 
-def mounts(run: Run, ground: Ground, rebuilt: Rebuilt | None, home: Path) -> tuple[Mount, ...]:
+def mounts(
+    run: Run, ground: Ground, rebuilt: Rebuilt | None, home: Path, variables: Mapping[str, str]
+) -> tuple[Mount, ...]:
     """What the command shall see: caches hidden, the restored project, inputs and environment at their old paths."""
     project = Path(unspell(run.project))
     whole = _listed_whole(run, (project, home, *((rebuilt.prefix,) if rebuilt else ())))
     # What programs left there in passing is neither recorded nor missed; they may leave it again.
-    hidden = [folder for folder in (*_caches(home), Path("/var/tmp")) if folder.is_dir()]
+    named = installer_caches(variables, str(home), str(project), str(ground.top))
+    caches = {*_caches(home), *(Path(unspell(folder)) for folder in named)}
+    apart = [folder for folder in caches if caches.isdisjoint(folder.parents)]
+    hidden = [folder for folder in (*sorted(apart), Path("/var/tmp")) if folder.is_dir()]
     shown = [Mount(at=folder) for folder in hidden]
     shown += [Mount(at=home / name, source=home / name, write=False) for name in KEPT_CACHES if (home / name).is_dir()]
     changed = {Path(path) for path in _changed_outside(run)}
