@@ -161,3 +161,22 @@ def test_one_file_stands_for_the_one_input_of_its_name_among_thousands(
     with pytest.raises(NotFound, match="no stand-in"):
         data_from_path(tmp_path / "b.csv", many, home)
     assert time.process_time() - began < 5
+
+
+def test_a_folder_stands_in_by_paths_and_by_a_name_only_where_it_is_one_inputs(
+    home: Home, tmp_path: Path, recorded: Callable[..., Part]
+) -> None:
+    part = recorded({"data.csv": "1", "test/data.csv": "1", "train/data.csv": "1", "train/other.csv": "1"})
+    other = tmp_path / "other"
+    (other / "train").mkdir(parents=True)
+    (other / "data.csv").write_text("2")
+    (other / "other.csv").write_text("2")
+    taken = brought(data_from_path(other, part, home), tmp_path / "one", home)
+    assert taken == {"data.csv": "2", "test/data.csv": "1", "train/data.csv": "1", "train/other.csv": "2"}
+    part = recorded({"test/data.csv": "1", "train/data.csv": "1"})
+    with pytest.raises(UsageError, match="could stand for each of test/data.csv, train/data.csv") as error:
+        data_from_path(other, part, home)
+    assert str(other / "test" / "data.csv") in error.value.hint
+    (other / "train" / "data.csv").write_text("3")
+    taken = brought(data_from_path(other, part, home), tmp_path / "two", home)
+    assert taken == {"test/data.csv": "2", "train/data.csv": "3"}

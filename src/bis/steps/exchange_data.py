@@ -185,13 +185,29 @@ def _trees(leaves: Mapping[str, Leaf], home: Home) -> dict[str, Digest]:
 
 
 def _stand_ins(path: Path, inputs: Sequence[str]) -> dict[str, Path]:
-    """Input -> the file that stands for it; of a single file, none where it could be several."""
+    """Input -> the file that stands for it: that of its path, else that of its name. Raises UsageError for a file of a
+    folder that could stand for several; of a single file, there is none then."""
     if path.is_file():
         alike = [name for name in inputs if _last(name) == spell(path.name)] or inputs
         return {alike[0]: path} if len(alike) == 1 else {}
-    places = {name: (path / unspell(name).lstrip("/"), path / unspell(_last(name))) for name in inputs}
-    found = {name: next((place for place in both if place.is_file()), None) for name, both in places.items()}
-    return {name: place for name, place in found.items() if place is not None}
+    found, by_name = dict[str, Path](), dict[Path, list[str]]()
+    for name in inputs:
+        own, bare = path / unspell(name).lstrip("/"), path / unspell(_last(name))
+        if own.is_file():
+            found[name] = own
+        elif bare.is_file():
+            by_name.setdefault(bare, []).append(name)
+    for place, names in by_name.items():
+        if place in found.values():  # it stands for the input of that very path
+            continue
+        if len(names) > 1:
+            raise UsageError(
+                f"{place} could stand for each of {_names(names)}",
+                because="Only their names are matched, as the folder has nothing at their paths.",
+                hint=f"put the files where they are in the project, as in {path / unspell(names[0])}",
+            )
+        found[names[0]] = place
+    return found
 
 
 def _names(names: Sequence[str]) -> str:
