@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from bis.steps.home import Home
 from bis.steps.removals import under_way
+from bis.steps.shallow import demand_whole
 from bis.store.collect import Collected
 from bis.store.collect import collect as sweep
 
@@ -22,5 +23,6 @@ def collect(
 ) -> Collected:
     """Delete what no run, verdict, annotation or version of data needs, in two phases (see `store/collect.py`). Runs
     and versions that were removed need nothing any more; runs under way need what was captured of them."""
+    demand_whole(home, "be collected")
     also = under_way(home)
     return sweep(home.store, now=now, grace=grace, at_once=at_once, dry=dry, also=also, progress=progress)

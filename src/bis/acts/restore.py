@@ -18,6 +18,7 @@ from bis.steps.home import Home
 from bis.steps.leftovers import in_use
 from bis.steps.rebuild import rebuild
 from bis.steps.repeating import environments_folder
+from bis.steps.shallow import contents_of, need
 from bis.store import Store
 from bis.store.trouble import shown, trouble
 
@@ -51,6 +52,7 @@ def restore(
     into = Path(os.path.realpath(into))  # `../there` leads nowhere else than where it says
     if not run.parts:
         raise CannotRepeat(f"nothing of {run.name} is recorded yet", hint=f"bis show {run.id[:8]}")
+    need(home, contents_of(run, outputs=outputs))
     _make_room(into, run)
     place = Place(project=into, outside=into / "outside" if "outside" in run.parts["data"].trees else None)
     missing = []

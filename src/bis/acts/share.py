@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Final
 
 import msgspec
 
-from bis import __version__
 from bis.digest import Digest, canonical, digest_bytes
 from bis.errors import UsageError
 from bis.ledger.runs import SqliteLedger, reindex
@@ -19,29 +17,17 @@ from bis.nouns.part import Finding
 from bis.nouns.run import Run
 from bis.settings import FOLDER, load_settings
 from bis.steps.home import Home, open_home
-from bis.steps.remotes import FIRST, KNOWN, add, choose
-from bis.store.index import Place
-from bis.store.known import Known, learn, state_of
-from bis.store.local import LocalStore, digest_of
+from bis.steps.meeting import RECEIVING, SENDING, Meeting, Told, bring_missing, packs_of, telling
+from bis.steps.remotes import FIRST, add, choose
+from bis.steps.shallow import bring_needed, demand_whole, make_shallow, make_whole, shallow_of
+from bis.store.known import state_of
+from bis.store.local import digest_of
 from bis.store.mark import reachable
 from bis.store.mending import damaged_packs, forget_aside, missing, set_aside
-from bis.store.packs import NUMBER_OF_KIND, SUFFIX
 from bis.store.records import sort_out
-from bis.store.remote import Remote
 from bis.store.remote.address import checked, open_remote
-from bis.store.transfer import Copies, Moved, Receiving, check_remote, no_store, send, spread, uncovered
+from bis.store.transfer import Moved, Receiving, check_remote, no_store, send, uncovered
 from bis.store.trouble import shown
-
-Told = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and how much there is: bytes, or packs."""
-READING: Final = "reading lists of packs"
-SENDING: Final = "sent"
-RECEIVING: Final = "received"
-TELLING: Final = frozenset((NUMBER_OF_KIND["tree"], NUMBER_OF_KIND["record"]))
-FEW: Final = 20_000
-"""Up to so many objects are looked for one by one in what is known of a remote; for more, all of it is gone through."""
-SMALL: Final = 4 << 20
-"""A pack up to this size is fetched whole."""
 
 
 class Shared(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,8 +57,12 @@ def push(
     """Send what the remote has not: everything, or what these runs and versions need. Nothing that is there is changed,
     so two who push at once lose nothing. What arrived before an error stays, and is not sent again."""
     name, url = choose(name, home.project, home.settings)
+    if (origin := shallow_of(home)) and name != origin:
+        demand_whole(home, f"be pushed to {name}")
+    # What a shallow clone has and its origin has not was recorded here, and is all that it can send.
+    what = () if origin else what
     roots = _roots(home, what)
-    with _Meeting(home, url, variables) as meeting:
+    with Meeting(home, url, variables) as meeting:
         fresh, asked = meeting.unserved(roots)
         if not fresh or (what and not asked):
             return Shared(remote=name, url=meeting.remote.url)
@@ -84,12 +74,12 @@ def push(
         ]
         moved = Moved()
         if lacking:
-            moved = send(home.store, meeting.remote, meeting.known, lacking, _telling(told, SENDING))
+            moved = send(home.store, meeting.remote, meeting.known, lacking, telling(told, SENDING))
         findings += moved.findings
         if not findings:
             served = fresh if wanted is None else asked if meeting.are_here(wanted) else []
             meeting.serves(served, [*there, *(meeting.known.sizes().keys() - before)])
-    return _shared(name, meeting.remote, moved, findings)
+    return _shared(name, meeting.remote.url, moved, findings)
 
 
 def _roots(home: Home, what: Iterable[Run | Held]) -> list[Digest]:
@@ -109,29 +99,44 @@ def _roots(home: Home, what: Iterable[Run | Held]) -> list[Digest]:
 
 
 def fetch(
-    home: Home, name: str, variables: Mapping[str, str], *, told: Told = lambda text, done, total: None
+    home: Home,
+    name: str,
+    variables: Mapping[str, str],
+    *,
+    what: Sequence[Run | Held] = (),
+    told: Told = lambda text, done, total: None,
 ) -> Shared:
-    """Bring what the remote has and this store has not, each object proved before it is kept. A damaged pack is told
-    of, and the rest comes. The ledger does not know of it yet.
+    """Bring what the remote has and this store has not, each object proved before it is kept; or only what these runs
+    and versions need. A damaged pack is told of, and the rest comes. The ledger does not know of it yet.
 
-    What runs and versions need that were removed stays there, as does what nobody needs.
+    What runs and versions need that were removed stays there, as does what nobody needs; in a shallow clone, all but
+    records and trees.
     """
     name, url = choose(name, home.project, home.settings)
-    with _Meeting(home, url, variables) as meeting:
-        if meeting.known.is_settled(url, "fetch", state_of(meeting.here, meeting.listed)):
+    if what:
+        return _shared(name, url, bring_needed(home, name, _roots(home, what), told), ())
+    shallow = bool(shallow_of(home))
+    way = "fetch shallow" if shallow else "fetch"
+    with Meeting(home, url, variables) as meeting:
+        if meeting.known.is_settled(url, way, state_of(meeting.here, meeting.listed)):
             return Shared(remote=name, url=meeting.remote.url)
         # The name of a pack that is known vouches for what is in it, whatever has become of the remote.
         if not (meeting.listed and meeting.listed.keys() <= meeting.known.sizes().keys()):
             meeting.check()
         sound, findings = meeting.learn(told)
-        with Receiving(home.store, meeting.remote, _telling(told, RECEIVING)) as receiving:
-            receiving.bring(meeting.copies_there(sound, meeting.comes_first))
-            _bring(meeting, receiving, sound, lambda: missing(home.store, _needed(home, receiving), receiving.record))
+        with Receiving(home.store, meeting.remote, telling(told, RECEIVING)) as receiving:
+            receiving.bring(meeting.copies_there(sound, meeting.tells if shallow else meeting.comes_first))
+            needed = (lambda: set[bytes]()) if shallow else lambda: _lacking(home, receiving)
+            bring_missing(meeting, receiving, sound, needed)
         moved = receiving.moved()
         findings += moved.findings
         if not findings:
-            meeting.known.settle(url, "fetch", state_of(packs_of(home.store), meeting.listed))
-    return _shared(name, meeting.remote, moved, findings)
+            meeting.known.settle(url, way, state_of(packs_of(home.store), meeting.listed))
+    return _shared(name, meeting.remote.url, moved, findings)
+
+
+def _lacking(home: Home, receiving: Receiving) -> set[bytes]:
+    return missing(home.store, _needed(home, receiving), receiving.record)
 
 
 def _needed(home: Home, receiving: Receiving) -> list[Digest]:
@@ -141,20 +146,18 @@ def _needed(home: Home, receiving: Receiving) -> list[Digest]:
     return sort_out(chain(here, come), strict=False).needed
 
 
-def _bring(meeting: _Meeting, receiving: Receiving, sound: list[str], gone: Callable[[], set[bytes]]) -> None:
-    """Fetch what is gone. It may need more that is gone, which shows when it has come."""
-    asked = set[bytes]()
-
-    def wanted(place: Place) -> bool:
-        return place.item.digest in asked
-
-    while (lacking := gone() | receiving.needed) - asked:
-        asked |= lacking
-        receiving.bring(meeting.copies_there(sound, wanted))
-
-
-def pull(home: Home, name: str, variables: Mapping[str, str], *, told: Told = lambda text, done, total: None) -> Shared:
-    """Fetch, and take what is new into the ledger. Files of data stay in the store until somebody gets them."""
+def pull(
+    home: Home,
+    name: str,
+    variables: Mapping[str, str],
+    *,
+    whole: bool = False,
+    told: Told = lambda text, done, total: None,
+) -> Shared:
+    """Fetch, and take what is new into the ledger. Files of data stay in the store until somebody gets them. `whole`
+    makes a shallow clone one that has all."""
+    if whole:
+        make_whole(home)
     shared = fetch(home, name, variables, told=told)
     before = home.ledger.count()
     assert isinstance(home.ledger, SqliteLedger)
@@ -168,10 +171,11 @@ def clone(
     variables: Mapping[str, str],
     *,
     seen_from: Path,
+    shallow: bool = False,
     told: Told = lambda text, done, total: None,
 ) -> tuple[Home, Shared]:
-    """Make a project in `folder` that has all that the remote has, which is its `origin` from then on. The remote is
-    asked before anything is made."""
+    """Make a project in `folder` that has all that the remote has, which is its `origin` from then on; if `shallow`,
+    contents come when they are needed. The remote is asked before anything is made."""
     url = checked(url, seen_from)
     if (folder / FOLDER).exists():
         hint = f"cd {shown(folder)}; bis remote add {FIRST} {url}; bis pull"
@@ -190,6 +194,8 @@ def clone(
         settings = load_settings(folder, variables)
         home = open_home(folder, settings, variables=variables)
         add(FIRST, url, folder, settings, seen_from=seen_from)
+        if shallow:
+            make_shallow(home, FIRST)
     except BaseException:
         shutil.rmtree(folder if made else folder / FOLDER, ignore_errors=True)
         raise
@@ -201,19 +207,19 @@ def mend(home: Home, name: str, variables: Mapping[str, str], *, told: Told = la
     are set aside and, when all that they held is whole again, deleted. The ledger says which records should be here."""
     name, url = choose(name, home.project, home.settings)
     store, records = home.store, home.ledger.records()
-    with _Meeting(home, url, variables) as meeting:
+    with Meeting(home, url, variables) as meeting:
         meeting.check()
         sound, findings = meeting.learn(told)
         damaged = damaged_packs(store)
         listed = set(chain.from_iterable(damaged.values()))
         set_aside(store, damaged)
-        with Receiving(store, meeting.remote, _telling(told, RECEIVING)) as receiving:
+        with Receiving(store, meeting.remote, telling(told, RECEIVING)) as receiving:
             roots = {*records, *store.list("record")}
-            _bring(meeting, receiving, sound, lambda: listed | missing(store, roots, receiving.record))
+            bring_missing(meeting, receiving, sound, lambda: listed | missing(store, roots, receiving.record))
         moved = receiving.moved()
     if listed <= {place.item.digest for place in store.index.copies()} and not missing(store, records):
         forget_aside(store)
-    return _shared(name, meeting.remote, moved, [*findings, *moved.findings])
+    return _shared(name, meeting.remote.url, moved, [*findings, *moved.findings])
 
 
 class Look(msgspec.Struct, frozen=True, kw_only=True):
@@ -233,7 +239,7 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
 def look(home: Home, name: str, variables: Mapping[str, str], *, told: Told = lambda text, done, total: None) -> Look:
     """Ask a remote what it holds. Nothing is changed, here or there."""
     name, url = choose(name, home.project, home.settings)
-    with _Meeting(home, url, variables) as meeting:
+    with Meeting(home, url, variables) as meeting:
         meeting.check()
         there, findings = meeting.learn(told)
         known = meeting.known
@@ -248,88 +254,10 @@ def look(home: Home, name: str, variables: Mapping[str, str], *, told: Told = la
         )
 
 
-class _Meeting:
-    """This store and a remote, which is listed once."""
-
-    def __init__(self, home: Home, url: str, variables: Mapping[str, str]) -> None:
-        self.url = url
-        self.store = home.store
-        self.remote: Remote = open_remote(url, variables)
-        try:
-            self.listed = self.remote.list()
-            self.store.index.catch_up(sure=True)
-            self.here = packs_of(self.store)
-            self.known = Known(home.folder / KNOWN)
-        except BaseException:
-            self.remote.close()
-            raise
-
-    def __enter__(self) -> _Meeting:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.known.close()
-        self.remote.close()
-
-    def check(self) -> None:
-        """Raises NotFound when there is no store, KeepingError when it is one of a newer bis."""
-        if not check_remote(self.remote):
-            raise no_store(self.remote)
-
-    def learn(self, told: Told) -> tuple[list[str], list[Finding]]:
-        return learn(self.remote, self.listed, self.known, self.store, _telling(told, READING))
-
-    def copies_there(self, sound: Iterable[str], wanted: Callable[[Place], bool]) -> list[Copies]:
-        """What lies in the sound packs there, is wanted, and is not here."""
-        found = uncovered(self.known.places(sound), self.copies_here())
-        return spread((copies for copies in found if wanted(copies[0])), self.listed)
-
-    def comes_first(self, place: Place) -> bool:
-        """What is fetched before it is known what is needed: what tells that, and all of small packs."""
-        return place.item.kind in TELLING or self.listed.get(place.pack, 0) <= SMALL
-
-    def unserved(self, roots: Iterable[Digest]) -> tuple[list[str], list[Digest]]:
-        """The packs here, and the roots, of which the remote is not known to have all."""
-        served = self.known.served(self._mark, self.listed)
-        return [name for name in self.here if name not in served], [root for root in roots if root not in served]
-
-    def serves(self, what: Iterable[str], relied: Iterable[str]) -> None:
-        self.known.serves(self._mark, what, relied)
-
-    @property
-    def _mark(self) -> str:
-        """The remote, as this bis understands its packs."""
-        return f"{__version__} {self.url}"
-
-    def lacking(self, fresh: Sequence[str], there: Sequence[str]) -> Iterator[Copies]:
-        """What lies in these packs here and not in those there."""
-        new = set(fresh)
-        count = sum(objects for name, _, objects in self.store.index.by_pack() if name in new)
-        if count > FEW:
-            return uncovered(self.store.index.copies(fresh), self.known.places(there))
-        ours = list(self.store.index.copies(fresh))
-        return uncovered(ours, self.known.places(there, [place.item.digest for place in ours]))
-
-    def are_here(self, digests: set[bytes]) -> bool:
-        """Whether this store has all of these: only then does the remote have all, when nothing is lacking."""
-        return len(digests & {place.item.digest for place in self.copies_here()}) == len(digests)
-
-    def copies_here(self) -> Iterable[Place]:
-        return self.store.index.copies()
-
-
-def packs_of(store: LocalStore) -> list[str]:
-    return sorted(path.name for path in store.packs.iterdir() if path.name.endswith(SUFFIX))
-
-
-def _telling(told: Told, what: str) -> Callable[[int, int], None]:
-    return lambda done, total: told(what, done, total)
-
-
-def _shared(name: str, remote: Remote, moved: Moved, findings: Iterable[Finding]) -> Shared:
+def _shared(name: str, url: str, moved: Moved, findings: Iterable[Finding]) -> Shared:
     return Shared(
         remote=name,
-        url=remote.url,
+        url=url,
         objects=moved.objects,
         size=moved.size,
         packs=moved.packs,

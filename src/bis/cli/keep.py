@@ -35,6 +35,8 @@ LEFT = {
 """What is left on the machine, by what it is told as."""
 UNUSED = 30 * 86400
 """Seconds after which `bis clean` would remove what nobody used."""
+ABSENT = "missing-object"
+"""What a finding is called of an object that a record needs and that is not here."""
 FAULTS = 50
 """So many are listed."""
 
@@ -53,6 +55,7 @@ def verify(door: Door, repair: str, as_json: bool) -> int:
 
     With --repair, what is damaged or missing is brought from a remote, and everything is read once more.
     """
+    from bis.steps.shallow import shallow_of
     from bis.store.sweep import room
     from bis.store.sweep import verify as check
 
@@ -62,7 +65,10 @@ def verify(door: Door, repair: str, as_json: bool) -> int:
         meter = functools.partial(_read_meter, terminal)
         return check(home.store, meter) + _unsealed(home)
 
-    found = look()
+    found, origin, away = look(), shallow_of(home), 0
+    if origin and not repair:
+        away = sum(finding.code == ABSENT for finding in found)
+        found = [finding for finding in found if finding.code != ABSENT]
     if repair and any(finding.blocks for finding in found):
         from bis.acts.share import mend
 
@@ -71,13 +77,19 @@ def verify(door: Door, repair: str, as_json: bool) -> int:
         found = [*look(), *mended.findings]
     damaged = any(finding.blocks for finding in found)
     runs, kinds = home.ledger.count(), room(home.store).kinds.values()
-    figures = {"runs": runs, "objects": sum(kind.objects for kind in kinds), "bytes": sum(kind.raw for kind in kinds)}
+    figures = {
+        "away": away,
+        "runs": runs,
+        "objects": sum(kind.objects for kind in kinds),
+        "bytes": sum(kind.raw for kind in kinds),
+    }
     if as_json:
-        terminal.json("bis.verify/1", {"sound": not damaged, **figures, "findings": found})
+        terminal.json("bis.verify/1", {"sound": not damaged, **figures, "away": away, "findings": found})
         return 5 if damaged else 0
     rows: list[list[Cell]] = [[("[!]", "red"), plain(one.text), (one.code, "grey")] for one in found[:FAULTS]]
     word = terminal.paint(*(("damaged", "red") if damaged else ("sound", "green")))
     told = f"{count(runs, 'run')}, {count(figures['objects'], 'object')}, {size(figures['bytes'])} of content"
+    told += f"; {count(away, 'object')} in {plain(origin)} only, not looked at" if away else ""
     more = [f"and {len(found) - FAULTS:,} more (--json)"] if len(found) > FAULTS else []
     terminal.show([*terminal.aligned(rows), *more, f"{word}  {told}"])
     for hint in dict.fromkeys(plain(one.hint) for one in found if one.hint):

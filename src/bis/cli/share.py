@@ -182,17 +182,21 @@ def _meant(door: Door, text: str) -> Run | Held:
     "fetch",
     short_help="Bring what a remote has, without taking it into the ledger.",
     statuses={3: STATUSES[3], 5: DAMAGED},
-    examples=["bis fetch", "bis fetch lab"],
+    examples=["bis fetch", "bis fetch lab", "bis fetch data:/customers@v3"],
 )
 @json_option
-@click.argument("name", required=False, default="", metavar="[NAME]")
-def fetch(door: Door, as_json: bool, name: str) -> int:
+@click.argument("words", nargs=-1, metavar="[NAME] [REF]...")
+def fetch(door: Door, as_json: bool, words: Sequence[str]) -> int:
     """Bring into this store what the remote NAME (origin) has and it has not. Each object is proved before it is kept.
-    The ledger does not tell of it until `bis pull` or `bis reindex`.
+    The ledger does not tell of it until `bis pull` or `bis reindex`. With REF, bring only what these runs and versions
+    of data need, which a shallow clone may lack.
     """
     from bis.acts.share import fetch as bring
 
-    shared = bring(_home(door), name, door.variables, told=byte_meter(door.terminal))
+    home = _home(door)
+    name, references = _name_first(home, words)
+    what = [_meant(door, text) for text in references]
+    shared = bring(home, name, door.variables, what=what, told=byte_meter(door.terminal))
     return _show(door, shared, "bis.fetch/1", "fetched from", "nothing new in", as_json)
 
 
@@ -200,18 +204,19 @@ def fetch(door: Door, as_json: bool, name: str) -> int:
     "pull",
     short_help="Bring what a remote has.",
     statuses={3: STATUSES[3], 5: DAMAGED},
-    examples=["bis pull", "bis pull lab"],
+    examples=["bis pull", "bis pull lab", "bis pull --whole"],
 )
+@click.option("--whole", is_flag=True, help="Bring contents, too, that a shallow clone left there.")
 @json_option
 @click.argument("name", required=False, default="", metavar="[NAME]")
-def pull(door: Door, as_json: bool, name: str) -> int:
+def pull(door: Door, as_json: bool, name: str, whole: bool) -> int:
     """Bring what the remote NAME (origin) has and this store has not: runs, verdicts, versions of data, and all that
     they need. `bis log` then lists them, `bis repeat` repeats them, `bis data get` puts files in place. Each object is
     proved before it is kept; what is damaged there is told of and refused, and the rest comes.
     """
     from bis.acts.share import pull as bring
 
-    shared = bring(_home(door), name, door.variables, told=byte_meter(door.terminal))
+    shared = bring(_home(door), name, door.variables, whole=whole, told=byte_meter(door.terminal))
     return _show(door, shared, "bis.pull/1", "pulled from", "nothing new in", as_json)
 
 
@@ -219,19 +224,25 @@ def pull(door: Door, as_json: bool, name: str) -> int:
     "clone",
     short_help="Make a project that has all that a remote has.",
     statuses={3: STATUSES[3], 5: DAMAGED},
-    examples=["bis clone ssh://lab.example.org/srv/bis", "bis clone s3://bucket/churn churn"],
+    examples=["bis clone ssh://lab.example.org/srv/bis", "bis clone --shallow s3://bucket/churn churn"],
 )
+@click.option("--shallow", is_flag=True, help="Only records; contents are brought when they are needed.")
 @json_option
 @click.argument("url", metavar="URL")
 @click.argument("folder", required=False, default="", metavar="[DIR]")
-def clone(door: Door, as_json: bool, url: str, folder: str) -> int:
+def clone(door: Door, as_json: bool, url: str, folder: str, shallow: bool) -> int:
     """Make a project in the folder DIR (named after the URL) that has all that the remote at URL has, which is its
     origin from then on. Its runs can be looked at and repeated there; `bis restore RUN DIR` brings back code and data.
+
+    With --shallow, what was recorded comes at once, and files when `bis data get`, `bis restore` or `bis repeat` need
+    them; `bis fetch REF` brings those of a run or a version beforehand, and `bis pull --whole` all.
     """
     from bis.acts.share import clone as make
 
     into = door.folder / (folder or _folder_for(url))
-    home, shared = make(url, into, door.variables, seen_from=door.folder, told=byte_meter(door.terminal))
+    home, shared = make(
+        url, into, door.variables, seen_from=door.folder, shallow=shallow, told=byte_meter(door.terminal)
+    )
     door.terminal.settle()
     shown = plain(spell(str(home.project)))
     if not as_json:

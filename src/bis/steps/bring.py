@@ -20,6 +20,7 @@ from bis.nouns.dataset import Held
 from bis.nouns.tree import Leaf
 from bis.steps.home import Home
 from bis.steps.originals import Elsewhere, Original, Told, copy_original, original_of, originals_of
+from bis.steps.shallow import need
 from bis.store.crew import in_order
 from bis.store.snapshot import find_leaf, put_leaves, walk
 from bis.store.trouble import IN_THE_WAY, shown, trouble
@@ -99,6 +100,7 @@ def bring(
     same = set() if empty else _same(files, into, home)
     there = [] if empty else [leaf for leaf in leaves if leaf.path not in same and _in_the_way(leaf, into)]
     _refuse(there, into, force, ours)
+    need(home, (leaf.entry.digest for leaf in files if leaf.entry.kept and leaf.path not in same), told)
     originals = _originals(held, path, one, [leaf for leaf in files if leaf.path not in same], home)
     replaced = {leaf.path for leaf in there}
     made: set[Path] = set()
@@ -282,6 +284,8 @@ def _file(held: Held, path: str, home: Home) -> Leaf:
         inside = f"{path}/{first}" if path else first
         what = f"{readable(held.reference)}{f'/{readable(path)}' if path else ''} is {kind}, not a file"
         raise UsageError(what, hint=f"name a file in it: {readable(held.reference)}/{readable(inside)}")
+    if leaf.entry.kept:
+        need(home, [leaf.entry.digest])
     return leaf
 
 

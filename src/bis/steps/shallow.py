@@ -1,0 +1,78 @@
+"""Shallow clones: records, trees and the ledger are here, contents come from the remote when they are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Final
+
+from bis.digest import Digest
+from bis.errors import UsageError
+from bis.nouns.run import Run
+from bis.steps.home import Home
+from bis.steps.meeting import RECEIVING, Meeting, Told, bring_missing, telling
+from bis.steps.remotes import choose
+from bis.store.mending import missing
+from bis.store.records import named_by_run
+from bis.store.transfer import Moved, Receiving
+from bis.store.trouble import trouble
+
+FILE: Final = "shallow"
+"""Says which remote has the contents."""
+
+
+def shallow_of(home: Home) -> str:
+    """The remote that has what is not here; empty for a project that is no shallow clone."""
+    try:
+        return (home.folder / FILE).read_text("utf-8").strip()
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise trouble(error, "read", home.folder / FILE) from error
+
+
+def make_shallow(home: Home, remote: str) -> None:
+    (home.folder / FILE).write_text(f"{remote}\n", "utf-8")
+
+
+def make_whole(home: Home) -> None:
+    """From now on all is brought that records need."""
+    with suppress(FileNotFoundError):
+        (home.folder / FILE).unlink()
+
+
+def demand_whole(home: Home, doing: str) -> None:
+    """Raises UsageError in a shallow clone."""
+    if remote := shallow_of(home):
+        raise UsageError(
+            f"this project is a shallow clone, which cannot {doing}",
+            because=f"What its records need lies in {remote}, and not all of it is here.",
+            hint="bis pull --whole  brings the rest",
+        )
+
+
+def need(home: Home, roots: Iterable[Digest], told: Told = lambda text, done, total: None) -> Moved:
+    """In a shallow clone, bring what these and all that they need lack here, each object proved; elsewhere do nothing.
+    Raises KeepingError when the remote cannot be reached. What it has not either is missed by who uses it."""
+    remote = shallow_of(home)
+    return bring_needed(home, remote, list(roots), told) if remote else Moved()
+
+
+def bring_needed(home: Home, name: str, roots: list[Digest], told: Told) -> Moved:
+    if not missing(home.store, roots):
+        return Moved()
+    _, url = choose(name, home.project, home.settings)
+    with Meeting(home, url, home.variables) as meeting:
+        meeting.check()
+        sound, findings = meeting.learn(told)
+        with Receiving(home.store, meeting.remote, telling(told, RECEIVING)) as receiving:
+            bring_missing(meeting, receiving, sound, lambda: missing(home.store, roots, receiving.record))
+        moved = receiving.moved()
+    return moved._replace(findings=(*findings, *moved.findings))
+
+
+def contents_of(run: Run, *, outputs: bool = True) -> list[Digest]:
+    """What a run names in the store; without `outputs`, what its parts do."""
+    if outputs:
+        return [named.digest for named in named_by_run(run)]
+    return [digest for part in run.parts.values() for digest in part.trees.values()]
