@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from bis.digest import Digest
 from bis.nouns.part import Finding
-from bis.store import folders
-from bis.store.local import LocalStore, open_store
-from bis.store.snapshot import put_paths, snapshot, walk
-from bis.store.statcache import StatCache, open_cache
+from bis.nouns.tree import Entry
+from bis.store.folders import Seen
+from bis.store.local import OFTEN, LocalStore, open_store
+from bis.store.snapshot import _Taking, put_paths, snapshot, walk
+from bis.store.statcache import Files, StatCache, open_cache
 
 Take = Callable[[], Digest]
 LATER = 3_000_000_000
@@ -48,14 +49,13 @@ def take(folder: Path, store: LocalStore, cache: StatCache) -> Take:
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Which files were looked at one by one."""
     seen: list[str] = []
-    inner = folders._seen
+    inner = _Taking.entries
 
-    def note(folder: folders._Folder) -> list[folders.Seen]:
-        files = inner(folder)
-        seen.extend(path for path, *_ in files)
-        return files
+    def note(taking: _Taking, place: str, below: str, files: list[Seen], remembered: Files) -> list[Entry]:
+        seen.extend(f"{below}/{name}".lstrip("/") for name, _ in files)
+        return inner(taking, place, below, files, remembered)
 
-    monkeypatch.setattr(folders, "_seen", note)
+    monkeypatch.setattr(_Taking, "entries", note)
     return seen
 
 
@@ -84,6 +84,27 @@ def test_what_is_remembered_serves_the_next_process(
     asked.clear()
     assert snapshot(folder, store, open_cache(tmp_path / "cache.db")) == first
     assert asked == []
+
+
+def test_a_thousand_files_cost_a_handful_of_questions(tmp_path: Path, store: LocalStore, cache: StatCache) -> None:
+    for number in range(1000):
+        (tmp_path / "many" / f"{number}").parent.mkdir(exist_ok=True)
+        (tmp_path / "many" / f"{number}").write_text(f"{number}")
+    asked: list[str] = []
+    assert cache._connection
+    for connection in (cache._connection, store.index._connection):
+        connection.set_trace_callback(asked.append)
+    snapshot(tmp_path / "many", store, cache)
+    assert len([one for one in asked if "FROM files" in one]) < 4
+    assert len([one for one in asked if one.startswith("INSERT INTO files")]) == 2
+    assert len([one for one in asked if "FROM objects" in one]) < 2 * OFTEN  # then the index is read whole
+    store.flush()
+    (tmp_path / "many" / "7").write_text("other")
+    asked.clear()
+    digest = snapshot(tmp_path / "many", store, cache)
+    assert len([one for one in asked if "FROM files" in one]) < 4 + 2 * 2
+    assert len([one for one in asked if "FROM objects" in one]) < 8
+    assert digest == by_file(tmp_path / "many", store)
 
 
 def test_a_change_deep_below_is_seen_and_only_its_folder_is_read(

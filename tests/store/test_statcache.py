@@ -4,15 +4,17 @@ import os
 import shutil
 import sqlite3
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from bis.digest import Digest, digest_bytes, digest_file
-from bis.store.statcache import COARSE_NS, StatCache, open_cache
+from bis.digest import Digest, digest_bytes, digest_file, unspell
+from bis.store import statcache
+from bis.store.statcache import COARSE_NS, DECODER, EARLIEST, IN_A_ROW, StatCache, believed, open_cache
 
 OLD = 10**18
 MUCH_LATER = 4 * 10**18
@@ -61,10 +63,10 @@ def test_a_file_written_just_now_is_not_believed(file: Path) -> None:
 
 def test_a_file_is_believed_when_its_times_lie_a_tick_back(file: Path) -> None:
     changed = max(file.stat().st_mtime_ns, file.stat().st_ctime_ns)
-    for wait, believed in ((0, False), (1_000_000, False), (COARSE_NS + 1_000_000, True)):
+    for wait, enough in ((0, False), (1_000_000, False), (COARSE_NS + 1_000_000, True)):
         with open_cache(None, lambda wait=wait: changed + wait) as cache:  # type: ignore[misc]
             learn(cache, file)
-            assert knows(cache, file) == believed
+            assert knows(cache, file) == enough
 
 
 @pytest.mark.parametrize("change", ["rewritten in place", "replaced", "time set back", "other mode"])
@@ -127,9 +129,100 @@ def test_a_row_that_was_mixed_up_is_not_believed(file: Path, tmp_path: Path) -> 
     with open_cache(tmp_path / "cache.db", later) as cache:
         learn(cache, file)
     with sqlite3.connect(tmp_path / "cache.db") as connection:
-        connection.execute("UPDATE files SET digest = ?", (bytes(32),))
+        ((content,),) = connection.execute("SELECT files FROM files").fetchall()
+        digest = bytes.fromhex(digest_bytes(b"1,2,3\n").removeprefix("b3:"))
+        assert digest in content
+        connection.execute("UPDATE files SET files = ?", (content.replace(digest, bytes(32)),))
     with open_cache(tmp_path / "cache.db", later) as cache:
         assert not knows(cache, file)
+
+
+def test_a_cache_in_the_layout_of_before_is_forgotten_and_not_misread(file: Path, tmp_path: Path) -> None:
+    status = file.stat()
+    numbers = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev)
+    with closing(sqlite3.connect(tmp_path / "cache.db")) as connection, connection:
+        connection.execute("CREATE TABLE files (path BLOB PRIMARY KEY, status BLOB, digest BLOB, sum BLOB)")
+        row = (os.fsencode(file), b"%d %d %d %d %d" % numbers, bytes(32), bytes(8))
+        connection.execute("INSERT INTO files VALUES (?, ?, ?, ?)", row)
+        connection.execute("PRAGMA user_version = 2")
+    with open_cache(tmp_path / "cache.db", later) as cache:
+        assert not knows(cache, file)
+        assert learn(cache, file) == digest_bytes(b"1,2,3\n")
+    with open_cache(tmp_path / "cache.db", later) as cache:
+        assert knows(cache, file)
+
+
+def rows(cache: Path) -> list[int]:
+    """How many files each row holds."""
+    with closing(sqlite3.connect(cache)) as connection:
+        found = connection.execute("SELECT files FROM files ORDER BY folder, first").fetchall()
+    return [len(DECODER.decode(files)) for (files,) in found]
+
+
+def test_many_files_of_a_folder_share_a_row_and_one_more_joins_it(tmp_path: Path) -> None:
+    names = [f"f{number:04}" for number in range(0, 2 * IN_A_ROW, 2)]
+    for name in names:
+        (tmp_path / name).write_text(name)
+    with open_cache(tmp_path / "cache.db", later) as cache:
+        for name in names:
+            learn(cache, tmp_path / name)
+    assert rows(tmp_path / "cache.db") == [IN_A_ROW]
+    (tmp_path / "f0001").write_text("between")
+    (tmp_path / "a").write_text("before all others")
+    with open_cache(tmp_path / "cache.db", later) as cache:
+        learn(cache, tmp_path / "f0001")
+        cache.save()
+        learn(cache, tmp_path / "a")
+    assert rows(tmp_path / "cache.db") == [IN_A_ROW // 2 + 2, IN_A_ROW // 2]
+    with open_cache(tmp_path / "cache.db", later) as cache:
+        assert all(knows(cache, tmp_path / name) for name in (*names, "f0001", "a"))
+
+
+def test_one_file_of_a_large_folder_is_found_and_noted_without_the_others(tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("x")
+    status, digest = (tmp_path / "x").stat(), digest_bytes(b"x")
+    with open_cache(tmp_path / "cache.db", later) as cache:
+        cache.remember_files(str(tmp_path), [(f"{n:05}", status, digest) for n in range(20 * IN_A_ROW)], later())
+    with open_cache(tmp_path / "cache.db", later) as cache:
+        touched: list[str] = []
+        assert cache._connection
+        cache._connection.set_trace_callback(touched.append)
+        assert cache.recall([(str(tmp_path / "07777"), status)]) == [digest]
+        assert len(touched) == 2
+        cache.remember(str(tmp_path / "07777"), status, digest, later())
+        cache.save()
+        assert sum(statement.startswith("INSERT") for statement in touched) == 1
+
+
+def test_a_time_that_no_number_holds_is_not_remembered(file: Path) -> None:
+    status = list(file.stat())
+    early = os.stat_result(status, {"st_mtime_ns": EARLIEST - 1, "st_ctime_ns": OLD})
+    with open_cache(None, later) as cache:
+        cache.remember(str(file), early, digest_bytes(b"1,2,3\n"), later())
+        assert cache.recall([(str(file), early)]) == [None]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.dictionaries(st.sampled_from([f"n{n}" for n in range(40)] + ["é", "\0ff"]), st.binary(max_size=1))))
+def test_what_was_noted_last_is_found_however_the_rows_were_split(told: list[dict[str, bytes]]) -> None:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(statcache, "IN_A_ROW", 4)
+        path = Path(folder) / "file"
+        path.write_text("x")
+        status = path.stat()
+        expected: dict[str, Digest] = {}
+        for files in told:
+            with open_cache(Path(folder) / "cache.db", later) as cache:
+                digests = {name: digest_bytes(content) for name, content in files.items()}
+                cache.remember_files("/data", [(name, status, digest) for name, digest in digests.items()], later())
+            expected |= digests
+        with open_cache(Path(folder) / "cache.db", later) as cache:
+            asked = [(f"/data/{unspell(name)}", status) for name in expected]
+            assert cache.recall(asked) == list(expected.values())
+            whole = cache.files_in(["/data", "/other"]).get("/data", {})
+        assert {name: believed(known, status) for name, known in whole.items()} == expected
+        if told:
+            assert all(0 < count <= 4 for count in rows(Path(folder) / "cache.db"))
 
 
 def test_a_cache_that_another_process_is_writing_to_forgets(file: Path, tmp_path: Path) -> None:
@@ -202,6 +295,19 @@ class Never(RuleBasedStateMachine):
     def open_again(self) -> None:
         self.cache.close()
         self.cache = open_cache(self.folder / "cache.db")
+
+    @rule()
+    def look_at_all(self) -> None:
+        """As a folder is taken: all files are asked for, and noted, at once."""
+        looked = self.cache.now()
+        known = self.cache.files_in([str(self.folder)]).get(str(self.folder), {})
+        fresh = []
+        for name in ("a", "b", "c"):
+            if (self.folder / name).exists():
+                status, digest = (self.folder / name).stat(), digest_file(self.folder / name)
+                assert believed(known.get(name), status) in (None, digest)
+                fresh.append((name, status, digest))
+        self.cache.remember_files(str(self.folder), fresh, looked)
 
     @invariant()
     def what_it_says_is_true(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Literal, Protocol
 
@@ -15,6 +15,10 @@ class Store(Protocol):
     """Keeps blobs, trees and records. What `put_*` returned a digest for, and `flush` returned after, is durable."""
 
     def has(self, digest: Digest) -> bool: ...
+
+    def missing(self, digests: Iterable[Digest]) -> set[Digest]:
+        """Those that it does not have, found out with few questions."""
+        ...
 
     def put_bytes(self, data: bytes, kind: ObjectKind = "blob") -> Digest:
         """Keep bytes; already there: does nothing. Durable after `flush`."""

@@ -10,19 +10,20 @@ from __future__ import annotations
 import marshal
 import os
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 from typing import Any
 
 from blake3 import blake3
 
 from bis.digest import Digest, digest_bytes, spell
-from bis.nouns.tree import Entry, Leaf, Tree
+from bis.nouns.tree import Entry, Tree
 from bis.store import Store
-from bis.store.statcache import FolderRow, StatCache
+from bis.store.statcache import Files, FolderRow, StatCache
 
 AT_ONCE = 4096
 """So many files are taken together."""
-Seen = tuple[str, str, os.stat_result | None]
-"""What to call a file, where it is, and its status, if that could be had."""
+Seen = tuple[str, os.stat_result | None]
+"""The name of a file, and its status, if that could be had."""
 
 
 class Hands:
@@ -30,14 +31,15 @@ class Hands:
 
     def __init__(
         self,
-        take: Callable[[list[Seen]], list[Leaf]],
+        take: Callable[[str, str, list[Seen], Files], list[Entry]],
         cannot: Callable[[str, OSError], None],
         mode: Callable[[int], int],
         read: Callable[[Store, Digest], Tree],
         encode: Callable[[Tree], bytes],
     ) -> None:
         self.take = take
-        """Files as leaves; what cannot be taken is noted and left out."""
+        """Files of a folder, given by its absolute path and what it is called, as entries, with what is remembered of
+        them; what cannot be taken is noted and left out."""
         self.cannot = cannot
         """Note a folder (spelled) that cannot be listed."""
         self.mode = mode
@@ -55,7 +57,7 @@ class _Folder:
 
     def __init__(self, path: str, below: str, parent: _Folder | None, mode: int) -> None:
         self.path, self.below, self.parent, self.mode = path, below, parent, mode
-        self.seen: list[tuple[str, os.stat_result | None]] = []
+        self.seen: list[Seen] = []
         """What is no folder, until it was taken."""
         self.files = 0
         """How many."""
@@ -73,20 +75,21 @@ def take_folder(top: str, store: Store | None, cache: StatCache, hands: Hands) -
     the folder itself cannot be listed."""
     looked, kind = cache.now(), hands.mode(0o666)
     folders: list[_Folder] = []
-    waiting: dict[str, _Folder] = {}
+    waiting: list[_Folder] = []
     many = 0
     for folder in _look(top, cache.folders_below(top, kind), store, hands):
         folders.append(folder)
         if not folder.row:
-            waiting[folder.below], many = folder, many + folder.files
+            waiting.append(folder)
+            many += folder.files
         if many >= AT_ONCE:
-            _take(waiting, hands)
-            many = 0
-    _take(waiting, hands)
+            _take(waiting, cache, hands)
+            waiting, many = [], 0
+    _take(waiting, cache, hands)
     digest = Digest("")
     for folder in reversed(folders):
         complete = bool(folder.row) or len(folder.entries) == folder.files + len(folder.subfolders)
-        row = _folded(folder, kind, store, hands)
+        row = _folded(folder, kind, cache, store, hands)
         digest = row.tree
         if folder.parent:
             name = folder.below.rpartition("/")[2]
@@ -97,11 +100,13 @@ def take_folder(top: str, store: Store | None, cache: StatCache, hands: Hands) -
     return digest
 
 
-def _take(waiting: dict[str, _Folder], hands: Hands) -> None:
+def _take(folders: list[_Folder], cache: StatCache, hands: Hands) -> None:
     """The files of these folders as their entries."""
-    for leaf in hands.take([seen for folder in waiting.values() for seen in _seen(folder)]):
-        waiting[leaf.path.rpartition("/")[0]].entries.append(leaf.entry)
-    waiting.clear()
+    known = cache.files_in([folder.path for folder in folders if folder.seen])
+    for folder in folders:
+        folder.entries += hands.take(folder.path, folder.below, folder.seen, known.get(folder.path, {}))
+        folder.seen = []
+    cache.save()
 
 
 def _look(top: str, known: dict[str, FolderRow], store: Store | None, hands: Hands) -> Iterator[_Folder]:
@@ -149,15 +154,7 @@ def _listed(folder: _Folder, hands: Hands) -> bytes:
     return blake3(marshal.dumps(told, 0)).digest(16) if steady else b""
 
 
-def _seen(folder: _Folder) -> list[Seen]:
-    """What a folder holds that is no folder, to be taken."""
-    start = f"{folder.below}/" if folder.below else ""
-    found = [(start + spell(name), f"{folder.path}/{name}", status) for name, status in folder.seen]
-    folder.seen = []
-    return found
-
-
-def _folded(folder: _Folder, kind: int, store: Store | None, hands: Hands) -> FolderRow:
+def _folded(folder: _Folder, kind: int, cache: StatCache, store: Store | None, hands: Hands) -> FolderRow:
     """The folder as a row: its tree, put unless it is remembered."""
     inner = sorted((entry for entry in folder.entries if entry.kind == "tree"), key=lambda entry: entry.name)
     below = blake3("".join(entry.digest for entry in inner).encode()).digest(16)
@@ -165,17 +162,18 @@ def _folded(folder: _Folder, kind: int, store: Store | None, hands: Hands) -> Fo
     if row and row.below == below:
         return row
     if row:
-        folder.entries += _files_of(folder, row, store, hands)
-    entries = tuple(sorted(folder.entries, key=lambda entry: entry.name.encode()))
+        folder.entries += _files_of(folder, row, cache, store, hands)
+    entries = tuple(sorted(folder.entries, key=attrgetter("name")))  # UTF-8 sorts as its letters do
     data = hands.encode(Tree(entries=entries))
     digest = store.put_bytes(data, "tree") if store else digest_bytes(data)
     return FolderRow(folder.path, kind, folder.signature, below, digest, sum(entry.size for entry in entries))
 
 
-def _files_of(folder: _Folder, row: FolderRow, store: Store | None, hands: Hands) -> list[Entry]:
+def _files_of(folder: _Folder, row: FolderRow, cache: StatCache, store: Store | None, hands: Hands) -> list[Entry]:
     """The files of a folder that did not change, while something below it did."""
     if store is None:
         again = _Folder(folder.path, folder.below, None, 0)
         _listed(again, hands)
-        return [leaf.entry for leaf in hands.take(_seen(again))]
+        _take([again], cache, hands)
+        return again.entries
     return [entry for entry in hands.read(store, row.tree).entries if entry.kind != "tree"]

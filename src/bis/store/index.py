@@ -14,7 +14,7 @@ import sys
 import time
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -26,6 +26,8 @@ from bis.store.packs import DELTA, HEAD, PARTS, SUFFIX, Item, list_items, scan
 from bis.store.volume import cache_folder, network_file_system
 
 VERSION: Final = 2
+AT_ONCE: Final = 500
+"""So many objects are asked for in one question."""
 PATIENCE: Final = 10.0
 """Seconds to wait for another writer before the index is given up for this process."""
 SETTLED: Final = 2_000_000_000
@@ -59,7 +61,10 @@ CREATE TABLE folder (
 INSERT INTO folder VALUES (0);
 """
 
-
+PLACES: Final = (
+    "SELECT name, size, digest, kind, method, raw, stored, offset, depth FROM objects JOIN packs ON id = pack"
+    " WHERE digest"
+)
 LAYOUT: Final = Layout(VERSION, SCHEMA, PATIENCE)
 Boundary = tuple[bytes, bytes | None, bytes | None]
 """An anchor, and the digests of the pieces before and behind the cut."""
@@ -87,12 +92,18 @@ class Index:
         self._connection.close()
 
     def find(self, digest: bytes) -> list[Place]:
-        rows = self._ask(
-            "SELECT name, size, digest, kind, method, raw, stored, offset, depth FROM objects JOIN packs ON id = pack"
-            " WHERE digest = ? ORDER BY pack",
-            (digest,),
-        )
+        rows = self._ask(f"{PLACES} = ? ORDER BY pack", (digest,))
         return [Place(name, Item(*rest)) for name, size, *rest in rows if self._there(name, size)]
+
+    def find_all(self, digests: Sequence[bytes], without: Container[str] = ()) -> dict[bytes, Place]:
+        """Where the first copy of each lies that is there, in packs other than these."""
+        found: dict[bytes, Place] = {}
+        for start in range(0, len(digests), AT_ONCE):
+            some = digests[start : start + AT_ONCE]
+            for name, size, *rest in self._ask(f"{PLACES} IN ({','.join('?' * len(some))})", tuple(some)):
+                if rest[0] not in found and name not in without and self._there(name, size):
+                    found[rest[0]] = Place(name, Item(*rest))
+        return found
 
     def of_kind(self, kind: int) -> Iterator[bytes]:
         self.catch_up(sure=True)
@@ -254,9 +265,9 @@ class Index:
         self._connection.execute("INSERT OR IGNORE INTO packs (name, size) VALUES (?, ?)", (name, size))
         ((pack,),) = self._connection.execute("SELECT id FROM packs WHERE name = ?", (name,))
         self._connection.executemany(
-            "INSERT OR REPLACE INTO objects (digest, kind, pack, method, raw, stored, offset, depth)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            ((item[0], item[1], pack, *item[2:]) for item in sorted(items)),  # in the order of the table
+            f"INSERT OR REPLACE INTO objects (pack, digest, kind, method, raw, stored, offset, depth)"
+            f" VALUES ({pack:d}, ?, ?, ?, ?, ?, ?, ?)",
+            sorted(items),  # in the order of the table
         )
 
     def _bound(self, boundaries: Iterable[Boundary]) -> None:

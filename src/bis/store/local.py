@@ -186,6 +186,13 @@ class LocalStore:
         with self._lock:
             return raw is not None and self._holds(raw, None)
 
+    def missing(self, digests: Iterable[Digest]) -> set[Digest]:
+        found = {digest: _raw(digest) or b"" for digest in digests}
+        with self._lock:
+            going = self._relying() if self._doomed is None else self._doomed
+            there = self.index.find_all([raw for raw in found.values() if raw not in self._pending], going)
+            return {digest for digest, raw in found.items() if raw not in self._pending and raw not in there}
+
     def put_bytes(self, data: bytes, kind: ObjectKind = "blob") -> Digest:
         raw = blake3(data).digest()
         if len(data) > SMALL:
@@ -361,12 +368,11 @@ class LocalStore:
         self._writer = None
 
     def _holds(self, digest: bytes, kind: ObjectKind | None) -> bool:
-        serves = SERVES[kind]
         pending = self._pending.get(digest)
-        if pending and any(map(serves, pending)):
+        if pending and any(map(SERVES[kind], pending)):
             return True
         staying = self._staying(digest)
-        return bool(staying) and any(serves(place.item) for place in staying)
+        return bool(staying) and any(SERVES[kind](place.item) for place in staying)
 
     def _staying(self, digest: bytes) -> list[Place]:
         """Where an object lies, without the packs that are about to be deleted."""

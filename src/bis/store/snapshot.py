@@ -20,8 +20,8 @@ from bis.errors import Damaged, KeepingError
 from bis.nouns.part import Finding
 from bis.nouns.tree import Entry, Leaf, Tree
 from bis.store import Store
-from bis.store.folders import Hands, take_folder
-from bis.store.statcache import StatCache, open_cache
+from bis.store.folders import Hands, Seen, take_folder
+from bis.store.statcache import Files, StatCache, believed, open_cache
 from bis.store.trouble import IN_THE_WAY, UNREADABLE, UNSAFE, shown, trouble, unreadable
 
 Keep = Callable[[str, os.stat_result], bool]
@@ -58,7 +58,7 @@ def snapshot(
 
 def _whole(folder: Path, store: Store | None, cache: StatCache, modes: Modes, notes: list[Finding]) -> Digest:
     taking = _Taking(store, cache, keep_all, modes, notes)
-    hands = Hands(taking.listed, taking.cannot, taking.mode, read_tree, _encoded)
+    hands = Hands(taking.entries, taking.cannot, taking.mode, read_tree, _encoded)
     try:
         top = os.path.realpath(folder)
         digest = take_folder(top, store, cache, hands)
@@ -236,11 +236,51 @@ class _Taking:
         absolute = [(path, os.path.abspath(place)) for path, place in pairs]  # noqa: PTH100
         return self.leaves([item for path, place in absolute for item in self.look(path, place)])
 
-    def listed(self, found: list[tuple[str, str, os.stat_result | None]]) -> list[Leaf]:
-        """What a folder was seen to hold; without a status, where that could not be had."""
-        sure = [(path, place, status) for path, place, status in found if status]
-        odd = [item for path, place, status in found if not status for item in self.look(path, place)]
-        return self.leaves(sure + odd)
+    def entries(self, place: str, below: str, seen: list[Seen], remembered: Files) -> list[Entry]:
+        """What a folder was seen to hold and is no folder: in few steps, as there may be very many."""
+        looked, start = self.cache.now(), f"{below}/" if below else ""
+        known = self.known(seen, remembered) if remembered else {}
+        found: list[Entry | None] = []
+        fresh: list[tuple[str, os.stat_result, Digest]] = []
+        for name, status in seen:
+            spelled = spell(name)
+            digest = known.get(spelled)
+            if status and not digest and stat.S_ISREG(status.st_mode) and status.st_size <= SMALL:
+                digest = self.small(f"{place}/{name}", status)
+                if digest:
+                    fresh.append((spelled, status, digest))
+            if status and digest:
+                mode = self.mode(status.st_mode)
+                found.append(Entry(name=spelled, kind="file", digest=digest, size=status.st_size, mode=mode))
+            else:
+                found.append(self.slowly(start + spelled, f"{place}/{name}", status, looked))
+        self.cache.remember_files(place, fresh, looked)
+        return [entry for entry in found if entry]
+
+    def known(self, seen: list[Seen], remembered: Files) -> dict[str, Digest]:
+        """By name, spelled, the digests of the files that need not be read."""
+        found = {}
+        for name, status in seen:
+            spelled = spell(name)
+            if status and (digest := believed(remembered.get(spelled), status)):
+                found[spelled] = digest
+        missing = self.store.missing(found.values()) if self.store else ()
+        return {name: digest for name, digest in found.items() if digest not in missing} if missing else found
+
+    def slowly(self, path: str, place: str, status: os.stat_result | None, looked: int) -> Entry | None:
+        """As `entries`, for what needs a closer look."""
+        try:
+            status = status or os.lstat(place)
+            if stat.S_ISDIR(status.st_mode):
+                raise IsADirectoryError(errno.EISDIR, "it became a folder while it was looked at", place)
+        except OSError as error:
+            self.cannot(path, error)
+            return None
+        if stat.S_ISREG(status.st_mode):
+            leaf = self.file(path, place, status, None, looked)
+        else:
+            leaf = self.other(path, place, status)
+        return leaf.entry if leaf else None
 
     def leaves(self, found: list[tuple[str, str, os.stat_result]]) -> list[Leaf]:
         looked = self.cache.now()
@@ -296,8 +336,10 @@ class _Taking:
             digest = None
             if known:  # nothing is read, so nothing can change meanwhile
                 digest = known if not kept or self.store is None or self.store.has(known) else None
-            elif kept and self.store is not None and status.st_size <= SMALL:
-                digest = self.small(place, status, self.store, looked)
+            elif kept and status.st_size <= SMALL:
+                digest = self.small(place, status)
+                if digest:
+                    self.cache.remember(place, status, digest, looked)
             if digest is None:
                 digest, status = self.settled(path, place, status, known, kept)
         except OSError as error:
@@ -313,19 +355,20 @@ class _Taking:
             path=path, entry=Entry(name=name, kind="file", digest=digest, size=status.st_size, mode=mode, kept=kept)
         )
 
-    def small(self, place: str, status: os.stat_result, store: Store, looked: int) -> Digest | None:
-        """Read and keep a file in the fewest steps: there may be very many. None when it is not as `status` says."""
-        fd = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+    def small(self, place: str, status: os.stat_result) -> Digest | None:
+        """Read and keep a file in the fewest steps. None when it is not as `status` says, or cannot be read."""
         try:
-            data = os.read(fd, status.st_size + 1)
-            after = os.fstat(fd)
-        finally:
-            os.close(fd)
+            fd = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                data = os.read(fd, status.st_size + 1)
+                after = os.fstat(fd)
+            finally:
+                os.close(fd)
+        except OSError:
+            return None
         if len(data) != status.st_size or _times(after) != _times(status):
             return None
-        digest = store.put_bytes(data)
-        self.cache.remember(place, status, digest, looked)
-        return digest
+        return self.store.put_bytes(data) if self.store else digest_bytes(data)
 
     def settled(
         self, path: str, place: str, status: os.stat_result, known: Digest | None, kept: bool

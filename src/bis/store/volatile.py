@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,6 +23,11 @@ class Forgetful:
 
     def has(self, digest: Digest) -> bool:
         return digest in self._held or digest in self._files or self._below.has(digest)
+
+    def missing(self, digests: Iterable[Digest]) -> set[Digest]:
+        return self._below.missing(
+            digest for digest in digests if digest not in self._held and digest not in self._files
+        )
 
     def put_bytes(self, data: bytes, kind: ObjectKind = "blob") -> Digest:
         digest = digest_bytes(data)
