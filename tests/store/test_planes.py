@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from bis.digest import Digest, canonical, short
 from bis.errors import Damaged, NotFound
 from bis.nouns.dataset import DataVersion
-from bis.store import chunks, deltas, planes, squeeze
+from bis.store import assembly, chunks, deltas, planes, squeeze
 from bis.store.collect import collect
 from bis.store.local import LocalStore, open_store
-from bis.store.packs import DELTA, PLANES, Form, Item
+from bis.store.packs import DELTA, PARTS, PLANES, Form, Item
 from bis.store.snapshot import restore, snapshot
 from bis.store.sweep import verify
 
@@ -202,6 +202,17 @@ def test_a_window_that_moved_on_costs_what_is_new(store: LocalStore) -> None:
     before = on_disk(store)
     store.put_bytes(measured[4_000:6_004_000])
     assert on_disk(store) - before < 0.5 * 6_000_000
+
+
+def test_a_file_that_grows_does_not_fall_into_small_pieces(store: LocalStore, tmp_path: Path) -> None:
+    measured = weights(1_000_000)
+    for size in range(2_000_000, 4_000_000, 100_000):
+        (tmp_path / "measured.bin").write_bytes(measured[:size])
+        digest = store.put_file(tmp_path / "measured.bin")
+    found = store._from_any_copy(digest, assembly.list_of, lambda item: item.method == PARTS)
+    assert min(part.size for part in found.parts[:-1]) >= chunks.MINIMUM
+    assert store.get_bytes(digest) == measured[:size]
+    assert on_disk(store) < 2 * 4_000_000
 
 
 def test_what_did_not_change_in_a_checkpoint_is_kept_once(store: LocalStore) -> None:

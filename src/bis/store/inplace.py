@@ -14,7 +14,7 @@ from blake3 import blake3
 
 from bis.errors import BisError
 from bis.store import chunks, planes
-from bis.store.chunks import ANCHOR, Base, Cut
+from bis.store.chunks import ANCHOR, MINIMUM, Base, Cut
 
 
 class Standing(NamedTuple):
@@ -51,7 +51,7 @@ class Before:
         if not planes.numbers(view[:size]):
             return None
         found = self.store.standing(chunks.spots(self.size, self.path, offset))
-        if found is None:
+        if found is None or found.size < min(MINIMUM, len(view)):  # what was the end is none any more
             return None
         there = bytes(view[: found.size])
         if blake3(there).digest() == found.digest:
