@@ -89,6 +89,8 @@ def spell(name: str | bytes) -> str:
 
 def unspell(text: str) -> str:
     """What `spell` was given, as the operating system's `str` (surrogateescape)."""
+    if "\0" not in text:
+        return text
     first, *rest = text.split("\0")
     return first + "".join(chr(0xDC00 + int(piece[:2], 16)) + piece[2:] for piece in rest)
 

@@ -22,6 +22,7 @@ from bis.steps.home import Home
 from bis.steps.originals import Elsewhere, Original, Told, copy_original, original_of, originals_of
 from bis.steps.shallow import need
 from bis.store.crew import in_order
+from bis.store.fill import fill
 from bis.store.snapshot import find_leaf, put_leaves, walk
 from bis.store.trouble import IN_THE_WAY, shown, trouble
 
@@ -105,11 +106,14 @@ def bring(
     replaced = {leaf.path for leaf in there}
     made: set[Path] = set()
     try:
+        missing = [leaf for leaf in leaves if leaf.path not in same]
+        here = fill(home.store, [leaf for leaf in missing if leaf.path not in originals], into, over=force)
         into.mkdir(parents=True, exist_ok=True)
-        far = [leaf for leaf in files if isinstance(originals.get(leaf.path), Elsewhere)]
-        for leaf in leaves:
-            if leaf.path not in same and not isinstance(originals.get(leaf.path), Elsewhere):
-                _put(held, leaf, into / unspell(leaf.path), originals.get(leaf.path), home, made)
+        away = [leaf for leaf in missing if leaf.path in originals]
+        far = [leaf for leaf in away if isinstance(originals[leaf.path], Elsewhere)]
+        near = [leaf for leaf in away if not isinstance(originals[leaf.path], Elsewhere)]
+        for leaf in here + near:
+            _put(held, leaf, into / unspell(leaf.path), originals.get(leaf.path), home, made)
         _fetch(far, lambda leaf: _put(held, leaf, into / unspell(leaf.path), originals[leaf.path], home, made), told)
     except OSError as error:
         raise trouble(error, "write", Path(error.filename or into)) from error

@@ -32,6 +32,10 @@ class Store(Protocol):
         """Raises NotFound when it is not there, Damaged when its bytes no longer match."""
         ...
 
+    def get_many(self, digests: Iterable[Digest]) -> Iterator[tuple[Digest, bytes]]:
+        """As `get_bytes`, each once, in the order that is cheapest. What is not small is left out."""
+        ...
+
     def open(self, digest: Digest) -> BinaryIO:
         """A stream that raises Damaged at its end when the bytes did not match. Bounded memory."""
         ...

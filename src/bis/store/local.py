@@ -15,7 +15,7 @@ from blake3 import blake3
 
 from bis.digest import PREFIX, READ_SIZE, Digest, digest_bytes, digest_file, short
 from bis.errors import BisError, Damaged, KeepingError, NotFound
-from bis.store import ObjectKind, assembly, deltas, doomed, packs, writers
+from bis.store import ObjectKind, assembly, bulk, deltas, doomed, packs, writers
 from bis.store.chunks import MAXIMUM, MINIMUM, Piece
 from bis.store.index import Boundary, Index, Place
 from bis.store.inplace import Standing
@@ -395,6 +395,31 @@ class LocalStore:
 
     def get_bytes(self, digest: Digest) -> bytes:
         return self._from_any_copy(digest, self._read)
+
+    def get_many(self, digests: Iterable[Digest]) -> Iterator[tuple[Digest, bytes]]:
+        names = {_raw(digest) or b"": digest for digest in digests}
+        with self._lock:
+            places = self.index.find_all([raw for raw in names if raw not in self._pending])
+        for places_near in bulk.stretches(place for place in places.values() if place.item.raw <= SMALL):
+            for item, data in self._stretch(places_near):
+                yield names[item.digest], data
+                del names[item.digest]
+        for digest in names.values():  # what lies elsewhere, or otherwise, or is damaged
+            if self.size(digest) <= SMALL:
+                yield digest, self.get_bytes(digest)
+
+    def _stretch(self, places: Sequence[Place]) -> Iterator[tuple[Item, bytes]]:
+        """Those objects that lie near each other in a pack, and are whole there."""
+        start = places[0].item.payload
+        try:
+            with self._reading(places[0]) as fd:
+                block = os.pread(fd, places[-1].item.after - start, start)
+        except (BisError, OSError):
+            return
+        for _, item in places:
+            data = bulk.content(item, block[item.payload - start : item.after - start])
+            if data is not None:
+                yield item, data
 
     def open(self, digest: Digest) -> BinaryIO:
         if self.size(digest) <= MAXIMUM:

@@ -20,6 +20,7 @@ from bis.errors import Damaged, KeepingError
 from bis.nouns.part import Finding
 from bis.nouns.tree import Entry, Leaf, Tree
 from bis.store import Store
+from bis.store.fill import fill
 from bis.store.folders import Hands, Seen, take_folder
 from bis.store.statcache import Files, StatCache, believed, open_cache
 from bis.store.trouble import IN_THE_WAY, UNREADABLE, UNSAFE, shown, trouble, unreadable
@@ -173,8 +174,9 @@ def restore(
     absent = []
     made: set[Path] = set()
     try:
+        others = fill(store, leaves, into, over=overwrite)
         into.mkdir(parents=True, exist_ok=True)
-        for leaf in leaves:
+        for leaf in others:
             if leaf.entry.kind == "file" and not leaf.entry.kept:
                 absent.append(leaf)
             else:

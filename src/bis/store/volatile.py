@@ -48,6 +48,9 @@ class Forgetful:
             return self._files[digest].read_bytes()
         return self._below.get_bytes(digest)
 
+    def get_many(self, digests: Iterable[Digest]) -> Iterator[tuple[Digest, bytes]]:
+        return ((digest, self.get_bytes(digest)) for digest in dict.fromkeys(digests))
+
     def open(self, digest: Digest) -> BinaryIO:
         if digest in self._held or digest in self._files:
             return io.BytesIO(self.get_bytes(digest))
