@@ -6,6 +6,7 @@ python benchmarks/inside.py add|status FOLDER                      bis, in the p
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -138,6 +139,9 @@ def main() -> None:
     if step in (add, status):
         import bis.acts.data
         import bis.steps.add_data  # noqa: F401  # what is imported is not what is measured
+        from bis.__main__ import GARBAGE
+
+        gc.set_threshold(GARBAGE)  # as the command does
     elif step is not walk:
         import blake3  # noqa: F401
     start, cpu = time.perf_counter(), time.process_time()
