@@ -174,7 +174,7 @@ def test_a_folder_stands_in_by_paths_and_by_a_name_only_where_it_is_one_inputs(
     taken = brought(data_from_path(other, part, home), tmp_path / "one", home)
     assert taken == {"data.csv": "2", "test/data.csv": "1", "train/data.csv": "1", "train/other.csv": "2"}
     part = recorded({"test/data.csv": "1", "train/data.csv": "1"})
-    with pytest.raises(UsageError, match="could stand for each of test/data.csv, train/data.csv") as error:
+    with pytest.raises(UsageError, match=r"could stand for each of test/data\.csv, train/data\.csv") as error:
         data_from_path(other, part, home)
     assert str(other / "test" / "data.csv") in error.value.hint
     (other / "train" / "data.csv").write_text("3")
