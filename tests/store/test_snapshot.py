@@ -24,6 +24,7 @@ from bis.store.snapshot import (
     put_leaves,
     put_paths,
     read_tree,
+    read_trees,
     restore,
     snapshot,
     walk,
@@ -148,6 +149,20 @@ def test_walking_names_files_and_links_in_order(store: LocalStore, source: Path)
         "src/model.py",
         "train.py",
     ]
+
+
+def test_many_trees_are_read_with_few_questions(store: LocalStore, tmp_path: Path) -> None:
+    for number in range(300):
+        (tmp_path / "many" / f"{number}").mkdir(parents=True)
+        (tmp_path / "many" / f"{number}" / "x").write_text(f"{number}")
+    top = read_tree(store, snapshot(tmp_path / "many", store))
+    store.flush()
+    asked: list[str] = []
+    store.index._connection.set_trace_callback(asked.append)
+    trees = dict(read_trees(store, [entry.digest for entry in top.entries]))
+    assert trees == {entry.digest: read_tree(store, entry.digest) for entry in top.entries}
+    assert len([one for one in asked if " IN (" in one]) == 1
+    assert len(asked) == 301
 
 
 def test_the_same_content_is_the_same_tree_wherever_it_lies(store: LocalStore, source: Path, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from bis.steps.perform import now, user_here
 from bis.steps.pointer import SUFFIX, is_pointer, pointer_path, write_pointer
 from bis.store import Store
 from bis.store.local import LocalStore
-from bis.store.snapshot import difference, plant, put_leaves, read_tree, snapshot, walk
+from bis.store.snapshot import difference, plant, put_leaves, read_trees, snapshot, walk
 from bis.store.trouble import UNREADABLE, shown
 
 ALGORITHMS = ("md5", "sha1", "sha256")
@@ -242,12 +242,15 @@ def weigh(store: Store, tree: Digest) -> tuple[int, int]:
     trees = {tree: 1}
     count = size = 0
     while trees:
-        digest, times = trees.popitem()
-        for entry in read_tree(store, digest).entries:
-            if entry.kind == "tree":
-                trees[entry.digest] = trees.get(entry.digest, 0) + times
-            else:
-                count, size = count + times, size + times * entry.size
+        below: dict[Digest, int] = {}
+        for digest, read in read_trees(store, trees):
+            times = trees[digest]
+            for entry in read.entries:
+                if entry.kind == "tree":
+                    below[entry.digest] = below.get(entry.digest, 0) + times
+                else:
+                    count, size = count + times, size + times * entry.size
+        trees = below
     return count, size
 
 
