@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from bis.cli.command import STATUSES, Door, command, family, json_option
-from bis.cli.data import DataName, find
+from bis.cli.command import STATUSES, Door, Function, command, family, json_option
+from bis.cli.data_words import DataName, absolute, find
 from bis.cli.text import count, plain
 from bis.digest import spell
 from bis.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
-    from bis.acts.adopt import Adopted
     from bis.acts.export import Exported
     from bis.steps.home import Home
+    from bis.steps.taking import Adopted
 
 SOME_MISSING = "content of some versions is missing or damaged; the others were imported"
 IMPORT = {3: "the path is not there, or nothing of that system is", 4: SOME_MISSING, 5: STATUSES[5]}
@@ -57,7 +55,7 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(name)
 
 
-def prefix_option(function: Callable[..., Any]) -> Callable[..., Any]:
+def prefix_option(function: Function) -> Function:
     told = "Put the names of the data sets below NAME/."
     return click.option("--prefix", default="", metavar="NAME", help=told)(function)
 
@@ -80,7 +78,7 @@ def import_dvc(door: Door, path: str, prefix: str, as_json: bool) -> int:
     author and message. Content is taken from the cache and from remotes that are folders; of other remotes, fetch it
     first: dvc fetch --all-commits.
     """
-    from bis.acts.adopt import adopt_dvc
+    from bis.acts.adopt_dvc import adopt_dvc
 
     place = _there(door, path)
     return _show(door, adopt_dvc(place, _home(door), door.variables, prefix, door.terminal.meter), as_json)
@@ -101,7 +99,7 @@ def import_lfs(door: Door, path: str, prefix: str, as_json: bool) -> int:
     contents in the places of the pointers, from the first commit on that has one. Contents are those in .git/lfs;
     fetch what is not there first: git lfs fetch --all.
     """
-    from bis.acts.adopt import adopt_lfs
+    from bis.acts.adopt_git import adopt_lfs
 
     place = _there(door, path)
     return _show(door, adopt_lfs(place, _home(door), door.variables, prefix, door.terminal.meter), as_json)
@@ -121,7 +119,7 @@ def import_annex(door: Door, path: str, prefix: str, as_json: bool) -> int:
     """As `bis import lfs`, for the links and unlocked files of git-annex. Fetch what is not there first:
     git annex get --all.
     """
-    from bis.acts.adopt import adopt_annex
+    from bis.acts.adopt_git import adopt_annex
 
     place = _there(door, path)
     return _show(door, adopt_annex(place, _home(door), door.variables, prefix, door.terminal.meter), as_json)
@@ -191,25 +189,14 @@ def import_croissant(door: Door, path: str, name: str, prefix: str, as_json: boo
 
 def _there(door: Door, path: str) -> Path:
     """What is to be imported, as an absolute path; links in it stay."""
-    place = _absolute(door, path)
+    place = absolute(door, path)
     if not place.exists():
         raise NotFound(f"{plain(spell(path))} is not there", hint=f"ls {plain(spell(str(place.parent)))}")
     return place
 
 
-def _absolute(door: Door, path: str) -> Path:
-    return Path(os.path.normpath(door.folder / Path(path).expanduser()))
-
-
 def _home(door: Door) -> Home:
-    """The home, made where there is none; another import may be making it at this moment."""
-    from bis.cli.command import record_meter
-    from bis.steps.home import bring_up, open_home
-
-    home = open_home(door.project, door.settings, variables=door.variables)
-    if remark := bring_up(home, record_meter(door.terminal), recording=True):
-        door.terminal.tell(f"help: {remark}")
-    return home
+    return door.opened_home(recording=True)
 
 
 def _show(door: Door, adopted: Adopted, as_json: bool) -> int:
@@ -240,6 +227,17 @@ def _show(door: Door, adopted: Adopted, as_json: bool) -> int:
 # -- bis export --------------------------------------------------------------------------------------------------
 
 
+def to_folder(function: Function) -> Function:
+    """What all of them are asked with: which version, and where to."""
+    for declare in (
+        click.argument("folder", metavar="DIR"),
+        click.argument("reference", type=DataName(), metavar="REF"),
+        json_option,
+    ):
+        function = declare(function)
+    return function
+
+
 @export.member
 @command(
     "dvc",
@@ -247,9 +245,7 @@ def _show(door: Door, adopted: Adopted, as_json: bool) -> int:
     statuses=EXPORT,
     examples=["bis export dvc customers@v3 project/data && cd project && dvc checkout"],
 )
-@json_option
-@click.argument("reference", type=DataName(), metavar="REF")
-@click.argument("folder", metavar="DIR")
+@to_folder
 def export_dvc(door: Door, reference: str, folder: str, as_json: bool) -> int:
     """Write DIR/NAME.dvc, and the contents into the cache of the DVC project around DIR, which is made where there is
     none. `dvc checkout` puts the files there.
@@ -257,7 +253,7 @@ def export_dvc(door: Door, reference: str, folder: str, as_json: bool) -> int:
     from bis.acts.export import export_dvc as act
 
     held = _whole(door, reference)
-    return _show_exported(door, act(held, _absolute(door, folder), door.home), as_json)
+    return _show_exported(door, act(held, absolute(door, folder), door.home), as_json)
 
 
 @export.member
@@ -268,16 +264,14 @@ def export_dvc(door: Door, reference: str, folder: str, as_json: bool) -> int:
     examples=["bis export quilt customers@v3 registry --package ada/customers"],
 )
 @click.option("--package", default="", metavar="USER/PACKAGE", help="Its name there.")
-@json_option
-@click.argument("reference", type=DataName(), metavar="REF")
-@click.argument("folder", metavar="DIR")
+@to_folder
 def export_quilt(door: Door, reference: str, folder: str, package: str, as_json: bool) -> int:
     """Write a package into the registry DIR, with the version's message, metadata and time; the files lie below it."""
     from bis.acts.export import export_quilt as act
     from bis.steps.perform import user_here
 
     held = _whole(door, reference)
-    return _show_exported(door, act(held, _absolute(door, folder), door.home, package, user_here()), as_json)
+    return _show_exported(door, act(held, absolute(door, folder), door.home, package, user_here()), as_json)
 
 
 @export.member
@@ -287,15 +281,13 @@ def export_quilt(door: Door, reference: str, folder: str, package: str, as_json:
     statuses=EXPORT,
     examples=["bis export kedro customers@v3 data/01_raw"],
 )
-@json_option
-@click.argument("reference", type=DataName(), metavar="REF")
-@click.argument("folder", metavar="DIR")
+@to_folder
 def export_kedro(door: Door, reference: str, folder: str, as_json: bool) -> int:
     """Write DIR/NAME/VERSION/NAME, where VERSION is the time stamp of the version, and print the entry of a catalog."""
     from bis.acts.export import export_kedro as act
 
     held = _whole(door, reference)
-    return _show_exported(door, act(held, _absolute(door, folder), door.home), as_json)
+    return _show_exported(door, act(held, absolute(door, folder), door.home), as_json)
 
 
 @export.member
@@ -305,15 +297,13 @@ def export_kedro(door: Door, reference: str, folder: str, as_json: bool) -> int:
     statuses=EXPORT,
     examples=["bis export croissant customers@v3 published"],
 )
-@json_option
-@click.argument("reference", type=DataName(), metavar="REF")
-@click.argument("folder", metavar="DIR")
+@to_folder
 def export_croissant(door: Door, reference: str, folder: str, as_json: bool) -> int:
     """Write the files into DIR/data, and DIR/croissant.json, which names each with its size and sha256."""
     from bis.acts.export import export_croissant as act
 
     held = _whole(door, reference)
-    return _show_exported(door, act(held, _absolute(door, folder), door.home), as_json)
+    return _show_exported(door, act(held, absolute(door, folder), door.home), as_json)
 
 
 def _whole(door: Door, reference: str) -> Any:

@@ -84,11 +84,7 @@ class Door:
     @cached_property
     def home(self) -> Home:
         """The project's runs, those that lost their supervisor marked as lost. NotFound where none were recorded."""
-        from bis.steps.home import bring_up, open_home
-
-        home = open_home(self.project, self.settings, create=False, variables=self.variables)
-        if remark := bring_up(home, record_meter(self.terminal)):
-            self.terminal.tell(f"help: {remark}")
+        home = self.opened_home(create=False)
         if home.live.is_dir() and any(home.live.iterdir()):
             from bis.steps.recover import recover_lost
 
@@ -99,6 +95,16 @@ class Door:
             from bis.steps.leftovers import recover_repeats
 
             recover_repeats(home, Path(tempfile.gettempdir()))
+        return home
+
+    def opened_home(self, *, create: bool = True, recording: bool = False) -> Home:
+        """The project's home with a ledger that knows what the store has; made where there is none, unless told not
+        to. Another command may be making it at this moment."""
+        from bis.steps.home import bring_up, open_home
+
+        home = open_home(self.project, self.settings, create=create, variables=self.variables)
+        if remark := bring_up(home, record_meter(self.terminal), recording=recording):
+            self.terminal.tell(f"help: {remark}")
         return home
 
     def find(self, reference: str, *, removed: bool = False) -> Run:
@@ -342,6 +348,13 @@ class Completed(click.ParamType):  # type: ignore[type-arg]  # generic since 8.5
             return []
 
 
+def door_of(ctx: click.Context) -> Door:
+    """The door of a command that is only being typed."""
+    door = Door()
+    door.project_option = ctx.find_root().params.get("project_option") or ""
+    return door
+
+
 class RunReference(Completed):
     """How a person names a run. Completes names and ids, saying what each run was."""
 
@@ -354,8 +367,7 @@ class RunReference(Completed):
 def _completions(ctx: click.Context, incomplete: str) -> Iterable[CompletionItem]:
     from bis.cli.text import ago, number, plain
 
-    door = Door()
-    door.project_option = ctx.find_root().params.get("project_option") or ""
+    door = door_of(ctx)
     for run in door.home.ledger.rows("removed = ''", limit=100):
         metrics = ", ".join(f"{plain(name)} {number(value)}" for name, value in list(run.metrics.items())[:2])
         told = ", ".join(filter(None, (run.status, ago(run.started, door.now), metrics)))

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from click.shell_completion import CompletionItem
 
-from bis.cli.command import STATUSES, Completed, Door, byte_meter, command, family, json_option, utc_option
-from bis.cli.text import count, plain
+from bis.cli.command import STATUSES, Door, byte_meter, command, family, json_option, utc_option
+from bis.cli.data_add import add_by_url, checked_url, home_to_add, show_added, take_in
+from bis.cli.data_words import DataName, absolute, find, home_of, is_one, near, pair
+from bis.cli.text import plain
 from bis.digest import readable, spell
 from bis.errors import NotFound, UsageError
 
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from bis.acts.data_layout import Layout
     from bis.formats.profile import Profile
     from bis.nouns.dataset import Held
-    from bis.steps.add_data import Added, Adding
     from bis.steps.home import Home
 
 BY_REFERENCE = "a file that was recorded by reference is not there any more as it was"
@@ -39,62 +37,6 @@ def data() -> None:
     REF is a name (the newest version), name@v3, name@2026-05-03, name@b3:8e4c, name@TAG, or name@v3~1 (the version
     before), with /PATH behind it for a file or folder in it. PATH is a file or folder on this disk.
     """
-
-
-class DataName(Completed):
-    """How a person names a version of data. Completes the names of data sets, saying what the newest version is."""
-
-    name = "data"
-
-    def completions(self, ctx: click.Context, incomplete: str) -> Iterable[CompletionItem]:
-        return _completions(ctx, incomplete)
-
-
-def _completions(ctx: click.Context, incomplete: str) -> Iterable[CompletionItem]:
-    from bis.cli.text import ago
-
-    door = Door()
-    door.project_option = ctx.find_root().params.get("project_option") or ""
-    newest: dict[str, Held] = {}
-    for one in door.home.ledger.data.versions():
-        newest.setdefault(one.version.name, one)
-        if "@" in incomplete and plain(one.reference).startswith(incomplete):
-            yield CompletionItem(plain(one.reference), help=f"{ago(one.version.made, door.now)}, {one.version.message}")
-    for name, one in newest.items() if "@" not in incomplete else ():
-        if plain(name).startswith(incomplete):
-            yield CompletionItem(plain(name), help=f"v{one.version.number}, {ago(one.version.made, door.now)}")
-
-
-def home_of(door: Door) -> Home:
-    """The home, where something is recorded. NotFound says how to begin with data."""
-    try:
-        return door.home
-    except NotFound:
-        if (door.project / ".bis").is_dir():
-            raise
-        where = readable(spell(str(door.project)))
-        raise NotFound(f"no data sets are recorded in {where}", hint="bis data add PATH") from None
-
-
-def find(door: Door, text: str, *, hidden: bool = False) -> tuple[Held, str]:
-    """The version that a person means, and the path in it. A pointer file, too."""
-    from bis.nouns.reference import parse_data
-    from bis.steps.pointer import is_pointer, read_pointer, reference_of
-
-    home = home_of(door)
-    if is_pointer(door.folder / text):
-        pointer = read_pointer(door.folder / text)
-        try:
-            return home.ledger.data.find(reference_of(pointer), hidden=hidden)
-        except NotFound as error:
-            which = f"version {pointer.version} of {plain(pointer.name)}, of {pointer.made}"
-            raise NotFound(
-                f"{plain(spell(text))} names {which}, which is not here",
-                because=f"Its checksum is {pointer.checksum}.",
-                hint=error.hint if "undo" in error.hint else "bring it from the store that it was added to",
-            ) from None
-    # By the clock of this machine, as for runs.
-    return home.ledger.data.find(parse_data(text, door.now.astimezone().replace(tzinfo=None)), hidden=hidden)
 
 
 # -- adding ------------------------------------------------------------------------------------------------------
@@ -149,12 +91,12 @@ def add(
     from bis.steps.add_data import Adding
     from bis.steps.add_data import add as act
 
-    url = _checked_url(path, by_reference, pointer, layout)
+    url = checked_url(path, by_reference, pointer, layout)
     adding = Adding(
-        path=Path() if url else _absolute(door, path),
+        path=Path() if url else absolute(door, path),
         name=spell(name),
         message=spell(message),
-        metadata=dict(_pair(text) for text in meta),
+        metadata=dict(pair(text) for text in meta),
         tags=tags,
         checksums=tuple(word.strip().lower() for text in sums for word in text.split(",") if word.strip()),
         by_reference=by_reference,
@@ -162,102 +104,16 @@ def add(
         url=url,
     )
     if url:
-        return _add_url(door, adding, as_json)
-    home = _home_to_add(door, adding.path)
+        return add_by_url(door, adding, as_json)
+    home = home_to_add(door, adding.path)
     if layout is not None:
         if pointer:
             raise UsageError("--pointer and --layout exclude each other", hint=f"bis data add {path} --layout {layout}")
-        return _take_in(door, adding, layout, home, as_json)
+        return take_in(door, adding, layout, home, as_json)
     added = act(adding, home, door.terminal.progress)
     door.terminal.settle()
-    _show_added(door, added, pointer, as_json)
+    show_added(door, added, pointer, as_json)
     return 0
-
-
-def _checked_url(path: str, by_reference: bool, pointer: bool, layout: str | None) -> str:
-    """The URL that was typed in place of a path; empty where there is none. Raises UsageError for what cannot be."""
-    from bis.steps.urls import clean, is_typed_url, local_path
-
-    if not is_typed_url(path) or local_path(path):
-        return ""
-    shown = shlex.quote(clean(path).url)
-    if not by_reference:
-        raise UsageError(
-            f"{shown} is a URL, and what lies there is not copied",
-            because="Its checksum is noted, and it is checked when it is used.",
-            hint=f"bis data add --by-reference {shown}; or fetch it yourself and add the file",
-        )
-    if pointer or layout:
-        what = "--pointer" if pointer else "--layout"
-        raise UsageError(f"{what} is for files on this disk", hint=f"bis data add --by-reference {shown}")
-    return path
-
-
-def _add_url(door: Door, adding: Adding, as_json: bool) -> int:
-    from bis.steps.add_url import add_url
-    from bis.steps.urls import clean
-
-    home = _home_to_add(door, door.project)
-    added = add_url(adding, home, byte_meter(door.terminal))
-    door.terminal.settle()
-    _show_added(door, added, False, as_json)
-    if removed := clean(adding.url).removed:
-        door.terminal.tell(
-            f"help: not recorded, as it gives access: {', '.join(map(plain, removed))}; a password that is asked for"
-            " later is looked for in ~/.netrc"
-        )
-    return 0
-
-
-def _take_in(door: Door, adding: Adding, layout: str, home: Home, as_json: bool) -> int:
-    from bis.acts.data_layout import take_in
-    from bis.cli import page_data
-
-    done = take_in(adding, "kedro" if layout == "kedro" else "dated", home, door.terminal.progress)
-    if as_json:
-        rows = [{"new": one.new, "version": page_data.as_plain(one.held)} for one in done]
-        door.terminal.json("bis.data.add/1", {"added": rows})
-        return 0
-    lines = [line for one in done for line in page_data.added_lines(one, door.terminal)]
-    new = sum(one.new for one in done)
-    door.terminal.show([*lines, f"{count(new, 'version')} added, {len(done) - new:,} there already"])
-    return 0
-
-
-def _show_added(door: Door, added: Added, pointer: bool, as_json: bool) -> None:
-    from bis.cli import page_data
-
-    terminal = door.terminal
-    if as_json:
-        told = {"new": added.new, "version": page_data.as_plain(added.held), "findings": added.findings}
-        before = added.before.reference if added.before else None
-        terminal.json(
-            "bis.data.add/1", {**told, "before": before, "like": added.like or None, "pointer": added.pointer}
-        )
-        return
-    terminal.show(page_data.added_lines(added, terminal))
-    for finding in added.findings:
-        terminal.tell(f"help: left out: {plain(finding.text)}")
-    if added.pointer:
-        shown = _near(added.pointer, door.folder)
-        terminal.tell(f"wrote  {plain(spell(shown))}, to be committed")
-        line, ignore = f"/{added.pointer.name.removesuffix('.bis')}", added.pointer.with_name(".gitignore")
-        if pointer and not (ignore.is_file() and line in ignore.read_text("utf-8", "replace").splitlines()):
-            where = shlex.quote(_near(ignore, door.folder))
-            terminal.tell(f"help: keep the data out of Git: echo {shlex.quote(line)} >> {where}")
-
-
-def _home_to_add(door: Door, path: Path) -> Home:
-    """The home; made, where there is none, or no more than the name of a remote, and there is something to add."""
-    from bis.cli.command import record_meter
-    from bis.steps.home import bring_up, open_home
-
-    if not path.exists():
-        return home_of(door)
-    home = open_home(door.project, door.settings, variables=door.variables)
-    if remark := bring_up(home, record_meter(door.terminal), recording=True):
-        door.terminal.tell(f"help: {remark}")
-    return home
 
 
 # -- looking -----------------------------------------------------------------------------------------------------
@@ -454,7 +310,7 @@ def _standing_of(door: Door, what: str) -> tuple[Held, Path | None]:
             if one.version.source in (url, as_folder(url)):
                 return one, None
         raise NotFound(f"no data set was added from {plain(url)}", hint="bis data log")
-    place = _absolute(door, what)
+    place = absolute(door, what)
     if is_pointer(place):
         return find(door, what)[0], place.with_name(place.name.removesuffix(SUFFIX))
     if is_pointer(pointer_path(place)):
@@ -570,7 +426,7 @@ def get(door: Door, reference: str, folder: str | None, force: bool, as_json: bo
         about = {"version": page_data.as_plain(held), "path": path, "brought": brought}
         door.terminal.json("bis.data.get/1", about)
     else:
-        where = _near(brought.into, door.folder)
+        where = near(brought.into, door.folder)
         door.terminal.show(page_data.brought_lines(held, path, brought, plain(spell(where)), door.terminal))
     return 0
 
@@ -581,7 +437,7 @@ def _destination(door: Door, held: Held, path: str, folder: str | None, beside: 
     from bis.steps.bring import is_one_file, leaves_of
 
     if folder is not None:
-        return _absolute(door, folder), ""
+        return absolute(door, folder), ""
     one = is_one_file(held, path, leaves_of(held, path, door.home))
     if beside is not None:
         return (beside.parent, spell(beside.name)) if one else (beside, "")
@@ -621,17 +477,17 @@ def export(door: Door, reference: str, folder: str, layout: Layout, force: bool,
     held, path = find(door, reference)
     if path:
         raise UsageError(f"{plain(path)} is a file of a version", hint=f"bis data get {shlex.quote(reference)} DIR")
-    one = layout == "plain" or _is_one(reference)
+    one = layout == "plain" or is_one(reference)
     versions = [held] if one else door.home.ledger.data.versions(held.version.name)
     words = ["bis", "data", "export", reference, folder, "--layout", layout]
-    done = write(versions, _absolute(door, folder), layout, door.home, force=force, ours=shlex.join(words))
+    done = write(versions, absolute(door, folder), layout, door.home, force=force, ours=shlex.join(words))
     if as_json:
         rows = [{"version": version.reference, "brought": brought} for version, brought in done]
         door.terminal.json("bis.data.export/1", {"layout": layout, "exported": rows})
         return 0
     lines = []
     for version, brought in done:
-        where = plain(spell(_near(brought.into, door.folder)))
+        where = plain(spell(near(brought.into, door.folder)))
         lines += page_data.brought_lines(version, "", brought, where, door.terminal, others=False)
     door.terminal.show(lines)
     return 0
@@ -695,7 +551,7 @@ def rm(door: Door, reference: str, undo: bool, as_json: bool) -> int:
         raise UsageError(
             f"{plain(path)} is a file of a version, and a version stays whole", hint=f"bis data rm {held.reference}"
         )
-    one = _is_one(reference)
+    one = is_one(reference)
     versions = [held] if one else door.home.ledger.data.versions(held.version.name, hidden=undo)
     versions = [version for version in versions if version.hidden == undo]
     if not versions:
@@ -714,32 +570,3 @@ def rm(door: Door, reference: str, undo: bool, as_json: bool) -> int:
             again = shlex.join(["bis", "data", "rm", "--undo", unspell(held.reference if one else held.version.name)])
             door.terminal.tell(f"help: {again}  takes it back, until bis gc deletes its content")
     return 0
-
-
-# -- paths and words ---------------------------------------------------------------------------------------------
-
-
-def _absolute(door: Door, path: str) -> Path:
-    """A path as typed, or a `file://` URL, made absolute; links in it stay."""
-    if path.startswith("file://"):
-        from bis.steps.urls import local_path
-
-        path = str(local_path(path))
-    return Path(os.path.normpath(door.folder / Path(path).expanduser()))
-
-
-def _near(path: Path, folder: Path) -> str:
-    """The path as one would type it here."""
-    return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
-
-
-def _is_one(reference: str) -> bool:
-    """Whether a reference means one version, not a data set."""
-    return any(letter in reference.removeprefix("data:") for letter in "@~:") or reference.endswith(".bis")
-
-
-def _pair(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals or not key.strip():
-        raise UsageError(f"{text!r} is not KEY=VALUE", hint=f"--meta {shlex.quote(f'{text}=yes')}")
-    return spell(key.strip()), spell(value)

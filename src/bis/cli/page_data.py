@@ -88,11 +88,7 @@ def set_lines(versions: Sequence[Held], now: datetime, terminal: Terminal) -> li
         Column("name"),
         Column("versions", right=True),
         Column("newest"),
-        Column("when" if terminal.tty else "made"),
-        Column("files", right=True),
-        Column("size", right=True),
-        Column("tags", shrinks=True),
-        Column("message", shrinks=True),
+        *_columns(terminal),
     ]
     rows: list[list[Cell]] = []
     for name, some in _by_name(versions).items():
@@ -109,11 +105,7 @@ def version_lines(versions: Sequence[Held], now: datetime, terminal: Terminal) -
         Column("version"),
         Column("time stamp"),
         Column("checksum"),
-        Column("when" if terminal.tty else "made"),
-        Column("files", right=True),
-        Column("size", right=True),
-        Column("tags", shrinks=True),
-        Column("message", shrinks=True),
+        *_columns(terminal),
         *([Column("")] if removed else []),
     ]
     rows: list[list[Cell]] = []
@@ -469,6 +461,17 @@ def _sight_words(sight: Sight) -> str:
     changed = datetime.fromtimestamp(int(sight.modified), UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if sight.modified else ""
     told = [("ETag", sight.etag), ("version", sight.version), ("changed", changed)]
     return plain(", ".join(f"{what} {value}" for what, value in told if value) or "nothing but its size")
+
+
+def _columns(terminal: Terminal) -> list[Column]:
+    """Of what `_cells` has."""
+    return [
+        Column("when" if terminal.tty else "made"),
+        Column("files", right=True),
+        Column("size", right=True),
+        Column("tags", shrinks=True),
+        Column("message", shrinks=True),
+    ]
 
 
 def _cells(held: Held, now: datetime, terminal: Terminal) -> list[Cell]:

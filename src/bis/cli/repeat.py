@@ -198,7 +198,7 @@ def _settled(door: Door, part: str, source: str) -> tuple[str, str]:
     """What a part is taken from, a version of data by its number: the newest may be another one tomorrow."""
     if part != "data" or not source.startswith("data:"):
         return part, source
-    from bis.cli.data import find
+    from bis.cli.data_words import find
 
     held, path = find(door, source)
     return part, f"data:/{held.reference}{f'/{path}' if path else ''}"

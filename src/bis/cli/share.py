@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from bis.cli.command import STATUSES, Door, byte_meter, command, family, json_option, record_meter
+from bis.cli.command import STATUSES, Door, byte_meter, command, family, json_option
 from bis.cli.render import Column
 from bis.cli.text import count, plain, size
 from bis.digest import spell
@@ -168,7 +168,7 @@ def _name_first(home: Home, words: Sequence[str]) -> tuple[str, Sequence[str]]:
 
 def _meant(door: Door, text: str) -> Run | Held:
     if text.startswith("data:"):
-        from bis.cli.data import find
+        from bis.cli.data_words import find
 
         return find(door, text)[0]
     try:
@@ -263,15 +263,9 @@ def _folder_for(url: str) -> str:
 
 def _home(door: Door) -> Home:
     """The project's home; where nothing was recorded yet, but a remote was added, a new one."""
-    from bis.steps.home import bring_up, open_home
     from bis.steps.remotes import remotes
 
-    if not remotes(door.project, door.settings):
-        return door.home
-    home = open_home(door.project, door.settings, variables=door.variables)
-    if remark := bring_up(home, record_meter(door.terminal)):
-        door.terminal.tell(f"help: {remark}")
-    return home
+    return door.opened_home() if remotes(door.project, door.settings) else door.home
 
 
 def _show(door: Door, shared: Shared, schema: str, did: str, nothing: str, as_json: bool) -> int:

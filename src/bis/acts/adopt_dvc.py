@@ -1,0 +1,216 @@
+"""`bis import dvc`: outputs of a DVC project become versions of data sets, with the history that Git has of them."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bis.digest import readable, spell, unspell
+from bis.errors import NotFound, UsageError
+from bis.foreign import dvc
+from bis.foreign.history import LINK, Commit, History
+from bis.steps.add_data import source_of
+from bis.steps.adopting import File, State
+from bis.steps.home import Home
+from bis.steps.perform import user_here
+from bis.steps.taking import SHORT, Absent, Adopted, Progress, Taking, names_for
+from bis.store.trouble import shown
+
+
+class _Tracked(msgspec.Struct, frozen=True, kw_only=True):
+    """An output, and which file says that it is tracked."""
+
+    out: dvc.Out
+    pointer: str
+    stage: dvc.Stage
+
+
+def adopt_dvc(project: Path, home: Home, variables: Mapping[str, str], prefix: str, progress: Progress) -> Adopted:
+    """Each commit in which an output changed becomes a version of the data set of that output, and what is pointed at
+    but not committed yet becomes one, too. Content comes from the cache, and from remotes that are folders."""
+    if not (project / dvc.FOLDER).is_dir():
+        raise NotFound(f"{shown(project)} is no DVC project: it has no folder .dvc", hint="bis import dvc PROJECT")
+    config = dvc.read_config(project)
+    contents = _Contents(config)
+    taking = Taking(home, progress)
+    far = ", ".join(remote.url for remote in config.remotes.values() if remote.folder is None)
+    with History(project, variables) as history:
+        changes = list(_dvc_changes(history, project, taking.notes)) if history.is_there() else []
+        committed = _dvc_at(history, "HEAD", taking.notes, {}) if history.is_there() else {}
+    now = _dvc_here(project, taking.notes)
+    changes += [(None, place, tracked) for place, tracked in now.items() if _differs(tracked, committed.get(place))]
+    names = names_for({place: tracked.out.is_folder for _, place, tracked in changes}, prefix)
+    taking.total = len(changes)
+    for commit, place, tracked in changes:
+        what = f"{place} of {commit.id[:SHORT]}" if commit else f"{place}, not committed"
+        source = source_of(project / unspell(place), home)
+        taking.take(what, partial(_dvc_state, names[place], commit, place, tracked, source, contents, project))
+    done = taking.done()
+    if done.missing and far:
+        note = f"{far} was not asked, as it is no folder here: dvc fetch --all-commits, and import again"
+        return msgspec.structs.replace(done, notes=(*done.notes, note))
+    return done
+
+
+def _dvc_changes(history: History, project: Path, notes: list[str]) -> Iterator[tuple[Commit | None, str, _Tracked]]:
+    """The outputs that a commit has otherwise than each of its parents, oldest first."""
+    memo: dict[str, Any] = {}
+    for commit in history.commits(("*.dvc", "dvc.lock", "**/dvc.lock")):
+        before = [_dvc_at(history, parent, notes, memo) for parent in commit.parents]
+        for place, tracked in _dvc_at(history, commit.id, notes, memo).items():
+            if all(_differs(tracked, outs.get(place)) for outs in before):
+                yield commit, place, tracked
+
+
+def _differs(tracked: _Tracked, other: _Tracked | None) -> bool:
+    return other is None or (tracked.out.value, tracked.out.members) != (other.out.value, other.out.members)
+
+
+def _dvc_at(history: History, commit: str, notes: list[str], memo: dict[str, Any]) -> dict[str, _Tracked]:
+    """Place -> what a commit tracks there."""
+    if commit in memo:
+        found: dict[str, _Tracked] = memo[commit]
+        return found
+    listing = history.listing(commit)
+    found = {}
+    for path, item in listing.items():
+        if not dvc.is_pointer(path) or item.mode == LINK:
+            continue
+        pipeline = listing.get(posixpath.join(posixpath.dirname(path), dvc.PIPELINE))
+        key = f"{item.id} {pipeline.id if pipeline else ''}"
+        if key not in memo:
+            beside = history.read(pipeline.id).decode("utf-8", "replace") if pipeline else ""
+            memo[key] = _stages(history.read(item.id).decode("utf-8", "replace"), path, beside, notes)
+        found |= _places(path, memo[key], notes)
+    memo[commit] = found
+    return found
+
+
+def _dvc_here(project: Path, notes: list[str]) -> dict[str, _Tracked]:
+    """What is tracked now, committed or not."""
+    found: dict[str, _Tracked] = {}
+    for file in _pointers_below(project):
+        path = file.relative_to(project).as_posix()
+        beside = file.with_name(dvc.PIPELINE)
+        pipeline = beside.read_text("utf-8", "replace") if beside.is_file() else ""
+        found |= _places(path, _stages(file.read_text("utf-8", "replace"), path, pipeline, notes), notes)
+    return found
+
+
+def _pointers_below(project: Path) -> Iterator[Path]:
+    for folder, folders, files in os.walk(project):
+        hidden = [name for name in folders if name.startswith(".") or Path(folder, name, "pyvenv.cfg").exists()]
+        folders[:] = sorted(set(folders) - set(hidden))
+        for path in (Path(folder, name) for name in sorted(files) if dvc.is_pointer(name)):
+            if path.is_file():
+                yield path
+
+
+def _stages(text: str, path: str, pipeline: str, notes: list[str]) -> list[dvc.Stage]:
+    try:
+        if posixpath.basename(path) == dvc.LOCK:
+            return dvc.read_lock(text, path, pipeline)
+        return [dvc.read_pointer(text, path)]
+    except UsageError as error:
+        notes.append(f"left out: {error.what}")
+        return []
+
+
+def _places(path: str, stages: Iterable[dvc.Stage], notes: list[str]) -> dict[str, _Tracked]:
+    found = {}
+    for stage in stages:
+        for out in stage.outs:
+            place = posixpath.normpath(posixpath.join(posixpath.dirname(path), stage.place(out)))
+            if out.is_elsewhere or place.startswith("../"):
+                notes.append(f"left out: {out.path} of {path} lies outside the project")
+            elif out.cached:
+                found[spell(place)] = _Tracked(out=out, pointer=path, stage=stage)
+    return found
+
+
+def _dvc_state(
+    name: str, commit: Commit | None, place: str, tracked: _Tracked, source: str, contents: _Contents, project: Path
+) -> State:
+    out = tracked.out
+    base = posixpath.basename(place)
+    if out.is_folder:
+        files = contents.folder(out, project / unspell(place))
+    else:
+        content = contents.file(out.value, out.hash, place, project / unspell(place))
+        files = (File(path=base, place=content, executable=out.executable),)
+    said = {"dvc.file": spell(tracked.pointer), f"dvc.{out.hash}": out.value}
+    said |= {"dvc.stage": spell(tracked.stage.name)} if tracked.stage.name else {}
+    said |= {"dvc.source": spell(tracked.stage.source)} if tracked.stage.source else {}
+    said |= {"dvc.desc": spell(text)} if (text := out.description or tracked.stage.description) else {}
+    said |= {"git.commit": commit.id} if commit else {}
+    changed = (project / unspell(tracked.pointer)).stat().st_mtime if commit is None else 0.0
+    return State(
+        name=name,
+        files=files,
+        single=not out.is_folder,
+        made=commit.moment if commit else datetime.fromtimestamp(changed, UTC),
+        user=spell(commit.author) if commit else user_here(),
+        message=spell(commit.message) if commit else "",
+        source=source,
+        metadata=said,
+        checksums={dvc.MD5: out.value} if out.hash == dvc.MD5 and not out.is_folder else {},
+    )
+
+
+class _Contents:
+    """The cache and the remotes of a DVC project, and its working files. Each content is proved once."""
+
+    def __init__(self, config: dvc.Config) -> None:
+        folders = [remote.folder for remote in config.remotes.values() if remote.folder is not None]
+        self._roots = [config.cache, *folders]
+        self._known: dict[tuple[str, str], Path | str] = {}
+
+    def file(self, value: str, kind: str, name: str, working: Path) -> Path:
+        """The proved content of a hash, which may still lie where it is worked with. Raises Absent."""
+        if not value:
+            raise Absent(f"no hash is recorded of {readable(name)}")
+        if kind not in (dvc.MD5, dvc.OLD):
+            raise Absent(f"{readable(name)} is named by {kind}, which is not known here")
+        if (value, kind) not in self._known:
+            self._known[value, kind] = self._look(value, kind)
+        found = self._known[value, kind]
+        if isinstance(found, str) and working.is_file() and dvc.is_content(working, value, kind):
+            found = self._known[value, kind] = working.resolve()
+        if isinstance(found, str):
+            raise Absent(f"{readable(name)} ({kind} {value[:SHORT]}) {found}")
+        return found
+
+    def folder(self, out: dvc.Out, working: Path) -> tuple[File, ...]:
+        members = list(out.members)
+        if not members:
+            listing = self.file(out.value, out.hash, "its listing", Path(os.devnull))
+            members = dvc.read_listing(listing.read_bytes(), f"the listing {out.value}")
+        files, absent = [], []
+        for member in members:
+            try:
+                place = self.file(member.value, out.hash, spell(member.path), working / member.path)
+                files.append(File(path=spell(member.path), place=place))
+            except Absent as why:
+                absent.append(str(why))
+        if absent:
+            more = f", and {len(absent) - 1} other files of {len(members)}" if len(absent) > 1 else ""
+            raise Absent(f"{absent[0]}{more}")
+        return tuple(files)
+
+    def _look(self, value: str, kind: str) -> Path | str:
+        """The first copy that is whole; else what is wrong."""
+        damaged = ""
+        for root in self._roots:
+            place = dvc.find_content(value, kind, [root])
+            if place is not None and dvc.is_content(place, value, kind):
+                return place
+            if place is not None:
+                damaged = f"is damaged: {shown(place)} holds other bytes than its hash says"
+        return damaged or "is neither in the cache nor in a remote that is a folder"
