@@ -1,6 +1,7 @@
 """`bis run` leaves a truthful record, whatever becomes of the command."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from bis.steps.home import Home
 
 PYTHON = Path(sys.base_prefix) / "bin" / "python3"
 Bis = Callable[..., subprocess.CompletedProcess[str]]
+Make = Callable[..., Path]
 
 
 def outputs(run: Run) -> dict[str, int]:
@@ -205,6 +207,28 @@ def test_what_would_be_different_now_supposes_that_the_same_files_are_read(bis: 
     found = bis("status")
     assert found.returncode == 1
     assert "conf.yaml:lr  1 -> 2" in found.stdout
+
+
+def test_files_edited_in_place_and_a_second_environment_are_no_difference_while_they_are_the_same(
+    bis: Bis, project: Path, tmp_path: Path, make_wheel: Make, make_environment: Make, kernel_trace: None
+) -> None:
+    make_wheel("tiny", "1.0", {"tiny.py": "x = 1\n"})
+    one, two = make_environment(tmp_path / "one", "tiny"), make_environment(tmp_path / "two")
+    (site,) = (tmp_path / "one").glob("lib/python*/site-packages")
+    (site / "tiny.py").unlink()  # It may be one file with the installer's cache.
+    (site / "tiny.py").write_text("x = 2\n")
+    (project / "a.py").write_text(f"import subprocess, tiny; subprocess.run(['{two}', '-c', 'pass'])")
+    assert bis("run", "--", "python", "a.py", python=one).returncode == 0
+    found = bis("status", python=one)
+    assert found.returncode == 0, found.stdout
+    (site / "tiny.py").write_text("x = 3\n")
+    assert re.search(r"tiny.py +edited in place \(\w+\) -> edited in place \(", bis("status", python=one).stdout)
+    (site / "tiny.py").write_text("x = 1\n")
+    assert re.search(r"tiny.py +edited in place \(\w+\) -> as installed", bis("status", python=one).stdout)
+    (site / "tiny.py").write_text("x = 2\n")
+    make_environment(tmp_path / "two", "tiny")
+    found = bis("status", python=one)
+    assert (found.returncode, "others" in found.stdout, "tiny.py" in found.stdout) == (1, True, False), found.stdout
 
 
 def test_what_the_last_run_of_a_command_read_is_an_input_where_nothing_is_traced(

@@ -39,6 +39,7 @@ import msgspec
 from bis.digest import Digest, digest_file, digest_value, readable, short, spell, unspell
 from bis.errors import BisError, counted
 from bis.nouns.part import Change, Finding, Part, PartKind
+from bis.nouns.trace import Access, Stat, Trace
 from bis.parts import Place, Report, Scene, pylock
 from bis.parts.artifacts import Artifacts, uv_cache
 from bis.parts.conda import conda_digest, conda_packages
@@ -123,6 +124,31 @@ def identity(
     """What makes two environments the same: the interpreter's version and build, and the files installed."""
     same = {"python": [python.implementation, python.version, python.abi], "set": set_digest(packages)}
     return digest_value({**same, **_some(others=sorted(others), patched=patched, conda=conda)})
+
+
+def supposed(now: Part, like: Part, scene: Scene, store: Store) -> Part:
+    """`now`, captured without a run, as it would be if a run opened the edited files and started the other
+    interpreters that the record `like` names. What else the run opened is not looked at."""
+    python = python_of(now)
+    if python is None or not (like.facts.get("edited") or like.facts.get("others")):
+        return now
+    there, _ = _packages(python, scene)
+    looked = look(_reopened(like, python, scene), there, _sites(python), scene.real, _cache(scene))
+    patched = _patched(looked, scene, store)
+    found = [
+        describe(os.fspath(scene.real(row["executable"])), scene.variables, scene.home)
+        for row in like.facts.get("others", ())
+    ]
+    others = [_other(one, scene) for one in found if one]
+    conda = now.facts.get("conda", ())
+    digests = [other["digest"] for other in others]
+    return msgspec.structs.replace(
+        now,
+        digest=identity(python, packages_of(now, store), digests, patched, conda_digest(conda) if conda else ""),
+        summary=_summary(python, there, looked),
+        trees={**now.trees, **({"patched": patched} if patched else {})},
+        facts={**now.facts, **_some(others=others, edited=list(msgspec.to_builtins(looked.edited)))},
+    )
 
 
 def restore(part: Part, place: Place, store: Store) -> None:
@@ -232,8 +258,30 @@ def _cache(scene: Scene) -> Path:
 def _look(python: Interpreter, packages: Iterable[Installed], scene: Scene) -> Looked | None:
     if scene.trace is None or scene.trace.mechanism == "none":
         return None
-    sites = [folder for folder in python.path if os.path.basename(folder) == SITES[0]]
-    return look(scene.trace, packages, sites, scene.real, _cache(scene))
+    return look(scene.trace, packages, _sites(python), scene.real, _cache(scene))
+
+
+def _sites(python: Interpreter) -> list[str]:
+    return [folder for folder in python.path if os.path.basename(folder) == SITES[0]]
+
+
+def _reopened(like: Part, python: Interpreter, scene: Scene) -> Trace:
+    """A trace as if the edited files that a record names were read now, in the site folders of `python`."""
+    found = (_access(row, python, scene) for row in like.facts.get("edited", ()))
+    return Trace(mechanism="none", complete=False, accesses=tuple(access for access in found if access))
+
+
+def _access(row: Mapping[str, str], python: Interpreter, scene: Scene) -> Access | None:
+    """Of a file that was edited, in its old site folder where that is one of `python`, else in another; None: gone."""
+    for site in sorted(_sites(python), key=lambda site: site != row["site"]):
+        path = f"{site}/{row['path']}"
+        try:
+            status = os.stat(scene.real(path))
+        except OSError:
+            continue
+        before = Stat(status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns)
+        return Access(path=path, how="r", before=before)
+    return None
 
 
 def _patched(looked: Looked | None, scene: Scene, store: Store) -> Digest:
@@ -258,15 +306,19 @@ def _interpreters(scene: Scene) -> tuple[Interpreter | None, list[dict[str, Any]
         if report.prefix in seen or _is_launcher(report):
             continue
         seen.add(report.prefix)
-        other = from_report(report, scene.real)
-        packages, _ = _packages(other, scene)
-        told = {"executable": other.executable, "prefix": other.prefix, "version": other.version}
-        others.append({**told, "packages": len(packages), "digest": identity(other, packages)})
+        others.append(_other(from_report(report, scene.real), scene))
     if others:
         names = ", ".join(f"{readable(str(other['executable']))} ({other['version']})" for other in others)
         text = f"the run used more than one Python environment: {readable(main.executable)}, and also {names}"
         findings.append(Finding(code="several-interpreters", text=text, hint="a repeat rebuilds the first one only"))
     return main, others, findings
+
+
+def _other(python: Interpreter, scene: Scene) -> dict[str, Any]:
+    """What is recorded of an interpreter beside the main one."""
+    packages, _ = _packages(python, scene)
+    told = {"executable": python.executable, "prefix": python.prefix, "version": python.version}
+    return {**told, "packages": len(packages), "digest": identity(python, packages)}
 
 
 def _by_weight(scene: Scene) -> list[Report]:

@@ -84,6 +84,10 @@ def capture_supposed(scene: Scene, store: Store, like: Run) -> dict[PartKind, Pa
     parts, seen = capture(scene, store).wait(), supposed(scene, store, like)
     again = {kind.KIND: _capture(kind, seen, store, parts[kind.KIND]) for kind in _kinds() if kind.KIND in FIRST}
     again["params"] = _capture(params, _with_configuration_of(like, seen), store, parts["params"])
+    if "environment" in like.parts:
+        from bis.parts import environment
+
+        again["environment"] = environment.supposed(parts["environment"], like.parts["environment"], scene, store)
     return {**parts, **again}
 
 
