@@ -392,8 +392,9 @@ def test_a_repeat_is_given_data_by_url(web: Web, home: Home) -> None:
 
 def test_what_the_server_said_survives_gc_and_travels(web: Web, make_home: Callable[..., Home], tmp_path: Path) -> None:
     ana, ben = make_home("ana"), make_home("ben")
-    web.files["table.csv"] = TABLE
+    web.files["table.csv"] = web.files["other.csv"] = TABLE
     add(web.url("table.csv"), ana)
+    add(web.url("other.csv"), ana)
     web.etags = False
     web.changed = "Sun, 03 May 2020 10:00:00 GMT"
     add(web.url("table.csv"), ana)  # the server says something else of the same bytes
@@ -404,6 +405,8 @@ def test_what_the_server_said_survives_gc_and_travels(web: Web, make_home: Calla
     pull(ben, "", {})
     (held,) = ben.ledger.data.versions("table")
     assert sights_of(held, ben)["table.csv"].modified == "1588500000"
+    (other,) = ben.ledger.data.versions("other")
+    assert sights_of(other, ana) == sights_of(other, ben) != {}
     assert standing(held, ben).unread == 1
     assert not verify(ben.store)
     assert content(held, ben) == TABLE

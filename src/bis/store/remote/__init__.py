@@ -11,8 +11,12 @@ from typing import Protocol
 
 from bis.errors import KeepingError, NotFound, explains
 
-UNREACHABLE = explains("B061", "A remote could not be reached, or the connection was cut. Nothing is lost: repeat.")
-REFUSED = explains("B062", "A remote refused: wrong credentials, or no right to read or write there.")
+UNREACHABLE = explains(
+    "B061", "A remote, or a server of data, could not be reached, or the connection was cut. Nothing is lost: repeat."
+)
+REFUSED = explains(
+    "B062", "A remote, or a server of data, refused: wrong credentials, or no right to read or write there."
+)
 NO_CLIENT = explains("B063", "What speaks to this kind of remote is not installed.")
 NO_SUCH_REMOTE = explains("B064", "No remote has this name here, or there is no store where the remote's URL leads.")
 
