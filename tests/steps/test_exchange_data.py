@@ -180,3 +180,12 @@ def test_a_folder_stands_in_by_paths_and_by_a_name_only_where_it_is_one_inputs(
     (other / "train" / "data.csv").write_text("3")
     taken = brought(data_from_path(other, part, home), tmp_path / "two", home)
     assert taken == {"test/data.csv": "2", "train/data.csv": "3"}
+
+
+def test_a_folder_of_a_version_by_reference_is_found_where_it_lies(
+    home: Home, put: Callable[..., Held], recorded: Callable[..., Part], tmp_path: Path
+) -> None:
+    held = put("data", {"sub/a.csv": "new", "b.csv": "other"}, by_reference=True)
+    for path in ("sub", "sub/a.csv"):
+        part = data_from_version(held, path, recorded({"in/a.csv": "old"}), home)
+        assert brought(part, tmp_path / path.replace("/", "-"), home) == {"in/a.csv": "new"}
