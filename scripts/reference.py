@@ -65,6 +65,13 @@ def errors_page() -> str:
         "| 125 | bis itself failed |\n"
         "| 130 | interrupted |\n\n"
         "`bis run` passes on the exit status of the command that it ran; 125 then means that bis itself failed.\n\n"
+        "An error is told on stderr: what happened, what is known of the reason, what to type next. With `--json`, "
+        "every\ncommand prints one object on standard output, and where there is no result, it is the error:\n\n"
+        "```json\n"
+        '{"schema": "bis.error/1", "error": {"code": "B003", "what": "…", "because": "…", "hint": "bis log"}}\n'
+        "```\n\n"
+        "`bis repeat` answers with its own schema where a run cannot be repeated, as that is a verdict: `sameness` is\n"
+        "*not repeatable*, and `error` is the same object. A command that is interrupted answers nothing.\n\n"
         "Each error has a code that stays the same from version to version.\n\n"
         "| code | means |\n|---|---|\n" + "".join(rows)
     )

@@ -11,6 +11,7 @@ from bis import __version__
 
 TYPE_CHECKING = False  # Type checkers know the name; importing it from typing would cost a third of `bis --version`.
 if TYPE_CHECKING:
+    from bis.cli.command import Door
     from bis.errors import BisError
 
 INTERRUPTED = 130
@@ -60,8 +61,9 @@ def _without_debug(words: list[str]) -> tuple[list[str], bool]:
 
 def _guarded(words: list[str], debug: bool) -> int:
     """The exit status of the command line, with every failure told in words."""
+    door: list[Door] = []
     try:
-        status = _command_line(words)
+        status = _command_line(words, door)
         sys.stdout.flush()
         return status
     except KeyboardInterrupt:
@@ -70,12 +72,12 @@ def _guarded(words: list[str], debug: bool) -> int:
         return INTERRUPTED
     except BrokenPipeError as error:
         if not _reader_is_gone():
-            return _explain(error, debug)
+            return _explain(error, debug, door)
         # (`bis log | head`) Nobody is left to tell, and the interpreter must not try again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return BROKEN_PIPE
     except Exception as error:
-        return _explain(error, debug)
+        return _explain(error, debug, door)
 
 
 def _reader_is_gone() -> bool:
@@ -87,19 +89,24 @@ def _reader_is_gone() -> bool:
     return any(events & (select.POLLERR | select.POLLHUP) for _, events in watched.poll(0))
 
 
-def _command_line(words: list[str]) -> int:
+def _command_line(words: list[str], door: list[Door]) -> int:
+    """The exit status; `door` is filled with that of the command, which knows how its answer is wanted."""
+    from bis.cli.command import Door
     from bis.cli.main import cli
+
+    door.append(Door())
 
     if "_BIS_COMPLETE" in os.environ:
         cli.main(args=words, prog_name="bis")
     # Not `cli.main`, which turns a broken pipe into exit status 1.
-    with cli.make_context("bis", words) as context:
+    with cli.make_context("bis", words, obj=door[0]) as context:
         status = cli.invoke(context)
     return status if isinstance(status, int) else 0
 
 
-def _explain(error: Exception, debug: bool) -> int:
-    """Tell a failure on stderr: `error[CODE]: what`, why, and what to type next. Returns the exit status."""
+def _explain(error: Exception, debug: bool, door: list[Door]) -> int:
+    """Tell a failure on stderr: `error[CODE]: what`, why, and what to type next; a script that asked with `--json` gets
+    it as an object on stdout, too. Returns the exit status."""
     import click
 
     from bis.errors import BisError
@@ -117,7 +124,18 @@ def _explain(error: Exception, debug: bool) -> int:
         traceback.print_exception(error)
     told = error if isinstance(error, BisError) else _as_ours(error)
     _say(told)
+    for one in door:
+        _answer(told, one)
     return told.status
+
+
+def _answer(error: BisError, door: Door) -> None:
+    try:
+        door.answer(error)
+        sys.stdout.flush()
+    except OSError:
+        # Nobody reads it, or the disk is full; the error was told, and the interpreter must not try again at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _as_ours(error: Exception) -> BisError:

@@ -28,6 +28,10 @@ class BisError(Exception):
         self.hint = hint
         self.code = code or type(self).code
 
+    def told(self) -> dict[str, str]:
+        """For scripts: what `--json` answers where there is no result."""
+        return {"code": self.code, "what": self.what, "because": self.because, "hint": self.hint}
+
     def __str__(self) -> str:
         return "\n".join(filter(None, (self.what, self.because, self.hint and f"Try: {self.hint}")))
 

@@ -175,6 +175,60 @@ def test_every_command_but_completion_has_json() -> None:
     assert without == ["completion"]
 
 
+WORDS_OF_ALL = """
+import json, sys
+from bis.__main__ import main
+for words in json.loads(sys.argv[1]):
+    sys.argv[1:] = words
+    print(json.dumps(main()), flush=True)
+"""
+"""Types many command lines, and tells the exit status of each."""
+
+
+def test_every_command_tells_a_script_in_json_what_was_wrong(variables: dict[str, str], tmp_path: Path) -> None:
+    lines = [[*words.split(), "--json", "--no-such"] for name in COMMANDS for words, _ in alone(name)]
+    lines = [line for line in lines if line[0] != "completion"]
+    typed = [sys.executable, "-c", WORDS_OF_ALL, json.dumps(lines)]
+    done = subprocess.run(typed, cwd=tmp_path, env=variables, capture_output=True, text=True, check=True)
+    answers = [json.loads(answer) for answer in done.stdout.splitlines()]
+    assert answers[1::2] == [2] * len(lines)
+    for line, answer in zip(lines, answers[::2], strict=True):
+        assert (answer["schema"], set(answer["error"])) == ("bis.error/1", {"code", "what", "because", "hint"}), line
+        assert answer["error"]["code"] == "B002"
+        assert answer["error"]["what"] == f'bis {" ".join(line[:-2])} has no option "--no-such"'
+        assert answer["error"]["hint"]
+    assert done.stderr.count("error[B002]: ") == len(lines)
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "code"),
+    [
+        (["show", "nothing"], 3, "B003"),
+        (["repeat", "nothing"], 3, "B003"),
+        (["data", "show", "nothing"], 3, "B003"),
+        (["log", "-n", "-3"], 2, "B002"),
+        (["log", "--jsonl"], 2, "B002"),
+        (["run", "--seed", "1", "--no-seed", "--", "true"], 2, "B002"),
+        (["run", "--", "nosuchprogram"], 127, "B127"),
+        (["-C", "/nowhere", "log"], 2, "B002"),
+    ],
+)
+def test_an_error_is_one_object_for_a_script_and_words_for_people(
+    words: list[str], status: int, code: str, bis: Type, project: Path
+) -> None:
+    place = words.index("--") if "--" in words else len(words)
+    done = bis(*words[:place], "--json", *words[place:], folder=project)
+    assert done.status == status
+    assert (done.json["schema"], done.json["error"]["code"]) == ("bis.error/1", code)
+    assert len(done.out.splitlines()) == 1
+    assert done.err.startswith(f"error[{code}]: {done.json['error']['what']}\n")
+
+
+def test_json_that_another_command_is_to_give_is_none_of_bis(bis: Type, project: Path) -> None:
+    done = bis("run", "--seed", "x", "--", "true", "--json", folder=project)
+    assert (done.status, done.out) == (2, "")
+
+
 # -- wrong use ---------------------------------------------------------------------------------------------------
 
 
@@ -198,7 +252,6 @@ def test_every_command_but_completion_has_json() -> None:
         (["log", "--json=1"], "error[B002]: bis log: --json takes no value\nhelp: bis log\n"),
         (["log", "-n", "-3"], "error[B002]: bis log: --limit is a whole number from 0 on, not '-3'\n"),
         (["log", "low"], "error[B002]: bis log: too many words: low\nhelp: bis log\n"),
-        (["log", "--json", "--jsonl"], "error[B002]: --json and --jsonl exclude each other\n"),
         (["log", "-f", "metrics.loss <"], "error[B002]: the filter makes no sense at position 15: the end where more"),
         (["log", "-f", "parms.lr = 1"], "error[B002]: no field 'parms.lr' at position 1 of the filter: parms.lr = 1\n"),
         (["log", "--sort", "stats"], "error[B002]: no field 'stats' at position 1 of the order: stats\n"),

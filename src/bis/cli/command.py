@@ -9,13 +9,14 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
-from bis.errors import UsageError, counted
+from bis.errors import BisError, UsageError, counted
 
 if TYPE_CHECKING:
     from bis.cli.render import Terminal
@@ -46,6 +47,8 @@ class Door:
         self.color = "auto"
         self.pager = True
         self.quiet = False
+        self.as_json = False
+        """Whether a script asked, with `--json`: it gets an object, and where there is no result, the error as one."""
 
     @cached_property
     def folder(self) -> Path:
@@ -107,6 +110,11 @@ class Door:
             self.terminal.tell(f"help: {remark}")
         return home
 
+    def answer(self, error: BisError) -> None:
+        """Give a script the error in place of a result, on standard output; people read it on stderr."""
+        if self.as_json and not self.terminal.answered:
+            self.terminal.json("bis.error/1", {"error": error.told()})
+
     def find(self, reference: str, *, removed: bool = False) -> Run:
         """The run that a person means; with `removed`, one that was removed."""
         from bis.nouns.reference import parse
@@ -152,12 +160,23 @@ class Command(click.Command):
         self.examples = tuple(examples)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        words = list(args)
         try:
             return super().parse_args(ctx, args)
         except click.exceptions.NoArgsIsHelpError:
             raise
         except click.UsageError as error:
+            self._note_json(ctx, words)
             raise misuse(ctx, error, *self.examples) from None
+
+    def _note_json(self, ctx: click.Context, words: list[str]) -> None:
+        """Of a line that could not be read: whether a script typed it. Words after `--` belong to another command."""
+        own = list(takewhile(lambda word: word != "--", words))
+        if not self.context_settings.get("allow_interspersed_args", True) and "--" not in words:
+            own = list(takewhile(lambda word: word.startswith("-"), words))
+        door = ctx.find_object(Door)
+        if door is not None and "--json" in own and any("--json" in param.opts for param in self.params):
+            door.as_json = True
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         _format_end(self.examples, self.statuses, formatter)
@@ -324,7 +343,16 @@ def family(
 
 
 def json_option(function: Function) -> Function:
-    return click.option("--json", "as_json", is_flag=True, help="One JSON object, with its schema.")(function)
+    def keep(ctx: click.Context, param: click.Parameter, value: bool) -> bool:
+        door = ctx.find_object(Door)
+        if door is not None:
+            door.as_json = value
+        return value
+
+    told = "One JSON object, with its schema; also for an error."
+    # Eager: known before the values of other options are looked at, which may be wrong.
+    option = click.option("--json", "as_json", is_flag=True, is_eager=True, callback=keep, help=told)
+    return option(function)
 
 
 def utc_option(function: Function) -> Function:

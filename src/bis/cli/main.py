@@ -92,7 +92,7 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ctx.obj = Door()
+        ctx.obj = ctx.obj or Door()
         try:
             return super().parse_args(ctx, args)
         except click.exceptions.NoArgsIsHelpError:

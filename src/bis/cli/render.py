@@ -67,6 +67,8 @@ class Terminal:
         columns, lines = shutil.get_terminal_size((100, 40))
         self.width = int(forced) if forced.isdigit() and int(forced) > 1 else columns
         self.height = lines
+        self.answered = False
+        """Whether a JSON object was printed: a script gets one, whatever happens afterwards."""
         self._pending = ""
         self._started = time.monotonic()
         # Work that is done soon shows no meter at all.
@@ -122,6 +124,7 @@ class Terminal:
 
     def json(self, schema: str, value: Mapping[str, Any]) -> None:
         """Print one JSON object with its schema: indented on a terminal, on one line in a pipe."""
+        self.answered = True
         text = as_json({"schema": schema, **value}, indent=2 if self._out.isatty() else None)
         self.show(text.split("\n"))
 

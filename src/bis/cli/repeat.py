@@ -123,8 +123,8 @@ def _repeat(door: Door, run: Run, options: RepeatOptions, as_json: bool) -> list
             return act(run, door.home, variables=door.variables, options=options, progress=door.terminal.progress)
     except CannotRepeat as error:
         if as_json:
-            told = {"code": error.code, "what": error.what, "because": error.because, "hint": error.hint}
-            door.terminal.json("bis.repeat/1", {"sameness": "not repeatable", "same": False, "error": told})
+            answer = {"sameness": "not repeatable", "same": False, "error": error.told()}
+            door.terminal.json("bis.repeat/1", answer)
         raise
     except BrokenPipeError as error:
         # Not the reader of our output, which the act does not write to: a process of bis that ended too early.
