@@ -536,6 +536,17 @@ def test_damaged_content_is_never_handed_out(store: LocalStore, content: bytes) 
             assert again.get_bytes(digest) == content  # a bit that does not change the content
 
 
+def test_a_list_that_is_not_what_the_name_of_its_pack_says_is_not_believed(store: LocalStore) -> None:
+    digests = {store.put_bytes(content): content for content in (b"one", b"another")}
+    store.flush()
+    pack = the_pack(store)
+    store.close()
+    flip(pack, pack.stat().st_size - packs.END.size - packs.HEAD.size + 30)  # in the digest of the last object
+    (store.path / "index").unlink()
+    with open_store(store.path) as again:
+        assert {digest: again.get_bytes(digest) for digest in digests} == digests
+
+
 def test_damage_is_told_with_digest_pack_and_what_to_type(store: LocalStore, tmp_path: Path) -> None:
     digest = store.put_bytes(b"content")
     store.flush()

@@ -22,7 +22,7 @@ from bis.digest import digest_bytes, short
 from bis.errors import Damaged
 from bis.store.assembly import list_of
 from bis.store.caches import Layout, in_memory, open_cache
-from bis.store.packs import DELTA, HEAD, PARTS, SUFFIX, Item, list_items, scan
+from bis.store.packs import DELTA, HEAD, PARTS, SUFFIX, Item, list_items, pack_name, scan
 from bis.store.volume import cache_folder, network_file_system
 
 VERSION: Final = 2
@@ -252,7 +252,7 @@ class Index:
             return
         try:
             listed = list_items(fd)
-            items = listed[0] if listed else list(scan(fd))
+            items = listed[0] if listed and pack_name(listed[1]) == name else list(scan(fd))
             self._insert(name, os.fstat(fd).st_size, items)
             for item in items:
                 if item.method == PARTS:
