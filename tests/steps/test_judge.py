@@ -9,6 +9,7 @@ from bis.nouns.part import Finding, Part
 from bis.nouns.run import Chance, Coverage, Run
 from bis.nouns.verdict import Judged, Verdict
 from bis.steps.judge import judge
+from bis.steps.suspect import Suspects
 
 COMPLETE = Coverage(mechanism="notify", complete=True)
 
@@ -182,3 +183,49 @@ def test_the_same_names_in_another_order_are_named_as_such() -> None:
 def test_an_output_that_could_not_be_compared_is_named_and_nothing_is_identical() -> None:
     judged = verdict(output(), output("not compared", "lost.bin", why="its bytes are gone"))
     assert (judged.sameness, judged.not_compared) == ("equivalent", ("lost.bin: its bytes are gone",))
+
+
+ASKED = Suspects(clock=("time.time (train.py:3)",), process=("os.getpid (train.py:4)",))
+CLOCK = "perhaps the clock: time.time (train.py:3)"
+PROCESS = "perhaps the number of a process: os.getpid (train.py:4)"
+
+
+def test_what_the_code_asked_for_is_told_while_a_difference_does_not_tell_its_cause() -> None:
+    told = output("different", "log.txt", causes=("clock",))
+    assert verdict(output("different"), suspects=ASKED).causes == (CLOCK, PROCESS)
+    assert verdict(told, output("different"), suspects=ASKED).causes == ("clock in log.txt", CLOCK, PROCESS)
+    assert verdict(told, suspects=ASKED).causes == ("clock in log.txt",)
+    assert verdict(output(), metrics=[output("different", "loss")], suspects=ASKED).causes == (CLOCK, PROCESS)
+    assert verdict(output(), suspects=ASKED).causes == ()
+    places = tuple(f"time.time (train.py:{line})" for line in range(5))
+    assert verdict(output("different"), suspects=Suspects(clock=places)).causes[0].endswith("train.py:2) and 2 more")
+
+
+def test_what_explains_everything_leaves_nothing_to_the_clock() -> None:
+    differs = output("different")
+    assert verdict(differs, again=run(exit=1, status="failed"), suspects=ASKED).causes == (
+        "it ended otherwise: exit 0, then exit 1",
+    )
+    machine = output("different", "machine", why="CPU")
+    assert verdict(differs, parts=[machine], suspects=ASKED).causes == ("machine: CPU",)
+    order = Finding(code="worker-order", text="2 workers drew.")
+    assert verdict(differs, again=run(findings=(order,)), suspects=ASKED).causes == ("2 workers drew.",)
+    reordered = output("different", "<stdout>", causes=("order of words",))
+    assert [cause[:18] for cause in verdict(reordered, suspects=ASKED).causes] == ["the order of names"]
+
+
+def test_last_digits_that_went_on_as_the_clock_did_are_its_only_where_the_code_asked_for_it() -> None:
+    digits = output("different", "m.json", causes=("float noise or clock",))
+    assert verdict(digits, suspects=ASKED).causes == (
+        "perhaps the clock, or float noise, in m.json: time.time (train.py:3)",
+    )
+    assert verdict(digits).causes == ("float noise in m.json",)
+
+
+def test_randomness_of_the_system_is_named_beside_a_difference_that_tells_its_own_cause() -> None:
+    told = output("different", "log.txt", causes=("clock",))
+    again = run(chance=Chance(entropy=("/dev/urandom",)))
+    assert verdict(told, output("different"), again=again).causes == (
+        "clock in log.txt",
+        "randomness of the operating system (/dev/urandom)",
+    )

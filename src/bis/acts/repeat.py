@@ -51,6 +51,7 @@ from bis.steps.repeating import (
     unchanged_programs,
 )
 from bis.steps.shallow import contents_of, need
+from bis.steps.suspect import Suspects, suspects
 
 
 class RepeatOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -311,20 +312,17 @@ def _verdict(
     again = performed.run
     changes = compare_parts(run, again, home.store)
     tolerance = {**home.settings.tolerance, **options.tolerance}
+    globs = metric_globs(home.settings.metrics, run.parts.get("code"), home.store)
+    outputs = judge_outputs(run, again, home.store, context_of(run, again), tolerance, globs)
+    metrics = judge_metrics(run, again, tolerance)
+    differs = any(one.sameness == "different" for one in (*outputs, *metrics))
     verdict = judge(
         run,
         again,
         made=now(),
         parts=judge_parts(run, again, changes),
-        outputs=judge_outputs(
-            run,
-            again,
-            home.store,
-            context_of(run, again),
-            tolerance,
-            metric_globs(home.settings.metrics, run.parts.get("code"), home.store),
-        ),
-        metrics=judge_metrics(run, again, tolerance),
+        outputs=outputs,
+        metrics=metrics,
         changes=[change for of_kind in changes.values() for change in of_kind],
         leaks=leaks(
             performed.scene,
@@ -341,6 +339,7 @@ def _verdict(
         ),
         tolerance=tolerance,
         taken=options.taken,
+        suspects=suspects(performed.scene, again.parts["code"], home.store) if differs else Suspects(),
     )
     home.store.put_bytes(canonical(verdict), "record")
     home.store.flush()

@@ -6,8 +6,9 @@ import calendar
 import functools
 import re
 import time
+from collections.abc import Iterable
 
-from bis.formats import Side
+from bis.formats import Context, Side
 
 QUARTER = 900.0
 """Time zones differ by whole quarters of an hour."""
@@ -28,7 +29,22 @@ BARE_TIME = re.compile(r"(\d\d)(\d\d)(\d\d)")
 ZONE = re.compile(r"(?:(Z|UTC|GMT)|([+-])(\d\d):?(\d\d))$")
 PART = re.compile(r"(\d[\d,]*(?:\.\d+)?(?:[eE][+-]?\d+)?) ?([A-Za-zµμ]*)")
 COLONS = re.compile(r"(?<!\d)(?:(\d+) days?, )?(\d+):(\d\d)(?::(\d\d)(?:[.,]\d+)?)?")
+EITHER = "float noise or clock"
+"""The cause of a difference that looks like both: only the code can tell."""
 SECONDS = {"n": 1e-9, "u": 1e-6, "µ": 1e-6, "μ": 1e-6, "h": 3600.0, "d": 86400.0}
+
+
+def last_digits(pairs: Iterable[tuple[float, float]], context: Context) -> str:
+    """The cause of differences in last digits: sums that were added in another order, unless each number went on as
+    the clock did from run to run. Seconds since 1970, multiplied by anything, do."""
+    before, after = context.before, context.after
+    if not (before.started and after.started):
+        return "float noise"
+    least = (after.started - max(before.ended, before.started)) / max(before.ended, before.started)
+    most = (max(after.ended, after.started) - before.started) / before.started
+    differing = [(old, new) for old, new in pairs if old != new]
+    went_on = all(old and least <= new / old - 1 <= most for old, new in differing)
+    return EITHER if differing and went_on else "float noise"
 
 
 def dated(text: str, side: Side, slack: float) -> bool:

@@ -20,6 +20,7 @@ from bis.digest import readable, spell
 from bis.formats import Context
 from bis.formats.headed import Heads
 from bis.formats.masks import LONGEST, Masks
+from bis.formats.moments import last_digits
 from bis.formats.numbers import gap
 from bis.formats.rules import LOG
 from bis.formats.screen import Returned, Row, has_controls, has_no_line_feed, plain_lines, rows
@@ -241,6 +242,12 @@ class Reading:
             return None
         return gap(zip(NUMBERS.findall(first), NUMBERS.findall(second), strict=True))
 
+    def _numbers(self, old: str, new: str) -> Iterator[tuple[float, float]]:
+        """The numbers of two lines that differ in nothing else, pair by pair."""
+        sides = (NUMBERS.findall(self.masks.canonical(line, side, self.kinds)) for side, line in enumerate((old, new)))
+        for pair in zip(*sides, strict=True):
+            yield float(pair[0]), float(pair[1])
+
     def _report(self, before: BinaryIO, after: BinaryIO) -> None:
         if self.sums[0] == self.sums[1]:
             number, old, new = self.wrong[0]
@@ -293,7 +300,7 @@ class Reading:
             return ""
         distance = self._distance(first, second)
         if distance is not None and distance <= NOISE:
-            return "float noise"
+            return last_digits(self._numbers(first, second), self.masks.context)
         if BAR.search(first + second) and self.masks.same(BAR.sub("", first), BAR.sub("", second), None, self.kinds):
             return "progress bar"
         if self.masks.same(FOLDERS.sub("/", first), FOLDERS.sub("/", second), None, self.kinds):

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from bis.formats import Context, Unreadable, clocks
 from bis.formats.arrays import Array, compare_arrays
 from bis.formats.masks import LONGEST, Masks
+from bis.formats.moments import last_digits
 from bis.formats.numbers import is_real, relative
 from bis.formats.rules import LOG, STRICT
 from bis.formats.tally import Tally, plural, shown, shown_pair
@@ -214,8 +215,10 @@ class Walk:
             what += f" (relative difference {distance:.2g})"
         if words & CLOCKS or moments:
             self._differ(path, what, "clock")
+        elif distance is not None and distance <= NOISE:
+            self._differ(path, what, last_digits([(float(old), float(new))], self.context))
         else:
-            self._differ(path, what, "float noise" if distance is not None and distance <= NOISE else "")
+            self._differ(path, what)
 
     def _machine_rule(self, key: str, path: Path, old: str, new: str) -> str:
         """The rule of a number that says something of the machine and nothing of the result. Not for the cells of

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
+from bis.formats.moments import EITHER
 from bis.formats.text import REORDERED
 from bis.nouns.part import Change, Finding
 from bis.nouns.run import Run
 from bis.nouns.verdict import Judged, Sameness, Verdict
+from bis.steps.suspect import Suspects
 
 RESTORED = ("code", "data", "params", "environment")
 """Parts that a repeat puts back itself: when one of them is not as recorded, it was not the same run."""
@@ -37,6 +39,7 @@ def judge(
     not_compared: Sequence[str] = (),
     tolerance: Mapping[str, float] = MappingProxyType({}),
     taken: Collection[str] = (),
+    suspects: Suspects = Suspects(),  # noqa: B008 - a frozen value
 ) -> Verdict:
     """Whether `again` came out as `run` did. Identical needs every output compared, equal in bytes, and no doubt
     about what the repeat was made of; each doubt is named in `not_compared`, `leaks` or `findings`. Parts that were
@@ -57,7 +60,9 @@ def judge(
         not_compared=tuple(doubts),
         leaks=tuple(leaks),
         findings=tuple(findings),
-        causes=_causes(run, again, outputs, parts, [*findings, *_told(run, taken)]) if sameness == "different" else (),
+        causes=_causes(run, again, outputs, metrics, parts, [*findings, *_told(run, taken)], suspects)
+        if sameness == "different"
+        else (),
         changes=tuple(changes),
         tolerance=dict(tolerance),
         coverage=f"{again.coverage.mechanism}, {'complete' if again.coverage.complete else 'partial'}",
@@ -108,33 +113,74 @@ def _leaked(leaks: Sequence[str]) -> str:
 
 
 def _causes(
-    run: Run, again: Run, outputs: Sequence[Judged], parts: Sequence[Judged], findings: Sequence[Finding]
+    run: Run,
+    again: Run,
+    outputs: Sequence[Judged],
+    metrics: Sequence[Judged],
+    parts: Sequence[Judged],
+    findings: Sequence[Finding],
+    suspects: Suspects,
 ) -> tuple[str, ...]:
-    """Why it differs, as far as the differences themselves and what was seen of the run tell."""
-    causes: dict[str, None] = {}
-    if (run.exit, run.signal) != (again.exit, again.signal):
-        causes[f"it ended otherwise: {ending(run)}, then {ending(again)}"] = None
-    causes |= {finding.text: None for finding in findings if finding.code in LOST}
-    for output in outputs:
-        for cause in output.causes if output.causes != (REORDERED,) else ():
-            causes[f"{cause} in {output.name}"] = None
-    for part in parts:
-        if part.sameness == "different":
-            causes[f"{part.name}: {part.why}"] = None
-    if not causes:
-        causes |= {finding.text: None for finding in again.findings if finding.code in SCHEDULED}
+    """Why it differs, as far as the differences themselves and what was seen of the run tell. What could have made any
+    difference is looked for while one is left that does not tell its own cause."""
+    ended = f"it ended otherwise: {ending(run)}, then {ending(again)}"
+    whole = [ended] if (run.exit, run.signal) != (again.exit, again.signal) else []
+    whole += [finding.text for finding in findings if finding.code in LOST]
+    other = [f"{part.name}: {part.why}" for part in parts if part.sameness == "different"]
+    causes = dict.fromkeys([*whole, *_read_off(outputs, suspects), *other])
+    untold = _untold(outputs, metrics) and not (whole or other)
+    scheduled = [finding.text for finding in again.findings if finding.code in SCHEDULED] if untold else []
+    causes |= dict.fromkeys(scheduled)
     if _adds_in_any_order(run):
-        causes["the graphics card adds in any order: record with `bis run --deterministic`"] = None
-    if not causes:
+        scheduled.append("the graphics card adds in any order: record with `bis run --deterministic`")
+        causes |= dict.fromkeys(scheduled)
+    untold = untold and not scheduled
+    if untold:
         causes |= {finding.text: None for finding in _told(again, ()) if finding.code == "network-input"}
         causes |= {f"randomness of the operating system ({place})": None for place in again.chance.entropy[:1]}
     if not causes:
         causes |= {f"variables {finding.text}": None for finding in findings if finding.code == "variables-not-kept"}
     if not causes and (reordered := [output.name for output in outputs if output.causes == (REORDERED,)]):
         causes[f"the order of names in {reordered[0]}: of a folder, each file system lists them in its own"] = None
+        untold = False
     if not causes and any(finding.code == "unseeded-interpreter" for finding in again.findings):
         causes["an interpreter that could not be seeded"] = None
+    if untold:
+        causes |= dict.fromkeys(_perhaps(suspects))
     return tuple(causes)
+
+
+def _read_off(outputs: Sequence[Judged], suspects: Suspects) -> Iterator[str]:
+    """What the differences themselves tell. Whether a number that went on as the clock did is one of the clock, the
+    code says."""
+    for output in outputs:
+        for cause in output.causes if output.causes != (REORDERED,) else ():
+            if cause != EITHER:
+                yield f"{cause} in {output.name}"
+            elif suspects.clock:
+                yield f"perhaps the clock, or float noise, in {output.name}: {_some(suspects.clock)}"
+            else:
+                yield f"float noise in {output.name}"
+
+
+def _untold(outputs: Sequence[Judged], metrics: Sequence[Judged]) -> bool:
+    """Whether something differs that does not tell why. A metric is told of by the file that it is read from."""
+    differing = [output for output in outputs if output.sameness == "different"]
+    if not differing:
+        return any(metric.sameness == "different" for metric in metrics)
+    return any(output.causes in ((), (REORDERED,)) for output in differing)
+
+
+def _perhaps(suspects: Suspects) -> Iterator[str]:
+    if suspects.clock:
+        yield f"perhaps the clock: {_some(suspects.clock)}"
+    if suspects.process:
+        yield f"perhaps the number of a process: {_some(suspects.process)}"
+
+
+def _some(places: Sequence[str]) -> str:
+    shown = ", ".join(places[:3])
+    return shown if len(places) <= 3 else f"{shown} and {len(places) - 3} more"
 
 
 def _adds_in_any_order(run: Run) -> bool:
