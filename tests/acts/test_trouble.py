@@ -7,9 +7,12 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from bis.digest import canonical
 from bis.nouns.run import Run
+from bis.steps.home import Home
 
 PYTHON = Path(sys.base_prefix) / "bin" / "python3"
 Bis = Callable[..., subprocess.CompletedProcess[str]]
@@ -94,11 +97,27 @@ def test_a_store_of_a_newer_version_is_left_alone(bis: Bis, project: Path) -> No
     assert format_file.read_text() == newer
 
 
-def test_unknown_and_ambiguous_references_name_what_there_is(bis: Bis, project: Path) -> None:
+def test_unknown_and_ambiguous_references_name_what_there_is(
+    bis: Bis, project: Path, home: Callable[[], Home], last: Callable[[], Run]
+) -> None:
     bis("run", "--name", "first", "--", "true")
     unknown = bis("show", "frist")
     assert unknown.returncode == 3
     assert "first" in unknown.stderr
+    run = last()
+    # Ids are drawn: that another one begins with the same four digits takes some hundred runs.
+    other = msgspec.structs.replace(run, id=f"{run.id[:4]}{(int(run.id[4:], 16) + 1) % (1 << 32):08x}", name="second")
+    opened = home()
+    opened.ledger.begin(other)
+    opened.ledger.seal(other, opened.store.put_bytes(canonical(other), "record"))
+    opened.store.flush()
+    for command in (("show",), ("repeat",), ("restore",), ("diff", "first")):
+        ambiguous = bis(*command, run.id[:4])
+        assert ambiguous.returncode == 2, ambiguous.stderr
+        assert all(word in ambiguous.stderr for word in (run.id, "first", other.id, "second", "help: a digit more: "))
+    (line,) = [line for line in ambiguous.stderr.splitlines() if line.startswith("help: ")]
+    assert bis("show", line.rpartition(" ")[2]).returncode == 0
+    assert bis("show", "second").returncode == 0
 
 
 def test_names_with_newlines_and_other_bytes_survive_run_and_restore(bis: Bis, project: Path, tmp_path: Path) -> None:
