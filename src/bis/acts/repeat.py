@@ -34,6 +34,7 @@ from bis.steps.perform import Performed, Plan, new_run, now, perform
 from bis.steps.rebuild import Rebuilt, rebuild
 from bis.steps.repeating import (
     Ground,
+    at_old_path,
     bring_secrets,
     differing_inputs,
     environments_folder,
@@ -127,8 +128,8 @@ def _again(
     variables: Mapping[str, str],
     options: RepeatOptions,
     progress: Callable[[str], None],
-) -> tuple[Performed, tuple[str, ...]]:
-    """The run, executed once more on its own ground; and the files that stood there without their content."""
+) -> tuple[Performed, dict[str, str]]:
+    """The run, executed once more on its own ground; and the files that stood there without their content, and why."""
     for folder in (ground.project, ground.scratch, ground.tools):
         folder.mkdir(parents=True)
     place = Place(project=ground.project, outside=ground.outside)
@@ -139,7 +140,7 @@ def _again(
         raise CannotRepeat(error.what, because="The store holds it no more.", hint="bis verify") from error
     bring_secrets(run, ground, home.key)
     # Where not everything was seen, a name may stand for content that was read.
-    stood_in = stand_in(parts["data"], ground) if run.coverage.complete else ()
+    stood_in = stand_in(parts["data"], ground, whole=run.coverage.complete)
     shutil.copy(SCRIPT, ground.tools)
     user = Path(variables.get("HOME") or "~").expanduser()
     rebuilt = None if options.here else _rebuild(run, parts, home, ground, variables, user, options, progress)
@@ -222,10 +223,11 @@ def _plan(
         findings = (*findings, rooms.finding())
     # A notebook's kernel is looked for where the environment lies now; the command will see it at its old path.
     lookup = {**given, "PATH": f"{rebuilt.prefix}/bin:{given.get('PATH', '')}"} if rebuilt else given
+    command = notebook_command(executed, scene.real(spell(str(folder))), lookup, ground.tools / SCRIPT.name)
     return Plan(
         run=_record(run, project, scene, options, findings),
         scene=scene,
-        command=notebook_command(executed, scene.real(spell(str(folder))), lookup, ground.tools / SCRIPT.name),
+        command=at_old_path(command, rebuilt) if private and rebuilt and rebuilt.at else command,
         scratch=ground.scratch,
         chance=chances.again(run.chance),
         tracing=home.settings.trace,
@@ -304,7 +306,7 @@ def _verdict(
     run: Run,
     parts: Mapping[PartKind, Part],
     performed: Performed,
-    stood_in: tuple[str, ...],
+    stood_in: Mapping[str, str],
     ground: Ground,
     home: Home,
     options: RepeatOptions,

@@ -19,8 +19,7 @@ def main():
     folder = os.path.dirname(source) or "."
     client = NotebookClient(notebook, timeout=None, kernel_name="python3", resources={"metadata": {"path": folder}})
     client.km = client.create_kernel_manager()
-    # The kernel is the project's interpreter, whatever kernel of the name python3 is installed for the user.
-    client.km.kernel_spec.argv[:] = [python, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    client.km.kernel_spec_manager = kernel_of(python)
     try:
         client.execute()
     except CellExecutionError as error:
@@ -30,6 +29,19 @@ def main():
         nbformat.write(notebook, output)
         show(notebook)
     return 0
+
+
+def kernel_of(python):
+    """What the manager of kernels asks: the kernel is the project's interpreter, whatever kernel of that name is
+    installed for the user, and also where none is."""
+    from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+
+    class Kernels(KernelSpecManager):
+        def get_kernel_spec(self, kernel_name):
+            argv = [python, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+            return KernelSpec(argv=argv, display_name="Python 3", language="python")
+
+    return Kernels()
 
 
 def show(notebook):

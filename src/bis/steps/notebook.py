@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from bis.digest import spell
 from bis.errors import UsageError
 from bis.parts.interpreter import which
 
@@ -51,6 +52,15 @@ def notebook_command(
             hint=f"{python} -m pip install nbclient",
         )
     return (sys.executable, "-I", str(script), command[0], output, python)
+
+
+def own_folders(command: Sequence[str]) -> tuple[str, ...]:
+    """Where Python and the libraries of bis lie (spelled), if it is with them that a command executes a notebook: they
+    are no ingredient of the run. Not those of the operating system, where other things lie, too."""
+    if tuple(command[:2]) != (sys.executable, "-I"):
+        return ()
+    folders = dict.fromkeys((sys.prefix, sys.base_prefix, os.path.realpath(sys.base_prefix)))
+    return tuple(spell(folder) for folder in folders if folder not in ("/", "/usr", "/usr/local"))
 
 
 def _imports(python: str, *modules: str) -> bool:

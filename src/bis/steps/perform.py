@@ -28,6 +28,7 @@ from bis.steps.capture import Captures, capture
 from bis.steps.execute import Execution, execute, prepare
 from bis.steps.home import Home
 from bis.steps.metrics import metric_globs
+from bis.steps.notebook import own_folders
 from bis.steps.samples import started_at
 from bis.steps.seal import collect, log_output, removed, seal
 from bis.steps.supervise import Stdin, must_be_there
@@ -105,7 +106,8 @@ def perform(
             if not (scratch / BEGUN).exists():
                 shutil.rmtree(scratch, ignore_errors=True)
             raise
-    scene = msgspec.structs.replace(plan.scene, trace=execution.trace, reports=chances.observe(inside))
+    own = (*plan.scene.own, *own_folders(plan.command))
+    scene = msgspec.structs.replace(plan.scene, trace=execution.trace, reports=chances.observe(inside), own=own)
     try:
         run = record_of(plan.run, execution, scene, captures.finish(scene, home.store), home, since_ns)
         run = _with_stdin(run, given, execution, home, scratch)

@@ -193,14 +193,15 @@ def _nearest(path: Path) -> Path:
     return next(each for each in (path, *path.parents) if each.exists())
 
 
-def stand_in(part: Part, ground: Ground) -> tuple[str, ...]:
+def stand_in(part: Part, ground: Ground, *, whole: bool) -> dict[str, str]:
     """Put what counts by its name alone where nothing was restored: folders empty, files of the same size without
-    content. Returns the names of the files."""
-    made = []
+    content, and those that the run was not let read so that nobody may read them. Not `whole`: those alone. Returns the
+    names of the files that can be read, and why nobody kept their content."""
+    made = {}
     for row in part.facts.get("there", ()):
         name = unspell(row["path"])
         place = ground.outside / name[1:] if name.startswith("/") else ground.project / name
-        if os.path.lexists(place):
+        if os.path.lexists(place) or not (whole or row.get("refused")):
             continue
         with suppress(OSError):  # a name that cannot be given is missing, and that is all
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -211,19 +212,25 @@ def stand_in(part: Part, ground: Ground) -> tuple[str, ...]:
             else:
                 with place.open("xb") as file:
                     file.truncate(row["size"])
-                made.append(row["path"])
-    return tuple(made)
+                if row.get("refused"):
+                    place.chmod(0)
+                if os.access(place, os.R_OK):
+                    made[row["path"]] = "was refused" if row.get("refused") else "had left alone"
+    return made
 
 
-def read_without_content(scene: Scene, stood_in: Collection[str]) -> Iterator[Finding]:
+def read_without_content(scene: Scene, stood_in: Mapping[str, str]) -> Iterator[Finding]:
     """Files that the repeat looked into, and the recorded run did not: nobody kept what was in them."""
     for access in scene.trace.accesses if scene.trace else ():
-        if access.was_read and "m" not in access.how and scene.named(access.path) in stood_in:
+        name = scene.named(access.path)
+        if access.was_read and "m" not in access.how and name in stood_in:
             yield Finding(
                 code="not-recorded",
-                text=f"the repeat read {readable(scene.named(access.path))}, which the run had left alone, so that its"
-                " content is not recorded",
-                hint="what makes it do so is what differs",
+                text=f"the repeat read {readable(name)}, which the run {stood_in[name]}, so that its content is not"
+                " recorded",
+                hint="repeat it as a user whom the permissions of files bind"
+                if stood_in[name] == "was refused"
+                else "what makes it do so is what differs",
                 blocks=True,
             )
 
@@ -270,6 +277,14 @@ def substitute(command: Sequence[str], part: Part, python: Path | None) -> tuple
     if python is not None and command[0] in recorded:
         return (str(python), *command[1:])
     return tuple(command)
+
+
+def at_old_path(command: Sequence[str], rebuilt: Rebuilt) -> tuple[str, ...]:
+    """A command in which the rebuilt environment is named by the path that it has in the room."""
+    here = f"{rebuilt.prefix}/"
+    return tuple(
+        f"{unspell(rebuilt.at)}/{word.removeprefix(here)}" if word.startswith(here) else word for word in command
+    )
 
 
 def unchanged_programs(recorded: Part, again: Part) -> set[str]:
