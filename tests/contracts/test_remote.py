@@ -390,6 +390,28 @@ def test_a_damaged_store_is_repaired_from_a_remote(ana: Home, place: Any, tmp_pa
     assert len(contents(ana, tmp_path / "whole")) == 32
 
 
+def test_a_pack_that_comes_back_with_the_name_of_the_damaged_one_is_read_anew(ana: Home, place: Any) -> None:
+    def damage_lists() -> set[str]:
+        """One bit of each list of pieces; the packs that hold them."""
+        hurt = set()
+        for copy in [copy for copy in ana.store.index.copies() if copy.item.method == PARTS]:
+            path = ana.store.packs / copy.pack
+            data = bytearray(path.read_bytes())
+            data[copy.item.payload + copy.item.stored // 2] ^= 1
+            path.chmod(0o644)
+            path.write_bytes(data)
+            hurt.add(copy.pack)
+        return hurt
+
+    push(ana, place.url, place.variables)
+    for _ in range(3):  # from the second time on they lie in packs of their own
+        hurt = damage_lists()
+        assert verify(ana.store) != []
+        mend(ana, place.url, place.variables)
+        assert verify(ana.store) == []
+    assert hurt <= {path.name for path in ana.store.packs.iterdir()}
+
+
 def test_a_repair_brings_nothing_that_was_not_lost(ana: Home, place: Any, make_home: Callable[[str], Home]) -> None:
     bea = make_home("bea")
     keep(bea, "theirs.bin", b"of somebody else")

@@ -502,8 +502,7 @@ class LocalStore:
             with self._lock:
                 for name in filter(None, broken):
                     self.index.read_again(name)
-                    if name in self._open:  # another file may have taken its place; some thread may still read this
-                        self._stale.append(self._open.pop(name))
+                    self.let_go(name)
         if not broken:
             raise NotFound(f"{short(digest)} is not in the store {shown(self.path)}", hint="bis verify")
         raise Damaged(
@@ -511,6 +510,13 @@ class LocalStore:
             because=f"{digest} is not handed out: {'; '.join(dict.fromkeys(broken.values()))}.",
             hint="bis verify",
         )
+
+    def let_go(self, name: str) -> None:
+        """Open a pack anew when it is next read: another file may have taken its place. Some thread may still read this
+        one, so it is closed with the store."""
+        with self._lock:
+            if name in self._open:
+                self._stale.append(self._open.pop(name))
 
     def _from_copy(self, place: Place, read: Callable[[int, Item], T]) -> T:
         with self._reading(place) as fd:

@@ -97,6 +97,7 @@ def set_aside(store: LocalStore, names: Iterable[str]) -> None:
         fresh = _copy_whole(store, name)
         if fresh != name:
             (store.packs / name).rename(store.packs / f"{ASIDE}{name.removesuffix(SUFFIX)}")
+            store.let_go(name)  # what is brought may be packed as it was, and have the same name
     packs.sync_folder(store.packs)
     store.index.rebuild()
 
