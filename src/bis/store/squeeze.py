@@ -14,6 +14,7 @@ SAMPLE: Final = 64 << 10
 PAYS: Final = 0.93
 """What compression brings down to less than this share of its size is kept compressed."""
 GLIMPSE: Final = 128
+EVERY: Final = bytes(range(256))
 VARIED: Final = 90
 """So many different values among 128 bytes in a row are those of noise, or of what is compressed already."""
 
@@ -64,7 +65,8 @@ def pack_if_it_pays(data: bytes) -> bytes | None:
 def _noisy(data: bytes) -> bool:
     """Whether a glimpse at the middle says that nothing is to be gained, in a tenth of the time that trying takes."""
     middle = len(data) // 2
-    return len(data) >= 2 * GLIMPSE and len(set(data[middle : middle + GLIMPSE])) > VARIED
+    # What is left of all values without those that occur: a third of the time that a set takes.
+    return len(data) >= 2 * GLIMPSE and len(EVERY.translate(None, data[middle : middle + GLIMPSE])) < 256 - VARIED
 
 
 def pays(data: bytes) -> bool:
