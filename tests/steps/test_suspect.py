@@ -57,3 +57,8 @@ def test_a_notebook_is_read_cell_by_cell() -> None:
     found = list(asked("a.ipynb", json.dumps({"cells": cells})))
     assert found == [("clock", "time.time (a.ipynb, cell 3, line 2)")]
     assert list(asked("a.ipynb", "time.time()")) == []
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_python_thinks_of_the_code_is_not_printed() -> None:
+    assert [kind for kind, _ in asked("a.py", "import os\nos.getpid(), '\\d'")] == ["process"]
