@@ -62,11 +62,12 @@ def test_a_folder_that_is_read_only_is_said_before_the_command_starts(
     assert not (tmp_path / "ran").exists()
 
 
-def test_an_unreadable_data_file_is_the_commands_trouble_and_is_recorded(
+def test_a_data_file_that_is_not_there_is_the_commands_trouble_and_no_input(
     bis: Bis, project: Path, last: Callable[[], Run]
 ) -> None:
     (project / "a.py").write_text("try:\n    open('nowhere.csv')\nexcept OSError as e:\n    print(e)")
-    assert bis("run", "--", "python3", "a.py", python=PYTHON).returncode == 0
+    done = bis("run", "--", "python3", "a.py", python=PYTHON)
+    assert (done.returncode, done.stdout) == (0, "[Errno 2] No such file or directory: 'nowhere.csv'\n"), done.stderr
     assert last().parts["data"].facts["inputs"] == []
 
 

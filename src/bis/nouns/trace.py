@@ -88,6 +88,8 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """True: every opening of a file by every process was seen. False: `limits` says what was not."""
     limits: tuple[str, ...] = ()
     accesses: tuple[Access, ...] = ()
+    since_ns: int = 0
+    """When the command began, in nanoseconds since 1970; 0: not known."""
     processes: tuple[Process, ...] = ()
     connections: tuple[str, ...] = ()
     """Addresses that were connected to: `tcp:127.0.0.1:8080`, `udp:10.0.0.2:53`, `unix:/run/x.sock`."""

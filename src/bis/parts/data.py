@@ -7,7 +7,8 @@ and as what: `parts/tracked.py`); `secrets`, files that were read and whose cont
 `network`, addresses that data may have come from; `listed`, folders outside the project whose names the run read;
 `caches`, files of caches that it read, which are not recorded;
 `there`, what was there and counts by its name alone: in the project's own folder before the run, and what the run
-removed unread (`path`, `kind` file, folder or link, `size`, `target`); `wrote`, paths outside the project that the run
+removed unread (`path`, `kind` file, folder or link, `size`, `target`), and files that the run was not let read
+(`refused`); `wrote`, paths outside the project that the run
 made, changed or removed (there only when it was seen whole).
 """
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 import fnmatch
 import itertools
 import os
+import shlex
 import shutil
 import stat
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -96,6 +98,8 @@ def capture(scene: Scene, store: Store, earlier: Part | None = None) -> Part:
     else:
         facts |= {"listed": listed_outside(scene), "caches": _caches(scene), **_wrote(scene)}
         there += _removed_unread(scene, {*leaves, *(row["path"] for row in there)})
+        refused = list(_refused(scene, inputs, leaves))
+        there = [row for row in there if row["path"] not in {row["path"] for row in refused}] + refused
     facts["there"] = there
     return _part(rows, leaves, facts, store, findings)
 
@@ -338,6 +342,21 @@ def _removed_unread(scene: Scene, known: Collection[str]) -> list[dict[str, Any]
     return found[:LISTED]
 
 
+def _refused(scene: Scene, inputs: Mapping[str, Input], leaves: Collection[str]) -> Iterator[dict[str, Any]]:
+    """Files that nobody let the run read, with permissions from before it began: a repeat is not let read them."""
+    assert scene.trace is not None
+    for name, one in sorted(inputs.items()):
+        if name in leaves or one.place is None:
+            continue
+        try:
+            status = one.place.stat()
+        except OSError:
+            continue
+        shut = stat.S_ISREG(status.st_mode) and not os.access(one.place, os.R_OK)
+        if shut and status.st_ctime_ns < scene.trace.since_ns:
+            yield {"path": name, "kind": "file", "size": status.st_size, "refused": True}
+
+
 def _wrote(scene: Scene) -> dict[str, list[str]]:
     """Where outside the project the run made, changed or removed something, whatever became of it."""
     assert scene.trace is not None
@@ -454,8 +473,10 @@ def _put(inputs: Iterable[Input], scene: Scene, store: Store, findings: list[Fin
                 present.append((one.name, _bytes_of(one.place, one, named, scene)))
         except OSError:
             continue
-    for leaf in put_leaves(sorted(present), store, scene.cache, keep=keep, notes=findings):
+    notes: list[Finding] = []
+    for leaf in put_leaves(sorted(present), store, scene.cache, keep=keep, notes=notes):
         found[leaf.path] = leaf
+    findings += [_with_remedy(note, present) for note in notes]
     away = [leaf for leaf in found.values() if not leaf.entry.kept]
     if away:
         total = sum(leaf.entry.size for leaf in away)
@@ -467,6 +488,18 @@ def _put(inputs: Iterable[Input], scene: Scene, store: Store, findings: list[Fin
             )
         )
     return found
+
+
+def _with_remedy(note: Finding, places: Iterable[tuple[str, Path]]) -> Finding:
+    """What to type where permissions are in the way: whoever owns a file may change them."""
+    if note.code != "unreadable":
+        return note
+    name, place = next((two for two in places if note.text.startswith(f"{readable(two[0])} ")), ("", Path()))
+    with suppress(OSError):
+        if name and not os.access(place, os.R_OK):
+            verb = "chmod u+r" if place.stat().st_uid == os.getuid() else "ls -l"
+            return msgspec.structs.replace(note, hint=f"{verb} {shlex.quote(readable(name))}")
+    return note
 
 
 def _bytes_of(place: Path, one: Input, named: Collection[str], scene: Scene) -> Path:

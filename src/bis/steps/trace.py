@@ -198,6 +198,7 @@ def finish(
         return Trace(
             mechanism="strace" if mode == "full" else "notify",
             complete=whole and not lost and not gathered.blind,
+            since_ns=since_ns,
             limits=(*limits, *gathered.limits),
             accesses=gathered.accesses(),
             processes=tuple(gathered.processes),
@@ -211,6 +212,7 @@ def finish(
     return Trace(
         mechanism="strace" if mode == "full" else "audit",
         complete=False,
+        since_ns=since_ns,
         limits=(*limits, *gathered.limits, *(UNSEEN_AFTERWARDS if mode == "full" else UNSEEN_INSIDE)),
         accesses=tuple(told.accesses()) if told else (),
         processes=tuple(told.processes) if told else (),
