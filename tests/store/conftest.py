@@ -38,6 +38,8 @@ def apart() -> Callable[..., Any]:
         here, there = FORK.Pipe()
 
         def child() -> None:
+            import concurrent.futures.thread  # noqa: F401 - as nobody, what lies in root's home cannot be imported
+
             before()
             if os.geteuid() == 0:
                 os.setgid(65534)
