@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from bis.digest import Digest
@@ -11,7 +12,7 @@ from bis.errors import NotFound
 from bis.nouns.part import Part, PartKind
 from bis.nouns.run import Run
 from bis.settings import Settings
-from bis.steps.exchange import exchange
+from bis.steps.exchange import exchange, not_taken
 from bis.steps.home import Home, open_home
 from bis.steps.seal import seal
 
@@ -56,3 +57,15 @@ def test_a_date_ends_at_midnight_where_the_person_is(home: Home, sealed: Callabl
     run = sealed("a1", "2026-05-03T10:00:00Z", "environment")
     evening = sealed("b2", "2026-05-04T03:00:00Z", "environment")
     assert exchange(run, {"env": "@{2026-05-03}"}, home, {}) == evening.parts
+
+
+def test_what_lies_on_the_machine_itself_is_said_not_to_be_taken_along(home: Home, sealed: Callable[..., Run]) -> None:
+    def part(libc: str) -> Part:
+        return Part(kind="infrastructure", digest=Digest(f"b3:{libc}"), facts={"libc": libc, "declared": []})
+
+    again = msgspec.structs.replace(sealed("a", "2026-11-23T12:00:00Z"), parts={"infrastructure": part("glibc 2.41")})
+    parts: dict[PartKind, Part] = {"infrastructure": part("glibc 2.36")}
+    (told,) = not_taken({"infra": "train-9"}, parts, again, home.store)
+    assert told.text.endswith("of train-9 not everything can be put in place; here it is another: C library")
+    assert list(not_taken({"infra": "train-9"}, again.parts, again, home.store)) == []
+    assert list(not_taken({"code": "train-9"}, parts, again, home.store)) == []

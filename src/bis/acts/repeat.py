@@ -24,7 +24,7 @@ from bis.steps import chance as chances
 from bis.steps import rooms
 from bis.steps.capture import made_inputs
 from bis.steps.compare import compare_parts, context_of, judge_metrics, judge_outputs, judge_parts
-from bis.steps.exchange import exchange
+from bis.steps.exchange import exchange, not_taken, refuse_here
 from bis.steps.home import Home
 from bis.steps.judge import judge
 from bis.steps.leftovers import REPEAT, held, in_use
@@ -82,6 +82,8 @@ def repeat(
 
     Raises CannotRepeat, naming what is missing, when an ingredient cannot be had again.
     """
+    if options.here:
+        refuse_here(options.taken, run)
     if run.status == "running":
         raise CannotRepeat(f"{run.name} is still under way", hint=f"bis show {run.id[:8]}")
     if not run.parts:
@@ -338,6 +340,7 @@ def _verdict(
             *read_without_content(performed.scene, stood_in),
             *refused(performed.scene, sealing(run)),
             *left_open(rooms.left_open(ground.scratch)),
+            *not_taken(options.taken, parts, again, home.store),
         ),
         tolerance=tolerance,
         taken=options.taken,

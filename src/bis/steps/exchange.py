@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 from bis.digest import unspell
 from bis.errors import BisError, NotFound, UsageError
-from bis.nouns.part import Part, PartKind
+from bis.nouns.part import Finding, Part, PartKind
 from bis.nouns.reference import DATA, parse, parse_data
 from bis.nouns.run import Run
-from bis.parts import Scene, code
+from bis.parts import Scene, code, infrastructure
 from bis.parts.kinds import KINDS
 from bis.steps.capture import supposed
 from bis.steps.exchange_data import data_from_path, data_from_version
 from bis.steps.home import Home
 from bis.steps.planning import still_outputs
+from bis.store import Store
 
 ALIASES = {"env": "environment", "infra": "infrastructure", "param": "params"}
 FROM_PATH = ("code", "data")
+NAMED = 5
+"""So many names in one sentence."""
 
 
 def exchange(run: Run, taken: Mapping[str, str], home: Home, variables: Mapping[str, str]) -> dict[PartKind, Part]:
@@ -42,6 +45,32 @@ def exchange(run: Run, taken: Mapping[str, str], home: Home, variables: Mapping[
         else:
             parts[kind] = _from_run(kind, source, home)
     return parts
+
+
+def refuse_here(taken: Iterable[str], run: Run) -> None:
+    """Raises UsageError for what --here takes from this machine: it cannot be taken from a run as well."""
+    for name in taken:
+        if ALIASES.get(name, name) in ("environment", "machine"):
+            raise UsageError(
+                f"--here and --with {name}=… exclude each other",
+                because="With --here, environment and conditions are those of now.",
+                hint=f"bis repeat {run.id[:8]} --with {name}=RUN",
+            )
+
+
+def not_taken(taken: Mapping[str, str], parts: Mapping[PartKind, Part], again: Run, store: Store) -> Iterator[Finding]:
+    """What of another run's infrastructure was not put in place: only its declared files and programs can be."""
+    names = [name for name in taken if ALIASES.get(name, name) == "infrastructure"]
+    wanted, was = parts["infrastructure"], again.parts["infrastructure"]
+    changes = infrastructure.compare(wanted, was, store) if names else []
+    if differing := [change.name for change in changes if change.weight == "matters"]:
+        text = f"of the infrastructure of {taken[names[0]]} not everything can be put in place; here it is another: "
+        more = f" and {len(differing) - NAMED} more" if len(differing) > NAMED else ""
+        yield Finding(
+            code="not-taken",
+            text=text + ", ".join(differing[:NAMED]) + more,
+            hint="repeat on the machine, or in the container, of that run",
+        )
 
 
 def _here() -> datetime:
