@@ -93,3 +93,9 @@ def test_code_on_the_command_line_is_read_too(repeated: Repeated) -> None:
     assert found["causes"] == ["perhaps the number of a process: os.getpid (-c:1)"]
     found = repeated("", "sh", "-c", "echo $(($$ * 3))")
     assert found["causes"] == ["perhaps the number of a process: $$ (-c:1)"]
+
+
+@pytest.mark.usefixtures("kernel_trace")
+def test_a_program_that_tells_the_time_is_named(repeated: Repeated) -> None:
+    found = repeated("", "sh", "-c", "echo x$(date +%N)y")
+    assert found["causes"] == ["perhaps the clock: the program date"]
