@@ -75,6 +75,26 @@ def test_a_run_is_restored_and_repeated_from_what_is_brought(lab: Lab, bis: Type
     assert (lab.ben / "back" / "model.bin").read_bytes() == (lab.ana / "model.bin").read_bytes()
 
 
+def test_what_runs_printed_and_made_is_brought_when_it_is_looked_at(tmp_path: Path, bis: Type) -> None:
+    ana, ben = tmp_path / "ana", tmp_path / "ben"
+    ana.mkdir()
+    for name, word in (("one", "north"), ("two", "south")):
+        (ana / "train.py").write_text(f"print('{word}'); open('model.txt', 'w').write('{word}' * 9)\n")
+        assert bis("run", "--name", name, "--", sys.executable, "train.py", folder=ana).status == 0
+    assert bis("push", str(tmp_path / "remote"), folder=ana).status == 0
+    assert bis("clone", "--shallow", str(tmp_path / "remote"), "ben", folder=tmp_path).status == 0
+    (tmp_path / "remote").rename(tmp_path / "away")
+    alone = bis("diff", "one", "two", folder=ben)
+    assert alone.status == 1
+    assert "is not in the store" in alone.out
+    assert "bis push makes one" in bis("show", "one", "--log", folder=ben).err
+    (tmp_path / "away").rename(tmp_path / "remote")
+    assert bis("show", "one", "--log", folder=ben).out == "north\n"
+    told = bis("diff", "one", "two", folder=ben)
+    assert (told.status, told.out) == (1, bis("diff", "one", "two", folder=ana).out)
+    assert "-print('north')" in told.out
+
+
 @pytest.mark.slow
 def test_a_run_is_repeated_in_a_shallow_clone(lab: Lab, bis: Type) -> None:
     repeated = bis("repeat", "first", "--json", folder=lab.ben)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from bis.digest import unspell
+from bis.errors import KeepingError, NotFound
 from bis.nouns.part import Change, PartKind
 from bis.nouns.run import Run
 from bis.nouns.verdict import Judged
@@ -18,6 +20,7 @@ from bis.steps.home import Home
 from bis.steps.metrics import metric_globs
 from bis.steps.perform import now
 from bis.steps.planning import still_outputs
+from bis.steps.shallow import differing, need
 from bis.store.volatile import Forgetful
 
 
@@ -36,7 +39,10 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def difference(before: Run, after: Run, home: Home) -> Difference:
-    """Two recorded runs, part by part, output by output, metric by metric."""
+    """Two recorded runs, part by part, output by output, metric by metric. Where contents lie with a remote that does
+    not answer, what cannot be compared is named as such."""
+    with suppress(KeepingError, NotFound):
+        need(home, differing(before, after))
     changes = compare_parts(before, after, home.store)
     return Difference(
         before=before,

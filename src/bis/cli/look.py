@@ -62,9 +62,11 @@ def _show_stream(door: Door, run: Run, name: str) -> int:
     """Print what the run printed: its bytes as they were in a pipe; on a terminal, nothing that could steer it."""
     from bis.cli.printed import printed
     from bis.cli.render import clear_lines
+    from bis.steps.shallow import need
 
     terminal = door.terminal
     names = ("<stdout>", "<stderr>") if name == "log" else (name,)
+    need(door.home, [*(output.digest for output in run.outputs if output.path in names), *filter(None, [run.lines])])
     blocks = printed(run, door.home.store, names)
     if terminal.tty:
         terminal.show(clear_lines(b"".join(blocks).decode("utf-8", "replace")))

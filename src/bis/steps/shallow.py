@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Final
 
@@ -69,6 +69,19 @@ def bring_needed(home: Home, name: str, roots: list[Digest], told: Told) -> Move
             bring_missing(meeting, receiving, sound, lambda: missing(home.store, roots, receiving.record))
         moved = receiving.moved()
     return moved._replace(findings=(*findings, *moved.findings))
+
+
+def differing(before: Run, after: Run) -> list[Digest]:
+    """What two runs do not have in common, data left out, which are told apart by their digests alone."""
+    old, new = ({*_compared(run)} for run in (before, after))
+    return sorted(old ^ new)
+
+
+def _compared(run: Run) -> Iterator[Digest]:
+    for kind, part in run.parts.items():
+        if kind != "data":
+            yield from part.trees.values()
+    yield from (output.digest for output in run.outputs if output.kept and not output.target)
 
 
 def contents_of(run: Run, *, outputs: bool = True) -> list[Digest]:
