@@ -6,7 +6,6 @@ that a run which read a whole data set is found by any of them, and the table st
 
 from __future__ import annotations
 
-import heapq
 import json
 import sqlite3
 from collections.abc import Iterable
@@ -61,5 +60,5 @@ class _Run(msgspec.Struct):
 def _put(connection: sqlite3.Connection, seq: int, inputs: Iterable[Any]) -> None:
     digests = {short(row["digest"], DIGITS) for row in inputs if row.get("digest")}
     connection.execute("DELETE FROM data_used WHERE run = ?", (seq,))
-    rows = [(digest, seq) for digest in heapq.nsmallest(MOST, digests)]
+    rows = [(digest, seq) for digest in sorted(digests)[:MOST]]
     connection.executemany("INSERT OR IGNORE INTO data_used (digest, run) VALUES (?, ?)", rows)

@@ -62,7 +62,9 @@ class Captures:
             for kind in _kinds():
                 if kind.KIND not in self._parts:
                     self._parts[kind.KIND] = _capture(kind, self._scene, self._store, None)
-            from bis.parts import tracked  # noqa: F401 - the data part needs it when the command has ended
+            # What will be needed when the command has ended: by the data part, and by a store that is put something.
+            from bis.parts import tracked  # noqa: F401
+            from bis.store import large  # noqa: F401
         except Exception as error:
             self._error = error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import fnmatch
 import io
 import itertools
@@ -73,6 +72,8 @@ def as_number(text: str) -> float | None:
 
 def _table(content: bytes, delimiter: str) -> Iterator[tuple[str, float]]:
     """The last row of a table with a header: what dvclive and Lightning's CSV loggers write, one row a step."""
+    import csv
+
     try:
         rows = list(csv.reader(io.StringIO(content.decode("utf-8")), delimiter=delimiter))
     except (UnicodeDecodeError, csv.Error):

@@ -9,19 +9,20 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Final, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeVar
 
 from blake3 import blake3
 
 from bis.digest import PREFIX, READ_SIZE, Digest, digest_bytes, digest_file, short
 from bis.errors import BisError, Damaged, KeepingError, NotFound
-from bis.store import ObjectKind, assembly, bulk, deltas, doomed, packs, writers
+from bis.store import ObjectKind, assembly, deltas, doomed, packs, writers
 from bis.store.chunks import MAXIMUM, MINIMUM, Piece
 from bis.store.index import Boundary, Index, Place
-from bis.store.inplace import Standing
-from bis.store.large import Content, form_of, put_large
 from bis.store.packs import NUMBER_OF_KIND, PARTS, Form, Item, PackWriter, Unsynced
 from bis.store.trouble import CHANGED, IN_THE_WAY, NEWER, NOT_A_STORE, shown, trouble, unreadable
+
+if TYPE_CHECKING:
+    from bis.store.inplace import Standing
 
 T = TypeVar("T")
 
@@ -197,6 +198,10 @@ class LocalStore:
         raw = blake3(data).digest()
         if len(data) > SMALL:
             if not self.holds(raw, kind):
+                # What is needed to put something is imported there: a run that finds all it looks at known does
+                # not wait for it before its command starts.
+                from bis.store.large import Content, put_large
+
                 content = Content(io.BytesIO(data).read, len(data))
                 put_large(self, content, kind, lambda digest: not self.holds(digest, kind))
             return digest_of(raw)
@@ -204,6 +209,8 @@ class LocalStore:
             self._demand_sound()
             try:  # what `_writing` does, without its cost: there may be very many
                 if not self._holds(raw, kind):
+                    from bis.store.large import form_of
+
                     self._add(kind, raw, len(data), form_of(data))
             except (OSError, Unsynced) as error:
                 raise self._trouble(error) from error
@@ -227,6 +234,8 @@ class LocalStore:
         def wanted(digest: bytes) -> bool:
             _demand(path, digest_of(digest), expected)
             return not self.holds(digest, "blob")
+
+        from bis.store.large import Content, put_large
 
         content = Content(source.read, source.size(), os.fsencode(source.path.absolute()))
         return digest_of(put_large(self, content, "blob", wanted))
@@ -258,6 +267,8 @@ class LocalStore:
 
     def standing(self, spots: Iterable[bytes]) -> Standing | None:
         """See `inplace.Keeper`."""
+        from bis.store.inplace import Standing
+
         with self._lock:
             known = filter(None, map(self._behind, spots))
             place = next(filter(None, map(self._piece, known)), None)
@@ -397,6 +408,8 @@ class LocalStore:
         return self._from_any_copy(digest, self._read)
 
     def get_many(self, digests: Iterable[Digest]) -> Iterator[tuple[Digest, bytes]]:
+        from bis.store import bulk
+
         names = {_raw(digest) or b"": digest for digest in digests}
         with self._lock:
             places = self.index.find_all([raw for raw in names if raw not in self._pending])
@@ -410,6 +423,8 @@ class LocalStore:
 
     def _stretch(self, places: Sequence[Place]) -> Iterator[tuple[Item, bytes]]:
         """Those objects that lie near each other in a pack, and are whole there."""
+        from bis.store import bulk
+
         start = places[0].item.payload
         try:
             with self._reading(places[0]) as fd:

@@ -20,7 +20,6 @@ from bis.errors import Damaged, KeepingError
 from bis.nouns.part import Finding
 from bis.nouns.tree import Entry, Leaf, Tree
 from bis.store import Store
-from bis.store.fill import fill
 from bis.store.folders import Hands, Seen, take_folder
 from bis.store.statcache import Files, StatCache, believed, open_cache
 from bis.store.trouble import IN_THE_WAY, UNREADABLE, UNSAFE, shown, trouble, unreadable
@@ -183,6 +182,8 @@ def restore(
     """Put the files of a tree back below `into`. Returns those that were recorded by reference: their bytes are not in
     the store. Unless told to `overwrite`, raises KeepingError before anything is written when a file is in the way;
     never writes through a link, never outside `into`."""
+    from bis.store.fill import fill
+
     leaves = [leaf for leaf in walk(store, digest, folders=True) if only is None or only(leaf.path)]
     _look_first(leaves, into, overwrite)
     absent = []
