@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from bis.digest import Digest, canonical, digest_bytes, spell, unspell
+from bis.digest import Digest, canonical, digest_bytes, readable, spell, unspell
 from bis.ledger import Ledger
 from bis.nouns.part import Finding
 from bis.nouns.run import Output, Run
@@ -66,7 +66,7 @@ def collect(
                 hint="see limits.output_file, limits.output_run and secrets in bis.toml",
             )
         )
-    return outputs, _metrics(outputs, dict(written), metrics), findings
+    return outputs, _metrics(outputs, dict(written), metrics, store, findings), findings
 
 
 def _were(count: int) -> str:
@@ -169,11 +169,32 @@ def _output(leaf: Leaf) -> Output:
     return Output(path=leaf.path, digest=digest, size=entry.size, mode=entry.mode, kept=entry.kept, target=entry.target)
 
 
-def _metrics(outputs: list[Output], places: dict[str, Path], globs: Sequence[str]) -> dict[str, float]:
+def _metrics(
+    outputs: list[Output], places: dict[str, Path], globs: Sequence[str], store: Store, notes: list[Finding]
+) -> dict[str, float]:
     metrics: dict[str, float] = {}
     for output in outputs:
         if is_metric_file(output.path, globs) and output.size <= METRIC_SIZE and not output.target:
-            found = read_metrics(output.path, places[output.path].read_bytes())
+            content = _content(output, places[output.path], store, notes)
+            found = read_metrics(output.path, content) if content is not None else {}
             # Names as they are in the file; with the file's name before them where two files use one name.
             metrics.update((f"{output.path}:{name}" if name in metrics else name, found[name]) for name in found)
     return metrics
+
+
+def _content(output: Output, place: Path, store: Store, notes: list[Finding]) -> bytes | None:
+    """What was kept of an output, though a process that the run left behind may have changed the file since. One that
+    was not kept has to be as it was; else None, and a finding."""
+    if output.kept:
+        return store.get_bytes(output.digest)
+    try:
+        content = place.read_bytes()
+    except OSError as error:
+        why = f"cannot be read any more: {os.strerror(error.errno) if error.errno else error}"
+    else:
+        if digest_bytes(content) == output.digest:
+            return content
+        why = "changed after it was hashed"
+    text = f"{readable(output.path)} {why}; the metrics in it are not recorded"
+    notes.append(Finding(code="metrics-unread", text=text, hint="let the run wait for all that it starts"))
+    return None
