@@ -133,6 +133,8 @@ def verdict_of(repeated: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     except ValueError:
         return {"verdict": "not repeated", "why": tail(repeated.stderr)}
     verdict = (answer.get("verdicts") or [answer])[0]
+    if "sameness" not in verdict:
+        return {"verdict": "not repeated", "why": tail(repeated.stderr)}
     different = [one for one in verdict.get("outputs", []) if one["sameness"] == "different"]
     why = verdict.get("causes") or [f"{one['name']}: {one.get('why', '')}" for one in different]
     doubts = verdict.get("not_compared") or []
