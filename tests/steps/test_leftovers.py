@@ -125,16 +125,16 @@ def test_what_could_not_be_read_of_a_lost_run_is_a_leftover_of_its_project(
     cache: Path, temporary: Path, tmp_path: Path, supervised: Callable[[Path], None]
 ) -> None:
     for name in ("old", "new", "alive"):
-        (tmp_path / "own" / "unread" / name).mkdir(parents=True)
-        (tmp_path / "own" / "unread" / name / "end").write_text("{}")
-    supervised(tmp_path / "own" / "unread" / "alive")
-    for path in (tmp_path / "own" / "unread").glob("[oa]*/**"):
+        (tmp_path / "own" / ".bis" / "unread" / name).mkdir(parents=True)
+        (tmp_path / "own" / ".bis" / "unread" / name / "end").write_text("{}")
+    supervised(tmp_path / "own" / ".bis" / "unread" / "alive")
+    for path in (tmp_path / "own" / ".bis" / "unread").glob("[oa]*/**"):
         for one in (path, *path.glob("*")):
             os.utime(one, (LONG_AGO, LONG_AGO))
     done = clean(cache, temporary, tmp_path / "own", unused_since=LONG_AGO)
     assert [name for name in names(done.removed) if name.startswith("unread")] == ["unread old"]
     assert (names(done.refused), names(done.kept)) == (["unread alive"], ["unread new"])
-    assert sorted(path.name for path in (tmp_path / "own" / "unread").iterdir()) == ["alive", "new"]
+    assert sorted(path.name for path in (tmp_path / "own" / ".bis" / "unread").iterdir()) == ["alive", "new"]
 
 
 # -- repeats whose bis was killed --------------------------------------------------------------------------------

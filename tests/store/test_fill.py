@@ -65,7 +65,7 @@ def test_a_thousand_files_are_read_at_once_and_each_is_opened_and_written_once(
     assert fill(store, leaves, tmp_path / "into") == []
     assert contents(tmp_path / "into") == {f"many/{number}": f"file {number}".encode() for number in range(1000)}
     assert calls["pread"] == 1
-    assert calls["write"] == 1000
+    assert calls["write"] == 1000 + 1  # what says whose drafts they are
     assert 1000 <= calls["open"] < 1010
     assert calls["fstat"] + calls["fchmod"] < 10
     assert len(asked) < 10

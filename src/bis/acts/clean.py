@@ -28,14 +28,14 @@ def clean(
     dry: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Cleaned:
-    """Remove cached environments, folders of repeats and, where bis keeps what is a `project`'s, unread rests of lost
-    runs, of all those that nobody used since then (seconds since 1970)."""
+    """Remove cached environments, folders of repeats and a `project`'s unread rests of lost runs, of all those that
+    nobody used since then (seconds since 1970); and drafts of killed commands in and beside the project, of any age."""
     found = leftovers(environments, temporary, project)
-    old = [one for one in found if one.used <= unused_since]
+    old = [one for one in found if one.used <= unused_since or one.what == "draft"]
     removed: list[Leftover] = list(old) if dry else []
     refused: list[Leftover] = []
     for number, one in enumerate([] if dry else old):
         progress(number, len(old))
         (removed if remove(one) else refused).append(one)
-    kept = tuple(one for one in found if one.used > unused_since)
+    kept = tuple(one for one in found if one not in old)
     return Cleaned(removed=tuple(removed), refused=tuple(refused), kept=kept)

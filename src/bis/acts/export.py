@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -24,6 +23,7 @@ from bis.nouns.tree import Leaf
 from bis.steps.bring import bring, leaves_of
 from bis.steps.home import Home
 from bis.steps.urls import last_name
+from bis.store.drafts import drafting, remove_left
 from bis.store.trouble import IN_THE_WAY, shown
 
 DVC_IGNORE = "/config.local\n/tmp\n/cache\n"
@@ -175,12 +175,11 @@ def _brought(held: Held, home: Home, near: Path) -> Iterator[tuple[Path, list[Le
     """The files of a version in a folder that goes again, on the disk on which they will stay."""
     files, notes = _files(held, home)
     near.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=".bis-", dir=near))
-    try:
+    remove_left(os.fspath(near))
+    with drafting(os.fspath(near)) as drafts:
+        folder = Path(drafts, "files")
         bring(held, "", folder, home)
         yield folder, files, notes
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _only_new(path: Path, text: str) -> None:
@@ -253,10 +252,11 @@ def _into_cache(path: Path, value: str, cache: Path) -> None:
     try:
         path.replace(place)
     except OSError:  # the cache is on another disk
-        fresh = place.with_name(f".bis-{os.urandom(8).hex()}")
-        shutil.copyfile(path, fresh)
-        fresh.chmod(dvc.MODE)
-        fresh.replace(place)
+        with drafting(os.fspath(place.parent)) as drafts:
+            fresh = Path(drafts, "file")
+            shutil.copyfile(path, fresh)
+            fresh.chmod(dvc.MODE)
+            fresh.replace(place)
         path.unlink()
 
 

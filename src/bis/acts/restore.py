@@ -20,6 +20,7 @@ from bis.steps.rebuild import rebuild
 from bis.steps.repeating import environments_folder
 from bis.steps.shallow import contents_of, need
 from bis.store import Store
+from bis.store.fill import clear
 from bis.store.trouble import shown, trouble
 
 
@@ -98,6 +99,7 @@ def restore(
 
 def _make_room(into: Path, run: Run) -> None:
     """A folder that is there and empty; UsageError where there cannot be one."""
+    clear([], into)
     try:
         into.mkdir(parents=True, exist_ok=True)
         full = any(into.iterdir())

@@ -14,7 +14,6 @@ from bis.cli.command import Door, command, json_option, utc_option
 from bis.cli.render import Column
 from bis.cli.text import count, plain, size
 from bis.digest import spell
-from bis.settings import FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +29,7 @@ WORDS = {
     "unfinished": ("unfinished environment", ""),
     "repeat": ("folder of a repeat", "folders of repeats"),
     "unread": ("unread rest of a lost run", "unread rests of lost runs"),
+    "draft": ("draft of a killed command", "drafts of killed commands"),
 }
 
 
@@ -59,8 +59,9 @@ class Age(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.5
 @json_option
 def clean(door: Door, older: float, dry_run: bool, utc: bool, as_json: bool) -> int:
     """Remove from this machine what repeats can make again: environments that were built for them and are cached, and
-    folders of repeats that were killed. Of this project also what was seen of lost runs and could not be read. No run,
-    no file of the store and nothing in use is touched.
+    folders of repeats that were killed. Of this project also what was seen of lost runs and could not be read; and, in
+    it and beside it, what killed commands were putting into folders, whatever its age. No run, no file of the store and
+    nothing in use is touched.
     """
     from bis.acts.clean import clean as act
     from bis.steps.repeating import environments_folder
@@ -70,7 +71,7 @@ def clean(door: Door, older: float, dry_run: bool, utc: bool, as_json: bool) -> 
     done = act(
         environments_folder(door.settings, door.variables),
         Path(tempfile.gettempdir()),
-        door.project / FOLDER,
+        door.project,
         unused_since=door.now.timestamp() - older,
         dry=dry_run,
         progress=lambda number, total: terminal.meter(f"removed {number} of {total}", number, total),

@@ -31,6 +31,7 @@ LEFT = {
     "environments": ("environment", "source", "unfinished"),
     "folders of repeats": ("repeat",),
     "rests of lost runs": ("unread",),
+    "drafts of killed commands": ("draft",),
 }
 """What is left on the machine, by what it is told as."""
 UNUSED = 30 * 86400
@@ -162,7 +163,7 @@ def du(door: Door, largest: int, as_json: bool) -> int:
     terminal, home = door.terminal, door.home
     found, left = (
         room(home.store),
-        leftovers(environments_folder(home.settings, door.variables), Path(tempfile.gettempdir()), home.folder),
+        leftovers(environments_folder(home.settings, door.variables), Path(tempfile.gettempdir()), door.project),
     )
     places = _places(door, left)
     files = _files(home) if as_json or terminal.tty else []

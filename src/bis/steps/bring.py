@@ -22,7 +22,8 @@ from bis.steps.home import Home
 from bis.steps.originals import Elsewhere, Original, Told, copy_original, original_of, originals_of
 from bis.steps.shallow import need
 from bis.store.crew import in_order
-from bis.store.fill import fill
+from bis.store.drafts import drafting
+from bis.store.fill import clear, fill
 from bis.store.snapshot import find_leaf, put_leaves, walk
 from bis.store.trouble import IN_THE_WAY, shown, trouble
 
@@ -97,6 +98,7 @@ def bring(
     if one and name:
         leaves = [msgspec.structs.replace(leaf, path=name) for leaf in leaves]
     files = [leaf for leaf in leaves if leaf.entry.kind != "tree"]
+    clear(leaves, into)
     empty = _is_empty(into)
     same = set() if empty else _same(files, into, home)
     there = [] if empty else [leaf for leaf in leaves if leaf.path not in same and _in_the_way(leaf, into)]
@@ -163,15 +165,22 @@ def _put(held: Held, leaf: Leaf, place: Path, original: Original | None, home: H
         made.add(folder)
     if leaf.entry.kind == "tree":
         return
-    fresh = place.with_name(f".bis-{os.urandom(8).hex()}") if os.path.lexists(place) else place
-    if leaf.entry.kind == "link":
-        fresh.symlink_to(unspell(leaf.entry.target))
-    elif original is None:
-        home.store.get_file(leaf.entry.digest, fresh, leaf.entry.mode)
-    else:
-        copy_original(held, leaf, original, fresh)
-    if fresh != place:
+    if original is None and not os.path.lexists(place):  # the store has drafts of its own
+        _make(held, leaf, place, None, home)
+        return
+    with drafting(os.fspath(folder)) as drafts:
+        fresh = Path(drafts, "file")
+        _make(held, leaf, fresh, original, home)
         fresh.replace(place)
+
+
+def _make(held: Held, leaf: Leaf, place: Path, original: Original | None, home: Home) -> None:
+    if leaf.entry.kind == "link":
+        place.symlink_to(unspell(leaf.entry.target))
+    elif original is None:
+        home.store.get_file(leaf.entry.digest, place, leaf.entry.mode)
+    else:
+        copy_original(held, leaf, original, place)
 
 
 def _fetch(far: Sequence[Leaf], put: Callable[[Leaf], None], told: Told) -> None:

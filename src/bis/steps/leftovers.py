@@ -1,5 +1,6 @@
 """What runs and repeats leave on this machine and nobody needs: environments in the cache and folders of killed
-repeats, which a repeat could make again, and what was seen of lost runs and could not be read.
+repeats, which a repeat could make again, what was seen of lost runs and could not be read, and what killed commands
+were putting into folders.
 
 What is in use is held by a lock that the kernel lets go of when its holder has died; nothing held is ever removed.
 """
@@ -23,11 +24,13 @@ import msgspec
 from bis.errors import KeepingError
 from bis.nouns.part import Finding
 from bis.nouns.run import Run
+from bis.settings import FOLDER
 from bis.steps.home import Home
 from bis.steps.perform import now
 from bis.steps.rebuild import BUILDING, MARKER, Rebuilt
 from bis.steps.recover import UNREAD, alone, is_alive, is_sealed
 from bis.steps.seal import seal
+from bis.store import drafts
 
 REPEAT = "bis-repeat-"
 """How the folders of repeats begin. Those that a person wants to keep have another name."""
@@ -40,14 +43,15 @@ KILLED = Finding(
     blocks=True,
 )
 
-What = Literal["environment", "source", "unfinished", "repeat", "unread"]
+What = Literal["environment", "source", "unfinished", "repeat", "unread", "draft"]
 
 
 class Leftover(msgspec.Struct, frozen=True, kw_only=True):
     path: Path
     what: What
     """`source`: of an editable package; `unfinished`: of a builder that was killed; `repeat`: a folder of one;
-    `unread`: what was seen of a lost run, whose record says that it could not be read."""
+    `unread`: what was seen of a lost run, whose record says that it could not be read; `draft`: what a command was
+    putting into a folder when it was killed, of use to nobody from then on."""
     size: int
     """Bytes on disk, those included that uv's cache shares."""
     used: float
@@ -113,13 +117,17 @@ def _boot() -> float:
 
 def leftovers(environments: Path, temporary: Path, project: Path | None = None) -> list[Leftover]:
     """All that there is, whether in use or not; those that were not used for the longest time first. `project`: the
-    folder in which bis keeps what is the project's."""
-    found = [*_environments(environments), *_repeats(temporary), *(_unread(project) if project else ())]
+    project, in which and beside which drafts of the dead are looked for."""
+    found = [*_environments(environments), *_repeats(temporary)]
+    if project:
+        found += [*_unread(project / FOLDER), *_drafts(project)]
     return sorted(found, key=lambda one: one.used)
 
 
 def remove(one: Leftover) -> bool:
     """Remove what was left; False for what is in use, or may not be removed by this user."""
+    if one.what == "draft":
+        return drafts.remove(os.fspath(one.path))
     lock = one.path if one.what in ("repeat", "unread") else _lock_of(one.path)
     with _locked(lock, fcntl.LOCK_EX) as ours, _locked(_note(one.path), fcntl.LOCK_EX) as unused:
         if not (ours and unused) or any(map(is_alive, (one.path, *one.path.glob("scratch/*")))):
@@ -168,6 +176,16 @@ def _unread(project: Path) -> Iterator[Leftover]:
         yield _leftover(folder, "unread")
 
 
+def _drafts(project: Path) -> Iterator[Leftover]:
+    found = drafts.left_in(os.fspath(project.parent))
+    # A folder in which nothing was recorded may be somebody's home: it is not walked through.
+    for folder, names, _ in os.walk(project) if (project / FOLDER).is_dir() else ():
+        if any(name.startswith(drafts.PREFIX) for name in names):
+            found += drafts.left_in(folder)
+        names[:] = [name for name in names if name not in (FOLDER, ".git") and not drafts.is_name(name)]
+    return (_leftover(Path(path), "draft") for path in found)
+
+
 def _folders(parent: Path) -> list[Path]:
     try:
         return sorted(path for path in parent.iterdir() if path.is_dir() and not path.is_symlink())
@@ -178,7 +196,7 @@ def _folders(parent: Path) -> list[Path]:
 def _leftover(folder: Path, what: What) -> Leftover:
     beside = [_note(folder), folder / MARKER, folder] if what in ("environment", "source") else [folder]
     times = [path.stat().st_mtime for path in beside if path.exists()]
-    if what in ("repeat", "unread"):
+    if what in ("repeat", "unread", "draft"):
         times += [path.stat().st_mtime for path in folder.glob("*")]
     # The note says when it was used; without one, the marker and the folder say when it was made.
     used = times[0] if what in ("environment", "source") else max(times)

@@ -1,6 +1,6 @@
 """Many small files put into folders, each in few steps.
 
-The files of a folder are written into one beside it, under their own names, and appear when they are whole: together
+The files of a folder are written as drafts beside it, under their own names, and appear when they are whole: together
 with their folder where there was none, else one by one. Objects are read in the order in which they lie in the store.
 """
 
@@ -18,6 +18,7 @@ from bis.digest import Digest, unspell
 from bis.errors import KeepingError
 from bis.nouns.tree import Entry, Leaf
 from bis.store import Store
+from bis.store.drafts import drafting, remove_left
 from bis.store.local import HOLE, SMALL, ZEROS
 from bis.store.naming import rename_new
 from bis.store.trouble import IN_THE_WAY, shown, trouble
@@ -38,34 +39,70 @@ def fill(store: Store, leaves: Iterable[Leaf], into: Path, *, over: bool = False
             folders.setdefault(folder, []).append((name, leaf.entry))
         else:
             others.append(leaf)
-    for folder in sorted(folders):  # each before those in it
-        left = _fill_one(store, os.fspath(into / unspell(folder)), folders[folder], over)
-        others += [Leaf(path=f"{folder}/{name}".lstrip("/"), entry=entry) for name, entry in left]
+    with _Beside() as beside:
+        for folder in sorted(folders, key=_depth):  # each before those in it, and those in one folder in a row
+            left = _fill_one(store, os.fspath(into / unspell(folder)), folders[folder], over, beside)
+            others += [Leaf(path=f"{folder}/{name}".lstrip("/"), entry=entry) for name, entry in left]
     return others
 
 
-def _fill_one(store: Store, folder: str, files: list[tuple[str, Entry]], over: bool) -> list[tuple[str, Entry]]:
+def clear(leaves: Iterable[Leaf], into: Path) -> None:
+    """Remove what killed commands left that were putting these leaves below `into`, or anything beside it."""
+    remove_left(os.fspath(into.parent))
+    if os.path.lexists(into):
+        remove_left(os.fspath(into))
+        for leaf in leaves:
+            if leaf.entry.kind == "tree":
+                remove_left(os.fspath(into / unspell(leaf.path)))
+
+
+def _depth(folder: str) -> tuple[int, str]:
+    return (folder.count("/") + 1 if folder else 0, folder)
+
+
+def _fill_one(
+    store: Store, folder: str, files: list[tuple[str, Entry]], over: bool, beside: _Beside
+) -> list[tuple[str, Entry]]:
     """Returns those that are larger than they were said to be."""
     left = []
     for start in range(0, len(files), AT_ONCE):
-        with _beside(folder) as fresh:
+        with beside.new(folder) as fresh:
             names, more = _write_all(store, fresh, files[start : start + AT_ONCE])
             _appear(fresh, folder, names, over)
             left += more
     return left
 
 
-@contextlib.contextmanager
-def _beside(folder: str) -> Iterator[str]:
-    """A new folder on the same file system, gone afterwards unless it was renamed."""
-    near = folder if os.path.isdir(folder) else os.path.dirname(folder) or "."  # noqa: PTH112, PTH120
-    os.makedirs(near, exist_ok=True)  # noqa: PTH103
-    fresh = f"{near}/.bis-{os.urandom(8).hex()}"
-    os.mkdir(fresh)  # noqa: PTH102
-    try:
-        yield fresh
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+class _Beside:
+    """New folders for drafts, each on the file system of its place. Folders in a row that lie in one share the
+    preparation."""
+
+    def __init__(self) -> None:
+        self._drafting = contextlib.ExitStack()
+        self._near = self._drafts = ""
+        self._made = 0
+
+    def __enter__(self) -> _Beside:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._drafting.close()
+
+    @contextlib.contextmanager
+    def new(self, folder: str) -> Iterator[str]:
+        """Gone afterwards unless it was renamed."""
+        near = folder if os.path.isdir(folder) else os.path.dirname(folder) or "."  # noqa: PTH112, PTH120
+        if near != self._near:
+            self._drafting.close()
+            os.makedirs(near, exist_ok=True)  # noqa: PTH103
+            self._drafts, self._near = self._drafting.enter_context(drafting(near)), near
+        self._made += 1
+        fresh = f"{self._drafts}/{self._made}"
+        os.mkdir(fresh)  # noqa: PTH102
+        try:
+            yield fresh
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
 
 
 def _write_all(store: Store, fresh: str, files: list[tuple[str, Entry]]) -> tuple[list[str], list[tuple[str, Entry]]]:
@@ -82,9 +119,9 @@ def _write_all(store: Store, fresh: str, files: list[tuple[str, Entry]]) -> tupl
                 _write(folder, name, mode, data, sure)
                 names.append(name)
     except FileExistsError as error:  # where a file system does not tell two names apart
-        raise _taken(f"{os.path.dirname(fresh)}/{error.filename}") from None  # noqa: PTH120
+        raise _taken(f"{Path(fresh).parent.parent}/{error.filename}") from None
     except OSError as error:
-        raise trouble(error, "write", Path(fresh).parent) from error
+        raise trouble(error, "write", Path(fresh).parent.parent) from error
     finally:
         os.close(folder)
     return names, [(name, entry) for name, entry in files if entry.digest in wanted]

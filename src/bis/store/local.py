@@ -442,14 +442,9 @@ class LocalStore:
         return io.BufferedReader(self._from_any_copy(digest, functools.partial(_Stream, digest, self.fetch)), READ_SIZE)
 
     def get_file(self, digest: Digest, path: Path, mode: int = 0o644) -> None:
-        fresh = f"{path.parent}/.bis-{os.urandom(8).hex()}"
-        try:
+        with _drafting(path) as fresh:
             self._from_any_copy(digest, lambda fd, item: _copy_out(fd, item, self.fetch, fresh, mode))
             _appear(fresh, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(fresh)  # noqa: PTH108
-            raise
 
     def size(self, digest: Digest) -> int:
         return self._places(digest)[0].item.raw
@@ -622,6 +617,19 @@ class _Stream(io.RawIOBase):
         super().close()
 
 
+@contextlib.contextmanager
+def _drafting(path: Path) -> Iterator[str]:
+    """A place beside `path` for what is not whole yet."""
+    from bis.store.drafts import drafting
+
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = stack.enter_context(drafting(os.fspath(path.parent)))
+        except OSError as error:
+            raise trouble(error, "write", path.parent) from error
+        yield f"{folder}/file"
+
+
 def _copy_out(fd: int, item: Item, fetch: assembly.Fetch, fresh: str, mode: int) -> None:
     """Write an object to a new file, with holes where it has nothing. A second try, from another copy, begins again."""
     blocks = assembly.stream(fd, item, fetch) if item.raw > SMALL else [assembly.read(fd, item, fetch)]
@@ -634,7 +642,7 @@ def _copy_out(fd: int, item: Item, fetch: assembly.Fetch, fresh: str, mode: int)
         finally:
             os.close(into)
     except OSError as error:
-        raise trouble(error, "write", Path(fresh).parent) from error
+        raise trouble(error, "write", Path(fresh).parent.parent) from error
 
 
 def _write_out(into: int, blocks: Iterable[bytes]) -> bool:

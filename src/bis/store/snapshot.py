@@ -182,9 +182,10 @@ def restore(
     """Put the files of a tree back below `into`. Returns those that were recorded by reference: their bytes are not in
     the store. Unless told to `overwrite`, raises KeepingError before anything is written when a file is in the way;
     never writes through a link, never outside `into`."""
-    from bis.store.fill import fill
+    from bis.store.fill import clear, fill
 
     leaves = [leaf for leaf in walk(store, digest, folders=True) if only is None or only(leaf.path)]
+    clear(leaves, into)
     _look_first(leaves, into, overwrite)
     absent = []
     made: set[Path] = set()
@@ -505,13 +506,22 @@ def _put_back(store: Store, leaf: Leaf, place: Path, overwrite: bool, made: set[
         made.add(folder)
     if leaf.entry.kind == "tree":
         return
-    fresh = place.with_name(f".bis-{os.urandom(8).hex()}") if overwrite and os.path.lexists(place) else place
-    if leaf.entry.kind == "link":
-        fresh.symlink_to(unspell(leaf.entry.target))
-    else:
-        store.get_file(leaf.entry.digest, fresh, leaf.entry.mode)
-    if fresh != place:
+    if not overwrite or not os.path.lexists(place):
+        _make(store, leaf, place)
+        return
+    from bis.store.drafts import drafting
+
+    with drafting(os.fspath(place.parent)) as drafts:
+        fresh = Path(drafts, "file")
+        _make(store, leaf, fresh)
         fresh.replace(place)
+
+
+def _make(store: Store, leaf: Leaf, place: Path) -> None:
+    if leaf.entry.kind == "link":
+        place.symlink_to(unspell(leaf.entry.target))
+    else:
+        store.get_file(leaf.entry.digest, place, leaf.entry.mode)
 
 
 def _pairs(store: Store, before: Digest | None, after: Digest | None) -> list[tuple[Entry | None, Entry | None]]:

@@ -1,0 +1,110 @@
+"""Drafts: what is being put into somebody's folder and is not whole yet.
+
+They lie in a folder of their own beside their place, with a file in it that says so and that is locked while their
+maker lives. So what a killed command left can be told from what another one is writing, and from what bis did not make.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from bis.store.packs import lock
+
+PREFIX: Final = ".bis-"
+NAME: Final = re.compile(r"\.bis-[0-9a-f]{16}")
+MAKER: Final = "maker"
+"""The file that is locked."""
+SAID: Final = (
+    b"bis is writing here; when it was killed, the next command that writes here, or bis clean, removes this.\n"
+)
+
+
+@contextlib.contextmanager
+def drafting(near: str) -> Iterator[str]:
+    """A new folder in the folder `near`, gone afterwards with what is still in it."""
+    folder = f"{near}/{PREFIX}{os.urandom(8).hex()}"
+    os.mkdir(folder)  # noqa: PTH102 - on a hot path
+    fd = -1
+    try:
+        fd = os.open(f"{folder}/{MAKER}", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        if lock(fd):  # where nothing can be locked, nobody could tell whether we live: it is not for others to remove
+            os.write(fd, SAID)
+        yield folder
+    finally:
+        _remove(folder)
+        if fd >= 0:
+            os.close(fd)
+
+
+def is_name(name: str) -> bool:
+    """Whether a folder of drafts may be called so; so may one that bis did not make."""
+    return NAME.fullmatch(name) is not None
+
+
+def left_in(folder: str) -> list[str]:
+    """The drafts in this very folder whose maker is dead."""
+    try:
+        with os.scandir(folder) as entries:
+            found = [one.path for one in entries if is_name(one.name) and one.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []
+    return [path for path in found if _of_the_dead(path)]
+
+
+def remove_left(folder: str) -> None:
+    """Remove the drafts in this very folder whose maker is dead."""
+    for path in left_in(folder):
+        remove(path)
+
+
+def remove(path: str) -> bool:
+    """Remove one folder of drafts; False where its maker lives, bis did not make it, or this user may not."""
+    with _held(path) as dead:
+        if dead:
+            _remove(path)
+    return dead and not os.path.lexists(path)
+
+
+def _of_the_dead(path: str) -> bool:
+    with _held(path) as dead:
+        return dead
+
+
+@contextlib.contextmanager
+def _held(path: str) -> Iterator[bool]:
+    """Take the place of its maker; False where there is one, or bis did not make the folder."""
+    fd = -1
+    try:
+        fd = os.open(f"{path}/{MAKER}", os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        yield os.read(fd, len(SAID) + 1) == SAID and lock(fd)
+    except OSError:
+        if fd >= 0:
+            raise
+        yield False
+    finally:
+        if fd >= 0:
+            os.close(fd)
+
+
+def _remove(folder: str) -> None:
+    """What says that bis made it goes last: killed half-way, the rest is found again."""
+    with contextlib.suppress(OSError):
+        for name in os.listdir(folder):  # noqa: PTH208
+            if name != MAKER:
+                _discard(f"{folder}/{name}")
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{folder}/{MAKER}")  # noqa: PTH108
+        os.rmdir(folder)  # noqa: PTH106
+
+
+def _discard(path: str) -> None:
+    if os.path.isdir(path) and not os.path.islink(path):  # noqa: PTH112, PTH114
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        Path(path).unlink()
