@@ -262,3 +262,27 @@ def test_on_a_terminal_it_is_a_page_for_people(tmp_path: Path, terminal: Type, c
     assert "customers@v2" in shown
     assert "6 rows, 2 columns" in shown
     assert "bis data diff customers@v1 customers@v2" in shown
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "data add --by-reference http://127.0.0.1:1/table.csv",
+        "data add file --name x/../y",
+        "data add file --checksum sha0",
+        "data add file --layout kedro",
+        "import dvc .",
+        "import lfs file",
+        "import annex file",
+        "import quilt .",
+        "import kedro .",
+        "import croissant file",
+    ],
+)
+def test_a_command_that_keeps_nothing_leaves_nothing_in_a_new_project(
+    words: str, tmp_path: Path, bis: Callable[..., Any]
+) -> None:
+    (tmp_path / "file").write_text("x")
+    done = bis(*words.split(), folder=tmp_path)
+    assert "added" not in done.out
+    assert [path.name for path in tmp_path.iterdir()] == ["file"], done.err

@@ -1,16 +1,19 @@
 """The ledger follows the store where it can be behind."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from bis.digest import canonical
+from bis.digest import Digest, canonical
+from bis.errors import KeepingError, NotFound
 from bis.ledger import database
 from bis.nouns.annotation import Annotation
 from bis.nouns.run import Run
 from bis.settings import Settings
-from bis.steps.home import Home, bring_up, open_home
+from bis.steps.home import Home, bring_up, open_home, provisional
 from bis.steps.seal import seal
 
 RUN = Run(id="a" * 12, name="train-1", command=("true",), started="2026-05-03T00:00:00.000000Z", status="finished")
@@ -119,3 +122,70 @@ def test_files_that_had_a_suffix_are_given_their_new_names(home: Home, project: 
     assert names(again) == ["train-1"]
     assert len(old) == 3
     assert list(project.rglob("*.db*")) == []
+
+
+RACE = """
+import sys
+from pathlib import Path
+from bis.settings import Settings
+from bis.steps.home import open_home, provisional
+for turn in range(60):
+    with provisional(open_home(Path(sys.argv[1]), Settings())) as home:
+        if sys.argv[2] == "0" and turn == 30:
+            home.store.put_bytes(b"kept")
+            home.store.flush()
+    del home
+"""
+
+
+# -- a home that was made for nothing ----------------------------------------------------------------------------
+
+
+def test_a_home_that_was_made_for_what_failed_is_gone_again(project: Path) -> None:
+    made = open_home(project, Settings())
+    made.store.put_bytes(b"never durable")
+    with pytest.raises(NotFound), provisional(made):
+        made.store.get_bytes(Digest("b3:" + "0" * 64))
+    assert list(project.iterdir()) == []
+
+
+def test_so_is_one_whose_store_cannot_be_opened(project: Path) -> None:
+    (project / "taken").write_text("")
+    with pytest.raises(KeepingError):
+        open_home(project, Settings(store="taken"))
+    assert [path.name for path in project.iterdir()] == ["taken"]
+
+
+@pytest.mark.parametrize("what", ["content", "fact", "run under way", "older"])
+def test_a_home_that_holds_anything_or_is_older_stays(what: str, project: Path) -> None:
+    if what == "older":
+        open_home(project, Settings())
+    home = open_home(project, Settings())
+    with provisional(home):
+        if what == "content":
+            home.store.put_bytes(b"content")
+            home.store.flush()
+        elif what == "fact":
+            seal(RUN, home.store, home.ledger)
+        elif what == "run under way":
+            (home.live / RUN.id).mkdir()
+    assert (project / ".bis" / "key").exists()
+
+
+def test_a_home_that_another_command_has_come_to_use_stays(project: Path) -> None:
+    with provisional(open_home(project, Settings())):
+        other = open_home(project, Settings())
+    seal(RUN, other.store, other.ledger)
+    assert names(open_home(project, Settings(), create=False)) == ["train-1"]
+
+
+def test_whoever_opens_a_home_that_is_being_taken_away_makes_another(project: Path) -> None:
+    """Many commands at once in a new project, of which all but one fail."""
+    words = [sys.executable, "-c", RACE, str(project)]
+    others = [subprocess.Popen([*words, str(number)], stderr=subprocess.PIPE, text=True) for number in range(8)]
+    assert [process.communicate()[1] for process in others] == [""] * 8
+    assert [
+        bytes(home.store.get_bytes(digest))
+        for home in [open_home(project, Settings(), create=False)]
+        for digest in home.store.list("blob")
+    ] == [b"kept"]

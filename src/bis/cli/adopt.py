@@ -14,6 +14,8 @@ from bis.digest import spell
 from bis.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from bis.acts.export import Exported
     from bis.steps.home import Home
     from bis.steps.taking import Adopted
@@ -81,7 +83,8 @@ def import_dvc(door: Door, path: str, prefix: str, as_json: bool) -> int:
     from bis.acts.adopt_dvc import adopt_dvc
 
     place = _there(door, path)
-    return _show(door, adopt_dvc(place, _home(door), door.variables, prefix, door.terminal.meter), as_json)
+    with _home(door) as home:
+        return _show(door, adopt_dvc(place, home, door.variables, prefix, door.terminal.meter), as_json)
 
 
 @import_.member
@@ -102,7 +105,8 @@ def import_lfs(door: Door, path: str, prefix: str, as_json: bool) -> int:
     from bis.acts.adopt_git import adopt_lfs
 
     place = _there(door, path)
-    return _show(door, adopt_lfs(place, _home(door), door.variables, prefix, door.terminal.meter), as_json)
+    with _home(door) as home:
+        return _show(door, adopt_lfs(place, home, door.variables, prefix, door.terminal.meter), as_json)
 
 
 @import_.member
@@ -122,7 +126,8 @@ def import_annex(door: Door, path: str, prefix: str, as_json: bool) -> int:
     from bis.acts.adopt_git import adopt_annex
 
     place = _there(door, path)
-    return _show(door, adopt_annex(place, _home(door), door.variables, prefix, door.terminal.meter), as_json)
+    with _home(door) as home:
+        return _show(door, adopt_annex(place, home, door.variables, prefix, door.terminal.meter), as_json)
 
 
 @import_.member
@@ -143,7 +148,8 @@ def import_quilt(door: Door, path: str, packages: tuple[str, ...], prefix: str, 
     from bis.acts.adopt import adopt_quilt
 
     place = _there(door, path)
-    return _show(door, adopt_quilt(place, _home(door), packages, prefix, door.terminal.meter), as_json)
+    with _home(door) as home:
+        return _show(door, adopt_quilt(place, home, packages, prefix, door.terminal.meter), as_json)
 
 
 @import_.member
@@ -163,7 +169,8 @@ def import_kedro(door: Door, path: str, prefix: str, as_json: bool) -> int:
     from bis.acts.adopt import adopt_kedro
 
     place = _there(door, path)
-    return _show(door, adopt_kedro(place, _home(door), prefix, door.terminal.meter), as_json)
+    with _home(door) as home:
+        return _show(door, adopt_kedro(place, home, prefix, door.terminal.meter), as_json)
 
 
 @import_.member
@@ -184,7 +191,8 @@ def import_croissant(door: Door, path: str, name: str, prefix: str, as_json: boo
     from bis.acts.adopt import adopt_croissant
 
     place = _there(door, path)
-    return _show(door, adopt_croissant(place, _home(door), name, prefix, door.terminal.meter), as_json)
+    with _home(door) as home:
+        return _show(door, adopt_croissant(place, home, name, prefix, door.terminal.meter), as_json)
 
 
 def _there(door: Door, path: str) -> Path:
@@ -195,8 +203,10 @@ def _there(door: Door, path: str) -> Path:
     return place
 
 
-def _home(door: Door) -> Home:
-    return door.opened_home(recording=True)
+def _home(door: Door) -> AbstractContextManager[Home]:
+    from bis.steps.home import provisional
+
+    return provisional(door.opened_home(recording=True))
 
 
 def _show(door: Door, adopted: Adopted, as_json: bool) -> int:

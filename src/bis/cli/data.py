@@ -90,6 +90,7 @@ def add(
     """
     from bis.steps.add_data import Adding
     from bis.steps.add_data import add as act
+    from bis.steps.home import provisional
 
     url = checked_url(path, by_reference, pointer, layout)
     adding = Adding(
@@ -105,12 +106,12 @@ def add(
     )
     if url:
         return add_by_url(door, adding, as_json)
-    home = home_to_add(door, adding.path)
-    if layout is not None:
-        if pointer:
-            raise UsageError("--pointer and --layout exclude each other", hint=f"bis data add {path} --layout {layout}")
-        return take_in(door, adding, layout, home, as_json)
-    added = act(adding, home, door.terminal.progress)
+    if layout is not None and pointer:
+        raise UsageError("--pointer and --layout exclude each other", hint=f"bis data add {path} --layout {layout}")
+    with provisional(home_to_add(door, adding.path)) as home:
+        if layout is not None:
+            return take_in(door, adding, layout, home, as_json)
+        added = act(adding, home, door.terminal.progress)
     door.terminal.settle()
     show_added(door, added, pointer, as_json)
     return 0

@@ -38,10 +38,11 @@ def checked_url(path: str, by_reference: bool, pointer: bool, layout: str | None
 
 def add_by_url(door: Door, adding: Adding, as_json: bool) -> int:
     from bis.steps.add_url import add_url
+    from bis.steps.home import provisional
     from bis.steps.urls import clean
 
-    home = home_to_add(door, door.project)
-    added = add_url(adding, home, byte_meter(door.terminal))
+    with provisional(home_to_add(door, door.project)) as home:
+        added = add_url(adding, home, byte_meter(door.terminal))
     door.terminal.settle()
     show_added(door, added, False, as_json)
     if removed := clean(adding.url).removed:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+import shutil
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -16,6 +19,7 @@ from bis.settings import FOLDER, Settings
 from bis.store.local import LocalStore, open_store
 from bis.store.statcache import StatCache, open_cache
 from bis.store.trouble import NOT_WRITABLE, shown
+from bis.store.volume import network_file_system
 
 IGNORE = "# Made by bis: recorded runs, not part of the project's code.\n*\n"
 
@@ -32,6 +36,10 @@ class Home(msgspec.Struct, frozen=True, kw_only=True):
     """Secret of this home, with which credentials are digested."""
     variables: Mapping[str, str] = {}
     """Environment variables of who asks: what lies elsewhere is asked for with the credentials in them."""
+    is_new: bool = False
+    """It was made when it was opened."""
+    hold: int = -1
+    """A descriptor of the folder, locked for as long as the store is used: nobody takes the folder away meanwhile."""
 
     @property
     def live(self) -> Path:
@@ -44,10 +52,35 @@ def open_home(
 ) -> Home:
     """Open the project's `.bis/`. With `create=False` nothing is made: NotFound where nothing was recorded yet."""
     folder = project / FOLDER
-    if create:
-        _make(folder)
-    elif not folder.is_dir():
-        raise NotFound(f"no runs are recorded in {shown(project)}", hint="bis run -- python train.py")
+    if not create:
+        if not folder.is_dir():
+            raise NotFound(f"no runs are recorded in {shown(project)}", hint="bis run -- python train.py")
+        return _opened(project, settings, False, variables or {})
+    is_new, hold = _make(folder)
+    try:
+        home = _opened(project, settings, True, variables or {})
+    except BaseException:
+        if is_new:
+            _take_away(folder, hold)
+        os.close(hold)
+        raise
+    weakref.finalize(home.store, os.close, hold)
+    return msgspec.structs.replace(home, is_new=is_new, hold=hold)
+
+
+@contextmanager
+def provisional(home: Home) -> Iterator[Home]:
+    """A home for something that may fail: one that was made for it and in which, at the end, nothing was kept is gone
+    again, unless another command has come to use it."""
+    try:
+        yield home
+    finally:
+        if home.is_new and _is_unused(home):
+            _take_away(home.folder, home.hold)
+
+
+def _opened(project: Path, settings: Settings, create: bool, variables: Mapping[str, str]) -> Home:
+    folder = project / FOLDER
     store = Path(settings.store).expanduser() if settings.store else folder / "store"
     _moved(folder / "store" / "index.db")
     ledger = Path(settings.ledger).expanduser() if settings.ledger else _moved(folder / "ledger.db")
@@ -59,8 +92,24 @@ def open_home(
         ledger=open_ledger(project / ledger, create=create),
         cache=open_cache(_moved(folder / "cache.db")),
         key=_key(folder, create),
-        variables=variables or {},
+        variables=variables,
     )
+
+
+def _is_unused(home: Home) -> bool:
+    """Whether there is no fact, no content and no run under way; what was put and is not durable is dropped then."""
+    if not isinstance(home.ledger, SqliteLedger) or home.ledger.database.there:
+        return False
+    home.store.close()
+    return not any(path.exists() and any(path.iterdir()) for path in (home.store.packs, home.live))
+
+
+def _take_away(folder: Path, hold: int) -> None:
+    """Remove a home in which there is nothing, unless another command uses it, or one of another machine may."""
+    with suppress(OSError):
+        if not network_file_system(folder):
+            fcntl.flock(hold, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _moved(old: Path) -> Path:
@@ -101,9 +150,10 @@ def _is_behind(ledger: SqliteLedger, store: LocalStore) -> bool:
     return any(store.packs.iterdir()) and not ledger.records().issuperset(store.list("record"))
 
 
-def _make(folder: Path) -> None:
+def _make(folder: Path) -> tuple[bool, int]:
+    """Whether it was not there, and a descriptor of it, locked."""
     try:
-        folder.mkdir(exist_ok=True)
+        is_new, hold = _enter(folder)
         (folder / "live").mkdir(exist_ok=True)
         if not (folder / ".gitignore").exists():
             (folder / ".gitignore").write_text(IGNORE)
@@ -114,6 +164,21 @@ def _make(folder: Path) -> None:
             hint=f"chmod u+rwx {shown(folder.parent)}, or copy the project to a place of your own",
             code=NOT_WRITABLE,
         ) from None
+    return is_new, hold
+
+
+def _enter(folder: Path) -> tuple[bool, int]:
+    """The folder, made where there is none, and held: another command may be about to take it away."""
+    while True:
+        is_new = not folder.exists()
+        folder.mkdir(exist_ok=True)
+        hold = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(hold, fcntl.LOCK_SH)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(hold), folder.stat()):
+                return is_new, hold
+        os.close(hold)
 
 
 def _key(folder: Path, create: bool) -> bytes:
