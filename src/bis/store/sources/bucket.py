@@ -94,9 +94,12 @@ def _parent(url: str) -> str:
 
 def _sight(meta: Mapping[str, Any]) -> Sight:
     modified: datetime | None = meta.get("last_modified")
+    etag = meta.get("e_tag") or ""
+    if etag and not etag.endswith('"'):
+        etag = f'"{etag}"'  # as Azure writes it in lists
     return Sight(
         size=meta["size"],
-        etag=meta.get("e_tag") or "",
+        etag=etag,
         version=version_id(meta.get("version")),
         modified=str(int(modified.timestamp())) if modified else "",
     )
