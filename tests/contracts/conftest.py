@@ -1,6 +1,11 @@
-"""Remotes of every kind, as real as they come: a folder, an SFTP server behind the user's `ssh`, a server of S3."""
+"""Remotes of every kind, as real as they come: a folder, an SFTP server behind the user's `ssh`, a server of S3, which
+also answers the calls that Google Cloud Storage shares with S3, and Azurite, Microsoft's own emulator."""
 
+import base64
 import contextlib
+import email.utils
+import hashlib
+import hmac
 import os
 import pwd
 import re
@@ -10,6 +15,8 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +32,10 @@ print(server.get_host_and_port()[1], flush=True)
 sys.stdin.read()  # until the tests end, however they end
 os._exit(0)
 """
+AZURITE = ("--blobPort", "0", "--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry", "--silent")
+UNTIL_WE_END = '"$@" & read -r _; kill $!'
+AZURE_ACCOUNT = "devstoreaccount1"
+AZURE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="  # in its manual
 REQUEST = re.compile(rb"(?:^|\r\n\r\n|\})((?:GET|PUT|POST|HEAD|DELETE) \S+) HTTP/1\.1\r\n")
 
 
@@ -61,23 +72,13 @@ class Place:
 
 
 class BucketPlace(Place):
-    """A bucket of its own on the server of S3."""
+    """A bucket of its own on a server; `store` is another client of it."""
 
-    def __init__(self, port: int, bucket: str) -> None:
-        endpoint = f"http://127.0.0.1:{port}"
-        keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1"}
-        super().__init__(f"s3://{bucket}/team/store", {**keys, "AWS_ENDPOINT_URL": endpoint})
+    def __init__(self, url: str, variables: dict[str, str], store: Any) -> None:
+        super().__init__(url, variables)
         import obstore
-        from obstore.store import S3Store
 
-        self._do = obstore
-        config: Any = {
-            "endpoint": endpoint,
-            "access_key_id": "test",
-            "secret_access_key": "test",
-            "region": "us-east-1",
-        }
-        self._store = S3Store(bucket, prefix="team/store", config=config, client_options={"allow_http": True})
+        self._do, self._store = obstore, store
 
     def names(self) -> list[str]:
         return sorted(
@@ -105,16 +106,85 @@ def s3_port(peer: Callable[[str], Path]) -> Iterator[int]:
 @pytest.fixture
 def bucket(s3_port: int, tmp_path: Path) -> str:
     """An empty bucket."""
-    name = re.sub(r"[^a-z0-9]+", "-", tmp_path.name.lower())[:50].strip("-") + f"-{os.getpid()}"
+    name = _bucket_name(tmp_path)
     with socket.create_connection(("127.0.0.1", s3_port)) as connection:
         connection.sendall(f"PUT /{name} HTTP/1.0\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n\r\n".encode())
         assert b" 200 " in connection.recv(4096)
     return name
 
 
+def _bucket_name(tmp_path: Path) -> str:
+    """Letters and digits alone: for Google obstore writes `%2D`, which the server of S3 takes for three letters."""
+    return f"{re.sub(r'[^a-z0-9]+', '', tmp_path.name.lower())[:50]}{os.getpid()}"
+
+
 @pytest.fixture
 def s3(s3_port: int, bucket: str) -> BucketPlace:
-    return BucketPlace(s3_port, bucket)
+    from obstore.store import S3Store
+
+    endpoint = f"http://127.0.0.1:{s3_port}"
+    config: Any = {"endpoint": endpoint, "access_key_id": "test", "secret_access_key": "test", "region": "us-east-1"}
+    store = S3Store(bucket, prefix="team/store", config=config, client_options={"allow_http": True})
+    keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1"}
+    return BucketPlace(f"s3://{bucket}/team/store", {**keys, "AWS_ENDPOINT_URL": endpoint}, store)
+
+
+@pytest.fixture
+def gs(s3_port: int, bucket: str) -> BucketPlace:
+    """No emulator of Google's storage knows the XML calls that obstore makes; they are those of S3, so its server
+    answers them. What it does not do is look at Google's credentials."""
+    from obstore.store import GCSStore
+
+    endpoint = f"http://127.0.0.1:{s3_port}"
+    config: Any = {"base_url": endpoint, "bearer_token": "test"}
+    store = GCSStore(bucket, prefix="team/store", config=config, client_options={"allow_http": True})
+    return BucketPlace(f"gs://{bucket}/team/store", {"STORAGE_EMULATOR_HOST": endpoint}, store)
+
+
+@pytest.fixture(scope="session")
+def azurite(root: Path) -> Iterator[str]:
+    """The endpoint of an Azurite on this machine, which ends when the tests do. Nothing in this checkout installs it,
+    so that where it is not, not even CI fails."""
+    known = (os.environ.get("BIS_TEST_AZURITE"), root / ".azurite/node_modules/.bin/azurite-blob", "azurite-blob")
+    program = next((found for one in known if one and (found := shutil.which(one))), None)
+    if program is None:
+        message = "Azurite is missing, so az:// is not tested. Type `npm install --prefix .azurite azurite`."
+        warnings.warn(message, stacklevel=2)
+        pytest.skip(message)
+    words = ["sh", "-c", UNTIL_WE_END, "sh", program, *AZURITE]
+    with subprocess.Popen(
+        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        listens = (re.search(r"listens on (http://\S+)", line) for line in server.stdout)
+        yield next(found[1] for found in listens if found) + f"/{AZURE_ACCOUNT}"
+        server.stdin.close()
+
+
+@pytest.fixture
+def az(azurite: str, tmp_path: Path) -> BucketPlace:
+    """An empty container."""
+    from obstore.store import AzureStore
+
+    name = _bucket_name(tmp_path)
+    _make_container(azurite, name)
+    config: Any = {"endpoint": azurite, "account_name": AZURE_ACCOUNT, "account_key": AZURE_KEY}
+    store = AzureStore(name, prefix="team/store", config=config, client_options={"allow_http": True})
+    told = f"AccountName={AZURE_ACCOUNT};AccountKey={AZURE_KEY};BlobEndpoint={azurite};"
+    return BucketPlace(f"az://{name}/team/store", {"AZURE_STORAGE_CONNECTION_STRING": told}, store)
+
+
+def _make_container(endpoint: str, name: str) -> None:
+    """Signed as Microsoft's page "Authorize with Shared Key" says."""
+    headers = {"x-ms-date": email.utils.formatdate(usegmt=True), "x-ms-version": "2021-08-06"}
+    told = "".join(f"{key}:{value}\n" for key, value in headers.items())
+    text = "PUT" + "\n" * 12 + f"{told}/{AZURE_ACCOUNT}/{AZURE_ACCOUNT}/{name}\nrestype:container"
+    proof = hmac.new(base64.b64decode(AZURE_KEY), text.encode(), hashlib.sha256).digest()
+    headers["Authorization"] = f"SharedKey {AZURE_ACCOUNT}:{base64.b64encode(proof).decode()}"
+    asked = urllib.request.Request(f"{endpoint}/{name}?restype=container", method="PUT", headers=headers)
+    with urllib.request.urlopen(asked) as answer:
+        assert answer.status == 201
 
 
 @pytest.fixture(scope="session")
@@ -158,7 +228,7 @@ def sftp(make_ssh: Callable[..., str], tmp_path: Path) -> Place:
 
 
 @pytest.fixture(
-    params=["folder", "sftp", pytest.param("s3", marks=pytest.mark.slow)],
+    params=["folder", "sftp", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("s3", "gs", "az"))],
 )
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     """A remote of each kind, empty."""

@@ -1,4 +1,4 @@
-"""Data by URL: noted where it lies, noticed when it changes, proved when it is used. A web server, and one of S3."""
+"""Data by URL: noted where it lies, noticed when it changes, proved when it is used. A web server, and buckets."""
 
 import base64
 import hashlib
@@ -120,9 +120,9 @@ class Bucket:
         self.place._do.delete(self.place._store, f"set/{name}")
 
 
-@pytest.fixture
-def objects(s3: Any) -> Bucket:
-    return Bucket(s3)
+@pytest.fixture(params=["s3", "gs", "az"])
+def objects(request: pytest.FixtureRequest) -> Bucket:
+    return Bucket(request.getfixturevalue(request.param))
 
 
 @pytest.fixture

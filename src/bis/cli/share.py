@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bis.steps.home import Home
 
 DAMAGED = "the remote could not be reached, or something there or here is damaged; the rest has travelled"
-URLS = """URL is a folder, s3://bucket/prefix, gs://bucket/prefix, az://account/container, or ssh://host/path
+URLS = """URL is a folder, s3://bucket/prefix, gs://bucket/prefix, az://container/prefix, or ssh://host/path
     (ssh://host/~/path is below the home folder there)."""
 
 
@@ -37,8 +37,8 @@ def remote() -> None:
     """Name the places to share with: other stores, to which `bis push` sends and from which `bis pull` brings runs,
     data and all that they need.
 
-    A remote is a folder, s3://bucket/prefix, gs://bucket/prefix, az://account/container, or ssh://host/path. Passwords
-    and keys do not belong in a URL: they are taken from the environment, the files of the AWS tools, or ssh.
+    A remote is a folder, s3://bucket/prefix, gs://bucket/prefix, az://container/prefix, or ssh://host/path. Passwords
+    and keys do not belong in a URL: they are taken from the environment, the files of each cloud's tools, or ssh.
     """
 
 

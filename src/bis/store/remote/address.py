@@ -9,10 +9,11 @@ from urllib.parse import unquote, urlsplit
 from bis.errors import UsageError
 from bis.store.remote import Remote
 from bis.store.remote.bucket import SCHEMES, BucketRemote
+from bis.store.remote.clouds import CREDENTIALS, options
 from bis.store.remote.folder import FolderRemote
 from bis.store.remote.sftp import SftpRemote
 
-EXAMPLES = "/mnt/share/store, s3://bucket/prefix, gs://bucket/prefix, az://account/container, ssh://host/srv/store"
+EXAMPLES = "/mnt/share/store, s3://bucket/prefix, gs://bucket/prefix, az://container/prefix, ssh://host/srv/store"
 OVER_SSH = ("ssh", "sftp")
 
 
@@ -37,12 +38,14 @@ def checked(url: str, folder: Path) -> str:
     if parts.password is not None or (parts.username and parts.scheme in SCHEMES):
         raise UsageError(
             f"{parts.scheme}://…@{parts.hostname}{parts.path} holds credentials, which are not kept in a URL",
-            hint="for s3://: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; for ssh://: a key",
+            hint=CREDENTIALS.get(parts.scheme, "for ssh://: a key, by ssh-copy-id or in ~/.ssh/config"),
         )
     if parts.scheme != "file" and not parts.hostname:
         raise UsageError(
             f"{url} names no {'host' if parts.scheme in OVER_SSH else 'bucket'}", hint=f"one of: {EXAMPLES}"
         )
+    if parts.scheme in SCHEMES:
+        options(url)
     if parts.scheme in OVER_SSH and not parts.path.strip("/~"):
         raise UsageError(f"{url} names no folder", hint=f"{url.rstrip('/')}/srv/store, or {url.rstrip('/')}/~/store")
     return url.rstrip("/")

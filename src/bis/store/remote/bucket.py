@@ -6,17 +6,16 @@ servers understand in different ways: whoever puts a name that is there already 
 
 from __future__ import annotations
 
-import configparser
 import re
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from bis.errors import BisError, KeepingError, UsageError
 from bis.store.packs import SUFFIX
 from bis.store.remote import NO_CLIENT, gone, refused, unreachable
+from bis.store.remote.clouds import CREDENTIALS, NO_ACCOUNT, configure, options, server
 
 LARGE: Final = 8 << 20
 """More than so many bytes are put in several parts."""
@@ -28,13 +27,28 @@ SCHEMES: Final = {"s3": "S3", "gs": "Google Cloud Storage", "az": "Azure"}
 METADATA: Final = "169.254.169.254"
 """Where a machine of a cloud is asked for credentials when nothing else has any."""
 STATUS: Final = re.compile(r"status code: (\d{3})")
+LATER: Final = ("408", "429")
+"""Of what a server refuses, what it may allow soon."""
 CODE: Final = re.compile(r"<Code>(\w+)</Code>")
 """What a server says of an error, in the words of its client."""
-OPTIONS: Final = {"endpoint": "endpoint", "region": "region"}
+GENERIC: Final = re.compile(r"^Generic \w+ error: ")
+NO_LOGIN: Final = ("az account get-access-token", "performing token request")
+"""What a client says when it could not come by credentials."""
+NO_ANSWER: Final = "error sending request"
+OVERTAKEN: Final = "InvalidBlockList"
+"""What Azure says to one who puts an object in parts while another finishes it: the parts of both are gone, and the
+object is there."""
+NO_BUCKET: Final = ("NoSuchBucket", "ContainerNotFound")
+MISSING: Final = {
+    "s3": "look at the name; the bucket of a remote you make first: bis makes none",
+    "gs": "look at the name; the bucket of a remote you make first: bis makes none",
+    "az": "look at the name, az://CONTAINER/PREFIX, and the account; the container you make first: bis makes none",
+}
 
 
 class BucketRemote:
-    """The Remote protocol over a bucket. Credentials are those of the environment or, for S3, of the AWS files."""
+    """The Remote protocol over a bucket. Credentials are those of the environment and of the files of each cloud's
+    tools."""
 
     at_once = 4
 
@@ -54,7 +68,9 @@ class BucketRemote:
     def format(self) -> str:
         try:
             return bytes(self._do.get(self._store, "format").bytes()).decode("utf-8", "replace")
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            if any(code in str(error) for code in NO_BUCKET):
+                raise self._trouble("read", error) from error
             return ""
         except Exception as error:
             raise self._trouble("read", error) from error
@@ -86,7 +102,16 @@ class BucketRemote:
         except BisError:
             raise
         except Exception as error:
-            raise self._trouble("write to", error) from error
+            if not (OVERTAKEN in str(error) and self._holds(path, size)):
+                raise self._trouble("write to", error) from error
+
+    def _holds(self, path: str, size: int) -> bool:
+        try:
+            return int(self._do.head(self._store, path)["size"]) == size
+        except FileNotFoundError:
+            return False
+        except Exception as error:
+            raise self._trouble("read", error) from error
 
     def _trouble(self, doing: str, error: Exception) -> BisError:
         return bucket_trouble(self.url, doing, error)
@@ -108,20 +133,24 @@ def open_bucket(url: str, variables: Mapping[str, str]) -> tuple[Any, Any]:
         ) from None
     make: Any = from_url
     parts = urlsplit(url)
-    asked = dict(parse_qsl(parts.query))
-    if wrong := sorted(set(asked) - set(OPTIONS)):
-        raise UsageError(f"{url}: no option {wrong[0]}", hint=f"one of {', '.join(OPTIONS)}")
-    config = _amazon(variables, asked) if parts.scheme == "s3" else asked
-    plain = config.get("endpoint", "").startswith("http://")
+    config = configure(parts.scheme, variables, options(url))
+    if parts.scheme == "az" and not {"account_name", "use_emulator"} & set(config):
+        more = "&" if parts.query else "?"
+        hint = f"set AZURE_STORAGE_ACCOUNT_NAME, or write {url}{more}account=NAME"
+        raise UsageError(f"{url} cannot be used: {NO_ACCOUNT}", hint=hint)
     try:
         store = make(
             urlunsplit((parts.scheme, parts.netloc, parts.path, "", "")),
             config=config or None,
-            client_options={"allow_http": plain, "timeout": timedelta(minutes=5), "connect_timeout": "10s"},
+            client_options={
+                "allow_http": server(config).startswith("http://"),
+                "timeout": timedelta(minutes=5),
+                "connect_timeout": "10s",
+            },
             retry_config={"max_retries": 6, "retry_timeout": PATIENCE},
         )
     except Exception as error:
-        raise UsageError(f"{url} cannot be used: {_first_line(error)}", hint="bis remote add --help") from None
+        raise UsageError(f"{url} cannot be used: {_short(_said(error))}", hint=CREDENTIALS[parts.scheme]) from None
     return obstore, store
 
 
@@ -129,60 +158,29 @@ def bucket_trouble(url: str, doing: str, error: Exception) -> BisError:
     """What went wrong at a bucket, in words for a person."""
     from obstore.exceptions import PermissionDeniedError, UnauthenticatedError
 
-    said = _first_line(error)
+    said, scheme = _said(error), urlsplit(url).scheme
     status, code = STATUS.search(said), CODE.search(said)
-    known = code[1] if code else said
+    known = code[1] if code else _short(said)
     if METADATA in said:
-        return refused(url, doing, "no credentials were found", _credentials(urlsplit(url).scheme))
-    if isinstance(error, FileNotFoundError) or (status and status[1] == "404"):
-        return refused(url, doing, known, "make the bucket first: bis makes none")
+        return refused(url, doing, "no credentials were found", CREDENTIALS[scheme])
     denied = isinstance(error, (PermissionDeniedError, UnauthenticatedError, PermissionError))
-    if denied or (status and status[1] in ("401", "403")):
-        return refused(url, doing, known, _credentials(urlsplit(url).scheme))
-    return unreachable(url, doing, said)
+    if denied or _no_login(said) or (status and status[1] in ("401", "403")):
+        return refused(url, doing, known, CREDENTIALS[scheme])
+    if isinstance(error, FileNotFoundError) or (status and status[1] == "404"):
+        return refused(url, doing, known, MISSING[scheme])
+    if status and status[1].startswith("4") and status[1] not in LATER:
+        return refused(url, doing, known, "look at the URL")
+    return unreachable(url, doing, _short(said))
 
 
-def _amazon(variables: Mapping[str, str], asked: Mapping[str, str]) -> dict[str, str]:
-    """Credentials, region and endpoint: of the environment, else of `~/.aws/credentials` and `~/.aws/config`. What else
-    the environment may say, obstore asks for itself."""
-    found: dict[str, str] = {}
-    profile = variables.get("AWS_PROFILE", "default")
-    home = Path(variables.get("HOME", "/nonexistent")) / ".aws"
-    secret = _section(variables.get("AWS_SHARED_CREDENTIALS_FILE") or home / "credentials", (profile,))
-    config = _section(variables.get("AWS_CONFIG_FILE") or home / "config", (f"profile {profile}", profile))
-    told = variables if "AWS_ACCESS_KEY_ID" in variables else {}
-    for key in ("aws_access_key_id", "aws_secret_access_key", "aws_session_token"):
-        if value := told.get(key.upper()) if told else secret.get(key) or config.get(key):
-            found[key] = value
-    if region := variables.get("AWS_REGION") or variables.get("AWS_DEFAULT_REGION") or config.get("region"):
-        found["region"] = region
-    if (
-        endpoint := variables.get("AWS_ENDPOINT_URL_S3")
-        or variables.get("AWS_ENDPOINT_URL")
-        or config.get("endpoint_url")
-    ):
-        found["endpoint"] = endpoint
-    return {**found, **asked}
+def _no_login(said: str) -> bool:
+    return any(words in said for words in NO_LOGIN) and NO_ANSWER not in said
 
 
-def _section(path: str | Path, names: tuple[str, ...]) -> dict[str, str]:
-    parser = configparser.ConfigParser(interpolation=None)
-    try:
-        parser.read(path, "utf-8")
-    except (configparser.Error, UnicodeDecodeError, OSError):
-        return {}
-    return next((dict(parser[name]) for name in names if parser.has_section(name)), {})
-
-
-def _credentials(scheme: str) -> str:
-    if scheme == "gs":
-        return "gcloud auth application-default login, or set GOOGLE_APPLICATION_CREDENTIALS"
-    if scheme == "az":
-        return "set AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY"
-    return "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE for a profile in ~/.aws/credentials"
-
-
-def _first_line(error: Exception) -> str:
+def _said(error: Exception) -> str:
     """What a person can use of it: the text goes on with how it was found."""
-    text = str(error).split("\n\nDebug source")[0].strip()
-    return " ".join(text.split())[:300]
+    return " ".join(GENERIC.sub("", str(error).split("\n\nDebug source")[0].strip()).split())
+
+
+def _short(said: str) -> str:
+    return said[:300]
