@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bis.acts.data_diff import DataDifference, FileChange, diff
-from bis.formats.profile import RowChange
+from bis.formats.rows import RowChange
 from bis.nouns.dataset import Held
 from bis.nouns.tree import Entry
 from bis.settings import Settings

@@ -264,6 +264,15 @@ def test_on_a_terminal_it_is_a_page_for_people(tmp_path: Path, terminal: Type, c
     assert "bis data diff customers@v1 customers@v2" in shown
 
 
+def test_rows_that_cannot_be_matched_are_told_with_the_reason(tmp_path: Path, type_: Type) -> None:
+    for text in ("a\nx\n", "b\nx\ny\n"):
+        (tmp_path / "t.csv").write_text(text)
+        assert type_("add", "t.csv").status == 0
+    assert "1 -> 2   not matched one by one: no column is in both" in type_("diff", "t@v1", "t@v2").out
+    (change,) = type_("diff", "t@v1", "t@v2", "--json").json["changes"]
+    assert (change["inside"]["rows"], change["inside"]["unmatched"]) == (None, "no column is in both")
+
+
 @pytest.mark.parametrize(
     "words",
     [

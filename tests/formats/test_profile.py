@@ -2,9 +2,13 @@
 
 import statistics
 import struct
+import subprocess
+import sys
+import tempfile
 import time
 import tracemalloc
 import zlib
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bis.formats import Unreadable
-from bis.formats.profile import ColumnProfile, RowChange, is_profiled, profile, row_change
+from bis.formats import rows as rows_module
+from bis.formats.profile import ColumnProfile, is_profiled, profile, profile_both
+from bis.formats.rows import RowChange
 
 Put = Callable[[str, str | bytes], Path]
 
@@ -84,26 +90,105 @@ def test_a_large_table_is_read_in_bounded_memory(put: Put) -> None:
     assert peak < 2 << 20
 
 
-rows = st.lists(st.sampled_from(["1,a", "2,b", "3,c"]), max_size=8)
+table = st.lists(st.sampled_from(["1,a", "2,b", "3,c"]), max_size=8)
 
 
-@given(first=rows, second=rows)
+@given(first=table, second=table)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_rows_are_matched_wherever_they_stand(first: list[str], second: list[str], put: Put) -> None:
     before, after = (
         put(f"{name}.csv", "n,t\n" + "".join(f"{row}\n" for row in some))
         for name, some in (("x", first), ("y", second))
     )
-    found = row_change(before, after, ["n", "t"])
+    found = profile_both(before, after).rows
     assert found
-    assert found.added - found.removed == len(second) - len(first)
-    assert (found == RowChange(added=0, removed=0)) == (sorted(first) == sorted(second))
+    assert found.added == (Counter(second) - Counter(first)).total()
+    assert found.removed == (Counter(first) - Counter(second)).total()
 
 
 def test_rows_are_matched_by_the_columns_that_both_have(put: Put) -> None:
     before, after = put("x.csv", "a,b\n1,x\n2,y\n"), put("y.csv", "b,c,a\nx,9,1\ny,9,3\n")
-    assert row_change(before, after, ["a", "b"]) == RowChange(added=1, removed=1)
-    assert row_change(before, after, []) is None
+    found = profile_both(before, after)
+    assert found.rows == RowChange(added=1, removed=1)
+    assert (found.before, found.after) == (profile(before), profile(after))
+
+
+def test_a_cell_that_a_short_row_has_not_is_empty(put: Put) -> None:
+    assert profile_both(put("x.csv", "a,b,c\n1,,\n"), put("y.csv", "a,b,c\n1\n")).rows == RowChange(added=0, removed=0)
+
+
+def test_json_lines_are_matched_by_the_fields_that_both_files_have(put: Put) -> None:
+    before = put("x.jsonl", '{"a": 1, "b": [2]}\n{"b": 3, "a": null}\n')
+    assert profile_both(before, put("y.jsonl", '{"b": 3}\n{"b": [2], "a": 1}\n')).rows == RowChange(added=0, removed=0)
+    assert profile_both(before, put("z.jsonl", '{"b": 3, "c": 1}\n{"b": 4, "a": 1}\n')).rows == RowChange(
+        added=1, removed=1
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "texts", "why"),
+    [
+        (("x.csv", "y.csv"), ("a\nx\n", "b\nx\n"), "no column is in both"),
+        (("x.jsonl", "y.jsonl"), ('{"a": 1}', '{"b": 1}'), "no column is in both"),
+        (("x.csv", "y.jsonl"), ("a\nx\n", '{"a": "x"}'), "one is CSV, the other JSON lines"),
+    ],
+)
+def test_rows_that_cannot_be_matched_say_why(
+    names: tuple[str, str], texts: tuple[str, str], why: str, put: Put
+) -> None:
+    found = profile_both(*(put(name, text) for name, text in zip(names, texts, strict=True)))
+    assert (found.rows, found.unmatched) == (None, why)
+
+
+MANY = """
+import re, sys
+from pathlib import Path
+from bis.formats import rows
+from bis.formats.profile import profile_both
+rows.FULL = 64
+small, large = (Path(sys.argv[1]), Path(sys.argv[2])), (Path(sys.argv[3]), Path(sys.argv[4]))
+held = []
+for pair in (small, large):
+    found = profile_both(*pair).rows
+    held.append(int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]))
+print(found.added, found.removed, held[1] - held[0])
+"""
+
+
+def test_a_large_table_is_matched_in_bounded_memory(put: Put) -> None:
+    """The hashes of both alone are 3 MiB; in a dictionary they would take 25."""
+    count = 200_000
+    lines = [f"row {number}\n" for number in range(count)]
+    edited = [f"row {number}\n" if number % 100 else f"row {number} edited\n" for number in range(count)]
+    edited.insert(5, "inserted\n")
+    tables = [put(f"{name}.csv", "t\n" + "".join(some)) for name, some in (("x", lines), ("y", edited))]
+    warm = [put(f"{name}.csv", "t\n" + "".join(some[:20_000])) for name, some in (("v", lines), ("w", edited))]
+    done = subprocess.run([sys.executable, "-c", MANY, *warm, *tables], capture_output=True, text=True, check=True)
+    added, removed, grown = map(int, done.stdout.split())
+    assert (added, removed) == (count // 100 + 1, count // 100)
+    assert grown < 2 << 10
+
+
+@given(first=table, second=table, full=st.integers(1, 4))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_rows_that_do_not_fit_in_memory_are_matched_as_others(
+    first: list[str], second: list[str], full: int, put: Put
+) -> None:
+    files = [put("x.csv", "\n".join(["n,t", *first])), put("y.csv", "\n".join(["n,t", *second]))]
+    expected = profile_both(*files)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rows_module, "FULL", full)
+        patch.setattr(rows_module, "BINS", 2)
+        assert profile_both(*files) == expected
+
+
+def test_where_there_is_no_room_for_the_rows_of_a_large_table_it_is_said(
+    put: Put, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(rows_module, "FULL", 1)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(Unreadable, match=r"cannot be matched in .*gone: No such file"):
+        profile_both(put("x.csv", "a\nx\n"), put("y.csv", "a\ny\n"))
 
 
 def png(width: int, height: int) -> bytes:
@@ -154,3 +239,24 @@ def test_parquet_is_told_by_its_footer(tmp_path: Path) -> None:
     assert (found.kind, found.rows) == ("Parquet", 3)
     assert found.columns[0] == ColumnProfile(name="n", type="int64", empty=1, smallest="1", largest="2")
     assert [column.type for column in found.columns[1:]] == ["string", "list<element: int64>"]
+
+
+def test_rows_of_parquet_are_matched_by_their_values(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    before = {
+        "f": [float("nan"), 0.0, 1.5, None],
+        "t": ["a", "b", None, "d"],
+        "l": [[1], None, [float("nan")], [3]],
+        "when": pa.array([1, 2, 3, 1_000_000_001], pa.timestamp("ns")),
+        "kind": pa.array(["x", "y", "x", "y"]).dictionary_encode(),
+        "old": [1, 2, 3, 4],
+    }
+    after = {name: pa.array(values).take(pa.array([3, 2, 1, 0])) for name, values in before.items() if name != "old"}
+    after["f"] = pa.array([None, 1.5, -0.0, float("nan")])
+    parquet.write_table(pa.table(before), tmp_path / "x.parquet", row_group_size=2)
+    parquet.write_table(pa.table(after), tmp_path / "y.parquet", compression="gzip")
+    found = profile_both(tmp_path / "x.parquet", tmp_path / "y.parquet")
+    assert [one.smallest for one in found.before.columns if one.name == "when"] == ["1970-01-01 00:00:00"]
+    assert found.rows == RowChange(added=1, removed=1)  # 0.0 became -0.0
+    assert (found.before, found.after) == (profile(tmp_path / "x.parquet"), profile(tmp_path / "y.parquet"))

@@ -11,7 +11,8 @@ import msgspec
 from bis.digest import Digest, readable
 from bis.errors import BisError
 from bis.formats import Unreadable
-from bis.formats.profile import ROWS, ColumnProfile, Profile, RowChange, is_profiled, profile, row_change
+from bis.formats.profile import ColumnProfile, Profile, is_profiled, profile_both
+from bis.formats.rows import RowChange
 from bis.nouns.dataset import Held
 from bis.nouns.tree import Entry
 from bis.steps.bring import located
@@ -41,7 +42,9 @@ class Inside(msgspec.Struct, frozen=True, kw_only=True):
     before: Profile
     after: Profile
     rows: RowChange | None = None
-    """None: not looked for, or there were too many."""
+    """None: there are none, or they could not be matched."""
+    unmatched: str = ""
+    """Why rows could not be matched."""
     columns: tuple[ColumnChange, ...] = ()
 
     @property
@@ -146,21 +149,13 @@ def _look(change: FileChange, before: Held, after: Held, home: Home, room: bool,
             located(before, change.was or change.path, home) as old,
             located(after, change.path, home) as new,
         ):
-            first, second = profile(old), profile(new)
-            few = max(first.rows or 0, second.rows or 0) <= ROWS
-            rows = row_change(old, new, _shared(first, second)) if few else None
+            pair = profile_both(old, new)
     except (Unreadable, BisError) as error:
         return msgspec.structs.replace(change, why=str(error).splitlines()[0])
+    first, second = pair.before, pair.after
     columns = tuple(_columns(first.columns, second.columns))
-    return msgspec.structs.replace(change, inside=Inside(before=first, after=second, rows=rows, columns=columns))
-
-
-def _shared(first: Profile, second: Profile) -> list[str]:
-    """The columns by which rows can be matched; none of a Parquet file, of which only the footer is read."""
-    if first.kind != second.kind or first.kind == "Parquet":
-        return []
-    names = {column.name for column in second.columns}
-    return [column.name for column in first.columns if column.name in names]
+    inside = Inside(before=first, after=second, rows=pair.rows, unmatched=pair.unmatched, columns=columns)
+    return msgspec.structs.replace(change, inside=inside)
 
 
 def _columns(olds: Sequence[ColumnProfile], news: Sequence[ColumnProfile]) -> list[ColumnChange]:

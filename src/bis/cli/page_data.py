@@ -12,7 +12,6 @@ from bis.cli.page_run import labelled
 from bis.cli.render import Column
 from bis.cli.text import count, local, numbers, plain, size
 from bis.digest import short, spell
-from bis.formats.profile import ROWS
 from bis.nouns.dataset import Held, Sight
 
 if TYPE_CHECKING:
@@ -288,6 +287,7 @@ def _change_json(change: FileChange) -> dict[str, Any]:
             "before": change.inside.before,
             "after": change.inside.after,
             "rows": change.inside.rows,
+            "unmatched": change.inside.unmatched or None,
             "columns": change.inside.columns,
         }
     return told | ({"not_looked_into": change.why} if change.why else {})
@@ -342,8 +342,7 @@ def _inside(change: FileChange, terminal: Terminal, most: int) -> list[str]:
 def _row_words(inside: Inside) -> str:
     if inside.rows:
         return f"{inside.rows.added:,} added, {inside.rows.removed:,} removed; an edited row counts as both"
-    most = max(inside.before.rows or 0, inside.after.rows or 0)
-    return f"not matched one by one: more than {ROWS:,}" if most > ROWS else ""
+    return f"not matched one by one: {plain(inside.unmatched)}" if inside.unmatched else ""
 
 
 def _column_words(one: ColumnChange) -> list[Cell]:

@@ -1,7 +1,7 @@
 """What is in a file of data, in a few numbers: rows, columns, their types and statistics; of an image, its size.
 
-CSV and JSON lines are read as streams by the standard library, in bounded memory. Parquet needs pyarrow, and only its
-footer is read.
+CSV and JSON lines are read as streams by the standard library, in bounded memory. Parquet needs pyarrow, and of one
+file only its footer is read.
 """
 
 from __future__ import annotations
@@ -10,22 +10,23 @@ import csv
 import importlib
 import json
 import math
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import date, datetime
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from datetime import date, datetime, timedelta
 from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 import msgspec
 
 from bis.formats import Unreadable
+from bis.formats.rows import RowChange, Rows, row_change
 
 CELL: Final = 16 << 20
 DISTINCT: Final = 1000
 """Up to so many different values of a column are counted."""
-ROWS: Final = 500_000
-"""Up to so many rows are matched one by one between two files."""
+AT_ONCE: Final = 1 << 18
+"""Cells of a Parquet file that are in memory together."""
 LONGEST: Final = 40
 DELIMITED: Final = {".csv": "", ".tsv": "\t", ".tab": "\t", ".psv": "|"}
 LINES: Final = (".jsonl", ".ndjson")
@@ -57,11 +58,14 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What is known beside columns: of an image, its size."""
 
 
-class RowChange(msgspec.Struct, frozen=True, kw_only=True):
-    """Rows that one file has and the other has not; one that was edited counts on both sides."""
+class Pair(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Two files."""
 
-    added: int
-    removed: int
+    before: Profile
+    after: Profile
+    rows: RowChange | None = None
+    unmatched: str = ""
+    """Why rows were not matched."""
 
 
 def is_profiled(name: str) -> bool:
@@ -72,62 +76,104 @@ def is_profiled(name: str) -> bool:
 def profile(path: Path) -> Profile:
     """Raises Unreadable, with the reason, for a file that is not what its name says."""
     suffix = path.suffix.lower()
+    if suffix in (*DELIMITED, *LINES):
+        return _text(path, None, None)
     try:
-        if suffix in DELIMITED:
-            return _delimited(path, DELIMITED[suffix])
-        if suffix in LINES:
-            return _json_lines(path)
         if suffix in IMAGES:
             with path.open("rb") as file:
                 return Profile(kind="image", facts=_image(file))
         return _parquet(path)
-    except (csv.Error, ValueError, EOFError) as error:
-        raise Unreadable(f"it cannot be read as its name says: {error}") from None
+    except (ValueError, EOFError) as error:
+        raise _not_as_named(error) from None
 
 
-def row_change(before: Path, after: Path, shared: Sequence[str]) -> RowChange | None:
-    """The rows that differ in the columns that both have, wherever they stand; None where there are too many, or no
-    column is shared."""
-    counts: Counter[int] = Counter()
-    for path, step in ((before, -1), (after, 1)):
-        for number, row in enumerate(_rows_of(path, shared) if shared else ()):
-            if number >= ROWS:
-                return None
-            counts[hash(row)] += step
-    if not shared:
-        return None
-    return RowChange(added=sum(n for n in counts.values() if n > 0), removed=-sum(n for n in counts.values() if n < 0))
+def profile_both(before: Path, after: Path) -> Pair:
+    """As `profile`, of two files; of two tables of one kind also the rows that differ in the columns that both have,
+    wherever they stand. Text is read once, JSON lines a second time where one has a field that the other has not."""
+    suffixes = {path.suffix.lower() for path in (before, after)}
+    with Rows() as old, Rows() as new:
+        if suffixes <= set(DELIMITED):
+            shared = _shared(_names(before), _names(after))
+            first, second = _text(before, shared, old), _text(after, shared, new)
+        elif suffixes <= set(LINES):
+            first, second = _text(before, None, old), _text(after, None, new)
+        else:
+            first, second = profile(before), profile(after)
+        if first.kind != second.kind or first.rows is None:
+            told = "" if first.rows is None else f"one is {first.kind}, the other {second.kind}"
+            return Pair(before=first, after=second, unmatched=told)
+        names = [[column.name for column in one.columns] for one in (first, second)]
+        shared = _shared(*names)
+        if not shared or any(len(set(some)) < len(some) for some in names if first.kind == "Parquet"):
+            told = "two columns have one name" if shared else "no column is in both"
+            return Pair(before=first, after=second, unmatched=told)
+        if first.kind == "Parquet":
+            _take_parquet(before, shared, old)
+            _take_parquet(after, shared, new)
+        elif suffixes <= set(LINES) and set(names[0]) != set(names[1]):
+            return Pair(before=first, after=second, rows=_again(before, after, shared))
+        return Pair(before=first, after=second, rows=row_change(old, new))
 
 
-def _rows_of(path: Path, shared: Sequence[str]) -> Iterator[object]:
+def _shared(names: Sequence[str], others: Sequence[str]) -> list[str]:
+    there = set(others)
+    return [name for name in names if name in there]
+
+
+def _again(before: Path, after: Path, shared: Sequence[str]) -> RowChange:
+    with Rows() as old, Rows() as new:
+        _text(before, shared, old)
+        _text(after, shared, new)
+        return row_change(old, new)
+
+
+def _text(path: Path, shared: Sequence[str] | None, rows: Rows | None) -> Profile:
+    """A table as text. Its rows are taken by the shared columns; of JSON lines, if those are not known, by all."""
     suffix = path.suffix.lower()
-    if suffix in LINES:
-        with path.open("rb") as file:
-            for line in filter(bytes.strip, file):
-                row = _fields(json.loads(line))
-                yield tuple(_as_cell(row.get(name)) for name in shared)
-    elif suffix in DELIMITED:
-        header, rows = _header(_cells(path, DELIMITED[suffix]))
-        places = [header.index(name) for name in shared]
-        for cells in rows:
-            yield tuple(cells[place] if place < len(cells) else "" for place in places)
+    try:
+        if suffix in DELIMITED:
+            return _delimited(path, DELIMITED[suffix], shared or (), rows)
+        return _json_lines(path, shared, rows)
+    except (csv.Error, ValueError, EOFError) as error:
+        raise _not_as_named(error) from None
+
+
+def _not_as_named(error: Exception) -> Unreadable:
+    return Unreadable(f"it cannot be read as its name says: {error}")
 
 
 # -- text --------------------------------------------------------------------------------------------------------
 
 
-def _delimited(path: Path, delimiter: str) -> Profile:
+def _delimited(path: Path, delimiter: str, shared: Sequence[str], taken: Rows | None) -> Profile:
     header, rows = _header(_cells(path, delimiter))
     columns = [_Column(name) for name in header]
+    pick = _picker(header, shared) if taken and shared else None
     count = 0
     for row in rows:
         count += 1
+        if taken and pick:
+            taken.take(pick(row))
         for column, cell in zip(columns, row, strict=False):
             column.take(cell)
         for column in columns[len(row) :]:
             column.empty += 1
     kind = "CSV" if path.suffix.lower() == ".csv" else "table"
     return Profile(kind=kind, rows=count, columns=tuple(column.told() for column in columns))
+
+
+def _names(path: Path) -> list[str]:
+    try:
+        return _header(_cells(path, DELIMITED[path.suffix.lower()]))[0]
+    except (csv.Error, ValueError) as error:
+        raise _not_as_named(error) from None
+
+
+def _picker(header: Sequence[str], names: Sequence[str]) -> Callable[[list[str]], Hashable]:
+    """A function that takes the cells of these columns out of a row; those that a short one has not are empty."""
+    places = [header.index(name) for name in names]
+    pick, width = itemgetter(*places), max(places) + 1
+    return lambda row: pick(row if len(row) >= width else row + [""] * (width - len(row)))
 
 
 def _cells(path: Path, delimiter: str) -> Iterator[list[str]]:
@@ -148,17 +194,21 @@ def _header(rows: Iterator[list[str]]) -> tuple[list[str], Iterable[list[str]]]:
     return first, rows
 
 
-def _json_lines(path: Path) -> Profile:
+def _json_lines(path: Path, shared: Sequence[str] | None, taken: Rows | None) -> Profile:
     columns: dict[str, _Column] = {}
+    wanted = None if shared is None else set(shared)
     count = 0
     with path.open("rb") as file:
         for line in file:
             if not line.strip():
                 continue
-            for name, value in _fields(json.loads(line)).items():
+            cells = [(name, _as_cell(value)) for name, value in _fields(json.loads(line)).items()]
+            if taken:  # a field that is empty is as one that is not there
+                taken.take(tuple(sorted(one for one in cells if one[1] and (wanted is None or one[0] in wanted))))
+            for name, cell in cells:
                 if name not in columns:
                     columns[name] = _Column(name)
-                columns[name].take(_as_cell(value))
+                columns[name].take(cell)
             count += 1
     for column in columns.values():  # those that a line does not name are empty in it
         column.empty = count - column.count
@@ -298,9 +348,42 @@ def _arrow_column(field: Any, statistics: list[Any]) -> ColumnProfile:
         name=field.name,
         type=str(field.type),
         empty=sum(one.null_count or 0 for one in told),
-        smallest=_told(min(one.min for one in ranged)) if whole else "",
-        largest=_told(max(one.max for one in ranged)) if whole else "",
+        smallest=_told(min(_bounds(field, one)[0] for one in ranged)) if whole else "",
+        largest=_told(max(_bounds(field, one)[1] for one in ranged)) if whole else "",
     )
+
+
+def _bounds(field: Any, one: Any) -> tuple[Any, Any]:
+    """The smallest and the largest value; of nanoseconds, which Python has none of, as far as it has."""
+    if getattr(field.type, "unit", "") != "ns":
+        return one.min, one.max
+    start = datetime(1970, 1, 1) if str(field.type).startswith("timestamp") else timedelta()
+    low, high = (start + timedelta(microseconds=raw // 1000) for raw in (one.min_raw, one.max_raw))
+    return low, high
+
+
+def _take_parquet(path: Path, names: Sequence[str], taken: Rows) -> None:
+    arrow: Any = importlib.import_module("pyarrow")
+    parquet: Any = importlib.import_module("pyarrow.parquet")
+    try:
+        batches = parquet.ParquetFile(path).iter_batches(max(1, AT_ONCE // len(names)), columns=list(names))
+        for batch in batches:
+            for row in zip(*(_values(arrow, batch.column(name)) for name in names), strict=True):
+                taken.take(row)
+    except (arrow.ArrowException, OSError) as error:
+        raise Unreadable(f"its rows cannot be read: {error}") from None
+
+
+def _values(arrow: Any, column: Any) -> Iterable[Hashable]:
+    """Values that are equal when their bits are: two NaN are the same, 0.0 and -0.0 are not."""
+    if arrow.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if arrow.types.is_floating(column.type):
+        column = column.cast(arrow.float64()).view(arrow.int64())
+    elif arrow.types.is_temporal(column.type) and getattr(column.type, "unit", "") == "ns":
+        column = column.cast(arrow.int64())  # Python has no such moments
+    values: list[Any] = column.to_pylist()
+    return map(repr, values) if arrow.types.is_nested(column.type) else values
 
 
 def _told(value: Any) -> str:
