@@ -23,7 +23,7 @@ from bis.__main__ import main
 from bis.acts.run import run
 
 run(command, folder=project, variables=os.environ, started=lambda run: known.extend(sys.modules))
-inside = [path for path in opened if path.startswith(f"{project}/") and not path.startswith(f"{project}/.bis/")]
+inside = [path for path in opened if path.startswith(f"{project}/") and not f"{path}/".startswith(f"{project}/.bis/")]
 print(json.dumps({"modules": known, "syncs": len(synced), "opened": inside}))
 """
 SEEN_LATER = {
