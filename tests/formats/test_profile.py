@@ -1,5 +1,6 @@
 """What is in a file of data, in a few numbers."""
 
+import random
 import statistics
 import struct
 import subprocess
@@ -260,3 +261,20 @@ def test_rows_of_parquet_are_matched_by_their_values(tmp_path: Path) -> None:
     assert [one.smallest for one in found.before.columns if one.name == "when"] == ["1970-01-01 00:00:00"]
     assert found.rows == RowChange(added=1, removed=1)  # 0.0 became -0.0
     assert (found.before, found.after) == (profile(tmp_path / "x.parquet"), profile(tmp_path / "y.parquet"))
+
+
+def test_a_large_parquet_file_is_matched_in_bounded_memory(tmp_path: Path) -> None:
+    """It has 40 MB more than another one, in groups of rows."""
+    pa = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    tables = []
+    for name, groups in (("v", 20), ("w", 20), ("x", 60), ("y", 60)):
+        tables.append(tmp_path / f"{name}.parquet")
+        with parquet.ParquetWriter(tables[-1], pa.schema([("t", pa.binary())])) as writer:
+            for group in range(groups):
+                noise = random.Random(f"{name} {group}" if group == 1 else group)
+                writer.write_table(pa.table({"t": pa.array([noise.randbytes(500) for _ in range(2000)])}))
+    done = subprocess.run([sys.executable, "-c", MANY, *tables], capture_output=True, text=True, check=True)
+    added, removed, grown = map(int, done.stdout.split())
+    assert (added, removed) == (2000, 2000)
+    assert grown < 15 << 10

@@ -25,8 +25,10 @@ from bis.formats.rows import RowChange, Rows, row_change
 CELL: Final = 16 << 20
 DISTINCT: Final = 1000
 """Up to so many different values of a column are counted."""
-AT_ONCE: Final = 1 << 18
+AT_ONCE: Final = 1 << 14
 """Cells of a Parquet file that are in memory together."""
+BUFFER: Final = 1 << 20
+"""Bytes of each of its columns."""
 LONGEST: Final = 40
 DELIMITED: Final = {".csv": "", ".tsv": "\t", ".tab": "\t", ".psv": "|"}
 LINES: Final = (".jsonl", ".ndjson")
@@ -366,8 +368,9 @@ def _take_parquet(path: Path, names: Sequence[str], taken: Rows) -> None:
     arrow: Any = importlib.import_module("pyarrow")
     parquet: Any = importlib.import_module("pyarrow.parquet")
     try:
-        batches = parquet.ParquetFile(path).iter_batches(max(1, AT_ONCE // len(names)), columns=list(names))
-        for batch in batches:
+        # By default it holds the bytes of all columns until it is done with the file.
+        file = parquet.ParquetFile(path, pre_buffer=False, buffer_size=BUFFER)
+        for batch in file.iter_batches(max(1, AT_ONCE // len(names)), columns=list(names), use_threads=False):
             for row in zip(*(_values(arrow, batch.column(name)) for name in names), strict=True):
                 taken.take(row)
     except (arrow.ArrowException, OSError) as error:
