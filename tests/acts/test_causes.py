@@ -83,7 +83,7 @@ def test_code_that_did_not_run_is_not_named(repeated: Repeated, project: Path) -
 
 def test_a_module_whose_compiled_form_was_read_is_named(repeated: Repeated, project: Path) -> None:
     (project / "lib.py").write_text("import os\ndef number():\n    return os.getpid()")
-    subprocess.run([PYTHON, "-c", "import lib"], cwd=project, check=True)
+    subprocess.run([PYTHON, "-c", "import lib"], cwd=project, check=True, env={})
     found = repeated("import lib\nprint(lib.number() * 3)")
     assert found["causes"] == ["perhaps the number of a process: os.getpid (lib.py:3)"]
 

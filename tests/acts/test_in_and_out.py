@@ -193,3 +193,27 @@ def test_a_name_without_content_that_a_repeat_reads_is_told(
     found = repeated(bis, verdict)
     assert found["sameness"] == "equivalent", found
     assert any("notes.pdf" in text for text in found["not_compared"]), found
+
+
+@pytest.mark.parametrize("cached", ["", "compiled"])
+def test_a_source_of_which_only_the_compiled_form_is_opened_is_recorded(
+    bis: Bis, project: Path, verdict: Verdict, cached: str
+) -> None:
+    """In the project, in a package of it, and beside it; with the compiled form beside the source, or elsewhere."""
+    beside = project.parent / "beside"
+    for folder, name in ((project, "one"), (project / "package", "two"), (beside, "three")):
+        folder.mkdir(exist_ok=True)
+        (folder / f"{name}.py").write_text(f"WORD = '{name}'\n")
+    (project / "a.py").write_text(
+        f"import sys; sys.path.append({str(beside)!r})\n"
+        "import one, package.two, three\nprint(one.WORD, package.two.WORD, three.WORD)"
+    )
+    python = Path(sys.base_prefix) / "bin" / "python3"
+    env = {"PYTHONPYCACHEPREFIX": str(project.parent / cached)} if cached else {}
+    subprocess.run([python, "a.py"], cwd=project, check=True, env=env)  # it compiles them
+    done = bis("run", "--", "python3", "a.py", python=python, env=env)
+    assert done.returncode == 0, done.stderr
+    found = verdict(bis("repeat", "@", "--json"))
+    assert found["sameness"] in ("identical", "equivalent"), found
+    (project / "one.py").write_text("WORD = 'other'\n")
+    assert "one.py" in bis("status").stdout

@@ -55,7 +55,7 @@ def test_what_ended_processes_used_is_added_up_and_they_are_forgotten(tmp_path: 
             process.kill()
         sampler._sample(1.0)
         assert process.pid not in {pid for pid, _ in sampler._latest}
-        assert sampler.cpu_seconds >= before + 0.1
+        assert sampler.cpu_seconds >= before + 0.08  # the kernel counts in hundredths
         before = sampler.cpu_seconds
 
 

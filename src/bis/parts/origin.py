@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import Literal
 
+import msgspec
+
 from bis.digest import spell
-from bis.nouns.trace import Access
+from bis.nouns.trace import Access, Stat
 from bis.parts import Report, Scene
 
 Origin = Literal["project", "environment", "system", "own", "cache", "temporary", "outside"]
@@ -78,6 +82,44 @@ def is_data(path: str, size: int) -> bool:
     if suffix in DATA:
         return True
     return size > SMALL
+
+
+def source_of(path: str, cache: str = "") -> str:
+    """The source that compiled code stands for, which the interpreter does not open then; any other path as it is.
+    `cache`: where PYTHONPYCACHEPREFIX has it instead of in folders beside the sources."""
+    folder, name = posixpath.split(path)
+    if not name.endswith(".pyc"):
+        return path
+    if cache and path.startswith(f"{cache}/"):
+        folder = folder[len(cache) :]
+    elif folder.endswith("/__pycache__"):
+        folder = posixpath.dirname(folder)
+    else:
+        return path
+    return f"{folder}/{name.partition('.')[0]}.py"
+
+
+def with_sources(scene: Scene) -> Scene:
+    """The scene as if each source of the user's had been read whose compiled code was: an interpreter that finds that
+    looks at the size and the time of the source, and does not open it."""
+    assert scene.trace is not None
+    origin = sorter(scene)
+    prefix = spell(scene.variables.get("PYTHONPYCACHEPREFIX", "")).rstrip("/")
+    accesses = {access.path: access for access in scene.trace.accesses}
+    for access in scene.trace.accesses:
+        source = source_of(access.path, prefix)
+        if source == access.path or not access.was_read or origin(source) not in ("project", "outside", "temporary"):
+            continue
+        known = accesses.get(source)
+        if known is None:
+            with suppress(OSError):
+                status = scene.real(source).stat()
+                before = Stat(status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns)
+                accesses[source] = Access(path=source, how="r", before=before)
+        elif known.before is not None and not known.was_read:
+            accesses[source] = msgspec.structs.replace(known, how=f"r{known.how}")
+    trace = msgspec.structs.replace(scene.trace, accesses=tuple(accesses.values()))
+    return msgspec.structs.replace(scene, trace=trace)
 
 
 def in_passing(path: str) -> bool:

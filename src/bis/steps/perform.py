@@ -21,7 +21,7 @@ from bis.nouns.part import Finding, Part, PartKind
 from bis.nouns.run import Chance, Coverage, Run, Status, Usage
 from bis.nouns.trace import Trace
 from bis.parts import Scene
-from bis.parts.origin import CACHES, SYSTEM
+from bis.parts.origin import CACHES, SYSTEM, with_sources
 from bis.steps import chance as chances
 from bis.steps import feed
 from bis.steps.capture import Captures, capture
@@ -108,6 +108,7 @@ def perform(
             raise
     own = (*plan.scene.own, *own_folders(plan.command))
     scene = msgspec.structs.replace(plan.scene, trace=execution.trace, reports=chances.observe(inside), own=own)
+    scene = with_sources(scene)
     try:
         run = record_of(plan.run, execution, scene, captures.finish(scene, home.store), home, since_ns)
         run = _with_stdin(run, given, execution, home, scratch)

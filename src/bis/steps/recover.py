@@ -19,6 +19,7 @@ from bis.ledger.runs import decode_run
 from bis.nouns.part import Finding, Part, PartKind
 from bis.nouns.run import Run
 from bis.parts import Scene
+from bis.parts.origin import with_sources
 from bis.steps import chance as chances
 from bis.steps.capture import capture
 from bis.steps.execute import Execution, recover
@@ -180,6 +181,7 @@ def _sealed(
         trace=execution.trace,
         reports=chances.observe(scratch / "inside"),
     )
+    scene = with_sources(scene)
     # Parts captured before the start are as they were; the others are captured now, and the finding says so.
     parts = capture(scene, home.store, _first_parts(scratch)).finish(scene, home.store)
     sealed = record_of(run, execution, scene, parts, home, _started_ns(scratch))

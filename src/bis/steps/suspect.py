@@ -25,7 +25,6 @@ from bis.store.snapshot import walk
 
 SIZE = 2 << 20
 """Larger files were written by a program."""
-COMPILED = re.compile(r"__pycache__/([^/]+)\.[a-z]+-?\d+[^/]*\.pyc$")
 HANDED = re.compile(r"-[A-Za-z]*c")
 """The option before code that is handed to an interpreter: `-c`, `-lc`."""
 MAGIC = re.compile(r"(?m)^([ \t]*)[%!].*")
@@ -110,7 +109,6 @@ def _given(command: Sequence[str]) -> Iterator[tuple[str, str]]:
 def _ran(scene: Scene) -> set[str]:
     """Names of files that were read, and of those whose compiled form was."""
     found = {scene.named(access.path) for access in scene.trace.accesses if access.was_read} if scene.trace else set()
-    found |= {COMPILED.sub(r"\1.py", name) for name in found if name.endswith(".pyc")}
     # The script itself is opened by the interpreter, which no hook sees.
     words = (posixpath.normpath(scene.folder / word) for word in scene.command[:8])
     return found | {scene.named(spell(word)) for word in words}
