@@ -217,3 +217,22 @@ def test_a_source_of_which_only_the_compiled_form_is_opened_is_recorded(
     assert found["sameness"] in ("identical", "equivalent"), found
     (project / "one.py").write_text("WORD = 'other'\n")
     assert "one.py" in bis("status").stdout
+
+
+def test_an_empty_folder_that_a_run_writes_into_is_there_in_a_repeat(bis: Bis, project: Path, verdict: Verdict) -> None:
+    (project / "models" / "first").mkdir(parents=True)
+    (project / "made.sh").write_text("mkdir -p own/deep; mkdir own/deep/er; echo 1 > own/deep/er/a; echo 1 > models/b")
+    assert bis("run", "--", "sh", "made.sh").returncode == 0
+    assert verdict(bis("repeat", "@", "--json"))["sameness"] in ("identical", "equivalent")
+
+
+@pytest.mark.usefixtures("kernel_trace")
+def test_so_is_one_below_others(bis: Bis, project: Path, verdict: Verdict) -> None:
+    (project / "models" / "first").mkdir(parents=True)
+    assert (
+        bis(
+            "run", "--", "sh", "-c", "mkdir own models/first/new; echo 1 > own/a; echo 1 > models/first/new/b"
+        ).returncode
+        == 0
+    )
+    assert verdict(bis("repeat", "@", "--json"))["sameness"] == "identical"

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,8 @@ def user_bis(bis: Bis, project: Path, variables: dict[str, str], lacking: Callab
 
 def _give(home: Path) -> None:
     for path in (home, *home.rglob("*")):
-        os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
+        with suppress(FileNotFoundError):  # SQLite's files come and go
+            os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
 
 
 def _works(call: Bis, python: str) -> bool:

@@ -7,8 +7,8 @@ and as what: `parts/tracked.py`); `secrets`, files that were read and whose cont
 `network`, addresses that data may have come from; `listed`, folders outside the project whose names the run read;
 `caches`, files of caches that it read, which are not recorded;
 `there`, what was there and counts by its name alone: in the project's own folder before the run, and what the run
-removed unread (`path`, `kind` file, folder or link, `size`, `target`), and files that the run was not let read
-(`refused`); `wrote`, paths outside the project that the run
+removed unread (`path`, `kind` file, folder or link, `size`, `target`), folders that it wrote into, and files that the
+run was not let read (`refused`); `wrote`, paths outside the project that the run
 made, changed or removed (there only when it was seen whole).
 """
 
@@ -30,7 +30,7 @@ import msgspec
 from bis.digest import Digest, digest_file, digest_value, keyed_digest, readable, short, spell, unspell
 from bis.errors import CannotRepeat, counted
 from bis.nouns.part import Change, Finding, Part, PartKind
-from bis.nouns.trace import GONE, WRITTEN, Access, Process, Stat
+from bis.nouns.trace import GONE, MADE, WRITTEN, Access, Process, Stat
 from bis.nouns.tree import Leaf
 from bis.parts import Place, Scene
 from bis.parts.code import DIFF_SIZE, unified
@@ -98,6 +98,7 @@ def capture(scene: Scene, store: Store, earlier: Part | None = None) -> Part:
     else:
         facts |= {"listed": listed_outside(scene), "caches": _caches(scene), **_wrote(scene)}
         there += _removed_unread(scene, {*leaves, *(row["path"] for row in there)})
+        there += _written_into(scene, {row["path"] for row in there})
         refused = list(_refused(scene, inputs, leaves))
         there = [row for row in there if row["path"] not in {row["path"] for row in refused}] + refused
     facts["there"] = there
@@ -340,6 +341,23 @@ def _removed_unread(scene: Scene, known: Collection[str]) -> list[dict[str, Any]
         if where in ("project", "outside") or (where == "temporary" and not in_passing(access.path)):
             found.append({"path": scene.named(access.path), "kind": "file", "size": max(0, access.before.size)})
     return found[:LISTED]
+
+
+def _written_into(scene: Scene, known: Collection[str]) -> list[dict[str, Any]]:
+    """Folders of the project, empty perhaps, into which the run wrote and which it had not made: a repeat must find
+    them. Where it was not seen who made a folder, nothing is said of it."""
+    assert scene.trace is not None
+    top = PurePosixPath(spell(str(scene.project)))
+    made = {access.path for access in scene.trace.accesses if not MADE.isdisjoint(access.how)}
+    found: set[str] = set()
+    for access in scene.trace.accesses if scene.trace.complete else ():
+        path = PurePosixPath(access.path)
+        if access.was_written and path.is_relative_to(top):
+            folders = [folder for folder in reversed(path.parents) if folder != top and folder.is_relative_to(top)]
+            # What lies below a folder that it made is its own, too.
+            old = itertools.takewhile(lambda folder: str(folder) not in made and folder.name != FOLDER, folders)
+            found.update(str(folder.relative_to(top)) for folder in old)
+    return [{"path": name, "kind": "folder"} for name in sorted(found - {*known})][:LISTED]
 
 
 def _refused(scene: Scene, inputs: Mapping[str, Input], leaves: Collection[str]) -> Iterator[dict[str, Any]]:

@@ -195,13 +195,14 @@ def _nearest(path: Path) -> Path:
 
 def stand_in(part: Part, ground: Ground, *, whole: bool) -> dict[str, str]:
     """Put what counts by its name alone where nothing was restored: folders empty, files of the same size without
-    content, and those that the run was not let read so that nobody may read them. Not `whole`: those alone. Returns the
-    names of the files that can be read, and why nobody kept their content."""
+    content, and those that the run was not let read so that nobody may read them. Not `whole`, where it would not be
+    seen that a repeat looks into a file: only these and the folders. Returns the names of the files that can be read,
+    and why nobody kept their content."""
     made = {}
     for row in part.facts.get("there", ()):
         name = unspell(row["path"])
         place = ground.outside / name[1:] if name.startswith("/") else ground.project / name
-        if os.path.lexists(place) or not (whole or row.get("refused")):
+        if os.path.lexists(place) or not (whole or row.get("refused") or row["kind"] == "folder"):
             continue
         with suppress(OSError):  # a name that cannot be given is missing, and that is all
             place.parent.mkdir(parents=True, exist_ok=True)
