@@ -205,7 +205,7 @@ def test_a_damaged_ledger_says_how_to_make_it_anew(tmp_path: Path, content: byte
 
 def test_a_full_disk_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     def work(out: Any) -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (700_000, 700_000))
         ledger = open_ledger(tmp_path / "ledger.db")
         done, codes = 0, set()
         for number in range(100):

@@ -23,7 +23,7 @@ from bis.store.volume import cache_folder, network_file_system
 PATIENCE: Final = 30.0
 """Seconds to wait for another process that writes."""
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
-VERSION: Final = 5
+VERSION: Final = 6
 """The newest migration."""
 DAMAGED_LEDGER = explains("B060", "The ledger's file is damaged. `bis reindex` makes it anew from the sealed records.")
 

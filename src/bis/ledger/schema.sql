@@ -1,7 +1,8 @@
 -- The ledger: facts about runs, kept for asking. Everything but a run under way can be rebuilt from the records in
 -- the store (`bis reindex`). This file is the reference; the numbered files in migrations/ lead to it.
 --
--- Text compares by bytes. Times are microseconds since 1970 UTC. Flags stand for what numbers cannot hold.
+-- Text compares by bytes. Times are microseconds since 1970 UTC; those of metric points, milliseconds, as a client gave
+-- them. Flags stand for what numbers cannot hold. `removed` is when; NULL for what is there.
 
 CREATE TABLE runs (
     seq             INTEGER PRIMARY KEY,            -- in the order in which the ledger heard of them
@@ -31,13 +32,17 @@ CREATE TABLE runs (
     brief           BLOB    NOT NULL,               -- JSON: what one line of a list of runs needs
     content         BLOB    NOT NULL,               -- the whole record: canonical JSON, compressed with zstd
     note            TEXT    NOT NULL DEFAULT '',    -- the newest: of an annotation, else of the record
-    removed         TEXT    NOT NULL DEFAULT ''     -- when it was removed, RFC 3339; its content may be gone
+    removed         TEXT    NOT NULL DEFAULT '',    -- when it was removed, RFC 3339; its content may be gone
+    experiment      INTEGER NOT NULL DEFAULT 0,     -- experiments.id
+    tracked         INTEGER NOT NULL DEFAULT 0,     -- 1: by a client that logs: its facts are here
+    artifacts       TEXT    NOT NULL DEFAULT ''     -- where they lie, as clients are told; or empty
 );
 
 CREATE INDEX runs_by_start   ON runs (started, seq);
 CREATE INDEX runs_by_name    ON runs (name, started);
 CREATE INDEX runs_by_command ON runs (command_key, started) WHERE record <> '';
-CREATE INDEX runs_under_way  ON runs (started) WHERE record = '';
+CREATE INDEX runs_by_experiment ON runs (experiment, started, seq);
+CREATE INDEX runs_under_way  ON runs (started) WHERE record = '' AND tracked = 0;
 
 CREATE TABLE params (
     run     INTEGER NOT NULL,                       -- runs.seq
@@ -54,12 +59,14 @@ CREATE TABLE metrics (
     key     TEXT    NOT NULL,
     value   REAL,                                   -- NULL for NaN; the largest double stands for infinity
     flag    TEXT    NOT NULL DEFAULT '',            -- NaN, Infinity or -Infinity, as canonical JSON spells them
+    step    INTEGER NOT NULL DEFAULT 0,             -- of the newest point: by step, then moment, then value
+    moment  INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (run, key)
 ) WITHOUT ROWID;
 
 CREATE INDEX metrics_by_key ON metrics (key, value);
 
-CREATE TABLE tags (                                 -- as the annotations left them
+CREATE TABLE tags (                                 -- as the annotations left them, or as clients set them
     run     INTEGER NOT NULL,
     key     TEXT    NOT NULL,
     value   TEXT    NOT NULL,
@@ -124,3 +131,223 @@ CREATE TABLE data_used (                            -- files that the data part 
 ) WITHOUT ROWID;
 
 CREATE INDEX data_used_by_run ON data_used (run);
+
+-- Tracking: what clients log, and the registry.
+
+CREATE TABLE experiments (
+    id         INTEGER PRIMARY KEY,                 -- 0 is Default, which is always there
+    name       TEXT    NOT NULL UNIQUE,
+    artifacts  TEXT    NOT NULL,                    -- where those of its runs lie; empty: the usual place
+    made       INTEGER NOT NULL,
+    changed    INTEGER NOT NULL,
+    removed    INTEGER
+);
+
+CREATE TABLE experiment_tags (
+    experiment  INTEGER NOT NULL,
+    key         TEXT    NOT NULL,
+    value       TEXT    NOT NULL,
+    PRIMARY KEY (experiment, key)
+) WITHOUT ROWID;
+
+CREATE TABLE series (                               -- all points of a metric of a run
+    id       INTEGER PRIMARY KEY,
+    run      INTEGER NOT NULL,                      -- runs.seq
+    key      TEXT    NOT NULL,
+    model    TEXT    NOT NULL DEFAULT '',           -- logged_models.id, where the point is about a model
+    dataset  INTEGER NOT NULL DEFAULT 0,            -- tracked_datasets.id, or 0
+    UNIQUE (run, key, model, dataset)
+);
+
+CREATE TABLE metric_tail (                          -- points as they came, until they are folded into chunks
+    seq      INTEGER PRIMARY KEY,
+    run      INTEGER NOT NULL,                      -- runs.seq
+    points   INTEGER NOT NULL,
+    content  BLOB    NOT NULL                       -- ledger/points.py says how
+);
+
+CREATE INDEX metric_tail_by_run ON metric_tail (run, seq);
+
+CREATE TABLE metric_chunks (                        -- points of a series by step, at most 4,096 in each
+    series    INTEGER NOT NULL,
+    number    INTEGER NOT NULL,
+    points    INTEGER NOT NULL,
+    first     INTEGER NOT NULL,                     -- smallest and largest step
+    last      INTEGER NOT NULL,
+    earliest  INTEGER NOT NULL,                     -- smallest and largest moment
+    latest    INTEGER NOT NULL,
+    least     REAL,                                 -- smallest and largest value; NULL where all are NaN
+    greatest  REAL,
+    outline   BLOB    NOT NULL,                     -- of each 64 points the extremes, for charts
+    content   BLOB    NOT NULL,                     -- columns, compressed; ledger/points.py says how
+    PRIMARY KEY (series, number)
+);
+
+CREATE TABLE tracked_datasets (                     -- data sets as clients describe them
+    id           INTEGER PRIMARY KEY,
+    experiment   INTEGER NOT NULL,
+    name         TEXT    NOT NULL,
+    digest       TEXT    NOT NULL,
+    source_type  TEXT    NOT NULL,
+    source       TEXT    NOT NULL,                  -- JSON, mostly; what the client says
+    schema       TEXT,
+    profile      TEXT,
+    UNIQUE (experiment, name, digest)
+);
+
+CREATE TABLE run_datasets (                         -- inputs of runs
+    run      INTEGER NOT NULL,                      -- runs.seq
+    dataset  INTEGER NOT NULL,                      -- tracked_datasets.id
+    tags     TEXT    NOT NULL,                      -- JSON: key -> value
+    PRIMARY KEY (run, dataset)
+) WITHOUT ROWID;
+
+CREATE INDEX run_datasets_by_dataset ON run_datasets (dataset);
+
+CREATE TABLE logged_models (                        -- models that runs saved
+    seq             INTEGER PRIMARY KEY,
+    id              TEXT    NOT NULL UNIQUE,        -- m- and 32 hexadecimal digits
+    experiment      INTEGER NOT NULL,
+    run             TEXT    NOT NULL,               -- runs.id of the run that made it, or empty
+    name            TEXT    NOT NULL,
+    type            TEXT    NOT NULL,
+    status          INTEGER NOT NULL,               -- 0 unspecified, 1 pending, 2 ready, 3 failed
+    status_message  TEXT    NOT NULL,
+    artifacts       TEXT    NOT NULL,
+    made            INTEGER NOT NULL,
+    changed         INTEGER NOT NULL,
+    removed         INTEGER
+);
+
+CREATE INDEX logged_models_by_experiment ON logged_models (experiment, made, seq);
+CREATE INDEX logged_models_by_run        ON logged_models (run);
+
+CREATE TABLE logged_model_params (
+    model  INTEGER NOT NULL,                        -- logged_models.seq
+    key    TEXT    NOT NULL,
+    value  TEXT    NOT NULL,
+    PRIMARY KEY (model, key)
+) WITHOUT ROWID;
+
+CREATE TABLE logged_model_tags (
+    model  INTEGER NOT NULL,                        -- logged_models.seq
+    key    TEXT    NOT NULL,
+    value  TEXT    NOT NULL,
+    PRIMARY KEY (model, key)
+) WITHOUT ROWID;
+
+CREATE TABLE logged_model_metrics (                 -- the newest point of each
+    model    INTEGER NOT NULL,                      -- logged_models.seq
+    run      TEXT    NOT NULL,                      -- runs.id of the run that measured
+    key      TEXT    NOT NULL,
+    dataset  INTEGER NOT NULL DEFAULT 0,            -- tracked_datasets.id, or 0
+    value    REAL,
+    flag     TEXT    NOT NULL DEFAULT '',
+    step     INTEGER NOT NULL,
+    moment   INTEGER NOT NULL,
+    PRIMARY KEY (model, key, run, dataset)
+) WITHOUT ROWID;
+
+CREATE TABLE run_models (                           -- models that runs used or made
+    run     INTEGER NOT NULL,                       -- runs.seq
+    model   TEXT    NOT NULL,                       -- logged_models.id
+    role    TEXT    NOT NULL,                       -- input or output
+    step    INTEGER NOT NULL,
+    PRIMARY KEY (run, role, model, step)
+) WITHOUT ROWID;
+
+CREATE INDEX run_models_by_model ON run_models (model);
+
+CREATE TABLE registered_models (
+    id           INTEGER PRIMARY KEY,
+    name         TEXT    NOT NULL UNIQUE,
+    description  TEXT    NOT NULL,
+    made         INTEGER NOT NULL,
+    changed      INTEGER NOT NULL
+);
+
+CREATE TABLE registered_model_tags (
+    model  INTEGER NOT NULL,                        -- registered_models.id
+    key    TEXT    NOT NULL,
+    value  TEXT    NOT NULL,
+    PRIMARY KEY (model, key)
+) WITHOUT ROWID;
+
+CREATE TABLE model_versions (
+    model           INTEGER NOT NULL,               -- registered_models.id
+    version         INTEGER NOT NULL,               -- 1, 2, …; never given again
+    description     TEXT    NOT NULL,
+    username        TEXT    NOT NULL,
+    stage           TEXT    NOT NULL,
+    source          TEXT    NOT NULL,               -- where it was registered from
+    storage         TEXT    NOT NULL,               -- where its files lie, when elsewhere
+    run             TEXT    NOT NULL,               -- runs.id, or empty
+    run_link        TEXT    NOT NULL,
+    logged_model    TEXT    NOT NULL,               -- logged_models.id, or empty
+    status          TEXT    NOT NULL,
+    status_message  TEXT    NOT NULL,
+    made            INTEGER NOT NULL,
+    changed         INTEGER NOT NULL,
+    removed         INTEGER,
+    PRIMARY KEY (model, version)
+) WITHOUT ROWID;
+
+CREATE INDEX model_versions_by_run ON model_versions (run);
+
+CREATE TABLE model_version_tags (
+    model    INTEGER NOT NULL,                      -- registered_models.id
+    version  INTEGER NOT NULL,
+    key      TEXT    NOT NULL,
+    value    TEXT    NOT NULL,
+    PRIMARY KEY (model, version, key)
+) WITHOUT ROWID;
+
+CREATE TABLE model_aliases (
+    model    INTEGER NOT NULL,                      -- registered_models.id
+    alias    TEXT    NOT NULL,
+    version  INTEGER NOT NULL,
+    PRIMARY KEY (model, alias)
+) WITHOUT ROWID;
+
+CREATE TABLE registry_events (                      -- who changed what, and when: rows are only added
+    seq       INTEGER PRIMARY KEY,
+    made      INTEGER NOT NULL,
+    username  TEXT    NOT NULL,
+    model     TEXT    NOT NULL,                     -- its name at that time
+    version   INTEGER,                              -- NULL: about the model as a whole
+    action    TEXT    NOT NULL,                     -- created, renamed, alias, stage, tag, description, removed
+    key       TEXT    NOT NULL,                     -- of the alias or tag
+    before    TEXT    NOT NULL,
+    after     TEXT    NOT NULL,
+    reason    TEXT    NOT NULL                      -- as given by the person
+);
+
+CREATE INDEX registry_events_by_model ON registry_events (model, seq);
+
+CREATE TABLE artifacts (                            -- files that clients uploaded; the content is in the store
+    path    TEXT    PRIMARY KEY,                    -- below the root of all artifacts
+    digest  TEXT    NOT NULL,                       -- of the blob
+    size    INTEGER NOT NULL,
+    made    INTEGER NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE webhooks (
+    id           TEXT    PRIMARY KEY,
+    name         TEXT    NOT NULL,
+    url          TEXT    NOT NULL,
+    description  TEXT    NOT NULL,
+    events       TEXT    NOT NULL,                  -- JSON
+    secret       TEXT    NOT NULL,                  -- that signs what is sent
+    status       TEXT    NOT NULL,
+    made         INTEGER NOT NULL,
+    changed      INTEGER NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE tokens (                               -- who may ask the server
+    digest    TEXT    PRIMARY KEY,                  -- of the token, which is not kept
+    name      TEXT    NOT NULL UNIQUE,
+    role      TEXT    NOT NULL,                     -- reader, writer or admin
+    made      INTEGER NOT NULL,
+    expires   INTEGER,                              -- NULL: never
+    removed   INTEGER
+) WITHOUT ROWID;

@@ -1,0 +1,232 @@
+-- Tracking: experiments, runs that clients log to, the whole history of metrics, models and their registry.
+CREATE TABLE experiments (
+    id         INTEGER PRIMARY KEY,
+    name       TEXT    NOT NULL UNIQUE,
+    artifacts  TEXT    NOT NULL,
+    made       INTEGER NOT NULL,
+    changed    INTEGER NOT NULL,
+    removed    INTEGER
+);
+
+INSERT INTO experiments (id, name, artifacts, made, changed) VALUES (0, 'Default', '', 0, 0);
+
+CREATE TABLE experiment_tags (
+    experiment  INTEGER NOT NULL,
+    key         TEXT    NOT NULL,
+    value       TEXT    NOT NULL,
+    PRIMARY KEY (experiment, key)
+) WITHOUT ROWID;
+
+ALTER TABLE runs ADD COLUMN experiment INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE runs ADD COLUMN tracked INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE runs ADD COLUMN artifacts TEXT NOT NULL DEFAULT '';
+
+CREATE INDEX runs_by_experiment ON runs (experiment, started, seq);
+
+DROP INDEX runs_under_way;
+CREATE INDEX runs_under_way ON runs (started) WHERE record = '' AND tracked = 0;
+
+ALTER TABLE metrics ADD COLUMN step INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE metrics ADD COLUMN moment INTEGER NOT NULL DEFAULT 0;
+
+CREATE TABLE series (
+    id       INTEGER PRIMARY KEY,
+    run      INTEGER NOT NULL,
+    key      TEXT    NOT NULL,
+    model    TEXT    NOT NULL DEFAULT '',
+    dataset  INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (run, key, model, dataset)
+);
+
+CREATE TABLE metric_tail (
+    seq      INTEGER PRIMARY KEY,
+    run      INTEGER NOT NULL,
+    points   INTEGER NOT NULL,
+    content  BLOB    NOT NULL
+);
+
+CREATE INDEX metric_tail_by_run ON metric_tail (run, seq);
+
+CREATE TABLE metric_chunks (
+    series    INTEGER NOT NULL,
+    number    INTEGER NOT NULL,
+    points    INTEGER NOT NULL,
+    first     INTEGER NOT NULL,
+    last      INTEGER NOT NULL,
+    earliest  INTEGER NOT NULL,
+    latest    INTEGER NOT NULL,
+    least     REAL,
+    greatest  REAL,
+    outline   BLOB    NOT NULL,
+    content   BLOB    NOT NULL,
+    PRIMARY KEY (series, number)
+);
+
+CREATE TABLE tracked_datasets (
+    id           INTEGER PRIMARY KEY,
+    experiment   INTEGER NOT NULL,
+    name         TEXT    NOT NULL,
+    digest       TEXT    NOT NULL,
+    source_type  TEXT    NOT NULL,
+    source       TEXT    NOT NULL,
+    schema       TEXT,
+    profile      TEXT,
+    UNIQUE (experiment, name, digest)
+);
+
+CREATE TABLE run_datasets (
+    run      INTEGER NOT NULL,
+    dataset  INTEGER NOT NULL,
+    tags     TEXT    NOT NULL,
+    PRIMARY KEY (run, dataset)
+) WITHOUT ROWID;
+
+CREATE INDEX run_datasets_by_dataset ON run_datasets (dataset);
+
+CREATE TABLE logged_models (
+    seq             INTEGER PRIMARY KEY,
+    id              TEXT    NOT NULL UNIQUE,
+    experiment      INTEGER NOT NULL,
+    run             TEXT    NOT NULL,
+    name            TEXT    NOT NULL,
+    type            TEXT    NOT NULL,
+    status          INTEGER NOT NULL,
+    status_message  TEXT    NOT NULL,
+    artifacts       TEXT    NOT NULL,
+    made            INTEGER NOT NULL,
+    changed         INTEGER NOT NULL,
+    removed         INTEGER
+);
+
+CREATE INDEX logged_models_by_experiment ON logged_models (experiment, made, seq);
+CREATE INDEX logged_models_by_run        ON logged_models (run);
+
+CREATE TABLE logged_model_params (
+    model  INTEGER NOT NULL,
+    key    TEXT    NOT NULL,
+    value  TEXT    NOT NULL,
+    PRIMARY KEY (model, key)
+) WITHOUT ROWID;
+
+CREATE TABLE logged_model_tags (
+    model  INTEGER NOT NULL,
+    key    TEXT    NOT NULL,
+    value  TEXT    NOT NULL,
+    PRIMARY KEY (model, key)
+) WITHOUT ROWID;
+
+CREATE TABLE logged_model_metrics (
+    model    INTEGER NOT NULL,
+    run      TEXT    NOT NULL,
+    key      TEXT    NOT NULL,
+    dataset  INTEGER NOT NULL DEFAULT 0,
+    value    REAL,
+    flag     TEXT    NOT NULL DEFAULT '',
+    step     INTEGER NOT NULL,
+    moment   INTEGER NOT NULL,
+    PRIMARY KEY (model, key, run, dataset)
+) WITHOUT ROWID;
+
+CREATE TABLE run_models (
+    run     INTEGER NOT NULL,
+    model   TEXT    NOT NULL,
+    role    TEXT    NOT NULL,
+    step    INTEGER NOT NULL,
+    PRIMARY KEY (run, role, model, step)
+) WITHOUT ROWID;
+
+CREATE INDEX run_models_by_model ON run_models (model);
+
+CREATE TABLE registered_models (
+    id           INTEGER PRIMARY KEY,
+    name         TEXT    NOT NULL UNIQUE,
+    description  TEXT    NOT NULL,
+    made         INTEGER NOT NULL,
+    changed      INTEGER NOT NULL
+);
+
+CREATE TABLE registered_model_tags (
+    model  INTEGER NOT NULL,
+    key    TEXT    NOT NULL,
+    value  TEXT    NOT NULL,
+    PRIMARY KEY (model, key)
+) WITHOUT ROWID;
+
+CREATE TABLE model_versions (
+    model           INTEGER NOT NULL,
+    version         INTEGER NOT NULL,
+    description     TEXT    NOT NULL,
+    username        TEXT    NOT NULL,
+    stage           TEXT    NOT NULL,
+    source          TEXT    NOT NULL,
+    storage         TEXT    NOT NULL,
+    run             TEXT    NOT NULL,
+    run_link        TEXT    NOT NULL,
+    logged_model    TEXT    NOT NULL,
+    status          TEXT    NOT NULL,
+    status_message  TEXT    NOT NULL,
+    made            INTEGER NOT NULL,
+    changed         INTEGER NOT NULL,
+    removed         INTEGER,
+    PRIMARY KEY (model, version)
+) WITHOUT ROWID;
+
+CREATE INDEX model_versions_by_run ON model_versions (run);
+
+CREATE TABLE model_version_tags (
+    model    INTEGER NOT NULL,
+    version  INTEGER NOT NULL,
+    key      TEXT    NOT NULL,
+    value    TEXT    NOT NULL,
+    PRIMARY KEY (model, version, key)
+) WITHOUT ROWID;
+
+CREATE TABLE model_aliases (
+    model    INTEGER NOT NULL,
+    alias    TEXT    NOT NULL,
+    version  INTEGER NOT NULL,
+    PRIMARY KEY (model, alias)
+) WITHOUT ROWID;
+
+CREATE TABLE registry_events (
+    seq       INTEGER PRIMARY KEY,
+    made      INTEGER NOT NULL,
+    username  TEXT    NOT NULL,
+    model     TEXT    NOT NULL,
+    version   INTEGER,
+    action    TEXT    NOT NULL,
+    key       TEXT    NOT NULL,
+    before    TEXT    NOT NULL,
+    after     TEXT    NOT NULL,
+    reason    TEXT    NOT NULL
+);
+
+CREATE INDEX registry_events_by_model ON registry_events (model, seq);
+
+CREATE TABLE artifacts (
+    path    TEXT    PRIMARY KEY,
+    digest  TEXT    NOT NULL,
+    size    INTEGER NOT NULL,
+    made    INTEGER NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE webhooks (
+    id           TEXT    PRIMARY KEY,
+    name         TEXT    NOT NULL,
+    url          TEXT    NOT NULL,
+    description  TEXT    NOT NULL,
+    events       TEXT    NOT NULL,
+    secret       TEXT    NOT NULL,
+    status       TEXT    NOT NULL,
+    made         INTEGER NOT NULL,
+    changed      INTEGER NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE tokens (
+    digest    TEXT    PRIMARY KEY,
+    name      TEXT    NOT NULL UNIQUE,
+    role      TEXT    NOT NULL,
+    made      INTEGER NOT NULL,
+    expires   INTEGER,
+    removed   INTEGER
+) WITHOUT ROWID;
