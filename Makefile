@@ -9,7 +9,7 @@ WORKERS ?= auto
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-everywhere lint format bench docs clean lock system-packages .venv .venv-training .venv-peers
+.PHONY: help demo test test-all test-everywhere lint format bench docs clean lock system-packages .venv .venv-training .venv-clients .venv-peers
 
 help:  ## Say what can be typed
 	@echo "make TARGET, where TARGET is one of"
@@ -18,13 +18,13 @@ help:  ## Say what can be typed
 demo: .venv/ready  ## See it work: record a training, repeat it from nothing, change it, compare
 	@PYTHON="$(PYTHON)" demo/show $(BIN)/bis .demo
 
-test: .venv/ready .venv-training/ready system-packages  ## Quick tests (some minutes)
+test: .venv/ready .venv-training/ready .venv-clients/ready system-packages  ## Quick tests (some minutes)
 	$(PYTEST) -n $(WORKERS) -m "not slow"
 
-test-all: .venv/ready .venv-training/ready .venv-peers/ready system-packages  ## Every test
+test-all: .venv/ready .venv-training/ready .venv-clients/ready .venv-peers/ready system-packages  ## Every test
 	$(PYTEST) -n $(WORKERS)
 
-test-everywhere: .venv/ready .venv-training/ready system-packages  ## Quick tests as an ordinary user, without namespaces, with a weaker trace
+test-everywhere: .venv/ready .venv-training/ready .venv-clients/ready system-packages  ## Quick tests as an ordinary user, without namespaces, with a weaker trace
 	scripts/test-everywhere
 
 lint: .venv/ready  ## Types, style, format
@@ -45,7 +45,7 @@ docs: .venv/ready  ## Write the reference pages anew from the code
 	$(BIN)/python scripts/changelog.py
 
 clean:  ## Remove what make has made, environments too
-	rm -rf .venv .venv-training .venv-peers .demo .corpus build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-training .venv-clients .venv-peers .demo .corpus build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests benchmarks demo scripts -name __pycache__ -type d -exec rm -rf {} +
 
 lock: .venv/ready  ## Resolve the locks in requirements/ anew (LOCK=--upgrade for newer versions)
@@ -54,9 +54,11 @@ lock: .venv/ready  ## Resolve the locks in requirements/ anew (LOCK=--upgrade fo
 system-packages:  ## Install the system tools that tests use, where this may be done
 	@scripts/system-packages
 
-# Three environments: that of bis, that of a user's project, which does not contain bis, and that of other systems.
+# Four environments: that of bis, that of a user's project, which does not contain bis, that of clients of the server,
+# and that of other systems for data.
 .venv: .venv/ready
 .venv-training: .venv-training/ready
+.venv-clients: .venv-clients/ready
 .venv-peers: .venv-peers/ready
 
 .venv/ready: requirements/dev.txt pyproject.toml scripts/environment
@@ -66,6 +68,10 @@ system-packages:  ## Install the system tools that tests use, where this may be 
 
 .venv-training/ready: requirements/training.txt scripts/environment
 	@scripts/environment "$(PYTHON)" .venv-training requirements/training.txt
+	@touch $@
+
+.venv-clients/ready: requirements/clients.txt scripts/environment
+	@scripts/environment "$(PYTHON)" .venv-clients requirements/clients.txt
 	@touch $@
 
 .venv-peers/ready: requirements/peers.txt scripts/environment

@@ -2,6 +2,7 @@
 
     BisError
     ├── UsageError       2   the caller asked for something that makes no sense
+    │   └── AlreadyThere 2   a name that somebody else has
     ├── NotFound         3   what was asked for is not there (it was looked for)
     ├── CannotRepeat     4   the run is there, but an ingredient of it cannot be had again
     ├── KeepingError     5   store, ledger or network could not be read or written
@@ -41,6 +42,10 @@ class UsageError(BisError):
     code = "B002"
 
 
+class AlreadyThere(UsageError):
+    code = "B007"
+
+
 class NotFound(BisError):
     status = 3
     code = "B003"
@@ -72,6 +77,7 @@ EXPLANATIONS: dict[str, str] = {
     "B004": "The run is recorded, but something it was made of cannot be had again here.",
     "B005": "The store or the ledger could not be read or written (disk full, read-only, locked, newer).",
     "B006": "Stored content does not match its digest any more. It is never handed out.",
+    "B007": "The name is taken: an experiment, a model or a remote is called so already.",
     "B125": "bis itself failed while it ran a command. The status of the command, if any, is in the message.",
 }
 """code -> what it means, for `bis explain`. Codes are only ever added."""

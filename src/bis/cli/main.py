@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import shlex
-import shutil
 from typing import Any, NamedTuple
 
 import click
@@ -48,6 +47,9 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "pull": Entry("share", "Bring what a remote has."),
         "fetch": Entry("share", "Bring what a remote has, without taking it into the ledger."),
         "clone": Entry("share", "Make a project that has all that a remote has."),
+    },
+    "Serve": {
+        "server": Entry("server", "Serve runs and models to MLflow clients and browsers."),
     },
     "Keep": {
         "verify": Entry("keep", "Check every stored byte and every sealed run."),
@@ -113,6 +115,8 @@ class Commands(click.Group):
 
 
 def _no_command(words: list[str]) -> UsageError:
+    import shutil
+
     typed = words[0]
     program = shutil.which(typed) is not None or typed.endswith(".ipynb")
     meant = nearest(typed, COMMANDS, 0.75 if program else 0.5)

@@ -9,7 +9,7 @@ import msgspec
 from bis.digest import Digest
 from bis.nouns.part import Finding, Part, PartKind
 
-Status = Literal["running", "finished", "failed", "interrupted", "lost"]
+Status = Literal["scheduled", "running", "finished", "failed", "interrupted", "lost"]
 RUN_SCHEMA = "bis.run/1"
 
 

@@ -1,0 +1,96 @@
+"""The application: which request is answered by which function.
+
+Nearly all calls have a fixed path and are found in one table, before any pattern is looked at; that is what keeps the
+cost of logging a value low. What has names in its path goes through Starlette's routes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Any, Final
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
+
+from bis import __version__
+from bis.server.desk import Desk
+from bis.server.mlflow import experiments
+from bis.server.mlflow.endpoint import Endpoint, Refused, read_body, read_query, told
+
+MLFLOW: Final[tuple[Endpoint, ...]] = (*experiments.ENDPOINTS,)
+FACES: Final = ("/api", "/ajax-api")
+"""Clients use the one, browsers the other."""
+LONGEST: Final = 8 << 20
+"""Bytes of a request's body; files have their own way."""
+
+_log = logging.getLogger("bis.server")
+
+
+class Application:
+    """An ASGI application over a desk, which it closes when it ends."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self._exact = {
+            (endpoint.method, f"{face}/{endpoint.version}/mlflow/{endpoint.path}"): endpoint
+            for endpoint in MLFLOW
+            for face in FACES
+        }
+        self._others = Starlette(routes=list(_routes(desk)))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        endpoint = self._exact.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
+        if endpoint is None:
+            await self._others(scope, receive, send)
+            return
+        response = await self._answer(endpoint, scope, receive)
+        await response(scope, receive, send)
+
+    async def _answer(self, endpoint: Endpoint, scope: Scope, receive: Receive) -> Response:
+        try:
+            if endpoint.method == "GET":
+                asked = read_query(scope["query_string"], endpoint.asked)
+            else:
+                asked = read_body(await _body(receive), endpoint.asked)
+            found = await endpoint.answer(self.desk, asked)
+            return _json(200, {} if found is None else found)
+        except Exception as error:
+            refused = told(error)
+            if refused is None:
+                _log.exception("%s %s failed", endpoint.method, endpoint.path)
+                refused = Refused("INTERNAL_ERROR", "The server failed; its log says more.")
+            return _json(refused.status, {"error_code": refused.code, "message": refused.message})
+
+
+def _routes(desk: Desk) -> Iterable[BaseRoute]:
+    async def health(_: Request) -> Response:
+        return PlainTextResponse("OK")
+
+    async def version(_: Request) -> Response:
+        return PlainTextResponse(__version__)
+
+    yield Route("/health", health)
+    yield Route("/version", version)
+
+
+async def _body(receive: Receive) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        part = message.get("body", b"")
+        size += len(part)
+        if size > LONGEST:
+            raise Refused("INVALID_PARAMETER_VALUE", f"The request is larger than {LONGEST >> 20} MiB.")
+        parts.append(part)
+        if not message.get("more_body"):
+            return b"".join(parts)
+
+
+def _json(status: int, content: Any) -> Response:
+    return Response(msgspec.json.encode(content), status, media_type="application/json")

@@ -1,0 +1,26 @@
+"""Listening: from a project's home to a server that answers, until it is told to end."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+
+import uvicorn
+
+from bis.ledger.runs import SqliteLedger
+from bis.server.app import Application
+from bis.server.desk import Desk
+from bis.steps.home import Home
+
+
+def serve(home: Home, host: str, port: int, told: Callable[[str], None]) -> None:
+    """Answer until a signal ends it; requests under way are answered first."""
+    assert isinstance(home.ledger, SqliteLedger)
+    desk = Desk(home.ledger.database, home.store)
+    listening = socket.create_server((host, port), reuse_port=False)
+    told(f"serving {home.project} on http://{host}:{listening.getsockname()[1]}")
+    config = uvicorn.Config(Application(desk), log_level="warning", access_log=False, lifespan="off")
+    try:
+        uvicorn.Server(config).run(sockets=[listening])
+    finally:
+        desk.close()
