@@ -200,6 +200,33 @@ def test_relative_places_are_relative_to_the_configuration(tmp_path: Path) -> No
     assert config.cache == tmp_path / ".dvc" / "cache"
 
 
+def test_what_is_said_of_a_remote_is_read_from_both_configurations(tmp_path: Path) -> None:
+    said = "['remote \"a\"']\nurl = s3://b/p\nendpointurl = https://own\ncredentialpath = ../keys\nprofile = 'x'\n"
+    secret = (
+        "['remote \"a\"']\nsecret_access_key = hush\nprofile = y\n['remote \"v\"']\nurl = s3://b\nworktree = true\n"
+    )
+    a, v = dvc.read_config(tmp_path, [said, secret]).remotes.values()
+    keys = str(tmp_path / ".dvc" / "../keys")
+    assert a.options == {
+        "endpointurl": "https://own",
+        "credentialpath": keys,
+        "profile": "y",
+        "secret_access_key": "hush",
+    }
+    assert (a.is_versioned, v.is_versioned) == (False, True)
+
+
+def test_a_remote_below_another_one_is_found_with_what_is_said_of_that(tmp_path: Path) -> None:
+    far = "['remote \"far\"']\nurl = s3://b/p/\nregion = x\n['remote \"in\"']\nurl = remote://far/q/r\nprofile = y\n"
+    here = "['remote \"here\"']\nurl = ../s\n['remote \"sub\"']\nurl = remote://here/q\n"
+    config = dvc.read_config(tmp_path, [far, here])
+    inner = config.remotes["in"]
+    assert (inner.url, inner.folder, inner.options) == ("s3://b/p/q/r", None, {"region": "x", "profile": "y"})
+    assert config.remotes["sub"].folder == tmp_path / ".dvc" / "../s" / "q"
+    (broken,) = dvc.read_config(tmp_path, ["['remote \"a\"']\nurl = remote://a/x\n"]).remotes.values()
+    assert (broken.url, broken.folder) == ("remote://a/x", None)
+
+
 def test_which_file_tracks_a_path_is_found_upwards(tmp_path: Path) -> None:
     value = "12345678901234567890123456789012"
     write(tmp_path / "data.dvc", dvc.write_pointer([Out(path="data", value=value + ".dir")]))

@@ -18,10 +18,14 @@ from bis.foreign import dvc
 from bis.foreign.history import LINK, Commit, History
 from bis.steps.add_data import source_of
 from bis.steps.adopting import File, State
+from bis.steps.far import Far, Kept
 from bis.steps.home import Home
 from bis.steps.perform import user_here
 from bis.steps.taking import SHORT, Absent, Adopted, Progress, Taking, names_for
+from bis.store.crew import in_order
 from bis.store.trouble import shown
+
+NOWHERE = "is neither in the cache nor in a remote that could be asked"
 
 
 class _Tracked(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,13 +38,13 @@ class _Tracked(msgspec.Struct, frozen=True, kw_only=True):
 
 def adopt_dvc(project: Path, home: Home, variables: Mapping[str, str], prefix: str, progress: Progress) -> Adopted:
     """Each commit in which an output changed becomes a version of the data set of that output, and what is pointed at
-    but not committed yet becomes one, too. Content comes from the cache, and from remotes that are folders."""
+    but not committed yet becomes one, too. Content comes from the cache, from remotes that are folders, and what they
+    lack from those on servers."""
     if not (project / dvc.FOLDER).is_dir():
         raise NotFound(f"{shown(project)} is no DVC project: it has no folder .dvc", hint="bis import dvc PROJECT")
     config = dvc.read_config(project)
-    contents = _Contents(config)
+    contents = _Contents(config, home)
     taking = Taking(home, progress)
-    far = ", ".join(remote.url for remote in config.remotes.values() if remote.folder is None)
     with History(project, variables) as history:
         changes = list(_dvc_changes(history, project, taking.notes)) if history.is_there() else []
         committed = _dvc_at(history, "HEAD", taking.notes, {}) if history.is_there() else {}
@@ -48,14 +52,18 @@ def adopt_dvc(project: Path, home: Home, variables: Mapping[str, str], prefix: s
     changes += [(None, place, tracked) for place, tracked in now.items() if _differs(tracked, committed.get(place))]
     names = names_for({place: tracked.out.is_folder for _, place, tracked in changes}, prefix)
     taking.total = len(changes)
-    for commit, place, tracked in changes:
-        what = f"{place} of {commit.id[:SHORT]}" if commit else f"{place}, not committed"
-        source = source_of(project / unspell(place), home)
-        taking.take(what, partial(_dvc_state, names[place], commit, place, tracked, source, contents, project))
+    with contents:
+        for commit, place, tracked in changes:
+            what = f"{place} of {commit.id[:SHORT]}" if commit else f"{place}, not committed"
+            source = source_of(project / unspell(place), home)
+            taking.take(what, partial(_dvc_state, names[place], commit, place, tracked, source, contents, project))
     done = taking.done()
-    if done.missing and far:
-        note = f"{far} was not asked, as it is no folder here: dvc fetch --all-commits, and import again"
-        return msgspec.structs.replace(done, notes=(*done.notes, note))
+    if done.missing:
+        hint = "dvc fetch --all-commits, and import again"
+        told = [
+            f"the remote {far.name} could not be asked: {far.trouble}; {hint}" for far in contents.far if far.trouble
+        ]
+        return msgspec.structs.replace(done, notes=(*done.notes, *told))
     return done
 
 
@@ -143,8 +151,7 @@ def _dvc_state(
     if out.is_folder:
         files = contents.folder(out, project / unspell(place))
     else:
-        content = contents.file(out.value, out.hash, place, project / unspell(place))
-        files = (File(path=base, place=content, executable=out.executable),)
+        files = (_file(base, contents.file(out, place, project / unspell(place)), executable=out.executable),)
     said = {"dvc.file": spell(tracked.pointer), f"dvc.{out.hash}": out.value}
     said |= {"dvc.stage": spell(tracked.stage.name)} if tracked.stage.name else {}
     said |= {"dvc.source": spell(tracked.stage.source)} if tracked.stage.source else {}
@@ -167,36 +174,53 @@ def _dvc_state(
 class _Contents:
     """The cache and the remotes of a DVC project, and its working files. Each content is proved once."""
 
-    def __init__(self, config: dvc.Config) -> None:
-        folders = [remote.folder for remote in config.remotes.values() if remote.folder is not None]
-        self._roots = [config.cache, *folders]
-        self._known: dict[tuple[str, str], Path | str] = {}
+    def __init__(self, config: dvc.Config, home: Home) -> None:
+        self._roots = config.roots
+        self._order = {name: [one.name for one in config.in_order(name)] for name in ("", *config.remotes)}
+        self._far = {one.name: Far(one, home) for one in config.remotes.values() if one.folder is None}
+        self._store = home.store
+        self._known: dict[tuple[str, str], Path | Kept | str] = {}
 
-    def file(self, value: str, kind: str, name: str, working: Path) -> Path:
-        """The proved content of a hash, which may still lie where it is worked with. Raises Absent."""
+    @property
+    def far(self) -> list[Far]:
+        """The remotes on servers."""
+        return list(self._far.values())
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None:
+        for far in self.far:
+            far.close()
+
+    def file(self, out: dvc.Out, name: str, working: Path, value: str = "") -> Path | Kept:
+        """The proved content of an output, or of another hash beside it; it may still lie where it is worked with.
+        Raises Absent."""
+        value, kind = value or out.value, out.hash
         if not value:
             raise Absent(f"no hash is recorded of {readable(name)}")
         if kind not in (dvc.MD5, dvc.OLD):
             raise Absent(f"{readable(name)} is named by {kind}, which is not known here")
-        if (value, kind) not in self._known:
-            self._known[value, kind] = self._look(value, kind)
+        self._look_here(value, kind, working)
         found = self._known[value, kind]
-        if isinstance(found, str) and working.is_file() and dvc.is_content(working, value, kind):
-            found = self._known[value, kind] = working.resolve()
         if isinstance(found, str):
-            raise Absent(f"{readable(name)} ({kind} {value[:SHORT]}) {found}")
+            found = self._known[value, kind] = self._ask(value, kind, out.remote, found)
+        if isinstance(found, str):
+            raise Absent(f"{readable(name)} ({kind} {value[:SHORT]}) {found or NOWHERE}")
         return found
 
     def folder(self, out: dvc.Out, working: Path) -> tuple[File, ...]:
         members = list(out.members)
         if not members:
-            listing = self.file(out.value, out.hash, "its listing", Path(os.devnull))
-            members = dvc.read_listing(listing.read_bytes(), f"the listing {out.value}")
+            listing = self.file(out, "its listing", Path(os.devnull))
+            data = self._store.get_bytes(listing.digest) if isinstance(listing, Kept) else listing.read_bytes()
+            members = dvc.read_listing(data, f"the listing {out.value}")
+        self._bring(members, out, working)
         files, absent = [], []
         for member in members:
             try:
-                place = self.file(member.value, out.hash, spell(member.path), working / member.path)
-                files.append(File(path=spell(member.path), place=place))
+                files.append(
+                    _file(spell(member.path), self.file(out, spell(member.path), working / member.path, member.value))
+                )
             except Absent as why:
                 absent.append(str(why))
         if absent:
@@ -204,8 +228,31 @@ class _Contents:
             raise Absent(f"{absent[0]}{more}")
         return tuple(files)
 
+    def _bring(self, members: Iterable[dvc.Member], out: dvc.Out, working: Path) -> None:
+        """What servers have of these is asked for, several at once."""
+        if not self._far or out.hash not in (dvc.MD5, dvc.OLD):
+            return
+        for member in members:
+            if dvc.HEX.fullmatch(member.value):
+                self._look_here(member.value, out.hash, working / member.path)
+        lacking = {
+            member.value: found
+            for member in members
+            if isinstance(found := self._known.get((member.value, out.hash)), str)
+        }
+        at_once = min(far.at_once for far in self.far)
+        asked = in_order(lambda value: self._ask(value, out.hash, out.remote, lacking[value]), lacking, at_once)
+        self._known |= {(value, out.hash): found for value, found in zip(lacking, asked, strict=True)}
+
+    def _look_here(self, value: str, kind: str, working: Path) -> None:
+        if (value, kind) not in self._known:
+            self._known[value, kind] = self._look(value, kind)
+        found = self._known[value, kind]
+        if isinstance(found, str) and working.is_file() and dvc.is_content(working, value, kind):
+            self._known[value, kind] = working.resolve()
+
     def _look(self, value: str, kind: str) -> Path | str:
-        """The first copy that is whole; else what is wrong."""
+        """The first copy on this machine that is whole; else what is wrong with one, or nothing."""
         damaged = ""
         for root in self._roots:
             place = dvc.find_content(value, kind, [root])
@@ -213,4 +260,19 @@ class _Contents:
                 return place
             if place is not None:
                 damaged = f"is damaged: {shown(place)} holds other bytes than its hash says"
-        return damaged or "is neither in the cache nor in a remote that is a folder"
+        return damaged
+
+    def _ask(self, value: str, kind: str, named: str, wrong: str) -> Kept | str:
+        """The content from the first server that has it whole; else what is wrong with a copy."""
+        for name in self._order.get(named, self._order[""]):
+            found = self._far[name].take(value, kind) if name in self._far else ""
+            if isinstance(found, Kept):
+                return found
+            wrong = wrong or found
+        return wrong
+
+
+def _file(path: str, content: Path | Kept, *, executable: bool = False) -> File:
+    if isinstance(content, Kept):
+        return File(path=path, digest=content.digest, size=content.size, executable=executable)
+    return File(path=path, place=content, executable=executable)

@@ -35,6 +35,8 @@ BLOCK = 1 << 20
 LOOKED = 512
 TEXT = bytes(range(32, 127)) + b"\n\r\t\f\b"
 HEX = re.compile(r"[0-9a-f]{32}(\.dir)?")
+FILES = ("credentialpath", "configpath", "keyfile")
+"""Options of a remote that are paths: relative ones are seen from the folder of the configuration."""
 NUMBER_LIKE = re.compile(r"[0-9]+(e[0-9]+)?(\.dir)?")
 """What a reader of YAML may take for a number, though it is a hash."""
 
@@ -104,6 +106,13 @@ class Remote(msgspec.Struct, frozen=True, kw_only=True):
     """As written."""
     folder: Path | None
     """Its place where it is a folder of this machine; None for all others."""
+    options: dict[str, str] = {}
+    """What else is said of it: servers, accounts, credentials. Files among them are whole paths."""
+
+    @property
+    def is_versioned(self) -> bool:
+        """Whether it is left to the cloud to keep versions, so that contents do not lie there by their hashes."""
+        return "true" in (self.options.get("version_aware", "").lower(), self.options.get("worktree", "").lower())
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,6 +121,17 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     remotes: dict[str, Remote] = {}
     default: str = ""
     cache: Path
+
+    @property
+    def roots(self) -> list[Path]:
+        """The folders of this machine in which contents lie."""
+        return [self.cache, *(remote.folder for remote in self.remotes.values() if remote.folder is not None)]
+
+    def in_order(self, named: str = "") -> list[Remote]:
+        """The remotes as they are to be asked: the one that a pointer names, then the default one, then the others,
+        which may have been the default one when a content was pushed."""
+        first = [self.remotes[name] for name in (named, self.default) if name in self.remotes]
+        return list({remote.name: remote for remote in (*first, *self.remotes.values())}.values())
 
 
 # Hashes ------------------------------------------------------------------------------------------------------------
@@ -193,12 +213,16 @@ def object_place(value: str, kind: str = MD5) -> str:
     return inner if kind == OLD else f"files/{MD5}/{inner}"
 
 
+def object_places(value: str, kind: str = MD5) -> tuple[str, str]:
+    """Where a content may lie in either layout, the one of its kind first."""
+    return object_place(value, kind), object_place(value, OLD if kind == MD5 else MD5)
+
+
 def find_content(value: str, kind: str, roots: Iterable[Path]) -> Path | None:
     """The file that should hold a content, in the first cache or folder that has it, in either layout. Its bytes are
     not looked at: see `is_content`."""
-    places = [object_place(value, kind), object_place(value, OLD if kind == MD5 else MD5)]
     for root in roots:
-        for place in places:
+        for place in object_places(value, kind):
             if (root / place).is_file():
                 return root / place
     return None
@@ -220,8 +244,11 @@ def read_config(project: Path, texts: Iterable[str] | None = None) -> Config:
     remotes = {}
     for section in parser.sections():
         named = re.fullmatch(r"""['"]?remote\s+"(.*)"['"]?""", section)
-        if named and (url := _bare(parser.get(section, "url", fallback=""))):
-            remotes[named[1]] = Remote(name=named[1], url=url, folder=_local(url, folder))
+        options = {key: _bare(value) for key, value in parser.items(section)}
+        if named and (url := options.pop("url", "")):
+            options |= {key: str(folder / Path(options[key]).expanduser()) for key in FILES if options.get(key)}
+            remotes[named[1]] = Remote(name=named[1], url=url, folder=_local(url, folder), options=options)
+    remotes = {name: _resolved(remote, remotes) for name, remote in remotes.items()}
     cache = _bare(parser.get("cache", "dir", fallback=""))
     default = _bare(parser.get("core", "remote", fallback=""))
     return Config(remotes=remotes, default=default, cache=folder / cache if cache else folder / "cache")
@@ -229,6 +256,21 @@ def read_config(project: Path, texts: Iterable[str] | None = None) -> Config:
 
 def _bare(text: str) -> str:
     return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text
+
+
+def _resolved(remote: Remote, known: Mapping[str, Remote]) -> Remote:
+    """A remote whose URL is `remote://NAME/PATH` lies below another one, and takes over what is said of that."""
+    parts = urlsplit(remote.url)
+    base = known.get(parts.netloc) if parts.scheme == "remote" else None
+    if base is None or base.url.startswith("remote://"):
+        return remote
+    path = parts.path.strip("/")
+    return Remote(
+        name=remote.name,
+        url=f"{base.url.rstrip('/')}/{path}",
+        folder=base.folder / unquote(path) if base.folder else None,
+        options={**base.options, **remote.options},
+    )
 
 
 def _local(url: str, folder: Path) -> Path | None:

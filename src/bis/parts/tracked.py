@@ -138,12 +138,13 @@ class _Looking:
         return self._projects[folder]
 
     def _listing(self, out: dvc.Out, project: Path) -> dict[str, str] | None:
-        """The files of a folder, by its listing in the cache; None when that is not there, or is not the one named."""
+        """The files of a folder, by its listing in the cache or in a remote that is a folder; None when that is not
+        there, or is not the one named."""
         if out.members:
             return {spell(member.path): member.value for member in out.members}
         if out.value not in self._listings:
             try:
-                found = dvc.find_content(out.value, out.hash, [dvc.read_config(project).cache])
+                found = dvc.find_content(out.value, out.hash, dvc.read_config(project).roots)
                 if found is None or not dvc.is_content(found, out.value, dvc.MD5):
                     return None
                 members = dvc.read_listing(found.read_bytes())

@@ -18,11 +18,15 @@ from bis.store.snapshot import plant, put_leaves
 
 
 class File(msgspec.Struct, frozen=True, kw_only=True):
-    """A file of a state. Its bytes are those at `place`, or `data`; or it is a link to `target`."""
+    """A file of a state. Its bytes are those at `place`, or in the store by `digest`, or `data`; or it is a link to
+    `target`."""
 
     path: str
     """In the data set, spelled."""
     place: Path | None = None
+    digest: Digest = Digest("")
+    size: int = 0
+    """Of what is in the store."""
     data: bytes = b""
     target: str = ""
     executable: bool = False
@@ -119,8 +123,8 @@ def _leaves(files: Sequence[File], home: Home) -> list[Leaf]:
         if file.target:
             leaves.append(Leaf(path=file.path, entry=Entry(name=name, kind="link", target=file.target)))
         elif file.place is None:
-            digest = home.store.put_bytes(file.data)
-            entry = Entry(name=name, kind="file", digest=digest, size=len(file.data), mode=_mode(file))
+            digest = file.digest or home.store.put_bytes(file.data)
+            entry = Entry(name=name, kind="file", digest=digest, size=file.size or len(file.data), mode=_mode(file))
             leaves.append(Leaf(path=file.path, entry=entry))
     return leaves
 

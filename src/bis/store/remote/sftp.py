@@ -101,6 +101,20 @@ class SftpRemote:
             raise gone(self.url, name)
         return data
 
+    def stream(self, name: str) -> Iterator[bytes] | None:
+        """Any file below its folder, in bounded memory; None when it is not there. For one thread."""
+        handle = self._open(f"{self.path}/{name}", FOR_READING, missing=True)
+        return None if handle is None else self._blocks(handle)
+
+    def _blocks(self, handle: bytes) -> Iterator[bytes]:
+        at = 0
+        try:
+            while block := self._read_open(handle, at, AHEAD * BLOCK):
+                yield block
+                at += len(block)
+        finally:
+            self._ask(CLOSE, _text(handle))
+
     def write(self, name: str, size: int, blocks: Iterator[bytes]) -> None:
         with self._lock:
             folder = f"{self.path}/packs"

@@ -39,8 +39,12 @@ class WebSource:
 
     at_once = 4
 
-    def __init__(self, asked: str, url: str, variables: Mapping[str, str]) -> None:
+    def __init__(
+        self, asked: str, url: str, variables: Mapping[str, str], secret: Mapping[str, str] | None = None
+    ) -> None:
+        """`secret`: headers that say who asks, where it is not user and password."""
         self.url = url
+        self._secret = secret or {}
         parts = urlsplit(asked)
         host = parts.netloc.rpartition("@")[2]
         self._asked = urlunsplit((parts.scheme, host, parts.path or "/", parts.query, ""))
@@ -118,6 +122,8 @@ class WebSource:
         request = urllib.request.Request(self._asked, headers=headers, method=method)
         if self._login:
             request.add_unredirected_header("Authorization", self._login)
+        for name, value in self._secret.items():
+            request.add_unredirected_header(name, value)
         try:
             return urllib.request.urlopen(request, timeout=PATIENCE)
         except urllib.error.HTTPError:
