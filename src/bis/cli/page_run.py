@@ -59,6 +59,7 @@ def run_page(
         _parts(run, terminal),
         labelled("stdin", list(_stdin(run)), terminal),
         labelled("chance", list(_chance(run)), terminal),
+        labelled("logged", logged_lines(run, terminal), terminal) if run.logged else [],
         labelled("metrics", metric_lines(run, terminal), terminal),
         output_lines(run, terminal, OUTPUTS),
         labelled("usage", list(_usage(run)), terminal),
@@ -199,6 +200,13 @@ def metric_lines(run: Run, terminal: Terminal, most: int = METRICS) -> list[str]
     if len(run.metrics) > most:
         lines.append(f"and {len(run.metrics) - most} more (--json)")
     return lines
+
+
+def logged_lines(run: Run, terminal: Terminal) -> list[str]:
+    """Params that the script said it had."""
+    rows: list[list[Cell]] = [[plain(name), plain(value)] for name, value in list(run.logged.items())[:METRICS]]
+    rest = [f"and {len(run.logged) - METRICS} more (--json)"] if len(run.logged) > METRICS else []
+    return [*terminal.aligned(rows), *rest]
 
 
 def output_lines(run: Run, terminal: Terminal, most: int) -> list[str]:

@@ -94,7 +94,11 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag=RUN
     """Files from before the run that it deleted or moved away (spelled, named as outputs are). None: not known, as not
     everything could be seen, or an earlier bis recorded it."""
     metrics: dict[str, float] = {}
-    """Last value of each metric found in metric files."""
+    """Last value of each metric that was logged, or found in metric files."""
+    logged: dict[str, str] = {}
+    """Params that the script said it had."""
+    history: Digest = Digest("")
+    """Blob: all points of the metrics that were logged (`docs/format.md`, histories)."""
     chance: Chance = Chance()
     usage: Usage = Usage()
     lines: Digest = Digest("")

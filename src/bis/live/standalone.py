@@ -1,0 +1,175 @@
+"""A run that a script begins itself, where no `bis run` is around it.
+
+Its entries go to journals below `.bis/logging`; a thread carries them on to the ledger of the project, or to the server
+that `BIS_SERVER` names. What it has not carried on when the process ends is carried on by the next `bis` command.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import secrets
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from bis.errors import BisError
+from bis.live.session import Session, around, entered, speaks
+from bis.nouns.logged import JOURNALS, End
+from bis.settings import FOLDER as HOME
+from bis.settings import find_project, load_settings
+from bis.steps.deliver import FOLDER, Beginning, Delivery, Target, write_beginning
+from bis.steps.here import host_here, now, user_here
+from bis.steps.samples import started_at
+
+PAUSE: Final = 0.5
+"""Seconds between two looks of the thread at the journals."""
+LONGEST: Final = 30.0
+"""Between two tries when the target does not answer."""
+PATIENCE: Final = 10.0
+"""Seconds that the end of a process waits for the rest to be carried on."""
+IGNORE: Final = "# Made by bis: recorded runs, not part of the project's code.\n*\n"
+
+
+class OwnRun:
+    """A run of this process, from its first entry to its end."""
+
+    def __init__(self, name: str = "", experiment: str = "", note: str = "", server: str = "") -> None:
+        project = find_project(Path.cwd())
+        self.beginning = Beginning(
+            id=secrets.token_hex(16),
+            name=name,
+            experiment=experiment,
+            note=note,
+            started=now(),
+            user=user_here(),
+            host=host_here(),
+            command=tuple(sys.orig_argv),
+            parent=_parent(),
+            server=server or os.environ.get("BIS_SERVER", ""),
+            process=(os.getpid(), started_at(os.getpid())),
+        )
+        self.folder = _place(project) / self.beginning.id
+        write_beginning(self.folder, self.beginning)
+        self.session = Session(self.folder)
+        self._project = project
+        self._wake = threading.Event()
+        self._thread = threading.Thread(target=self._carry, name="bis-logging", daemon=True)
+        self._thread.start()
+
+    def end(self, status: str) -> None:
+        """Say how it ended, and wait until all is carried on, though not for long."""
+        with suppress(OSError):
+            self.session.tell(End(time.time_ns() // 1_000_000, status))
+        self._ending = True
+        self._wake.set()
+        self._thread.join(PATIENCE)
+
+    _ending = False
+
+    def _carry(self) -> None:
+        pause = PAUSE
+        delivery: Delivery | None = None
+        while True:
+            last = self._ending
+            try:
+                delivery = delivery or Delivery(self.folder, target(self.beginning, self._project))
+                delivery.go_on()
+                for refused in delivery.refused:
+                    warnings.warn(f"bis: {refused}", RuntimeWarning, stacklevel=2)
+                delivery.refused.clear()
+                if last:
+                    delivery.end()
+                    return
+                pause = PAUSE
+            except (BisError, OSError) as error:
+                if pause == PAUSE:
+                    warnings.warn(f"bis: what is logged waits in {self.folder}: {error}", RuntimeWarning, stacklevel=2)
+                if last:
+                    return
+                pause = min(pause * 2, LONGEST)
+            self._wake.wait(pause)
+
+
+def begin() -> Session:
+    """The run of a script that logs without having begun one; it ends with the process."""
+    own = OwnRun()
+    os.environ[JOURNALS] = str(own.folder)
+    process = os.getpid()
+    failed: list[bool] = []
+    before = sys.excepthook
+
+    def note(*trouble: object) -> None:
+        failed.append(True)
+        before(*trouble)  # type: ignore[arg-type]  # handed on as it came
+
+    def end() -> None:
+        if os.getpid() == process:
+            own.end("failed" if failed else "finished")
+
+    sys.excepthook = note
+    atexit.register(end)
+    return own.session
+
+
+@contextmanager
+def run(name: str = "", *, experiment: str = "", note: str = "", server: str = "") -> Iterator[Session]:
+    """A run for what is logged inside: `with bis.run("trial-3"): ...`. Failed when an exception leaves it.
+
+    Under `bis run` there is one run, which is the one that repeats: what is logged inside is logged to that, under
+    names that begin with `trial-3/`. `experiment`, `note` and `server` say nothing then.
+    """
+    if not speaks():
+        with entered(Session(None)) as inner:
+            yield inner
+        return
+    if os.environ.get("BIS_RUN") and (folder := around()):
+        with entered(Session(folder, f"{name}/" if name else "")) as inner:
+            yield inner
+        return
+    own = OwnRun(name, experiment, note, server)
+    before = os.environ.get(JOURNALS)
+    os.environ[JOURNALS] = str(own.folder)
+    status = "finished"
+    try:
+        with entered(own.session) as inner:
+            yield inner
+    except BaseException as error:
+        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        raise
+    finally:
+        if before is None:
+            os.environ.pop(JOURNALS, None)
+        else:
+            os.environ[JOURNALS] = before
+        own.end(status)
+
+
+def target(beginning: Beginning, project: Path) -> Target:
+    """Where a run is carried to."""
+    if beginning.server:
+        from bis.steps.deliver_http import Server
+
+        return Server(beginning.server, os.environ)
+    from bis.steps.deliver_ledger import Kept
+    from bis.steps.home import open_home
+
+    return Kept(open_home(project, load_settings(project, os.environ), variables=os.environ))
+
+
+def _parent() -> str:
+    folder = around()
+    return folder.name if folder is not None and folder.parent.name == FOLDER else ""
+
+
+def _place(project: Path) -> Path:
+    home = project / HOME
+    home.mkdir(exist_ok=True)
+    if not (home / ".gitignore").exists():
+        (home / ".gitignore").write_text(IGNORE)
+    return home / FOLDER

@@ -1,0 +1,172 @@
+"""From the journals of a run that a script began to where its runs are kept: the ledger of the project, or a server.
+
+A script writes to its journals and goes on; this reads them behind it. How far it has come is noted beside them, so
+that another process goes on there when this one was killed. What is delivered twice after a kill is the same point
+or the same param again, and counts once.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, Protocol
+
+import msgspec
+
+from bis.errors import UsageError
+from bis.nouns.logged import End, Entry
+from bis.steps.journal import Told, entries, journals
+from bis.steps.samples import started_at
+
+FOLDER: Final = "logging"
+"""Below `.bis/`: a folder for each run that a script has begun and that is not wholly delivered."""
+BEGINNING: Final = "run"
+SENT: Final = "sent"
+AT_ONCE: Final = 1000
+"""Entries handed on together."""
+
+
+class Beginning(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is known of a run when a script begins it."""
+
+    id: str
+    """32 hexadecimal digits."""
+    name: str = ""
+    experiment: str = ""
+    """Its name; empty: the default one."""
+    note: str = ""
+    started: str
+    """RFC 3339, UTC."""
+    user: str = ""
+    host: str = ""
+    command: tuple[str, ...] = ()
+    parent: str = ""
+    """The run that was under way around it."""
+    server: str = ""
+    """URL of the server that it is for; empty: the ledger of the project."""
+    process: tuple[int, int] = (0, 0)
+    """Of the process that began it: its pid and when it started, which together name it for good."""
+
+
+class Target(Protocol):
+    """Where runs are kept. What was taken may be taken again. Raises OSError or BisError for what may come right later,
+    UsageError for what never will."""
+
+    def begin(self, beginning: Beginning) -> None: ...
+
+    def take(self, beginning: Beginning, told: Sequence[Entry], folder: Path) -> None:
+        """`folder`: where the content of artifacts lies."""
+        ...
+
+    def end(self, beginning: Beginning, status: str, moment: int) -> None:
+        """`moment`: milliseconds since 1970 UTC."""
+        ...
+
+
+class Delivery:
+    """One run on its way."""
+
+    def __init__(self, folder: Path, target: Target) -> None:
+        self.folder = folder
+        self.beginning = read_beginning(folder)
+        self._target = target
+        self._sent = _read_sent(folder)
+        self._ended: End | None = None
+        self.refused: list[str] = []
+        """What the target will never take, in its words."""
+
+    def go_on(self) -> int:
+        """Deliver what has come since; how many entries. What the target did not take stays."""
+        if "" not in self._sent:
+            self._target.begin(self.beginning)
+            self._note("", 1)
+        return sum(self._deliver(path) for path in journals(self.folder))
+
+    def end(self, otherwise: str = "") -> None:
+        """Tell the target how the run ended, when the script has said so, or as `otherwise` says."""
+        last = self._ended or _last_word(self.folder)
+        if last or otherwise:
+            newest = max((path.stat().st_mtime_ns for path in journals(self.folder)), default=0)
+            self._target.end(
+                self.beginning, last.status if last else otherwise, last.moment if last else newest // 1_000_000
+            )
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _deliver(self, path: Path) -> int:
+        done, some, reached = 0, list[Entry](), self._sent.get(path.name, 0)
+        for told in _some(path, reached):
+            if isinstance(told.entry, End):
+                self._ended = told.entry
+            else:
+                some.append(told.entry)
+            reached = told.end
+            if len(some) >= AT_ONCE:
+                done += self._hand_on(path, some, reached)
+                some = []
+        return done + self._hand_on(path, some, reached)
+
+    def _hand_on(self, path: Path, some: Sequence[Entry], reached: int) -> int:
+        try:
+            if some:
+                self._target.take(self.beginning, some, self.folder)
+        except UsageError as error:
+            # One of them will never be taken; the others are.
+            for entry in some if len(some) > 1 else ():
+                self._hand_on(path, [entry], self._sent.get(path.name, 0))
+            if len(some) == 1:
+                self.refused.append(error.what)
+        if reached != self._sent.get(path.name, 0):
+            self._note(path.name, reached)
+        return len(some)
+
+    def _note(self, name: str, reached: int) -> None:
+        self._sent[name] = reached
+        draft = self.folder / f"{SENT}.{os.getpid()}"
+        draft.write_bytes(msgspec.json.encode(self._sent))
+        draft.replace(self.folder / SENT)
+
+
+def write_beginning(folder: Path, beginning: Beginning) -> None:
+    """Make the folder of a run. It appears whole: whoever looks never sees a run without its beginning."""
+    draft = folder.with_name(f".{folder.name}")
+    draft.mkdir(parents=True)
+    (draft / BEGINNING).write_bytes(msgspec.json.encode(beginning))
+    draft.rename(folder)
+
+
+def read_beginning(folder: Path) -> Beginning:
+    return msgspec.json.decode((folder / BEGINNING).read_bytes(), type=Beginning)
+
+
+def is_alive(beginning: Beginning) -> bool:
+    """Whether the process that began the run is there, on this machine."""
+    pid, start = beginning.process
+    return started_at(pid) == start != 0
+
+
+def left(folder: Path) -> Iterator[Path]:
+    """The folders of runs below `.bis/logging` whose process is gone."""
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        with suppress(OSError, msgspec.MsgspecError):
+            if not path.name.startswith(".") and not is_alive(read_beginning(path)):
+                yield path
+
+
+def _some(path: Path, start: int) -> Iterator[Told]:
+    with suppress(FileNotFoundError):
+        yield from entries(path, start)
+
+
+def _last_word(folder: Path) -> End | None:
+    found = [told.entry for path in journals(folder) for told in entries(path) if isinstance(told.entry, End)]
+    return found[-1] if found else None
+
+
+def _read_sent(folder: Path) -> dict[str, int]:
+    try:
+        return msgspec.json.decode((folder / SENT).read_bytes(), type=dict[str, int])
+    except (OSError, msgspec.MsgspecError):
+        return {}

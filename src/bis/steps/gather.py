@@ -1,0 +1,79 @@
+"""What a run's processes logged, gathered from their journals when it is sealed."""
+
+from __future__ import annotations
+
+import csv
+import heapq
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from bis.digest import Digest, spell
+from bis.nouns.logged import Entry, File, Logged, Params, Tags, Values
+from bis.nouns.run import Output
+from bis.steps.journal import entries, journals
+from bis.store import Store
+
+COLUMNS: Final = ("key", "step", "moment", "value")
+ARTIFACTS: Final = "<artifacts>/"
+"""Before the names of artifacts, where outputs are named."""
+
+
+def gather(folder: Path, store: Store) -> Logged:
+    """Read the journals of a run and keep what they hold. What was cut short by a kill is left out."""
+    newest: dict[str, tuple[int, int, float]] = {}
+    params: dict[str, str] = {}
+    tags: dict[str, str] = {}
+    files: dict[str, Path] = {}
+    history = folder / "history"
+    with history.open("w", encoding="utf-8", newline="") as out:
+        rows = csv.writer(out, lineterminator="\n")
+        rows.writerow(COLUMNS)
+        for entry, beside in _in_order(folder):
+            match entry:
+                case Values():
+                    for key, value in entry.values.items():
+                        rows.writerow((key, entry.step, entry.moment, repr(value)))
+                        before = newest.get(key)
+                        if before is None or (entry.step, entry.moment) >= before[:2]:
+                            newest[key] = (entry.step, entry.moment, value)
+                case Params():
+                    params |= entry.values
+                case Tags():
+                    tags |= entry.values
+                case File():
+                    files[entry.path] = beside / entry.content
+    return Logged(
+        metrics={key: value for key, (_, _, value) in newest.items()},
+        params=params,
+        tags=tags,
+        history=store.put_file(history) if newest else Digest(""),
+        artifacts=tuple(_kept(name, path, store) for name, path in sorted(files.items()) if path.exists()),
+    )
+
+
+def points(content: bytes) -> Iterator[tuple[str, int, int, float]]:
+    """Key, step, moment and value of each point of a history."""
+    rows = csv.reader(io.StringIO(content.decode("utf-8"), newline=""))
+    next(rows, None)
+    for key, step, moment, value in rows:
+        yield key, int(step), int(moment), float(value)
+
+
+def _in_order(folder: Path) -> Iterator[tuple[Entry, Path]]:
+    """The entries of all journals: those of metrics by their moment, others where their journal has them."""
+    streams = [_timed(path) for path in journals(folder)]
+    for _, _, entry, beside in heapq.merge(*streams, key=lambda item: item[:2]):
+        yield entry, beside
+
+
+def _timed(path: Path) -> Iterator[tuple[int, str, Entry, Path]]:
+    latest = 0
+    for told in entries(path):
+        latest = max(latest, getattr(told.entry, "moment", 0))
+        yield latest, path.name, told.entry, path.parent
+
+
+def _kept(name: str, path: Path, store: Store) -> Output:
+    return Output(path=ARTIFACTS + spell(name), digest=store.put_file(path), size=path.stat().st_size)
