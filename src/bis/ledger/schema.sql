@@ -260,11 +260,16 @@ CREATE INDEX run_models_by_model ON run_models (model);
 
 CREATE TABLE registered_models (
     id           INTEGER PRIMARY KEY,
-    name         TEXT    NOT NULL UNIQUE,
+    name         TEXT    NOT NULL,
     description  TEXT    NOT NULL,
+    versions     INTEGER NOT NULL,                  -- the number that was given last
     made         INTEGER NOT NULL,
-    changed      INTEGER NOT NULL
+    changed      INTEGER NOT NULL,
+    removed      INTEGER
 );
+
+CREATE UNIQUE INDEX registered_models_by_name ON registered_models (name) WHERE removed IS NULL;
+CREATE INDEX registered_models_removed        ON registered_models (name, removed) WHERE removed IS NOT NULL;
 
 CREATE TABLE registered_model_tags (
     model  INTEGER NOT NULL,                        -- registered_models.id
@@ -292,7 +297,8 @@ CREATE TABLE model_versions (
     PRIMARY KEY (model, version)
 ) WITHOUT ROWID;
 
-CREATE INDEX model_versions_by_run ON model_versions (run);
+CREATE INDEX model_versions_by_run     ON model_versions (run);
+CREATE INDEX model_versions_by_changed ON model_versions (changed);
 
 CREATE TABLE model_version_tags (
     model    INTEGER NOT NULL,                      -- registered_models.id
@@ -313,16 +319,19 @@ CREATE TABLE registry_events (                      -- who changed what, and whe
     seq       INTEGER PRIMARY KEY,
     made      INTEGER NOT NULL,
     username  TEXT    NOT NULL,
-    model     TEXT    NOT NULL,                     -- its name at that time
+    model     INTEGER NOT NULL,                     -- registered_models.id
+    name      TEXT    NOT NULL,                     -- of the model at that time
     version   INTEGER,                              -- NULL: about the model as a whole
-    action    TEXT    NOT NULL,                     -- created, renamed, alias, stage, tag, description, removed
+    action    TEXT    NOT NULL,                     -- created, renamed, alias, stage, …: nouns/model.py has them all
     key       TEXT    NOT NULL,                     -- of the alias or tag
     before    TEXT    NOT NULL,
     after     TEXT    NOT NULL,
-    reason    TEXT    NOT NULL                      -- as given by the person
+    reason    TEXT    NOT NULL                      -- as given by the person, or why it was refused
 );
 
 CREATE INDEX registry_events_by_model ON registry_events (model, seq);
+CREATE INDEX registry_events_by_key   ON registry_events (model, key, seq);
+CREATE INDEX registry_events_by_name  ON registry_events (name, seq);
 
 CREATE TABLE artifacts (                            -- files that clients uploaded; the content is in the store
     path    TEXT    PRIMARY KEY,                    -- below the root of all artifacts

@@ -139,11 +139,16 @@ CREATE INDEX run_models_by_model ON run_models (model);
 
 CREATE TABLE registered_models (
     id           INTEGER PRIMARY KEY,
-    name         TEXT    NOT NULL UNIQUE,
+    name         TEXT    NOT NULL,
     description  TEXT    NOT NULL,
+    versions     INTEGER NOT NULL,
     made         INTEGER NOT NULL,
-    changed      INTEGER NOT NULL
+    changed      INTEGER NOT NULL,
+    removed      INTEGER
 );
+
+CREATE UNIQUE INDEX registered_models_by_name ON registered_models (name) WHERE removed IS NULL;
+CREATE INDEX registered_models_removed        ON registered_models (name, removed) WHERE removed IS NOT NULL;
 
 CREATE TABLE registered_model_tags (
     model  INTEGER NOT NULL,
@@ -171,7 +176,8 @@ CREATE TABLE model_versions (
     PRIMARY KEY (model, version)
 ) WITHOUT ROWID;
 
-CREATE INDEX model_versions_by_run ON model_versions (run);
+CREATE INDEX model_versions_by_run     ON model_versions (run);
+CREATE INDEX model_versions_by_changed ON model_versions (changed);
 
 CREATE TABLE model_version_tags (
     model    INTEGER NOT NULL,
@@ -192,7 +198,8 @@ CREATE TABLE registry_events (
     seq       INTEGER PRIMARY KEY,
     made      INTEGER NOT NULL,
     username  TEXT    NOT NULL,
-    model     TEXT    NOT NULL,
+    model     INTEGER NOT NULL,
+    name      TEXT    NOT NULL,
     version   INTEGER,
     action    TEXT    NOT NULL,
     key       TEXT    NOT NULL,
@@ -202,6 +209,8 @@ CREATE TABLE registry_events (
 );
 
 CREATE INDEX registry_events_by_model ON registry_events (model, seq);
+CREATE INDEX registry_events_by_key   ON registry_events (model, key, seq);
+CREATE INDEX registry_events_by_name  ON registry_events (name, seq);
 
 CREATE TABLE artifacts (
     path    TEXT    PRIMARY KEY,

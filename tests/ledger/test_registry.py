@@ -1,0 +1,217 @@
+"""The model registry: numbers, aliases, stages, and a history that everything can be read off."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bis.errors import AlreadyThere, NotFound, UsageError
+from bis.ledger import history, registry
+from bis.ledger.runs import open_ledger
+from bis.nouns.model import By
+
+DAY = 86_400_000_000
+
+
+def at(day: int, reason: str = "") -> By:
+    return By("ana", day * DAY, reason)
+
+
+@pytest.fixture
+def connection(tmp_path: Path) -> Iterator[Any]:
+    with open_ledger(tmp_path / "ledger") as ledger, ledger.database.writing() as connection:
+        yield connection
+
+
+@pytest.fixture
+def churn(connection: Any) -> Any:
+    """A model with three versions; the first two were champion, on the days 2 and 5."""
+    registry.create(connection, "churn", at(1), "who leaves", {"team": "growth"})
+    for number in (1, 2, 3):
+        registry.add_version(connection, "churn", at(number), source=f"runs:/{number}/model", run=str(number))
+    registry.set_alias(connection, "churn", "champion", 1, at(2))
+    registry.set_alias(connection, "churn", "champion", 2, at(5))
+    return connection
+
+
+def test_versions_are_numbered_from_one_and_say_where_they_come_from(churn: Any) -> None:
+    assert [one.number for one in registry.versions(churn)] == [3, 2, 1]
+    second = registry.version(churn, "churn", 2)
+    assert (second.source, second.run, second.user, second.aliases) == ("runs:/2/model", "2", "ana", ("champion",))
+
+
+def test_a_number_is_never_given_again(churn: Any) -> None:
+    registry.remove_version(churn, "churn", 3, at(6))
+    assert registry.add_version(churn, "churn", at(7), source="x").number == 4
+    registry.remove(churn, "churn", at(8))
+    registry.create(churn, "churn", at(9))
+    assert registry.add_version(churn, "churn", at(9), source="y").number == 5
+
+
+def test_a_number_is_not_given_again_where_a_model_takes_the_name_of_a_removed_one(churn: Any) -> None:
+    registry.remove(churn, "churn", at(8))
+    registry.create(churn, "other", at(9))
+    registry.rename(churn, "other", "churn", at(9))
+    assert registry.add_version(churn, "churn", at(9), source="y").number == 4
+
+
+def test_two_models_cannot_have_one_name(churn: Any) -> None:
+    registry.create(churn, "other", at(6))
+    with pytest.raises(AlreadyThere, match="'churn' is there already"):
+        registry.create(churn, "churn", at(6))
+    with pytest.raises(AlreadyThere, match="'churn' is there already"):
+        registry.rename(churn, "other", "churn", at(6))
+
+
+@pytest.mark.parametrize("name", ["", " ", "a/b", "models:x", "..", "a\nb"])
+def test_a_name_that_could_not_be_typed_in_a_reference_is_refused(connection: Any, name: str) -> None:
+    with pytest.raises(UsageError, match="cannot be called"):
+        registry.create(connection, name, at(1))
+
+
+def test_a_removed_version_has_no_alias_and_can_be_restored_without_it(churn: Any) -> None:
+    registry.remove_version(churn, "churn", 2, at(6))
+    with pytest.raises(registry.NoVersion):
+        registry.version(churn, "churn", 2)
+    with pytest.raises(registry.NoAlias):
+        registry.by_alias(churn, "churn", "champion")
+    assert registry.restore_version(churn, "churn", 2, at(7)).aliases == ()
+    with pytest.raises(registry.NoVersion):
+        registry.restore_version(churn, "churn", 2, at(7))
+
+
+def test_a_removed_model_can_be_restored_with_all_that_it_had(churn: Any) -> None:
+    registry.remove(churn, "churn", at(6))
+    with pytest.raises(registry.NoModel):
+        registry.get(churn, "churn")
+    assert registry.versions(churn) == []
+    restored = registry.restore(churn, "churn", at(7))
+    assert (restored.tags, restored.aliases) == ({"team": "growth"}, {"champion": 2})
+    assert [one.number for one in registry.versions(churn)] == [3, 2, 1]
+
+
+@pytest.mark.parametrize(("day", "champion"), [(1, None), (2, 1), (4, 1), (5, 2), (9, 2)])
+def test_the_champion_on_a_date_is_known(churn: Any, day: int, champion: int | None) -> None:
+    assert registry.alias_at(churn, "churn", "champion", day * DAY) == champion
+
+
+def test_the_champion_on_a_date_is_known_after_renaming_and_removal(churn: Any) -> None:
+    registry.rename(churn, "churn", "leavers", at(10))
+    assert registry.alias_at(churn, "leavers", "champion", 4 * DAY) == 1
+    registry.remove(churn, "leavers", at(12))
+    assert registry.alias_at(churn, "leavers", "champion", 11 * DAY) == 2
+    assert registry.alias_at(churn, "leavers", "champion", 12 * DAY) is None
+    assert registry.alias_at(churn, "churn", "champion", 4 * DAY) == 1
+
+
+def test_how_a_model_stood_at_a_time_is_read_off_its_history(churn: Any) -> None:
+    registry.set_stage(churn, "churn", 1, "production", at(6))
+    registry.remove_version(churn, "churn", 3, at(7))
+    registry.delete_alias(churn, "churn", "champion", at(8))
+    model = registry.get(churn, "churn")
+    early, late = history.standing(churn, model, 6 * DAY), history.standing(churn, model, 8 * DAY)
+    assert early
+    assert late
+    assert history.standing(churn, model, DAY // 2) is None
+    assert (early.versions, early.aliases, early.stages) == ((1, 2, 3), {"champion": 2}, {1: "Production"})
+    assert (late.versions, late.aliases) == ((1, 2), {})
+
+
+def test_a_rollback_goes_one_back_each_time_and_is_an_entry_of_its_own(churn: Any) -> None:
+    registry.set_alias(churn, "churn", "champion", 3, at(6))
+    assert registry.rollback(churn, "churn", "champion", at(7, "it drifts")) == (3, 2)
+    assert registry.rollback(churn, "churn", "champion", at(8)) == (2, 1)
+    with pytest.raises(NotFound, match="meant no other version before"):
+        registry.rollback(churn, "churn", "champion", at(9))
+    newest = history.events(churn, registry.get(churn, "churn"))[:2]
+    assert [(one.action, one.before, one.after, one.reason) for one in newest] == [
+        ("rolled back", "2", "1", ""),
+        ("rolled back", "3", "2", "it drifts"),
+    ]
+    assert registry.alias_at(churn, "churn", "champion", 7 * DAY) == 2
+
+
+def test_after_a_rollback_and_a_new_champion_it_goes_back_to_what_was_rolled_back_to(churn: Any) -> None:
+    registry.rollback(churn, "churn", "champion", at(6))
+    registry.set_alias(churn, "churn", "champion", 3, at(7))
+    assert registry.rollback(churn, "churn", "champion", at(8)) == (3, 1)
+
+
+def test_a_rollback_passes_over_a_version_that_was_removed(churn: Any) -> None:
+    registry.set_alias(churn, "churn", "champion", 3, at(6))
+    registry.remove_version(churn, "churn", 2, at(7))
+    assert registry.rollback(churn, "churn", "champion", at(8)) == (3, 1)
+
+
+def test_an_alias_that_was_taken_away_comes_back_by_a_rollback(churn: Any) -> None:
+    registry.delete_alias(churn, "churn", "champion", at(6))
+    assert registry.rollback(churn, "churn", "champion", at(7)) == (0, 2)
+
+
+def test_moving_to_a_stage_archives_those_that_were_in_it_when_asked(churn: Any) -> None:
+    registry.set_stage(churn, "churn", 1, "Production", at(6))
+    assert registry.set_stage(churn, "churn", 2, "PRODUCTION", at(7), archive=True).stage == "Production"
+    assert registry.version(churn, "churn", 1).stage == "Archived"
+    assert {one.stage: one.number for one in registry.latest(churn, [registry.get(churn, "churn")])["churn"]} == {
+        "Archived": 1,
+        "Production": 2,
+        "None": 3,
+    }
+    with pytest.raises(UsageError, match="no stage 'live'"):
+        registry.set_stage(churn, "churn", 1, "live", at(8))
+    with pytest.raises(UsageError, match="nothing is archived"):
+        registry.set_stage(churn, "churn", 1, "Archived", at(8), archive=True)
+
+
+def test_every_change_has_its_entry_with_who_and_why(churn: Any) -> None:
+    def entries() -> list[tuple[Any, ...]]:
+        found = history.events(churn, registry.get(churn, "churn"))
+        return [(one.action, one.version, one.key, one.before, one.after, one.user, one.reason) for one in found]
+
+    had = len(entries())
+    because = at(6, "asked by Bo")
+    registry.describe(churn, "churn", "who may leave", because)
+    registry.set_tag(churn, "churn", "team", "sales", because)
+    registry.delete_tag(churn, "churn", "team", because)
+    registry.describe_version(churn, "churn", 1, "first", because)
+    registry.set_version_tag(churn, "churn", 1, "ok", "yes", because)
+    registry.delete_version_tag(churn, "churn", 1, "ok", because)
+    registry.set_stage(churn, "churn", 1, "Staging", because)
+    registry.delete_alias(churn, "churn", "champion", because)
+    registry.remove_version(churn, "churn", 1, because)
+    told = entries()[: len(entries()) - had][::-1]
+    assert [entry[:5] for entry in told] == [
+        ("described", None, "", "who leaves", "who may leave"),
+        ("tagged", None, "team", "growth", "sales"),
+        ("untagged", None, "team", "sales", ""),
+        ("described", 1, "", "", "first"),
+        ("tagged", 1, "ok", "", "yes"),
+        ("untagged", 1, "ok", "yes", ""),
+        ("stage", 1, "", "None", "Staging"),
+        ("unaliased", 2, "champion", "2", ""),
+        ("removed", 1, "", "", ""),
+    ]
+    assert {entry[5:] for entry in told} == {("ana", "asked by Bo")}
+
+
+def test_what_changes_nothing_leaves_no_entry(churn: Any) -> None:
+    model = registry.get(churn, "churn")
+    had = history.events(churn, model)
+    registry.set_alias(churn, "churn", "champion", 2, at(6))
+    registry.set_tag(churn, "churn", "team", "growth", at(6))
+    registry.delete_tag(churn, "churn", "nothing", at(6))
+    registry.delete_alias(churn, "churn", "nothing", at(6))
+    registry.set_stage(churn, "churn", 1, "None", at(6))
+    assert history.events(churn, model) == had
+
+
+def test_many_versions_are_listed_with_their_tags(connection: Any) -> None:
+    registry.create(connection, "many", at(1))
+    for number in range(1, 1203):
+        registry.add_version(connection, "many", at(1), source="x", tags={"n": str(number)})
+    found = registry.versions(connection)
+    assert [one.tags["n"] for one in found] == [str(one.number) for one in found]
+    assert [one.number for one in registry.versions(connection, limit=2, offset=1)] == [1201, 1200]
