@@ -12,7 +12,7 @@ import pytest
 from bis.acts.collect import collect
 from bis.acts.data import remove as hide
 from bis.acts.share import Shared, clone, push
-from bis.ledger.runs import SqliteLedger, reindex
+from bis.ledger.runs import SqlLedger, reindex
 from bis.nouns.dataset import Held
 from bis.settings import Settings
 from bis.steps.add_data import Adding, add
@@ -140,7 +140,7 @@ def test_what_a_collection_there_deleted_is_sent_again_when_it_is_wanted(make_ho
     # Somebody who records into the shared store itself removes a version and collects.
     (tmp_path / "ben").mkdir()
     ben = open_home(tmp_path / "ben", Settings(store=str(tmp_path / "remote")))
-    assert isinstance(ben.ledger, SqliteLedger)
+    assert isinstance(ben.ledger, SqlLedger)
     reindex(ben.store, ben.ledger)
     hide([one for one in ben.ledger.data.versions() if one.record == first.record], ben)
     collect(ben, now=datetime.now(UTC), grace=timedelta(0), at_once=True)

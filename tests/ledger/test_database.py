@@ -16,9 +16,10 @@ import pytest
 
 from bis.digest import Digest, digest_value
 from bis.errors import KeepingError, NotFound
-from bis.ledger import database
-from bis.ledger.database import MIGRATIONS, VERSION, Database, migrate, statements
+from bis.ledger import database, sqlite
+from bis.ledger.database import MIGRATIONS, VERSION, statements
 from bis.ledger.runs import _columns, open_ledger
+from bis.ledger.sqlite import SqliteDatabase, migrate
 from bis.nouns.part import Part
 from bis.nouns.run import Run
 
@@ -177,7 +178,7 @@ def test_another_users_ledger_can_be_asked_while_he_writes_to_it(plain_folder: P
 def test_a_ledger_on_a_network_file_system_is_kept_in_the_cache_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "network_file_system", lambda folder: "nfs4")
+    monkeypatch.setattr(sqlite, "network_file_system", lambda folder: "nfs4")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     fill(tmp_path / "net" / "ledger.db")
     assert not (tmp_path / "net").exists()
@@ -232,7 +233,7 @@ def test_a_full_disk_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None
 
 
 def test_a_ledger_that_is_locked_for_too_long_names_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "PATIENCE", 0.1)
+    monkeypatch.setattr(sqlite, "PATIENCE", 0.1)
     fill(tmp_path / "ledger.db")
     with sqlite3.connect(tmp_path / "ledger.db", isolation_level=None) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -327,7 +328,7 @@ def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
 
 
 def test_beginnings_and_seals_wait_for_the_disk(tmp_path: Path) -> None:
-    base = Database(tmp_path / "ledger.db")
+    base = SqliteDatabase(tmp_path / "ledger.db")
     with base.writing() as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert base.ask("PRAGMA synchronous") == [(2,)]

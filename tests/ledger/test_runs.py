@@ -8,7 +8,7 @@ import pytest
 
 from bis.digest import Digest, canonical, digest_value
 from bis.errors import Damaged
-from bis.ledger.runs import SqliteLedger, command_key, decode_run, open_ledger, reindex, told
+from bis.ledger.runs import SqlLedger, command_key, decode_run, open_ledger, reindex, told
 from bis.nouns.annotation import Annotation
 from bis.nouns.dataset import DataAnnotation, DataVersion
 from bis.nouns.part import Part
@@ -24,7 +24,7 @@ def a_run(number: int, **fields: Any) -> Run:
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> SqliteLedger:
+def ledger(tmp_path: Path) -> SqlLedger:
     return open_ledger(tmp_path / "ledger.db")
 
 
@@ -45,7 +45,7 @@ def kept(tmp_path: Path) -> LocalStore:
     return store
 
 
-def test_a_ledger_can_be_rebuilt_from_the_records_of_the_store(ledger: SqliteLedger, kept: LocalStore) -> None:
+def test_a_ledger_can_be_rebuilt_from_the_records_of_the_store(ledger: SqlLedger, kept: LocalStore) -> None:
     seen: list[tuple[int, int]] = []
     assert reindex(kept, ledger, lambda done, total: seen.append((done, total))) == 7
     assert seen[-1] == (7, 7)
@@ -57,7 +57,7 @@ def test_a_ledger_can_be_rebuilt_from_the_records_of_the_store(ledger: SqliteLed
     assert [verdict.sameness for verdict in ledger.verdicts(a_run(1).id)] == ["identical"]
 
 
-def test_rebuilding_brings_data_back_and_which_runs_used_it(ledger: SqliteLedger, tmp_path: Path) -> None:
+def test_rebuilding_brings_data_back_and_which_runs_used_it(ledger: SqlLedger, tmp_path: Path) -> None:
     store = open_store(tmp_path / "store")
     file = digest_value("a file")
     version = DataVersion(name="x", number=1, made=a_run(1).started, tree=file, content=file)
@@ -75,7 +75,7 @@ def test_rebuilding_brings_data_back_and_which_runs_used_it(ledger: SqliteLedger
     assert ledger.records() == set(store.list("record"))
 
 
-def test_rebuilding_again_changes_nothing(ledger: SqliteLedger, kept: LocalStore) -> None:
+def test_rebuilding_again_changes_nothing(ledger: SqlLedger, kept: LocalStore) -> None:
     reindex(kept, ledger)
     before = [canonical(row) for row in ledger.rows()]
     ledger.begin(a_run(9, status="running"))
@@ -85,14 +85,14 @@ def test_rebuilding_again_changes_nothing(ledger: SqliteLedger, kept: LocalStore
 
 
 def test_a_run_whose_sealing_was_cut_off_before_the_ledger_heard_of_it_is_found(
-    ledger: SqliteLedger, kept: LocalStore
+    ledger: SqlLedger, kept: LocalStore
 ) -> None:
     ledger.begin(a_run(2, status="running"))
     reindex(kept, ledger)
     assert ledger.get(a_run(2).id).status == "finished"
 
 
-def test_a_damaged_record_does_not_keep_the_others_from_being_found(ledger: SqliteLedger, kept: LocalStore) -> None:
+def test_a_damaged_record_does_not_keep_the_others_from_being_found(ledger: SqlLedger, kept: LocalStore) -> None:
     (pack,) = kept.packs.glob("*.pack")
     content = pack.read_bytes()
     at = content.find(b'"name"') if b'"name"' in content else len(content) // 3

@@ -9,7 +9,7 @@ import pytest
 
 from bis.digest import Digest, canonical
 from bis.errors import KeepingError, NotFound
-from bis.ledger import database
+from bis.ledger import sqlite
 from bis.nouns.annotation import Annotation
 from bis.nouns.run import Run
 from bis.settings import Settings
@@ -38,7 +38,7 @@ def project(tmp_path: Path) -> Path:
 def network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The project lies on a network file system, and this is a machine of many."""
     monkeypatch.setattr(
-        database, "network_file_system", lambda folder: "nfs4" if folder.is_relative_to(tmp_path / "project") else ""
+        sqlite, "network_file_system", lambda folder: "nfs4" if folder.is_relative_to(tmp_path / "project") else ""
     )
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "machine-1"))
 

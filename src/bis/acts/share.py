@@ -11,7 +11,7 @@ import msgspec
 
 from bis.digest import Digest, canonical, digest_bytes
 from bis.errors import UsageError
-from bis.ledger.runs import SqliteLedger, reindex
+from bis.ledger.runs import SqlLedger, reindex
 from bis.nouns.dataset import Held
 from bis.nouns.part import Finding
 from bis.nouns.run import Run
@@ -160,7 +160,7 @@ def pull(
         make_whole(home)
     shared = fetch(home, name, variables, told=told)
     before = home.ledger.count()
-    assert isinstance(home.ledger, SqliteLedger)
+    assert isinstance(home.ledger, SqlLedger)
     reindex(home.store, home.ledger)
     return msgspec.structs.replace(shared, runs=home.ledger.count() - before)
 

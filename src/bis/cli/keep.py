@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import glob
 import tempfile
 from collections.abc import ItemsView, Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from bis.errors import KeepingError
 
 if TYPE_CHECKING:
     from bis.cli.render import Cell, Terminal
-    from bis.ledger.runs import SqliteLedger
+    from bis.ledger.runs import SqlLedger
     from bis.nouns.part import Finding
     from bis.nouns.run import Run
     from bis.steps.home import Home
@@ -126,12 +125,16 @@ def _unsealed(home: Home) -> list[Finding]:
             found.append(Finding(code="record-missing", text=text, hint="put back the packs of the store from a copy"))
         elif not same:
             text = f"the ledger does not say of run {row.id[:8]} ({row.name}) what its sealed record says"
-            found.append(Finding(code="ledger-differs", text=text, hint=f"mv {_ledger_file(home)} . && bis reindex"))
+            found.append(Finding(code="ledger-differs", text=text, hint=_forgetting(home, row.id)))
     return found
 
 
-def _ledger_file(home: Home) -> str:
-    return plain(spell(str(_sqlite(home).database.path)))
+def _forgetting(home: Home, run: str) -> str:
+    """How to have a row of the ledger written anew."""
+    database = _sql(home).database
+    if database.path:
+        return f"mv {plain(spell(str(database.path)))} . && bis reindex"
+    return f"""psql {plain(database.place)} -c "DELETE FROM bis.runs WHERE id = '{run}'" && bis reindex"""
 
 
 @command(
@@ -189,11 +192,9 @@ def _places(door: Door, left: Sequence[Leftover]) -> dict[str, int]:
     from bis.steps.leftovers import size_of
 
     home = door.home
-    file = _sqlite(home).database.path
-    ledger = list(file.parent.glob(f"{glob.escape(file.name)}*")) if file.parent.is_dir() else []
     cache = [path for path in home.folder.iterdir() if path.name.startswith("cache")]
     return {
-        "ledger": sum(path.stat().st_size for path in ledger),
+        "ledger": _sql(home).database.size,
         "cache": sum(path.stat().st_size for path in cache),
         "runs under way": size_of(home.live),
         **{name: sum(one.size for one in left if one.what in whats) for name, whats in LEFT.items()},
@@ -264,7 +265,7 @@ def reindex(door: Door, as_json: bool) -> int:
 
     terminal, home = door.terminal, _home_to_write(door)
     before = home.ledger.count()
-    records = build(home.store, _sqlite(home), record_meter(terminal))
+    records = build(home.store, _sql(home), record_meter(terminal))
     runs = home.ledger.count()
     if as_json:
         terminal.json("bis.reindex/1", {"records": records, "runs": runs, "added": runs - before})
@@ -288,7 +289,8 @@ def _home_to_write(door: Door) -> Home:
         if error.code != DAMAGED_LEDGER:
             raise
         home.ledger.close()
-        path = _sqlite(home).database.path
+        path = _sql(home).database.path
+        assert path  # a server does not say that a file is damaged
         aside = path.with_name(f"{path.name}.damaged-{door.now:%Y%m%d-%H%M%S}")
         door.terminal.tell(f"the damaged ledger is kept as {plain(spell(str(aside)))}")
         path.rename(aside)
@@ -298,8 +300,8 @@ def _home_to_write(door: Door) -> Home:
     return home
 
 
-def _sqlite(home: Home) -> SqliteLedger:
-    from bis.ledger.runs import SqliteLedger
+def _sql(home: Home) -> SqlLedger:
+    from bis.ledger.runs import SqlLedger
 
-    assert isinstance(home.ledger, SqliteLedger)
+    assert isinstance(home.ledger, SqlLedger)
     return home.ledger

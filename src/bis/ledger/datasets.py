@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final
@@ -13,6 +12,7 @@ import msgspec
 from bis.digest import Digest, canonical, readable, short
 from bis.errors import NotFound, UsageError
 from bis.ledger import Making
+from bis.ledger.connection import Connection
 from bis.ledger.database import Database
 from bis.ledger.moments import micros, shown_time
 from bis.ledger.used import runs_with
@@ -25,24 +25,26 @@ CANDIDATES: Final = 10
 BEGIN: Final = "bis data add PATH"
 
 
-def put_version(connection: sqlite3.Connection, version: DataVersion, record: str) -> None:
+def put_version(connection: Connection, version: DataVersion, record: str) -> None:
     connection.execute(
-        "INSERT OR IGNORE INTO data_versions (record, name, number, made, content) VALUES (?, ?, ?, ?, ?)",
+        "INSERT INTO data_versions (record, name, number, made, content) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT (record) DO NOTHING",
         (record, version.name, version.number, micros(version.made), canonical(version)),
     )
 
 
-def put_data_annotation(connection: sqlite3.Connection, annotation: DataAnnotation, record: str) -> None:
+def put_data_annotation(connection: Connection, annotation: DataAnnotation, record: str) -> None:
     connection.execute(
-        "INSERT OR IGNORE INTO data_annotations (record, name, made, content) VALUES (?, ?, ?, ?)",
+        "INSERT INTO data_annotations (record, name, made, content) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT (record) DO NOTHING",
         (record, annotation.name, micros(annotation.made), canonical(annotation)),
     )
 
 
-class SqliteDataSets:
-    """The DataSets protocol over one SQLite file."""
+class SqlDataSets:
+    """The DataSets protocol over a database."""
 
-    def __init__(self, database: Database, writing: Callable[[], AbstractContextManager[sqlite3.Connection]]) -> None:
+    def __init__(self, database: Database, writing: Callable[[], AbstractContextManager[Connection]]) -> None:
         self._database, self._writing = database, writing
 
     def add(self, name: str, make: Making) -> Held | None:

@@ -1,10 +1,9 @@
-"""The ledger in SQLite: runs as they begin and are sealed, what was said of them, and how to find them again."""
+"""The ledger: runs as they begin and are sealed, what was said of them, and how to find them again."""
 
 from __future__ import annotations
 
 import math
 import shlex
-import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -15,9 +14,11 @@ import msgspec
 from bis.digest import Digest, canonical, digest_value, readable, spell
 from bis.errors import Damaged, NotFound, UsageError
 from bis.ledger import PartRow, Row
+from bis.ledger.connection import Connection
 from bis.ledger.database import Database
-from bis.ledger.datasets import SqliteDataSets, put_data_annotation, put_version
+from bis.ledger.datasets import SqlDataSets, put_data_annotation, put_version
 from bis.ledger.moments import micros, shown_time
+from bis.ledger.places import database_at
 from bis.ledger.search import LARGEST, compile_filter, compile_order
 from bis.ledger.used import put_used
 from bis.nouns.annotation import Annotation, removed_at, tags_after
@@ -27,7 +28,6 @@ from bis.nouns.run import Run
 from bis.nouns.verdict import Verdict
 from bis.store import Store
 from bis.store.squeeze import pack, unpack
-from bis.store.trouble import shown
 
 T = TypeVar("T")
 Record = Run | Verdict | Annotation | DataVersion | DataAnnotation
@@ -46,10 +46,11 @@ CANDIDATES: Final = 10
 """So many runs are named where the start of an id fits several."""
 
 
-def open_ledger(path: Path, create: bool = True) -> SqliteLedger:
-    """The ledger in the file `path`. Nothing is opened before the first question, nothing made before the first run;
-    with `create` false, never: writing to a ledger that is not there raises NotFound."""
-    return SqliteLedger(Database(path), create)
+def open_ledger(place: Path | str, create: bool = True) -> SqlLedger:
+    """The ledger in a file, or in the database of a URL (`postgresql://user@host/name`). Nothing is opened before the
+    first question, nothing made before the first run; with `create` false, never: writing to a ledger that is not there
+    raises NotFound."""
+    return SqlLedger(database_at(place), create)
 
 
 def command_key(command: Sequence[str], folder: str) -> str:
@@ -82,7 +83,7 @@ def decode_annotation(data: bytes) -> Annotation:
     return _decode(data, Annotation)
 
 
-def reindex(store: Store, ledger: SqliteLedger, progress: Callable[[int, int], None] | None = None) -> int:
+def reindex(store: Store, ledger: SqlLedger, progress: Callable[[int, int], None] | None = None) -> int:
     """Take every record of the store into the ledger; what it knows already stays. Returns how many records there
     were. A record that is damaged, or of a kind not known, is passed over: `bis verify` names it."""
     records, known = list(store.list("record")), ledger.records()
@@ -109,14 +110,14 @@ def _any_record(data: bytes) -> Record:
     return found
 
 
-class SqliteLedger:
-    """The Ledger protocol over one SQLite file."""
+class SqlLedger:
+    """The Ledger protocol over a database."""
 
     def __init__(self, database: Database, create: bool = True) -> None:
         self.database = database
         self._create = create
 
-    def __enter__(self) -> SqliteLedger:
+    def __enter__(self) -> SqlLedger:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -174,12 +175,12 @@ class SqliteLedger:
                         put_data_annotation(connection, value, record)
 
     @property
-    def data(self) -> SqliteDataSets:
-        return SqliteDataSets(self.database, self._writing)
+    def data(self) -> SqlDataSets:
+        return SqlDataSets(self.database, self._writing)
 
-    def _writing(self, *, durable: bool = True) -> AbstractContextManager[sqlite3.Connection]:
+    def _writing(self, *, durable: bool = True) -> AbstractContextManager[Connection]:
         if not self._create and not self.database.there:
-            raise NotFound(f"there is no ledger {shown(self.database.asked)}", hint="bis run -- COMMAND makes one")
+            raise NotFound(f"there is no ledger {self.database.place}", hint="bis run -- COMMAND makes one")
         return self.database.writing(durable=durable)
 
     # asking
@@ -318,7 +319,8 @@ class SqliteLedger:
             return NotFound(what, hint="bis log --sort started -n 1")
         if not reference.base:
             return NotFound("there are only runs of `bis repeat`", hint="bis log --repeats")
-        names = [name for (name,) in self.database.ask("SELECT DISTINCT name FROM runs ORDER BY seq DESC LIMIT 2000")]
+        newest = "SELECT name FROM runs GROUP BY name ORDER BY max(seq) DESC LIMIT 2000"
+        names = [name for (name,) in self.database.ask(newest)]
         import difflib
 
         near = difflib.get_close_matches(reference.base, names, 3)
@@ -345,7 +347,7 @@ class SqliteLedger:
         where, by = compile_filter(filter), compile_order(order)
         return self.database.ask(
             f"SELECT {columns} FROM runs WHERE {where.where or 'TRUE'} ORDER BY {by.where} LIMIT ?",
-            (*where.values, *by.values, -1 if limit is None else limit),
+            (*where.values, *by.values, NEVER if limit is None else limit),
         )
 
     def _tags(self, seqs: Sequence[int]) -> dict[int, dict[str, str]]:
@@ -371,7 +373,8 @@ def _longer(id: str, others: Sequence[str], length: int) -> str:
 
 
 def told(run: Run) -> dict[str, str]:
-    """What a run was told, by name: the options of its command and the values of its configuration files. A value also
+    """What a run was told, by name: the options of its command, the values of its configuration files, and what its
+    script says of itself; the earlier of these wins where they use one name. A value of a file also
     goes by its name without the file, where no option has that name and one file alone sets it."""
     facts = run.parts["params"].facts if "params" in run.parts else {}
     options = {str(key): str(value) for key, value in facts.get("options", {}).items()}
@@ -444,12 +447,12 @@ def _finding_codes(run: Run) -> Iterator[str]:
 # -- writing, within a transaction -------------------------------------------------------------------------------
 
 
-def _is_taken(connection: sqlite3.Connection, name: str) -> bool:
+def _is_taken(connection: Connection, name: str) -> bool:
     asked = "SELECT 1 FROM runs WHERE name = :name UNION ALL SELECT 1 FROM names WHERE name = :name LIMIT 1"
     return connection.execute(asked, {"name": name}).fetchone() is not None
 
 
-def _put_run(connection: sqlite3.Connection, run: Run, record: str) -> None:
+def _put_run(connection: Connection, run: Run, record: str) -> None:
     row = _columns(run, record)
     names, marks = ", ".join(row), ", ".join(f":{name}" for name in row)
     changed = ", ".join(f"{name} = excluded.{name}" for name in row if name != "id")
@@ -464,15 +467,16 @@ def _put_run(connection: sqlite3.Connection, run: Run, record: str) -> None:
     _annotate(connection, run.id)
 
 
-def _put_verdict(connection: sqlite3.Connection, verdict: Verdict, record: str) -> None:
+def _put_verdict(connection: Connection, verdict: Verdict, record: str) -> None:
     connection.execute(
-        "INSERT OR IGNORE INTO verdicts (record, run, again, sameness, made, content) VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT INTO verdicts (record, run, again, sameness, made, content) VALUES (?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (record) DO NOTHING",
         (record, verdict.run, verdict.again, verdict.sameness, micros(verdict.made), pack(canonical(verdict))),
     )
     _judge(connection, verdict.run)
 
 
-def _judge(connection: sqlite3.Connection, id: str) -> None:
+def _judge(connection: Connection, id: str) -> None:
     """The newest verdict on a run, beside it."""
     connection.execute(
         "UPDATE runs SET verdict = coalesce((SELECT sameness FROM verdicts WHERE run = runs.id"
@@ -481,15 +485,15 @@ def _judge(connection: sqlite3.Connection, id: str) -> None:
     )
 
 
-def _put_annotation(connection: sqlite3.Connection, annotation: Annotation, record: str) -> None:
+def _put_annotation(connection: Connection, annotation: Annotation, record: str) -> None:
     connection.execute(
-        "INSERT OR IGNORE INTO annotations (record, run, made, content) VALUES (?, ?, ?, ?)",
+        "INSERT INTO annotations (record, run, made, content) VALUES (?, ?, ?, ?) ON CONFLICT (record) DO NOTHING",
         (record, annotation.run, micros(annotation.made), pack(canonical(annotation))),
     )
     _annotate(connection, annotation.run)
 
 
-def _annotate(connection: sqlite3.Connection, id: str) -> None:
+def _annotate(connection: Connection, id: str) -> None:
     """Tags and note of a run as its annotations leave them, whatever the order in which they came here."""
     found = connection.execute("SELECT content FROM annotations WHERE run = ? ORDER BY made, record", (id,)).fetchall()
     seq = connection.execute("SELECT seq FROM runs WHERE id = ?", (id,)).fetchone()
@@ -502,7 +506,7 @@ def _annotate(connection: sqlite3.Connection, id: str) -> None:
         connection.execute("UPDATE runs SET note = ? WHERE id = ?", (note, id))
 
 
-def _put_texts(connection: sqlite3.Connection, table: str, seq: int, values: Mapping[str, str]) -> None:
+def _put_texts(connection: Connection, table: str, seq: int, values: Mapping[str, str]) -> None:
     """Params or tags of a run, in place of those that it had."""
     connection.execute(f"DELETE FROM {table} WHERE run = ?", (seq,))
     connection.executemany(
@@ -511,7 +515,7 @@ def _put_texts(connection: sqlite3.Connection, table: str, seq: int, values: Map
     )
 
 
-def _put_metrics(connection: sqlite3.Connection, seq: int, metrics: Mapping[str, float]) -> None:
+def _put_metrics(connection: Connection, seq: int, metrics: Mapping[str, float]) -> None:
     connection.execute("DELETE FROM metrics WHERE run = ?", (seq,))
     connection.executemany(
         "INSERT INTO metrics (run, key, value, flag) VALUES (?, ?, ?, ?)",

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import uvicorn
 
-from bis.ledger.runs import SqliteLedger
+from bis.ledger.runs import SqlLedger
 from bis.server.app import Application
 from bis.server.desk import Desk
 from bis.steps.home import Home
@@ -15,8 +15,8 @@ from bis.steps.home import Home
 
 def serve(home: Home, host: str, port: int, told: Callable[[str], None]) -> None:
     """Answer until a signal ends it; requests under way are answered first."""
-    assert isinstance(home.ledger, SqliteLedger)
-    desk = Desk(home.ledger.database, home.store)
+    assert isinstance(home.ledger, SqlLedger)
+    desk = Desk(home.ledger.database, home.store, home.folder / "uploads")
     listening = socket.create_server((host, port), reuse_port=False)
     told(f"serving {home.project} on http://{host}:{listening.getsockname()[1]}")
     config = uvicorn.Config(Application(desk), log_level="warning", access_log=False, lifespan="off")

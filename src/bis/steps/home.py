@@ -14,7 +14,7 @@ import msgspec
 
 from bis.errors import KeepingError, NotFound
 from bis.ledger import Ledger
-from bis.ledger.runs import SqliteLedger, open_ledger, reindex
+from bis.ledger.runs import SqlLedger, open_ledger, reindex
 from bis.settings import FOLDER, Settings
 from bis.store.local import LocalStore, open_store
 from bis.store.statcache import StatCache, open_cache
@@ -98,7 +98,7 @@ def _opened(project: Path, settings: Settings, create: bool, variables: Mapping[
 
 def _is_unused(home: Home) -> bool:
     """Whether there is no fact, no content and no run under way; what was put and is not durable is dropped then."""
-    if not isinstance(home.ledger, SqliteLedger) or home.ledger.database.there:
+    if not isinstance(home.ledger, SqlLedger) or home.ledger.database.there:
         return False
     home.store.close()
     return not any(path.exists() and any(path.iterdir()) for path in (home.store.packs, home.live))
@@ -135,18 +135,18 @@ def bring_up(home: Home, progress: Callable[[int, int], None] | None = None, *, 
     records, unless a run is about to be recorded. `progress` is told of records read and of all records.
     """
     ledger, store = home.ledger, home.store
-    if not isinstance(ledger, SqliteLedger):
+    if not isinstance(ledger, SqlLedger):
         return ""
     is_new = not ledger.database.there
     # A store elsewhere may hold the runs of other projects: `bis reindex` takes them when a person wants them.
-    own = store.path.parent == ledger.database.asked.parent
+    own = store.path.parent == ledger.database.folder
     behind = own and (is_new or ledger.database.relocated) and _is_behind(ledger, store)
     if behind:
-        reindex(store, SqliteLedger(ledger.database), progress)
+        reindex(store, SqlLedger(ledger.database), progress)
     return ledger.database.remark if is_new and (behind or recording) else ""
 
 
-def _is_behind(ledger: SqliteLedger, store: LocalStore) -> bool:
+def _is_behind(ledger: SqlLedger, store: LocalStore) -> bool:
     return any(store.packs.iterdir()) and not ledger.records().issuperset(store.list("record"))
 
 
