@@ -67,7 +67,7 @@ def named_by_run(run: Run) -> list[Named]:
     parts = [(f"{kind} {role}", content) for kind, part in run.parts.items() for role, content in part.trees.items()]
     outputs = [(f"output {output.path}", output.digest) for output in run.outputs if output.kept and not output.target]
     others = [("usage", run.usage.samples), ("times of the output", run.lines), ("standard input", run.stdin)]
-    named = [*parts, *outputs, *others]
+    named = [*parts, *outputs, *others, ("history of metrics", run.history)]
     return [Named(f"run {run.name} ({run.id}): {readable(what)}", content) for what, content in named if content]
 
 
