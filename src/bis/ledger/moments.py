@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 
 def micros(stamp: str) -> int:
@@ -13,3 +13,9 @@ def micros(stamp: str) -> int:
 
 def shown_time(micros: int) -> str:
     return datetime.fromtimestamp(micros // 1_000_000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def stamp(micros: int) -> str:
+    """RFC 3339, as records have it. Raises OverflowError for what no calendar has."""
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")

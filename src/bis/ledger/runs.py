@@ -207,7 +207,7 @@ class SqlLedger:
         return [decode_run(unpack(content)) for (content,) in self._select("content", filter, order, limit)]
 
     def under_way(self) -> list[Run]:
-        found = self.database.ask("SELECT content FROM runs WHERE record = '' ORDER BY started")
+        found = self.database.ask("SELECT content FROM runs WHERE record = '' AND tracked = 0 ORDER BY started")
         return [decode_run(unpack(content)) for (content,) in found]
 
     def rows(self, filter: str = "", order: Sequence[str] = (), limit: int | None = None) -> list[Row]:
@@ -382,7 +382,7 @@ def told(run: Run) -> dict[str, str]:
     short = [key.partition(":")[2] for key in values]
     brief = {key.partition(":")[2]: value for key, value in values.items() if short.count(key.partition(":")[2]) == 1}
     brief.pop("", None)
-    return {**brief, **values, **options}
+    return {**run.logged, **brief, **values, **options}
 
 
 def _columns(run: Run, record: str) -> dict[str, Any]:

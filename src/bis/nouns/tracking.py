@@ -9,6 +9,11 @@ import msgspec
 from bis.nouns.run import Status
 
 
+def usual_place(experiment: int) -> str:
+    """Where the artifacts of an experiment lie that names no place of its own: with the server, below its root of all."""
+    return f"mlflow-artifacts:/{experiment}"
+
+
 class Experiment(msgspec.Struct, frozen=True, kw_only=True):
     """A folder of runs that belong together."""
 
@@ -53,6 +58,8 @@ class TrackedRun(msgspec.Struct, frozen=True, kw_only=True):
     """When it was removed, RFC 3339; empty for a run that is there."""
     sealed: bool = False
     """True: `bis run` recorded it; what is said of it now is said beside the record."""
+    command: str = ""
+    """What was run, as a shell would read it, where that is known."""
     params: dict[str, str] = {}
     metrics: tuple[Point, ...] = ()
     """The newest point of each."""

@@ -7,7 +7,7 @@ cost of logging a value low. What has names in its path goes through Starlette's
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -19,10 +19,15 @@ from starlette.types import Receive, Scope, Send
 
 from bis import __version__
 from bis.server.desk import Desk
-from bis.server.mlflow import experiments
-from bis.server.mlflow.endpoint import Endpoint, Refused, read_body, read_query, told
+from bis.server.mlflow import artifacts, experiments, runs
+from bis.server.mlflow.endpoint import Endpoint, Refused, read
+from bis.server.mlflow.wording import told
 
-MLFLOW: Final[tuple[Endpoint, ...]] = (*experiments.ENDPOINTS,)
+MLFLOW: Final[tuple[Endpoint, ...]] = (
+    *experiments.ENDPOINTS,
+    *runs.ENDPOINTS,
+    *artifacts.ENDPOINTS,
+)
 FACES: Final = ("/api", "/ajax-api")
 """Clients use the one, browsers the other."""
 LONGEST: Final = 8 << 20
@@ -48,26 +53,33 @@ class Application:
         if endpoint is None:
             await self._others(scope, receive, send)
             return
-        response = await self._answer(endpoint, scope, receive)
+        response = await _answered(self.desk, endpoint, scope["query_string"], await _body(receive))
         await response(scope, receive, send)
 
-    async def _answer(self, endpoint: Endpoint, scope: Scope, receive: Receive) -> Response:
-        try:
-            if endpoint.method == "GET":
-                asked = read_query(scope["query_string"], endpoint.asked)
-            else:
-                asked = read_body(await _body(receive), endpoint.asked)
-            found = await endpoint.answer(self.desk, asked)
-            return _json(200, {} if found is None else found)
-        except Exception as error:
-            refused = told(error)
-            if refused is None:
-                _log.exception("%s %s failed", endpoint.method, endpoint.path)
-                refused = Refused("INTERNAL_ERROR", "The server failed; its log says more.")
-            return _json(refused.status, {"error_code": refused.code, "message": refused.message})
+
+async def _answered(
+    desk: Desk, endpoint: Endpoint, query: bytes, body: bytes | Refused, place: Mapping[str, str] | None = None
+) -> Response:
+    try:
+        if isinstance(body, Refused):
+            raise body
+        found = await endpoint.answer(desk, read(endpoint, query, body, place))
+        return found if isinstance(found, Response) else _json(200, {} if found is None else found)
+    except Exception as error:
+        refused = told(error)
+        if refused is None:
+            _log.exception("%s %s failed", endpoint.method, endpoint.path)
+            refused = Refused("INTERNAL_ERROR", "The server failed; its log says more.")
+        return _json(refused.status, {"error_code": refused.code, "message": refused.message})
 
 
 def _routes(desk: Desk) -> Iterable[BaseRoute]:
+    for endpoint in MLFLOW:
+        if "{" in endpoint.path:
+            for face in FACES:
+                path = f"{face}/{endpoint.version}/mlflow/{endpoint.path}"
+                yield Route(path, _handler(desk, endpoint), methods=[endpoint.method])
+
     async def health(_: Request) -> Response:
         return PlainTextResponse("OK")
 
@@ -76,9 +88,18 @@ def _routes(desk: Desk) -> Iterable[BaseRoute]:
 
     yield Route("/health", health)
     yield Route("/version", version)
+    yield from artifacts.routes(desk)
 
 
-async def _body(receive: Receive) -> bytes:
+def _handler(desk: Desk, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(request: Request) -> Response:
+        body = await _body(request.receive)
+        return await _answered(desk, endpoint, request.scope["query_string"], body, request.path_params)
+
+    return answer
+
+
+async def _body(receive: Receive) -> bytes | Refused:
     parts: list[bytes] = []
     size = 0
     while True:
@@ -86,7 +107,7 @@ async def _body(receive: Receive) -> bytes:
         part = message.get("body", b"")
         size += len(part)
         if size > LONGEST:
-            raise Refused("INVALID_PARAMETER_VALUE", f"The request is larger than {LONGEST >> 20} MiB.")
+            return Refused("INVALID_PARAMETER_VALUE", f"The request is larger than {LONGEST >> 20} MiB.")
         parts.append(part)
         if not message.get("more_body"):
             return b"".join(parts)

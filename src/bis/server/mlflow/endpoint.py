@@ -1,4 +1,4 @@
-"""How a request of MLflow becomes a call of a plain function, and its result or error an answer.
+"""How a request of MLflow becomes a call of a plain function, and its result an answer.
 
 An endpoint is a function of the desk and of what was asked, a struct; it returns a struct, or None for `{}`. It is
 reached below `/api` and `/ajax-api`, with the version that MLflow's own clients use.
@@ -6,17 +6,19 @@ reached below `/api` and `/ajax-api`, with the version that MLflow's own clients
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
 
-from bis.errors import AlreadyThere, BisError, NotFound, UsageError
 from bis.server.desk import Desk
 
 Asked = TypeVar("Asked", bound=msgspec.Struct)
+Answer = Callable[[Desk, Asked], Awaitable[Any]]
 
 STATUSES: Final = {
     "INVALID_PARAMETER_VALUE": 400,
@@ -53,22 +55,50 @@ class Endpoint(NamedTuple):
 
     method: str
     path: str
-    """Behind the version: `experiments/create`."""
+    """Behind the version: `experiments/create`; names in braces are fields of what is asked."""
     asked: type[msgspec.Struct]
     answer: Callable[[Desk, Any], Awaitable[Any]]
+    required: tuple[str, ...] = ()
+    """Fields that must be given, and not be empty."""
     version: str = "2.0"
 
 
 def get(
-    path: str, asked: type[Asked], answer: Callable[[Desk, Asked], Awaitable[Any]], *, version: str = "2.0"
+    path: str, asked: type[Asked], answer: Answer[Asked], *, required: Sequence[str] = (), version: str = "2.0"
 ) -> Endpoint:
-    return Endpoint("GET", path, asked, answer, version)
+    return Endpoint("GET", path, asked, answer, tuple(required), version)
 
 
 def post(
-    path: str, asked: type[Asked], answer: Callable[[Desk, Asked], Awaitable[Any]], *, version: str = "2.0"
+    path: str, asked: type[Asked], answer: Answer[Asked], *, required: Sequence[str] = (), version: str = "2.0"
 ) -> Endpoint:
-    return Endpoint("POST", path, asked, answer, version)
+    return Endpoint("POST", path, asked, answer, tuple(required), version)
+
+
+def patch(
+    path: str, asked: type[Asked], answer: Answer[Asked], *, required: Sequence[str] = (), version: str = "2.0"
+) -> Endpoint:
+    return Endpoint("PATCH", path, asked, answer, tuple(required), version)
+
+
+def delete(
+    path: str, asked: type[Asked], answer: Answer[Asked], *, required: Sequence[str] = (), version: str = "2.0"
+) -> Endpoint:
+    return Endpoint("DELETE", path, asked, answer, tuple(required), version)
+
+
+def read(endpoint: Endpoint, query: bytes, body: bytes, place: Mapping[str, str] | None = None) -> msgspec.Struct:
+    """What a request asks an endpoint for: a GET in its query, others in their body, each with the names that its path
+    gives. Raises Refused."""
+    if place or (endpoint.method == "GET" and not body):
+        said = _queried(query, endpoint.asked) if endpoint.method == "GET" else _parsed(body)
+        asked = _converted({**said, **(place or {})}, endpoint.asked)
+    else:
+        asked = read_body(body, endpoint.asked)
+    for name in endpoint.required:
+        if getattr(asked, name) in ("", None):
+            raise missing(name)
+    return asked
 
 
 def read_body(body: bytes, asked: type[Asked]) -> Asked:
@@ -76,53 +106,108 @@ def read_body(body: bytes, asked: type[Asked]) -> Asked:
     if not body:
         return _converted({}, asked)
     try:
-        return msgspec.json.decode(body, type=asked, strict=False)
-    except msgspec.ValidationError as error:
-        raise _unfit(error) from None
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        pass
-    try:  # Python writes NaN and Infinity, which JSON has no words for
-        return _converted(json.loads(body), asked)
-    except (ValueError, RecursionError):
-        raise Refused("BAD_REQUEST", "The request body is not valid JSON.") from None
+        found: Asked = _decoder(asked).decode(body)
+        return found
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return _converted(_parsed(body), asked)
 
 
 def read_query(query: bytes, asked: type[Asked]) -> Asked:
     """What stands behind the `?`; a name that comes more than once is a list."""
+    return _converted(_queried(query, asked), asked)
+
+
+def missing(name: str) -> Refused:
+    return Refused("INVALID_PARAMETER_VALUE", f"Missing value for required parameter '{name}'.{SEE}")
+
+
+def invalid(name: str, value: Any, why: str = "") -> Refused:
+    shown = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return Refused("INVALID_PARAMETER_VALUE", f"Invalid value {shown} for parameter '{name}' supplied{why or '.'}")
+
+
+SEE: Final = " See the API docs for more information about request parameters."
+
+
+@functools.cache
+def _decoder(asked: type[msgspec.Struct]) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(asked, strict=False)  # not strict: 64 bits come as text, and NaN does
+
+
+@functools.cache
+def _lists(asked: type[msgspec.Struct]) -> frozenset[str]:
+    return frozenset(field.encode_name for field in msgspec.structs.fields(asked) if "list" in str(field.type))
+
+
+def _queried(query: bytes, asked: type[msgspec.Struct]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    lists = {field.encode_name for field in msgspec.structs.fields(asked) if "list" in str(field.type)}
+    lists = _lists(asked)
     for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
         if name in lists:
             found.setdefault(name, []).append(value)
         else:
             found[name] = value
-    return _converted(found, asked)
+    return found
 
 
-def told(error: Exception) -> Refused | None:
-    """An error in MLflow's words; None for one that nobody expected."""
-    match error:
-        case Refused():
-            return error
-        case AlreadyThere():
-            return Refused("RESOURCE_ALREADY_EXISTS", error.what)
-        case UsageError():
-            return Refused("INVALID_PARAMETER_VALUE", str(error))
-        case NotFound():
-            return Refused("RESOURCE_DOES_NOT_EXIST", error.what)
-        case BisError():
-            return Refused("TEMPORARILY_UNAVAILABLE", str(error))
-    return None
+def _parsed(body: bytes) -> dict[str, Any]:
+    """The object that a body is; what is null there counts as not given. Python's own spellings of NaN and infinities
+    are read, and so is an object that was encoded twice, as old clients do."""
+    try:
+        found = json.loads(body) if body else {}
+        found = json.loads(found) if isinstance(found, str) else found
+        given = _given(found)
+    except (ValueError, RecursionError):
+        raise Refused("BAD_REQUEST", "The request body is not valid JSON.") from None
+    if not isinstance(given, dict):
+        raise Refused("BAD_REQUEST", "The request body is no JSON object.")
+    return given
 
 
-def _converted(found: Any, asked: type[Asked]) -> Asked:
+def _given(found: Any) -> Any:
+    if isinstance(found, dict):
+        return {key: _given(value) for key, value in found.items() if value is not None}
+    return [_given(each) for each in found] if isinstance(found, list) else found
+
+
+def _converted(found: dict[str, Any], asked: type[Asked]) -> Asked:
     try:
         return msgspec.convert(found, asked, strict=False)
     except msgspec.ValidationError as error:
-        raise _unfit(error) from None
+        raise _unfit(str(error), found) from None
+    except OverflowError as error:
+        raise Refused("INVALID_PARAMETER_VALUE", f"A number is too large: {error}") from None
 
 
-def _unfit(error: msgspec.ValidationError) -> Refused:
-    said, _, place = str(error).partition(" - at `$")
-    where = place.rstrip("`").lstrip(".")
-    return Refused("INVALID_PARAMETER_VALUE", f"Invalid value for parameter '{where}': {said}" if where else said)
+KINDS: Final = {"str": str, "int": int, "float": float, "bool": bool, "array": list, "object": dict}
+
+
+def _unfit(said: str, found: dict[str, Any]) -> Refused:
+    """In MLflow's words, with the value: msgspec says `Expected …, got … - at $.tags[...].key`."""
+    said, _, place = said.partition(" - at `$")
+    absent = re.search(r"missing required field `(\w+)`", said)
+    got = re.search(r"got `(\w+)", said)
+    kind = KINDS.get(got[1]) if got else None
+    names = [*re.findall(r"\w+|\[\.\.\.\]", place), *([absent[1]] if absent else [])]
+    path, value = _blamed(found, names, kind)
+    if absent:
+        return missing(path)
+    if not path:
+        return Refused("INVALID_PARAMETER_VALUE", said)
+    return invalid(path, value, f":  Hint: Value was of type '{type(value).__name__}'.{SEE}")
+
+
+def _blamed(found: Any, names: Sequence[str], kind: type | None) -> tuple[str, Any]:
+    """Where it is, with the index in each list, and what is there: the first thing of that kind (None: not there)."""
+    if not names:
+        return "", found
+    name, rest = names[0], names[1:]
+    if name != "[...]":
+        inner = found.get(name) if isinstance(found, dict) else None
+        path, value = _blamed(inner, rest, kind)
+        return f"{name}{'' if not path or path[0] == '[' else '.'}{path}", value
+    tried = [(number, *_blamed(each, rest, kind)) for number, each in enumerate(found)]
+    number, path, value = next(
+        (one for one in tried if (kind is None and one[2] is None) or type(one[2]) is kind), tried[0]
+    )
+    return f"[{number}]{'.' if path else ''}{path}", value

@@ -6,10 +6,14 @@ from typing import Any, Final
 
 import msgspec
 
+from bis.errors import AlreadyThere
 from bis.ledger import experiments
-from bis.nouns.tracking import Experiment
+from bis.ledger.refusals import NoSuch, Removed
+from bis.nouns.tracking import Experiment, usual_place
 from bis.server.desk import Desk
 from bis.server.mlflow.endpoint import Endpoint, Refused, get, post
+from bis.server.mlflow.limits import check_experiment_name, check_experiment_tag, experiment_id
+from bis.server.mlflow.shown import tagged
 
 
 class Tag(msgspec.Struct):
@@ -23,20 +27,77 @@ class Create(msgspec.Struct):
     tags: list[Tag] = []
 
 
-class Get(msgspec.Struct):
+class Named(msgspec.Struct):
     experiment_id: str = ""
 
 
+class ByName(msgspec.Struct):
+    experiment_name: str = ""
+
+
+class Update(msgspec.Struct):
+    experiment_id: str = ""
+    new_name: str = ""
+
+
+class SetTag(msgspec.Struct):
+    experiment_id: str = ""
+    key: str = ""
+    value: str = ""
+
+
 async def create(desk: Desk, asked: Create) -> dict[str, Any]:
-    if not asked.name:
-        raise Refused("INVALID_PARAMETER_VALUE", "Missing value for required parameter 'name'.")
+    check_experiment_name(asked.name)
+    if asked.artifact_location.startswith("runs:"):
+        raise Refused(
+            "INVALID_PARAMETER_VALUE",
+            f"Artifact location cannot be a runs:/ URI. Given: '{asked.artifact_location}'",
+        )
     tags = {tag.key: tag.value for tag in asked.tags}
-    id = await desk.write(experiments.create, asked.name, asked.artifact_location, tags, desk.now())
+    try:
+        id = await desk.keep(experiments.create, asked.name, asked.artifact_location, tags, desk.now())
+    except AlreadyThere as error:
+        raise _taken(asked.name, error) from None
     return {"experiment_id": str(id)}
 
 
-async def find(desk: Desk, asked: Get) -> dict[str, Any]:
-    return {"experiment": shown(await desk.read(experiments.get, int(asked.experiment_id)))}
+async def find(desk: Desk, asked: Named) -> dict[str, Any]:
+    return {"experiment": shown(await desk.read(experiments.get, experiment_id(asked.experiment_id)))}
+
+
+async def find_by_name(desk: Desk, asked: ByName) -> dict[str, Any]:
+    try:
+        return {"experiment": shown(await desk.read(experiments.find, asked.experiment_name))}
+    except NoSuch:
+        message = f"Could not find experiment with name '{asked.experiment_name}'"
+        raise Refused("RESOURCE_DOES_NOT_EXIST", message) from None
+
+
+async def update(desk: Desk, asked: Update) -> None:
+    check_experiment_name(asked.new_name)
+    try:
+        await desk.keep(experiments.rename, experiment_id(asked.experiment_id), asked.new_name, desk.now())
+    except AlreadyThere as error:
+        raise _taken(asked.new_name, error) from None
+    except Removed:
+        raise Refused("INVALID_STATE", "Cannot rename a non-active experiment.") from None
+
+
+async def delete(desk: Desk, asked: Named) -> None:
+    await desk.keep(experiments.remove, experiment_id(asked.experiment_id), desk.now())
+
+
+async def restore(desk: Desk, asked: Named) -> None:
+    await desk.keep(experiments.restore, experiment_id(asked.experiment_id), desk.now())
+
+
+async def set_tag(desk: Desk, asked: SetTag) -> None:
+    check_experiment_tag(asked.key, asked.value)
+    await desk.write(experiments.set_tag, experiment_id(asked.experiment_id), asked.key, asked.value)
+
+
+async def delete_tag(desk: Desk, asked: SetTag) -> None:
+    await desk.write(experiments.drop_tag, experiment_id(asked.experiment_id), asked.key)
 
 
 def shown(experiment: Experiment) -> dict[str, Any]:
@@ -44,15 +105,25 @@ def shown(experiment: Experiment) -> dict[str, Any]:
     return {
         "experiment_id": str(experiment.id),
         "name": experiment.name,
-        "artifact_location": experiment.artifacts or f"mlflow-artifacts:/{experiment.id}",
+        "artifact_location": experiment.artifacts or usual_place(experiment.id),
         "lifecycle_stage": "deleted" if experiment.removed else "active",
         "creation_time": experiment.made // 1000,
         "last_update_time": experiment.changed // 1000,
-        "tags": [{"key": key, "value": value} for key, value in experiment.tags.items()],
+        "tags": tagged(experiment.tags),
     }
 
 
+def _taken(name: str, error: AlreadyThere) -> Refused:
+    return Refused("RESOURCE_ALREADY_EXISTS", f"Experiment(name={name}) already exists. Error: {error.what}")
+
+
 ENDPOINTS: Final[tuple[Endpoint, ...]] = (
-    post("experiments/create", Create, create),
-    get("experiments/get", Get, find),
+    post("experiments/create", Create, create, required=("name",)),
+    get("experiments/get", Named, find, required=("experiment_id",)),
+    get("experiments/get-by-name", ByName, find_by_name, required=("experiment_name",)),
+    post("experiments/update", Update, update, required=("experiment_id", "new_name")),
+    post("experiments/delete", Named, delete, required=("experiment_id",)),
+    post("experiments/restore", Named, restore, required=("experiment_id",)),
+    post("experiments/set-experiment-tag", SetTag, set_tag, required=("experiment_id", "key")),
+    post("experiments/delete-experiment-tag", SetTag, delete_tag, required=("experiment_id", "key")),
 )

@@ -1,0 +1,277 @@
+"""Runs that clients log to, and sealed runs as such clients see them: each function is one question or change within
+the caller's transaction.
+
+A tracked run has no record in the store: its rows are its facts. What `bis run` sealed is shown beside, and refuses
+whatever would change what was recorded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import urlsplit, urlunsplit
+
+from bis.digest import canonical
+from bis.errors import UsageError
+from bis.ledger import Row, experiments
+from bis.ledger.connection import Connection
+from bis.ledger.moments import stamp
+from bis.ledger.refusals import NoSuch, ParamChanged, Removed, Sealed
+from bis.nouns.run import Run, Status
+from bis.nouns.tracking import Point, TrackedRun, usual_place
+from bis.store.squeeze import pack
+
+COLUMNS: Final = "seq, id, name, experiment, username, status, started, ended, artifacts, removed, tracked, command"
+AT_ONCE: Final = 500
+LATEST: Final = 253_402_300_799_000_000
+"""Microseconds: the last second of the year 9999."""
+
+
+def create(
+    connection: Connection,
+    id: str,
+    *,
+    experiment: int,
+    name: str,
+    user: str,
+    started: int,
+    tags: Mapping[str, str],
+) -> TrackedRun:
+    """A new run, which is under way; its id has 32 hexadecimal digits. Raises NoSuch or Removed for the experiment,
+    UsageError for a time that no calendar has."""
+    place = experiments.there(connection, experiment)
+    row = {
+        **_facts(id, name, user, started, None, "running"),
+        "id": id,
+        "experiment": experiment,
+        "tracked": 1,
+        "artifacts": below(place.artifacts or usual_place(experiment), id, "artifacts"),
+        **EMPTY,
+    }
+    names, marks = ", ".join(row), ", ".join(f":{name}" for name in row)
+    ((seq,),) = connection.execute(f"INSERT INTO runs ({names}) VALUES ({marks}) RETURNING seq", row).fetchall()
+    put_tags(connection, seq, tags)
+    return TrackedRun(
+        id=id,
+        name=name,
+        experiment=experiment,
+        user=user,
+        status="running",
+        started=started,
+        artifacts=row["artifacts"],
+        tags=dict(tags),
+    )
+
+
+def get(connection: Connection, id: str) -> TrackedRun:
+    """A run, tracked or sealed, removed or not. Raises NoSuch."""
+    for row in connection.execute(f"SELECT {COLUMNS} FROM runs WHERE id = ?", (id,)).fetchall():
+        return with_facts(connection, [row])[0]
+    raise NoSuch("run", id)
+
+
+def seq_of(connection: Connection, id: str) -> int:
+    """Of a run, tracked or sealed, removed or not. Raises NoSuch."""
+    for (seq,) in connection.execute("SELECT seq FROM runs WHERE id = ?", (id,)).fetchall():
+        return int(seq)
+    raise NoSuch("run", id)
+
+
+def loggable(connection: Connection, id: str) -> int:
+    """The seq of a run that may be logged to. Raises NoSuch, Removed or Sealed."""
+    found = connection.execute("SELECT seq, tracked, removed FROM runs WHERE id = ?", (id,)).fetchall()
+    if not found:
+        raise NoSuch("run", id)
+    ((seq, tracked, removed),) = found
+    if not tracked:
+        raise Sealed(id)
+    if removed:
+        raise Removed("run", id)
+    return int(seq)
+
+
+def update(
+    connection: Connection, id: str, *, status: Status | None = None, ended: int | None = None, name: str = ""
+) -> TrackedRun:
+    """Say how a run stands now; what is not given stays. Raises NoSuch, Removed or Sealed."""
+    seq = loggable(connection, id)
+    run = get(connection, id)
+    over = run.ended if ended is None else ended
+    row = _facts(id, name or run.name, run.user, run.started, over, status or run.status)
+    changes = ", ".join(f"{column} = :{column}" for column in row)
+    connection.execute(f"UPDATE runs SET {changes} WHERE seq = :seq", {**row, "seq": seq})
+    return get(connection, id)
+
+
+def move(connection: Connection, id: str, experiment: int) -> None:
+    """Into another experiment; its artifacts stay where they are. Raises NoSuch, Removed or Sealed."""
+    seq = loggable(connection, id)
+    experiments.there(connection, experiment)
+    connection.execute("UPDATE runs SET experiment = ? WHERE seq = ?", (experiment, seq))
+
+
+def remove(connection: Connection, id: str, now: int) -> None:
+    """It can be restored until the garbage is collected. Raises NoSuch or Sealed."""
+    seq = _tracked(connection, id)
+    connection.execute("UPDATE runs SET removed = ? WHERE seq = ? AND removed = ''", (stamp(now), seq))
+
+
+def restore(connection: Connection, id: str) -> None:
+    """Raises NoSuch or Sealed."""
+    connection.execute("UPDATE runs SET removed = '' WHERE seq = ?", (_tracked(connection, id),))
+
+
+def log_params(connection: Connection, id: str, params: Mapping[str, str]) -> None:
+    """Raises ParamChanged for one that has another value already, and NoSuch, Removed or Sealed."""
+    put_params(connection, loggable(connection, id), id, params)
+
+
+def put_params(connection: Connection, seq: int, id: str, params: Mapping[str, str]) -> None:
+    """As `log_params`, for a run that may be logged to."""
+    if not params:
+        return
+    marks = ", ".join("?" * len(params))
+    known = dict(
+        connection.execute(
+            f"SELECT key, value FROM params WHERE run = ? AND key IN ({marks})", (seq, *params)
+        ).fetchall()
+    )
+    changes = [(key, known[key], value) for key, value in params.items() if known.get(key, value) != value]
+    if changes:
+        raise ParamChanged(id, changes)
+    connection.executemany(
+        "INSERT INTO params (run, key, value, number) VALUES (?, ?, ?, ?)",
+        [(seq, key, value, as_number(value)) for key, value in params.items() if key not in known],
+    )
+
+
+def set_tags(connection: Connection, id: str, tags: Mapping[str, str]) -> None:
+    """Raises NoSuch, Removed or Sealed."""
+    put_tags(connection, loggable(connection, id), tags)
+
+
+def put_tags(connection: Connection, seq: int, tags: Mapping[str, str]) -> None:
+    """As `set_tags`, for a run that may be logged to."""
+    if tags:
+        connection.executemany(
+            "INSERT INTO tags (run, key, value, number) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (run, key) DO UPDATE SET value = excluded.value, number = excluded.number",
+            [(seq, key, value, as_number(value)) for key, value in tags.items()],
+        )
+
+
+def drop_tag(connection: Connection, id: str, key: str) -> None:
+    """Raises NoSuch, for the tag as well, Removed or Sealed."""
+    seq = loggable(connection, id)
+    if not connection.execute("SELECT 1 FROM tags WHERE run = ? AND key = ?", (seq, key)).fetchall():
+        raise NoSuch("tag", key, f"run with id {id}")
+    connection.execute("DELETE FROM tags WHERE run = ? AND key = ?", (seq, key))
+
+
+def with_facts(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> list[TrackedRun]:
+    """What rows of `COLUMNS` stand for, with their params, tags and newest metrics."""
+    seqs = [row[0] for row in rows]
+    params = texts(connection, "params", seqs)
+    tags = texts(connection, "tags", seqs)
+    metrics = newest(connection, seqs)
+    return [
+        TrackedRun(
+            id=id,
+            name=name,
+            experiment=experiment,
+            user=user,
+            status=status,
+            started=started,
+            ended=ended,
+            artifacts=artifacts,
+            removed=removed,
+            sealed=not tracked,
+            command=command,
+            params=params.get(seq, {}),
+            metrics=tuple(metrics.get(seq, ())),
+            tags=tags.get(seq, {}),
+        )
+        for seq, id, name, experiment, user, status, started, ended, artifacts, removed, tracked, command in rows
+    ]
+
+
+def texts(connection: Connection, table: str, seqs: Sequence[int]) -> dict[int, dict[str, str]]:
+    """Params or tags of runs, by key."""
+    found: dict[int, dict[str, str]] = {}
+    for run, key, value in _of(connection, f"SELECT run, key, value FROM {table}", seqs):
+        found.setdefault(run, {})[key] = value
+    return found
+
+
+def newest(connection: Connection, seqs: Sequence[int]) -> dict[int, list[Point]]:
+    """The newest point of each metric of runs."""
+    found: dict[int, list[Point]] = {}
+    for run, key, value, flag, step, moment in _of(
+        connection, "SELECT run, key, value, flag, step, moment FROM metrics", seqs
+    ):
+        found.setdefault(run, []).append(Point(key, as_float(value, flag), moment, step))
+    return found
+
+
+def as_float(value: float | None, flag: str) -> float:
+    """A number as the ledger keeps it: flags stand for what databases do not have."""
+    return float(flag.replace("Infinity", "inf")) if flag else math.nan if value is None else value
+
+
+def as_number(text: str) -> float | None:
+    """What a text is as a number, where it is one."""
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def below(root: str, *names: str) -> str:
+    """A place below another; the query and the fragment of a URI stay behind it."""
+    if "://" not in root:
+        return "/".join([root.rstrip("/"), *names])
+    whole = urlsplit(root)
+    return urlunsplit(whole._replace(path="/".join([whole.path.rstrip("/"), *names])))
+
+
+EMPTY: Final = dict.fromkeys(
+    (
+        *("host", "command", "command_key", "folder", "project", "code", "data", "params", "environment"),
+        *("infrastructure", "machine", "repeats", "parent"),
+    ),
+    "",
+)
+
+
+def _facts(id: str, name: str, user: str, started: int, ended: int | None, status: Status) -> dict[str, Any]:
+    """The columns that a run has from its beginning, and those that change with it."""
+    if not (0 <= started <= LATEST and 0 <= (ended or 0) <= LATEST):
+        raise UsageError(f"{started if ended is None else ended} µs since 1970 is no time that a run has")
+    begun, done = stamp(started), "" if ended is None else stamp(ended)
+    run = Run(id=id, name=name, command=(), user=user, started=begun, ended=done, status=status)
+    row = Row(id=id, name=name, command=(), user=user, started=begun, ended=done, status=status)
+    return {
+        "name": name,
+        "username": user,
+        "status": status,
+        "started": started,
+        "ended": ended,
+        "brief": canonical(row),
+        "content": pack(canonical(run)),
+    }
+
+
+def _tracked(connection: Connection, id: str) -> int:
+    for seq, tracked in connection.execute("SELECT seq, tracked FROM runs WHERE id = ?", (id,)).fetchall():
+        if not tracked:
+            raise Sealed(id)
+        return int(seq)
+    raise NoSuch("run", id)
+
+
+def _of(connection: Connection, statement: str, seqs: Sequence[int]) -> Iterable[tuple[Any, ...]]:
+    for start in range(0, len(seqs), AT_ONCE):
+        some = seqs[start : start + AT_ONCE]
+        yield from connection.execute(f"{statement} WHERE run IN ({', '.join('?' * len(some))})", some).fetchall()

@@ -1,0 +1,208 @@
+"""Runs, in MLflow's words."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import Any, Final
+
+import msgspec
+
+from bis.ledger import tracked
+from bis.ledger.connection import Connection
+from bis.ledger.naming import drawn_name
+from bis.nouns.run import Status
+from bis.nouns.tracking import TrackedRun, usual_place
+from bis.server.desk import Desk
+from bis.server.mlflow.endpoint import Endpoint, Refused, get, invalid, post
+from bis.server.mlflow.experiments import Tag
+from bis.server.mlflow.limits import check_param, check_tag, experiment_id
+from bis.server.mlflow.shown import NUMBERED, OURS, STATUSES, metric, tagged
+
+NAME: Final = "mlflow.runName"
+"""The tag that holds the name of a run; here it is the name."""
+MODELS: Final = "mlflow.log-model.history"
+"""The tag in which clients of MLflow 2 note the models of a run."""
+
+
+class OfRun(msgspec.Struct):
+    run_id: str = ""
+    run_uuid: str = ""
+    """How it was called once; some clients still do."""
+
+    def __post_init__(self) -> None:
+        self.run_id = self.run_id or self.run_uuid
+
+
+class Create(msgspec.Struct):
+    experiment_id: str = ""
+    user_id: str = ""
+    run_name: str = ""
+    start_time: int | None = None
+    tags: list[Tag] = []
+
+
+class Update(OfRun):
+    status: str | int | None = None
+    end_time: int | None = None
+    run_name: str = ""
+
+
+class LogParam(OfRun):
+    key: str = ""
+    value: str = ""
+
+
+class SetTag(OfRun):
+    key: str = ""
+    value: str = ""
+
+
+class LogModel(OfRun):
+    model_json: str = ""
+
+
+async def create(desk: Desk, asked: Create) -> dict[str, Any]:
+    tags = {tag.key: check_tag(tag.key, tag.value, f"tags[{number}].") for number, tag in enumerate(asked.tags)}
+    tagged_name = tags.pop(NAME, "")
+    if asked.run_name and tagged_name and asked.run_name != tagged_name:
+        raise Refused(
+            "INVALID_PARAMETER_VALUE",
+            "Both 'run_name' argument and 'mlflow.runName' tag are specified, but with different values"
+            f" (run_name='{asked.run_name}', mlflow.runName='{tagged_name}').",
+        )
+    run = await desk.keep(
+        tracked.create,
+        uuid.uuid4().hex,
+        experiment=experiment_id(asked.experiment_id),
+        name=asked.run_name or tagged_name or drawn_name(),
+        user=asked.user_id,
+        started=desk.now() if asked.start_time is None else asked.start_time * 1000,
+        tags=tags,
+    )
+    return {"run": shown(run)}
+
+
+async def find(desk: Desk, asked: OfRun) -> dict[str, Any]:
+    return {"run": shown(await desk.read(tracked.get, asked.run_id))}
+
+
+async def update(desk: Desk, asked: Update) -> dict[str, Any]:
+    run = await desk.keep(
+        tracked.update,
+        asked.run_id,
+        status=None if asked.status is None else status(asked.status),
+        ended=None if asked.end_time is None else asked.end_time * 1000,
+        name=asked.run_name,
+    )
+    return {"run_info": info(run)}
+
+
+async def delete(desk: Desk, asked: OfRun) -> None:
+    await desk.keep(tracked.remove, asked.run_id, desk.now())
+
+
+async def restore(desk: Desk, asked: OfRun) -> None:
+    await desk.keep(tracked.restore, asked.run_id)
+
+
+async def log_param(desk: Desk, asked: LogParam) -> None:
+    await desk.write(tracked.log_params, asked.run_id, {asked.key: check_param(asked.key, asked.value)})
+
+
+async def set_tag(desk: Desk, asked: SetTag) -> None:
+    await desk.write(tag, asked.run_id, {asked.key: check_tag(asked.key, asked.value)})
+
+
+async def delete_tag(desk: Desk, asked: SetTag) -> None:
+    await desk.write(tracked.drop_tag, asked.run_id, asked.key)
+
+
+async def log_model(desk: Desk, asked: LogModel) -> None:
+    """What clients of MLflow 2 say of a model that they saved: one more entry in a tag."""
+    try:
+        model = json.loads(asked.model_json)
+    except ValueError:
+        message = f"Malformed model info. \n {asked.model_json} \n is not a valid JSON."
+        raise Refused("INVALID_PARAMETER_VALUE", message) from None
+    absent = {"artifact_path", "flavors", "utc_time_created", "run_id"} - set(model if isinstance(model, dict) else ())
+    if absent:
+        raise Refused("INVALID_PARAMETER_VALUE", f"Model json is missing mandatory fields: {absent}")
+    model.pop("signature", None)
+    await desk.write(_note_model, asked.run_id, model)
+
+
+def tag(connection: Connection, id: str, tags: dict[str, str]) -> None:
+    """Set tags, of which one is the name."""
+    tags = dict(tags)
+    name = tags.pop(NAME, "")
+    if name:
+        tracked.update(connection, id, name=name)
+    tracked.set_tags(connection, id, tags)
+
+
+def status(told: str | int) -> Status:
+    """From MLflow's word for it, or its number."""
+    try:
+        word = told if isinstance(told, str) and not told.isdecimal() else NUMBERED[int(told)]
+        return OURS[str(word)]
+    except (LookupError, ValueError):
+        raise invalid("status", told) from None
+
+
+def info(run: TrackedRun) -> dict[str, Any]:
+    """As clients read it, without its data."""
+    shown = {
+        "run_id": run.id,
+        "run_uuid": run.id,
+        "run_name": run.name,
+        "experiment_id": str(run.experiment),
+        "user_id": run.user,
+        "status": STATUSES[run.status],
+        "start_time": run.started // 1000,
+        "artifact_uri": run.artifacts or f"{usual_place(run.experiment)}/{run.id}/artifacts",
+        "lifecycle_stage": "deleted" if run.removed else "active",
+    }
+    if run.ended is not None:
+        shown["end_time"] = run.ended // 1000
+    return shown
+
+
+def shown(run: TrackedRun) -> dict[str, Any]:
+    """As clients read it."""
+    return {
+        "info": info(run),
+        "data": {
+            "metrics": [metric(point) for point in run.metrics],
+            "params": tagged(run.params),
+            "tags": tagged({**run.tags, **known(run), NAME: run.name}),
+        },
+        "inputs": {},
+        "outputs": {},
+    }
+
+
+def known(run: TrackedRun) -> dict[str, str]:
+    """What the record of a sealed run says, as the tags in which MLflow keeps it."""
+    if not run.sealed:
+        return {}
+    return {"mlflow.user": run.user, "mlflow.source.name": run.command, "mlflow.source.type": "LOCAL"}
+
+
+def _note_model(connection: Connection, id: str, model: dict[str, Any]) -> None:
+    before = tracked.get(connection, id).tags.get(MODELS, "[]")
+    value = json.dumps([*json.loads(before), model])
+    tracked.set_tags(connection, id, {MODELS: check_tag(MODELS, value)})
+
+
+ENDPOINTS: Final[tuple[Endpoint, ...]] = (
+    post("runs/create", Create, create),
+    get("runs/get", OfRun, find, required=("run_id",)),
+    post("runs/update", Update, update, required=("run_id",)),
+    post("runs/delete", OfRun, delete, required=("run_id",)),
+    post("runs/restore", OfRun, restore, required=("run_id",)),
+    post("runs/log-parameter", LogParam, log_param, required=("run_id", "key")),
+    post("runs/set-tag", SetTag, set_tag, required=("run_id", "key")),
+    post("runs/delete-tag", SetTag, delete_tag, required=("run_id", "key")),
+    post("runs/log-model", LogModel, log_model, required=("run_id", "model_json")),
+)

@@ -1,0 +1,42 @@
+"""How values look in MLflow's answers, wherever they stand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+from bis.nouns.run import Status
+from bis.nouns.tracking import Point
+
+STATUSES: Final[dict[Status, str]] = {
+    "running": "RUNNING",
+    "scheduled": "SCHEDULED",
+    "finished": "FINISHED",
+    "failed": "FAILED",
+    "interrupted": "KILLED",
+    "lost": "FAILED",
+}
+NUMBERED: Final = (None, "RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED")
+"""As MLflow counts them."""
+OURS: Final[dict[str, Status]] = {told: status for status, told in reversed(STATUSES.items())}
+
+
+def tagged(values: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"key": key, "value": value} for key, value in values.items()]
+
+
+def number(value: float) -> float | str:
+    """JSON has no words for some numbers; MLflow's clients read these."""
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+def metric(point: Point) -> dict[str, Any]:
+    shown = {"key": point.key, "value": number(point.value), "timestamp": point.moment, "step": point.step}
+    if point.model:
+        shown["model_id"] = point.model
+    if point.dataset:
+        shown["dataset_name"], shown["dataset_digest"] = point.dataset
+    return shown
