@@ -24,5 +24,9 @@ WHO: Final = (
 )
 
 
+CHANCE: Final = random.SystemRandom()
+"""Not the generator of the process, which a training may have seeded."""
+
+
 def drawn_name() -> str:
-    return f"{random.choice(HOW)}-{random.choice(WHO)}-{random.randrange(1000)}"
+    return f"{CHANCE.choice(HOW)}-{CHANCE.choice(WHO)}-{CHANCE.randrange(1000)}"
