@@ -38,6 +38,19 @@ def stream(fd: int, item: Item, fetch: Fetch) -> Iterator[bytes]:
         yield from packs.raw_blocks(fd, item)
 
 
+def stretch(fd: int, item: Item, fetch: Fetch, start: int) -> Iterator[bytes]:
+    """The bytes of an object from `start` on. Only the pieces that are asked for are read; each is verified by itself,
+    before it is handed out."""
+    if item.method != PARTS:
+        yield read(fd, item, fetch)[start:]
+        return
+    at = 0
+    for part in list_of(fd, item).parts:
+        if at + part.size > start:
+            yield fetch(part.digest)[max(0, start - at) :]
+        at += part.size
+
+
 def list_of(fd: int, item: Item) -> PartList:
     """What a large object is put together from. Raises Damaged."""
     found = read_list(packs.payload(fd, item))

@@ -8,6 +8,7 @@ import io
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeVar
 
@@ -441,6 +442,22 @@ class LocalStore:
             return io.BytesIO(self.get_bytes(digest))
         return io.BufferedReader(self._from_any_copy(digest, functools.partial(_Stream, digest, self.fetch)), READ_SIZE)
 
+    def stretch(self, digest: Digest, start: int) -> Iterator[bytes]:
+        """The content from a place on, in pieces of bounded size. Those before it are not read; each is verified before
+        it is handed out. Close what is not read to its end."""
+
+        def begin(fd: int, item: Item) -> Iterator[bytes]:
+            mine = os.dup(fd)
+            blocks = assembly.stretch(mine, item, self.fetch, start)
+            try:
+                first = next(blocks, b"")
+            except BaseException:
+                os.close(mine)
+                raise
+            return _and_close(mine, chain((first,), blocks))
+
+        return self._from_any_copy(digest, begin)
+
     def get_file(self, digest: Digest, path: Path, mode: int = 0o644) -> None:
         with _drafting(path) as fresh:
             self._from_any_copy(digest, lambda fd, item: _copy_out(fd, item, self.fetch, fresh, mode))
@@ -618,6 +635,13 @@ class _Stream(io.RawIOBase):
 
 
 @contextlib.contextmanager
+def _and_close(fd: int, blocks: Iterable[bytes]) -> Iterator[bytes]:
+    try:
+        yield from blocks
+    finally:
+        os.close(fd)
+
+
 def _drafting(path: Path) -> Iterator[str]:
     """A place beside `path` for what is not whole yet."""
     from bis.store.drafts import drafting
