@@ -51,10 +51,12 @@ FAULTS = 50
 @json_option
 def verify(door: Door, repair: str, as_json: bool) -> int:
     """Read every byte of the store and compare it with its digest. Check that every object which a run names is
-    there, and that the ledger says of each run what its sealed record says.
+    there, and every artifact that a client of `bis server` uploaded, and that the ledger says of each run what its
+    sealed record says.
 
     With --repair, what is damaged or missing is brought from a remote, and everything is read once more.
     """
+    from bis.steps.removals import missing_artifacts
     from bis.steps.shallow import shallow_of
     from bis.store.sweep import room
     from bis.store.sweep import verify as check
@@ -63,7 +65,7 @@ def verify(door: Door, repair: str, as_json: bool) -> int:
 
     def look() -> list[Finding]:
         meter = functools.partial(_read_meter, terminal)
-        return check(home.store, meter) + _unsealed(home)
+        return check(home.store, meter) + _unsealed(home) + missing_artifacts(home)
 
     found, origin, away = look(), shallow_of(home), 0
     if origin and not repair:

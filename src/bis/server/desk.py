@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from bis.ledger.connection import Connection
 from bis.ledger.database import Database
 from bis.ledger.group import Writer
-from bis.store import Store
+from bis.server.shelf import Shelf
+from bis.store.local import LocalStore
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -19,9 +21,10 @@ P = ParamSpec("P")
 class Desk:
     """One for the whole server. Changes go through one writer, many to a transaction; questions go to threads."""
 
-    def __init__(self, database: Database, store: Store) -> None:
+    def __init__(self, database: Database, store: LocalStore, spool: Path) -> None:
         self.database = database
         self.store = store
+        self.shelf = Shelf(store, spool)
         self.writer = Writer(database)
 
     @staticmethod
@@ -49,5 +52,6 @@ class Desk:
         return await asyncio.to_thread(ask)
 
     def close(self) -> None:
+        self.shelf.close()
         self.writer.close()
         self.database.close()

@@ -16,6 +16,8 @@ from bis.steps.home import Home
 def serve(home: Home, host: str, port: int, told: Callable[[str], None]) -> None:
     """Answer until a signal ends it; requests under way are answered first."""
     assert isinstance(home.ledger, SqlLedger)
+    with home.ledger.database.writing():  # there from now on, and of this version
+        pass
     desk = Desk(home.ledger.database, home.store, home.folder / "uploads")
     listening = socket.create_server((host, port), reuse_port=False)
     told(f"serving {home.project} on http://{host}:{listening.getsockname()[1]}")

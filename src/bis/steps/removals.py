@@ -9,7 +9,9 @@ import msgspec
 
 from bis.digest import Digest
 from bis.errors import Damaged, NotFound, counted
-from bis.nouns.part import Part, PartKind
+from bis.ledger import artifacts
+from bis.ledger.runs import SqlLedger
+from bis.nouns.part import Finding, Part, PartKind
 from bis.steps.home import Home
 from bis.store import doomed
 from bis.store.collect import alone
@@ -40,6 +42,37 @@ def _collected(what: str) -> NotFound:
         because=f"{what[:1].upper()}{what[1:]}.",
         hint="bis pull brings it from a remote that has it; a version of data comes back with bis data add PATH",
     )
+
+
+def of_clients(home: Home) -> list[Digest]:
+    """What clients of a server uploaded: no record names it."""
+    ledger = home.ledger
+    if not isinstance(ledger, SqlLedger) or not ledger.database.there:
+        return []
+    with ledger.database.reading() as connection:
+        return list(artifacts.digests(connection))
+
+
+def missing_artifacts(home: Home) -> list[Finding]:
+    """Uploaded artifacts of which the content is not in the store."""
+    ledger = home.ledger
+    if not isinstance(ledger, SqlLedger) or not ledger.database.there:
+        return []
+    with ledger.database.reading() as connection:
+        absent = [one for one in artifacts.below(connection, "") if not _is_there(home.store, one.digest)]
+    hint = "copy the packs back from a backup, or upload it again"
+    return [
+        Finding(code="missing-object", text=f"artifact {one.path} is missing: {one.digest}", hint=hint, blocks=True)
+        for one in absent
+    ]
+
+
+def _is_there(store: LocalStore, digest: Digest) -> bool:
+    try:
+        store.size(digest)
+    except NotFound:
+        return False
+    return True
 
 
 def under_way(home: Home) -> list[Digest]:

@@ -78,27 +78,36 @@ def collect(
     at_once: bool = False,
     dry: bool = False,
     also: Iterable[Digest] = (),
+    named: Callable[[], Iterable[Digest]] = tuple,
     progress: Progress = lambda text: None,
 ) -> Collected:
-    """Delete what no record needs, nor anything in `also`. With `at_once` the time of grace is none, and what is doomed
-    now is deleted now, unless a writer lives.
+    """Delete what no record needs, nor anything in `also`, nor what is `named` elsewhere. That is asked for each time
+    when it is found out what is needed, as others go on naming; what of it is not there is passed over. With `at_once`
+    the time of grace is none, and what is doomed now is deleted now, unless a writer lives.
 
     Raises KeepingError where it cannot be known what is needed, and touches nothing then.
     """
     also = list(also)
     store.rest()
     if dry:
-        return _Collection(store, now, grace, progress).plan(also)
+        return _Collection(store, now, grace, named, progress).plan(also)
     with alone(store):
         packs.remove_unfinished(store.packs)
-        return _Collection(store, now, timedelta(0) if at_once else grace, progress).work(also, at_once)
+        return _Collection(store, now, timedelta(0) if at_once else grace, named, progress).work(also, at_once)
 
 
 class _Collection:
     """One collection: what each step needs, kept together."""
 
-    def __init__(self, store: LocalStore, now: datetime, grace: timedelta, progress: Progress) -> None:
-        self.store, self.now, self.grace, self.progress = store, now, grace, progress
+    def __init__(
+        self,
+        store: LocalStore,
+        now: datetime,
+        grace: timedelta,
+        named: Callable[[], Iterable[Digest]],
+        progress: Progress,
+    ) -> None:
+        self.store, self.now, self.grace, self.named, self.progress = store, now, grace, named, progress
         self.lots = list(doomed.read(store.path))
         self.done = Collected()
 
@@ -131,7 +140,8 @@ class _Collection:
         try:
             records = sort_out((digest, store.get_bytes(digest)) for digest in list(store.list("record")))
             # The records of what was removed stay, and tell that it was there.
-            return reachable(store, (*records.needed, *also), {raw_of(digest) for digest in records.removed})
+            removed = {raw_of(digest) for digest in records.removed}
+            return reachable(store, (*records.needed, *also, *self.there()), removed)
         except (NotFound, Damaged) as error:
             raise KeepingError(
                 f"it cannot be known what is needed: {error.what}",
@@ -139,6 +149,13 @@ class _Collection:
                 hint=error.hint or "bis verify",
                 code=error.code if error.code == NEWER else "",
             ) from error
+
+    def there(self) -> Iterator[Digest]:
+        """What is named elsewhere, as far as it is in the store."""
+        for digest in self.named():
+            with contextlib.suppress(NotFound):
+                self.store.size(digest)
+                yield digest
 
     # -- the first phase -------------------------------------------------------------------------------------------
 

@@ -1,0 +1,134 @@
+"""Where the artifacts of runs and models lie, and what lies there: files that clients uploaded, and, at the usual place
+of a sealed run, its outputs, which can be read only."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from bis.digest import Digest
+from bis.errors import NotFound, UsageError
+from bis.ledger import artifacts
+from bis.ledger.connection import Connection
+from bis.ledger.refusals import NoSuch, Sealed
+from bis.ledger.runs import decode_run
+from bis.nouns.artifact import Artifact, Listed, joined, safe_path
+from bis.nouns.run import Output, Run
+from bis.store.squeeze import unpack
+
+SCHEME: Final = "mlflow-artifacts"
+ROUTE: Final = "/mlflow-artifacts/artifacts"
+"""Below it a server answers with artifacts."""
+OUTSIDE: Final = "(outside the project)"
+"""The folder of outputs that a run wrote elsewhere."""
+
+_SEALED: Final = re.compile(r"\d+/([0-9a-f]{12})/artifacts(?:/(.*))?")
+
+
+def of_run(connection: Connection, run_id: str) -> str:
+    """The URI of a run's artifacts. Raises NotFound."""
+    rows = _rows(
+        connection,
+        "SELECT r.experiment, r.artifacts, e.artifacts FROM runs r LEFT JOIN experiments e ON e.id = r.experiment"
+        " WHERE r.id = ?",
+        run_id,
+    )
+    for experiment, own, above in rows:
+        return own or f"{above or f'{SCHEME}:/{experiment}'}/{run_id}/artifacts"
+    raise NoSuch("run", run_id)
+
+
+def of_model(connection: Connection, model_id: str) -> str:
+    """The URI of a logged model's artifacts. Raises NotFound."""
+    for experiment, own in _rows(connection, "SELECT experiment, artifacts FROM logged_models WHERE id = ?", model_id):
+        return own or f"{SCHEME}:/{experiment}/models/{model_id}/artifacts"
+    raise NoSuch("logged model", model_id)
+
+
+def of_version(connection: Connection, name: str, version: str) -> str:
+    """The URI of what a version of a registered model consists of. Raises NotFound."""
+    rows = _rows(
+        connection,
+        "SELECT v.storage, v.source FROM model_versions v JOIN registered_models m ON m.id = v.model"
+        " WHERE m.name = ? AND v.version = ? AND v.removed IS NULL",
+        *(name, int(version) if version.isdecimal() and len(version) < 10 else -1),
+    )
+    for storage, source in rows:
+        return str(storage or source)
+    raise NotFound(f"Model Version (name={name}, version={version}) not found")
+
+
+def path_of(uri: str) -> str:
+    """The path below the root of all artifacts that a URI of this server means. Raises UsageError for another place."""
+    parts = urlsplit(uri)
+    if parts.scheme == SCHEME:
+        return safe_path(parts.path.lstrip("/"))
+    if parts.scheme in ("http", "https") and ROUTE in parts.path:
+        return safe_path(parts.path.partition(ROUTE)[2].lstrip("/"))
+    raise UsageError(
+        f"The artifacts are in {uri}, which this server does not read",
+        because="An experiment made with that artifact location is read and written by the clients themselves.",
+    )
+
+
+def get(connection: Connection, path: str) -> Artifact:
+    """A file. Raises NotFound, also for an output of which only the digest was kept."""
+    if not (sealed := _sealed(connection, path)):
+        return artifacts.get(connection, path)
+    run, below = sealed
+    for output in run.outputs:
+        if shown(output) == below and output.kept and not output.target:
+            return Artifact(path, Digest(output.digest), output.size)
+    raise NotFound(f"No such artifact: '{path}'")
+
+
+def listing(connection: Connection, folder: str) -> list[Listed]:
+    """What lies directly in a folder; nothing when it is not there."""
+    if not (sealed := _sealed(connection, folder)):
+        return artifacts.listing(connection, folder)
+    run, below = sealed
+    start = f"{below}/" if below else ""
+    found: dict[str, Listed] = {}
+    for output in run.outputs:
+        if (path := shown(output)).startswith(start):
+            name, deeper, _ = path[len(start) :].partition("/")
+            found[name] = Listed(name, None if deeper else output.size)
+    return sorted(found.values(), key=lambda listed: listed.name)
+
+
+def put(connection: Connection, path: str, digest: Digest, size: int, now: int) -> None:
+    """Raises UsageError where nothing can be put."""
+    demand_open(connection, path)
+    artifacts.put(connection, path, digest, size, now)
+
+
+def remove(connection: Connection, path: str) -> int:
+    """A file or folder; returns how many files."""
+    demand_open(connection, path)
+    return artifacts.remove(connection, path)
+
+
+def demand_open(connection: Connection, path: str) -> None:
+    """Raises UsageError for a place where nothing may change: the root, and what a sealed run made."""
+    if not path:
+        raise UsageError("Invalid path")
+    if sealed := _sealed(connection, path):
+        raise Sealed(sealed[0].id)
+
+
+def shown(output: Output) -> str:
+    """The path of an output below the artifacts of its run."""
+    return joined(OUTSIDE, output.path.lstrip("/")) if output.path.startswith("/") else output.path
+
+
+def _sealed(connection: Connection, path: str) -> tuple[Run, str] | None:
+    """The sealed run at whose usual place a path lies, and the path below it."""
+    if not (match := _SEALED.fullmatch(path)):
+        return None
+    rows = _rows(connection, "SELECT content FROM runs WHERE id = ? AND tracked = 0 AND artifacts = ''", match[1])
+    return (decode_run(unpack(rows[0][0])), match[2] or "") if rows else None
+
+
+def _rows(connection: Connection, statement: str, *values: Any) -> list[Any]:
+    return connection.execute(statement, values).fetchall()

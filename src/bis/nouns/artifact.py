@@ -1,0 +1,70 @@
+"""Artifacts: files that clients upload, and the paths that name them below the root of all artifacts."""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+from urllib.parse import unquote
+
+from bis.digest import Digest
+from bis.errors import UsageError, explains
+
+LONGEST: Final = 2000
+"""Bytes of a path: what an index of PostgreSQL holds in one entry."""
+UNSAFE_PATH: Final = explains(
+    "B061", "The path of an artifact is absolute, leads out of its folder, or is no name."
+)
+
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+_FOREIGN: Final = re.compile(r"\\|^[A-Za-z]:(/|$)|^file:")
+
+
+class Artifact(NamedTuple):
+    """One file."""
+
+    path: str
+    digest: Digest
+    size: int
+
+
+class Listed(NamedTuple):
+    """One name in a folder."""
+
+    name: str
+    size: int | None
+    """Bytes; None for a folder."""
+
+
+def safe_path(text: str) -> str:
+    """A relative path as it is kept: without empty names and `.`; the root is empty. Raises UsageError for one that
+    could lead elsewhere, here or on the machine of whoever downloads it, however often it is decoded."""
+    seen = text
+    for _ in range(10):
+        if _leads_elsewhere(seen):
+            raise UsageError("Invalid path", code=UNSAFE_PATH)
+        further = unquote(seen)
+        if further == seen:
+            break
+        seen = further
+    else:
+        raise UsageError("Invalid path", code=UNSAFE_PATH)
+    path = "/".join(name for name in text.split("/") if name not in ("", "."))
+    if not _can_be_kept(path):
+        raise UsageError("Invalid path", code=UNSAFE_PATH)
+    return path
+
+
+def _leads_elsewhere(path: str) -> bool:
+    return bool(path.startswith("/") or ".." in path.split("/") or _CONTROL.search(path) or _FOREIGN.search(path))
+
+
+def _can_be_kept(path: str) -> bool:
+    try:
+        return len(path.encode()) <= LONGEST
+    except UnicodeEncodeError:  # half of a pair, which is no text
+        return False
+
+
+def joined(*paths: str) -> str:
+    """Paths one below the other; those that are empty do not count."""
+    return "/".join(filter(None, paths))
