@@ -346,8 +346,8 @@ class SqlLedger:
     def _select(self, columns: str, filter: str, order: Sequence[str], limit: int | None) -> list[Any]:
         where, by = compile_filter(filter), compile_order(order)
         return self.database.ask(
-            f"SELECT {columns} FROM runs WHERE {where.where or 'TRUE'} ORDER BY {by.where} LIMIT ?",
-            (*where.values, *by.values, NEVER if limit is None else limit),
+            f"SELECT {columns} FROM runs{by.joins} WHERE {where.where or 'TRUE'} ORDER BY {by.by} LIMIT ?",
+            (*by.values, *where.values, NEVER if limit is None else limit),
         )
 
     def _tags(self, seqs: Sequence[int]) -> dict[int, dict[str, str]]:

@@ -1,373 +1,277 @@
-"""MLflow's filter language, compiled to SQL.
+"""The filter language, compiled to SQL: one compiler for all that is searched, each by its Grammar.
 
-    metrics.loss < 0.3 AND params.model = 'ridge' AND tags.team IN ('a', 'b') AND status != 'FAILED'
-
-One comparison after another, joined by AND. Keys with odd letters go in back-ticks or double quotes. A run that has no
-such metric, param or tag matches no comparison, save IS NULL. Beyond MLflow's: our attributes (command, code, …), a
-param compared with a bare number by its number, and dates for start_time.
+What has no such metric, param or tag matches no comparison, save IS NULL. Beyond MLflow's: our attributes (command,
+code, …), a param compared with a bare number by its number, and dates for times.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
-from bis.errors import UsageError
+from bis.ledger.filter import SPECIAL, Comparison, Field, Order, Token, Unfit, kind_of, read_filter, read_order, text_of
+from bis.ledger.grammar import RUNS, Grammar, Keyed
 
-ENTITIES: Final = {
-    **dict.fromkeys(("metric", "metrics"), "metrics"),
-    **dict.fromkeys(("param", "params", "parameter", "parameters"), "params"),
-    **dict.fromkeys(("tag", "tags"), "tags"),
-    **dict.fromkeys(("attribute", "attributes", "attr", "run"), "attributes"),
-}
-TEXT: Final = {
-    **{
-        name: name
-        for name in (
-            *("status", "host", "command", "folder", "project", "repeats", "parent", "verdict", "note", "removed"),
-        )
-    },
-    **dict.fromkeys(("run_id", "id"), "id"),
-    **dict.fromkeys(("run_name", "run name", "Run name", "name"), "name"),
-    **dict.fromkeys(("user", "user_id", "User"), "username"),
-}
-PARTS: Final = {
-    **{name: name for name in ("code", "data", "environment", "infrastructure", "machine")},
-    "env": "environment",
-}
-"""Compared by digest: the first digits are enough."""
-TIMES: Final = {
-    **dict.fromkeys(("start_time", "started", "created", "Created"), "started"),
-    **dict.fromkeys(("end_time", "ended"), "ended"),
-}
-NUMBERS: Final = {
-    "exit": "exit",
-    "signal": "signal",
-    **dict.fromkeys(("seconds", "duration"), "(ended - started) / 1e6"),
-}
-ATTRIBUTES: Final = {**TEXT, **PARTS, **TIMES, **NUMBERS}
 STATUSES: Final = {"FINISHED": "finished", "FAILED": "failed", "RUNNING": "running", "KILLED": "interrupted"}
 """MLflow's words for ours."""
-COMPARISONS: Final = {"=": "=", "==": "=", "!=": "<>", "<>": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
-SPECIAL: Final = {
-    "nan": "NaN",
-    "inf": "Infinity",
-    "infinity": "Infinity",
-    "-inf": "-Infinity",
-    "-infinity": "-Infinity",
-}
+SQL: Final = {"!=": "<>"}
 FAR: Final = 2.0**62
 """Microseconds: beyond every date."""
 LARGEST: Final = 1.7976931348623157e308
 
-TOKEN: Final = re.compile(
-    r"""\s*(?:
-      (?P<text>'(?:[^']|'')*')
-    | (?P<quoted>"(?:[^"]|"")*"|`[^`]*`)
-    | (?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?![\w.]))
-    | (?P<word>[-+]?[^\W\d][\w./:@+\[\]-]*)
-    | (?P<mark><=|>=|!=|<>|==|=|<|>|\(|\)|,)
-    )""",
-    re.VERBOSE,
-)
-
-
-class Token(NamedTuple):
-    kind: str
-    text: str
-    at: int
-
 
 class Query(NamedTuple):
-    """An SQL condition over `runs`, and what is bound to it."""
+    """An SQL condition, and what is bound to it."""
 
     where: str
     values: tuple[Any, ...]
 
 
-def compile_filter(text: str) -> Query:
-    """Raises UsageError with the position, and what was probably meant."""
-    reader = _Reader(text)
-    parts: list[Query] = []
-    while not reader.done:
-        if parts:
-            reader.word("AND")
-        parts.append(_comparison(reader))
-    return Query(" AND ".join(part.where for part in parts), tuple(value for part in parts for value in part.values))
+class Term(NamedTuple):
+    """One thing that is ordered by. It is never NULL, so that a place in the order can be named by its values."""
+
+    column: str
+    falling: bool
 
 
-def compile_order(order: Sequence[str]) -> Query:
-    """What follows ORDER BY, the newest run first among equals. Runs without the value, and NaN, come last."""
-    terms: list[str] = []
-    values: list[Any] = []
-    for text in order:
-        reader = _Reader(text, "order")
-        entity, key, _ = _identifier(reader)
-        falling = not reader.done and reader.peek().text.upper() == "DESC"
-        if not reader.done and not falling:
-            reader.word("ASC")
-        elif falling:
-            reader.next()
-        if not reader.done:
-            raise reader.wrong("the end")
-        column, bound = _value_of(entity, key)
-        terms += [f"{column} IS NULL", f"{column} {'DESC' if falling else 'ASC'}"]
-        values += bound * 2
-    return Query(", ".join([*terms, "started DESC", "seq DESC"]), tuple(values))
+class Ordering(NamedTuple):
+    """An order of rows that leaves no two of them equal."""
 
+    joins: str
+    """What follows FROM and the table."""
+    values: tuple[Any, ...]
+    """Bound to the joins."""
+    terms: tuple[Term, ...]
 
-def _comparison(reader: _Reader) -> Query:
-    entity, key, at = _identifier(reader)
-    operator = reader.next()
-    name = operator.text.upper()
-    if name == "IS":
-        negated = reader.take("NOT")
-        reader.word("NULL")
-        return _is_null(entity, key, negated)
-    if name in ("IN", "NOT"):
-        if name == "NOT":
-            reader.word("IN")
-        return _is_in(entity, key, reader, negated=name == "NOT")
-    if name in ("LIKE", "ILIKE"):
-        return _is_like(entity, key, reader, name, at)
-    if operator.text not in COMPARISONS:
-        raise reader.wrong("=, !=, <, <=, >, >=, LIKE, ILIKE, IN, NOT IN or IS NULL", operator)
-    return _compared(entity, key, COMPARISONS[operator.text], reader.value())
+    @property
+    def columns(self) -> str:
+        """The values that name the place of a row."""
+        return ", ".join(term.column for term in self.terms)
 
+    @property
+    def by(self) -> str:
+        """What follows ORDER BY."""
+        return ", ".join(f"{term.column} DESC" if term.falling else term.column for term in self.terms)
 
-def _identifier(reader: _Reader) -> tuple[str, str, int]:
-    """The entity, the key, and where it begins."""
-    token = reader.next()
-    if token.kind == "quoted":
-        return _attribute(reader, _unquoted(token.text), token.at)
-    if token.kind != "word":
-        raise reader.wrong("a field such as metrics.loss", token)
-    entity, dot, key = token.text.partition(".")
-    if not dot:
-        return _attribute(reader, token.text, token.at)
-    if entity not in ENTITIES:
-        raise _unknown(reader, token, entity, key)
-    if not key:
-        quoted = reader.next()
-        if quoted.kind != "quoted":
-            raise reader.wrong(f"the name after {entity}.", quoted)
-        key = _unquoted(quoted.text)
-    if ENTITIES[entity] == "attributes":
-        return _attribute(reader, key, token.at)
-    return ENTITIES[entity], key, token.at
-
-
-def _attribute(reader: _Reader, key: str, at: int) -> tuple[str, str, int]:
-    if key not in ATTRIBUTES:
-        import difflib
-
-        near = difflib.get_close_matches(key, ATTRIBUTES, 1)
-        known = ", ".join(sorted(name for name in ATTRIBUTES if name.islower() and " " not in name))
-        meant = f"did you mean {near[0]}?" if near else f"did you mean metrics.{key} or params.{key}?"
-        raise UsageError(
-            f"no field {key!r} at position {at + 1} of the {reader.what}: {reader.text}",
-            because=f"Fields are metrics.*, params.*, tags.*, {known}.",
-            hint=meant,
+    def after(self, place: Sequence[Any]) -> Query:
+        """The rows that come behind the row whose `columns` are these. Raises ValueError for what are none."""
+        if len(place) != len(self.terms):
+            raise ValueError("another order")
+        either: list[Query] = []
+        for number, term in enumerate(self.terms):
+            same = [f"{earlier.column} = ?" for earlier in self.terms[:number]]
+            either.append(
+                Query(
+                    " AND ".join([*same, f"{term.column} {'<' if term.falling else '>'} ?"]), tuple(place[: number + 1])
+                )
+            )
+        return Query(
+            f"({' OR '.join(f'({query.where})' for query in either)})",
+            tuple(value for query in either for value in query.values),
         )
-    return "attributes", key, at
 
 
-def _unknown(reader: _Reader, token: Token, entity: str, key: str) -> UsageError:
-    import difflib
+def compile_filter(text: str, grammar: Grammar = RUNS) -> Query:
+    """Raises Unfit with the position, and what was probably meant."""
+    return both(*(_compiled(comparison, grammar) for comparison in read_filter(text, grammar)))
 
-    near = difflib.get_close_matches(entity, ENTITIES, 1)
-    meant = f"did you mean {near[0]}.{key}?" if near else "one of metrics.NAME, params.NAME, tags.NAME, attributes.NAME"
-    return UsageError(
-        f"no field {token.text!r} at position {token.at + 1} of the {reader.what}: {reader.text}", hint=meant
+
+def compile_order(terms: Sequence[str], grammar: Grammar = RUNS) -> Ordering:
+    """The grammar's ties decide among equals. What has no value comes last, and NaN before it."""
+    return ordering(read_order(terms, grammar), grammar)
+
+
+def ordering(orders: Sequence[Order], grammar: Grammar) -> Ordering:
+    joins: list[str] = []
+    values: list[Any] = []
+    terms: list[Term] = []
+    for number, (field, falling) in enumerate(orders):
+        if field.entity == "attributes":
+            terms += _by_attribute(field, falling, grammar)
+        elif field.entity in grammar.keyed:
+            keyed, name = grammar.keyed[field.entity], f"by{number}"
+            joins.append(
+                f" LEFT JOIN {keyed.table} AS {name} ON {name}.{keyed.owner} = {grammar.row} AND {name}.key = ?"
+            )
+            values.append(field.key)
+            terms += _by_keyed(keyed, name, falling)
+        else:
+            raise Unfit("order", field.key, field.entity, f"nothing can be ordered by {field.entity}.{field.key}")
+    known = {term.column for term in terms}
+    terms += [Term(column, falling) for column, falling in grammar.ties if column not in known]
+    return Ordering("".join(joins), tuple(values), tuple(terms))
+
+
+def both(*queries: Query) -> Query:
+    """A condition that all of these hold; an empty one holds always."""
+    some = [query for query in queries if query.where]
+    return Query(" AND ".join(query.where for query in some), tuple(value for query in some for value in query.values))
+
+
+def one_of(column: str, values: Sequence[Any]) -> Query:
+    """A condition that a column has one of these values."""
+    return Query(f"{column} IN ({', '.join('?' * len(values))})" if values else "1 = 0", tuple(values))
+
+
+# -- order ---------------------------------------------------------------------------------------------------------
+
+
+def _by_attribute(field: Field, falling: bool, grammar: Grammar) -> list[Term]:
+    attribute = grammar.attributes[field.key]
+    if not attribute.nullable:
+        return [Term(attribute.column, falling)]
+    nothing = "''" if attribute.kind in ("text", "status", "part") else "0"
+    absent = Term(f"CASE WHEN {attribute.column} IS NULL THEN 1 ELSE 0 END", False)
+    return [absent, Term(f"coalesce({attribute.column}, {nothing})", falling)]
+
+
+def _by_keyed(keyed: Keyed, name: str, falling: bool) -> list[Term]:
+    absent = f"WHEN {name}.value IS NULL THEN 2 ELSE 0 END"
+    if keyed.flagged:
+        absent = f"WHEN {name}.flag = 'NaN' THEN 1 {absent}"
+    nothing = "0.0" if keyed.kind == "number" else "''"
+    return [Term(f"CASE {absent}", False), Term(f"coalesce({name}.value, {nothing})", falling)]
+
+
+# -- comparisons ---------------------------------------------------------------------------------------------------
+
+
+def _compiled(comparison: Comparison, grammar: Grammar) -> Query:
+    field, operator, values = comparison
+    if operator.startswith("IS"):
+        return _is_null(field, grammar, negated=operator == "IS NOT NULL")
+    if operator in ("IN", "NOT IN"):
+        return _is_in(field, grammar, values, negated=operator == "NOT IN")
+    return _compared(field, grammar, operator, values[0])
+
+
+def _owned(field: Field, grammar: Grammar, condition: str, values: Sequence[Any]) -> Query:
+    """A condition on `value`, of a metric, param or tag."""
+    keyed = grammar.keyed[field.entity]
+    return Query(
+        f"{grammar.row} IN (SELECT {keyed.owner} FROM {keyed.table} WHERE key = ? AND {condition})",
+        (field.key, *values),
     )
 
 
-def _value_of(entity: str, key: str) -> tuple[str, list[Any]]:
-    """An expression for the value, NULL where there is none."""
-    if entity == "attributes":
-        return ATTRIBUTES[key], []
-    return f"(SELECT value FROM {entity} WHERE run = seq AND key = ?)", [key]
-
-
-def _exists(entity: str, key: str, condition: str, values: Sequence[Any]) -> Query:
-    """A condition on `value`, of a metric, param or tag."""
-    return Query(f"seq IN (SELECT run FROM {entity} WHERE key = ? AND {condition})", (key, *values))
-
-
-def _is_null(entity: str, key: str, negated: bool) -> Query:
-    if entity == "attributes":
-        empty = f"({ATTRIBUTES[key]} IS NULL OR {ATTRIBUTES[key]} = '')"
+def _is_null(field: Field, grammar: Grammar, negated: bool) -> Query:
+    if field.entity == "attributes":
+        column, kind, _ = grammar.attributes[field.key]
+        empty = f"({column} IS NULL OR {column} = '')" if kind in ("text", "status", "part") else f"{column} IS NULL"
         return Query(f"NOT {empty}" if negated else empty, ())
     inside = "IN" if negated else "NOT IN"
-    return Query(f"seq {inside} (SELECT run FROM {entity} WHERE key = ?)", (key,))
+    if field.entity in grammar.related:
+        related = grammar.related[field.entity]
+        return Query(f"{grammar.row} {inside} (SELECT {related.owner} FROM {related.source})", ())
+    keyed = grammar.keyed[field.entity]
+    return Query(f"{grammar.row} {inside} (SELECT {keyed.owner} FROM {keyed.table} WHERE key = ?)", (field.key,))
 
 
-def _is_in(entity: str, key: str, reader: _Reader, *, negated: bool) -> Query:
-    found = reader.values()
-    either = [_compared(entity, key, "=", value) for value in found]
+def _is_in(field: Field, grammar: Grammar, values: Sequence[Token], *, negated: bool) -> Query:
+    either = [_compared(field, grammar, "=", value) for value in values]
     condition = " OR ".join(query.where for query in either)
     bound = tuple(value for query in either for value in query.values)
     if not negated:
         return Query(f"({condition})", bound)
-    there = _is_null(entity, key, negated=True)
+    there = _is_null(field, grammar, negated=True)
     return Query(f"({there.where} AND NOT ({condition}))", (*there.values, *bound))
 
 
-def _is_like(entity: str, key: str, reader: _Reader, operator: str, at: int) -> Query:
-    token = reader.value()
-    of_numbers = entity == "metrics" or (entity == "attributes" and key in NUMBERS | TIMES)
-    if of_numbers or token.kind == "number":
-        raise UsageError(
-            f"{operator} compares text, and a number stands at position {at + 1} of the {reader.what}: {reader.text}",
-            hint="metrics.loss < 0.3 AND params.model LIKE 'ridge%'",
+def _compared(field: Field, grammar: Grammar, operator: str, token: Token) -> Query:
+    if field.entity == "attributes":
+        return _attribute(field, grammar, operator, token)
+    if field.entity in grammar.related:
+        related = grammar.related[field.entity]
+        asked = _alike(related.attributes[field.key], operator, text_of(token))
+        return Query(
+            f"{grammar.row} IN (SELECT {related.owner} FROM {related.source} WHERE {asked.where})", asked.values
         )
-    pattern = _text(token)
-    column = ATTRIBUTES[key] if entity == "attributes" else "value"
-    condition = f"{column} LIKE ?" if operator == "LIKE" else f"lower({column}) LIKE lower(?)"
-    if entity == "attributes":
-        return Query(condition, (pattern,))
-    return _exists(entity, key, condition, (pattern,))
+    keyed = grammar.keyed[field.entity]
+    if keyed.kind == "number":
+        asked = _number(keyed, operator, token)
+    elif token.kind == "number" and keyed.numbered:
+        asked = Query(f"number {SQL.get(operator, operator)} ?", (float(token.text),))
+    else:
+        asked = _alike("value", operator, text_of(token))
+    return _owned(field, grammar, asked.where, asked.values)
 
 
-def _compared(entity: str, key: str, operator: str, token: Token) -> Query:
-    if entity == "metrics":
-        return _metric(key, operator, token)
-    if entity == "attributes":
-        return _compared_attribute(key, operator, token)
-    if token.kind == "number":
-        return _exists(entity, key, f"number {operator} ?", (float(token.text),))
-    return _exists(entity, key, f"value {operator} ?", (_text(token),))
-
-
-def _metric(key: str, operator: str, token: Token) -> Query:
-    flag = SPECIAL.get(_text(token).lower())
-    if flag == "NaN":
-        return _exists("metrics", key, f"flag {operator} 'NaN'", ())
+def _number(keyed: Keyed, operator: str, token: Token) -> Query:
+    flag = SPECIAL.get(text_of(token).lower())
+    operator = SQL.get(operator, operator)
+    if flag == "NaN" and keyed.flagged:
+        return Query(f"flag {operator} 'NaN'", ())
     if flag:
-        return _exists("metrics", key, f"value {operator} ?", (math.copysign(LARGEST, -1 if flag[0] == "-" else 1),))
-    return _exists("metrics", key, f"value {operator} ?", (_number(token),))
+        return Query(f"value {operator} ?", (math.copysign(LARGEST, -1 if flag[0] == "-" else 1),))
+    return Query(f"value {operator} ?", (_as_number(token),))
 
 
-def _compared_attribute(key: str, operator: str, token: Token) -> Query:
-    column = ATTRIBUTES[key]
-    if key in TIMES:
-        return Query(f"{column} {operator} ?", (_time(token),))
-    if key in NUMBERS:
-        return Query(f"{column} {operator} ?", (_number(token),))
-    text = _text(token)
-    if key == "status":
-        text = STATUSES.get(text.upper(), text.lower())
-    if key in PARTS and operator in ("=", "<>"):
-        digits = "b3:" + text.removeprefix("b3:")
-        return Query(f"{column} {'LIKE' if operator == '=' else 'NOT LIKE'} ?", (digits + "%",))
-    return Query(f"{column} {operator} ?", (text,))
+def _attribute(field: Field, grammar: Grammar, operator: str, token: Token) -> Query:
+    column = grammar.attributes[field.key].column
+    match kind_of(field, grammar):
+        case "time":
+            return _at(column, operator, token)
+        case "moment" | "number":
+            return Query(f"{column} {SQL.get(operator, operator)} ?", (_as_number(token),))
+        case "status":
+            text = text_of(token)
+            return _alike(column, operator, STATUSES.get(text.upper(), text.lower()))
+        case "part" if operator in ("=", "!="):
+            digits = "b3:" + text_of(token).removeprefix("b3:")
+            return Query(f"{column} {'LIKE' if operator == '=' else 'NOT LIKE'} ?", (digits + "%",))
+    return _alike(column, operator, text_of(token))
 
 
-def _text(token: Token) -> str:
-    return _unquoted(token.text) if token.kind in ("text", "quoted") else token.text
+def _alike(column: str, operator: str, text: str) -> Query:
+    if operator == "ILIKE":
+        return Query(f"lower({column}) LIKE lower(?)", (text,))
+    return Query(f"{column} {SQL.get(operator, operator)} ?", (text,))
 
 
-def _unquoted(text: str) -> str:
-    return text[1:-1].replace(text[0] * 2, text[0])
-
-
-def _number(token: Token) -> float:
+def _as_number(token: Token) -> float:
     try:
-        return float(_text(token))
+        return float(text_of(token))
     except ValueError:
-        raise UsageError(
-            f"{_text(token)!r} at position {token.at + 1} of the filter is not a number",
+        raise Unfit(
+            "value",
+            token.text,
+            token.text,
+            f"{text_of(token)!r} at position {token.at + 1} of the filter is not a number",
             hint="metrics, times and exit are compared with numbers: metrics.loss < 0.3",
         ) from None
 
 
-def _time(token: Token) -> int:
-    """Microseconds: from MLflow's milliseconds, or from a date or time stamp."""
-    text = _text(token)
+def _at(column: str, operator: str, token: Token) -> Query:
+    """Microseconds, compared with MLflow's milliseconds, each of which lasts a thousand of them, or with a date."""
+    start, lasts = _time(token)
+    match operator:
+        case "=":
+            return Query(f"({column} >= ? AND {column} < ?)", (start, start + lasts))
+        case "!=":
+            return Query(f"({column} < ? OR {column} >= ?)", (start, start + lasts))
+        case "<" | ">=":
+            return Query(f"{column} {operator} ?", (start,))
+    return Query(f"{column} {'<' if operator == '<=' else '>='} ?", (start + lasts,))
+
+
+def _time(token: Token) -> tuple[int, int]:
+    """The first microsecond that is meant, and how many are: from milliseconds, or from a date or time stamp."""
+    text = text_of(token)
     try:
-        # Infinity, too, is later than all runs (SQLite holds 63 bits); NaN is no time, and no whole number.
-        return int(min(max(float(text) * 1000, -FAR), FAR))
+        # Infinity, too, is later than all runs (databases hold 63 bits); NaN is no time, and no whole number.
+        return int(min(max(float(text) * 1000, -FAR), FAR)), 1000
     except ValueError:
         pass
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise UsageError(
+        raise Unfit(
+            "value",
+            text,
+            token.text,
             f"{text!r} at position {token.at + 1} of the filter is no time",
             hint="a date ('2026-05-03'), a time stamp ('2026-05-03T12:00Z'), or milliseconds since 1970",
         ) from None
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1_000_000)
-
-
-class _Reader:
-    """The tokens of a filter or an order, one after the other."""
-
-    def __init__(self, text: str, what: str = "filter") -> None:
-        self.text, self.what = text, what
-        self._tokens = list(self._split(text))
-        self._next = 0
-
-    def _split(self, text: str) -> list[Token]:
-        found, at = [], 0
-        while text[at:].strip():
-            match = TOKEN.match(text, at)
-            if not match or not match.lastgroup:
-                start = at + len(text[at:]) - len(text[at:].lstrip())
-                raise UsageError(
-                    f"the {self.what} cannot be read at position {start + 1}: {text[start:]}",
-                    hint="metrics.loss < 0.3 AND params.model = 'ridge'",
-                )
-            found.append(Token(match.lastgroup, match[match.lastgroup], match.start(match.lastgroup)))
-            at = match.end()
-        return found
-
-    @property
-    def done(self) -> bool:
-        return self._next >= len(self._tokens)
-
-    def peek(self) -> Token:
-        return Token("end", "", len(self.text)) if self.done else self._tokens[self._next]
-
-    def next(self) -> Token:
-        token = self.peek()
-        if token.kind == "end":
-            raise self.wrong("more", token)
-        self._next += 1
-        return token
-
-    def take(self, word: str) -> bool:
-        found = self.peek().text.upper() == word
-        self._next += found
-        return found
-
-    def word(self, word: str) -> None:
-        if not self.take(word):
-            raise self.wrong(word)
-
-    def value(self) -> Token:
-        token = self.next()
-        if token.kind in ("text", "quoted", "number") or token.text.lower() in SPECIAL:
-            return token
-        raise self.wrong("a number, or text in quotes", token)
-
-    def values(self) -> list[Token]:
-        self.word("(")
-        found = [self.value()]
-        while self.take(","):
-            found.append(self.value())
-        self.word(")")
-        return found
-
-    def wrong(self, expected: str, token: Token | None = None) -> UsageError:
-        token = token or self.peek()
-        there = repr(token.text) if token.text else "the end"
-        example = "metrics.loss < 0.3 AND params.model IN ('ridge', 'lasso')"
-        return UsageError(
-            f"the {self.what} makes no sense at position {token.at + 1}: {there} where {expected} was expected:"
-            f" {self.text}",
-            because="OR is not part of the language." if token.text.upper() == "OR" else "",
-            hint=example if self.what == "filter" else "metrics.loss DESC",
-        )
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1_000_000), 1

@@ -10,7 +10,7 @@ from bis.nouns.run import Status
 
 
 def usual_place(experiment: int) -> str:
-    """Where the artifacts of an experiment lie that names no place of its own: with the server, below its root of all."""
+    """Where the artifacts of an experiment lie that names no place of its own: below the server's root of all."""
     return f"mlflow-artifacts:/{experiment}"
 
 
