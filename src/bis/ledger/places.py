@@ -18,4 +18,8 @@ def on_server(place: str) -> bool:
 
 def database_at(place: Path | str) -> Database:
     """Nothing is opened before the first question."""
+    if isinstance(place, str) and on_server(place):
+        from bis.ledger.postgres import PostgresDatabase
+
+        return PostgresDatabase(place)
     return SqliteDatabase(Path(place))
