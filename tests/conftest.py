@@ -2,15 +2,22 @@
 
 import base64
 import hashlib
+import itertools
 import os
+import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
+import time
 import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 import pytest
 from uv import find_uv_bin
@@ -248,6 +255,117 @@ def make_source() -> Callable[..., Path]:
         return folder
 
     return make
+
+
+class Postgres:
+    """A PostgreSQL server of its own on this machine, which ends when the tests do, however they end. It asks for a
+    password on its port, and for none on its socket."""
+
+    PASSWORD = "open sesame"
+    UNTIL_WE_END = 'exec 3<&0; "$@" <&- 3<&- & read -r _ <&3; kill -INT $!; wait'
+
+    def __init__(self, programs: Path, folder: Path) -> None:
+        self.programs, self.folder = programs, folder
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self._databases = itertools.count(1)
+        self._owner: dict[str, Any] = {}
+        if os.geteuid() == 0:  # which the server refuses to be
+            account = next((one for one in pwd.getpwall() if one.pw_name == "postgres"), pwd.getpwnam("nobody"))
+            self._owner = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+            os.chown(folder, account.pw_uid, account.pw_gid)
+        secret = folder / "password"
+        secret.write_text(self.PASSWORD)
+        secret.chmod(0o644)
+        made = ["initdb", "--no-sync", "-U", "ada", "-A", "scram-sha-256", "--auth-local=trust", "-E", "UTF8"]
+        self._call(*made, "--locale=C.UTF-8", f"--pwfile={secret}", "-D", str(folder / "data"))
+        self.start()
+
+    def start(self) -> None:
+        """Returns when it answers."""
+        words = [str(self.programs / "postgres"), "-D", str(self.folder / "data"), "-p", str(self.port), "-k"]
+        settings = ["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "max_connections=60"]
+        self._shell = subprocess.Popen(
+            ["/bin/sh", "-c", self.UNTIL_WE_END, "sh", *words, str(self.folder), *settings],
+            stdin=subprocess.PIPE,
+            stdout=(self.folder / "log").open("ab"),
+            stderr=subprocess.STDOUT,
+            cwd=self.folder,
+            **self._owner,
+        )
+        for _ in range(600):
+            if (
+                subprocess.run(
+                    [self.programs / "pg_isready", "-q", "-h", str(self.folder), "-p", str(self.port)], check=False
+                ).returncode
+                == 0
+            ):
+                return
+            time.sleep(0.05)
+        raise AssertionError((self.folder / "log").read_text())
+
+    def stop(self, how: int = signal.SIGINT) -> None:
+        """End it: its clients are cut off. SIGQUIT: at once, as a crash would."""
+        os.kill(int((self.folder / "data" / "postmaster.pid").read_text().split()[0]), how)
+        self._shell.communicate()
+
+    def database(self) -> str:
+        """A new one, for one test; its name."""
+        name = f"test{next(self._databases)}"
+        self.sql(f"CREATE DATABASE {name} TEMPLATE template0")
+        return name
+
+    def url(self, name: str, *, port: bool = False, user: str = "ada", password: str = "") -> str:
+        """By the socket, or by the port."""
+        if port:
+            return f"postgresql://{user}{f':{quote(password)}' if password else ''}@127.0.0.1:{self.port}/{name}"
+        return f"postgresql://{user}@/{name}?host={self.folder}&port={self.port}"
+
+    def sql(self, statement: str, name: str = "postgres") -> str:
+        """What `psql` prints."""
+        done = subprocess.run(
+            [self.programs / "psql", "-qAtX", "-v", "ON_ERROR_STOP=1", "-d", self.url(name), "-c", statement],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def _call(self, program: str, *words: str) -> None:
+        done = subprocess.run(
+            [str(self.programs / program), *words],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=self.folder,
+            **self._owner,
+        )
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A running PostgreSQL. Debian keeps its programs out of the way of the shell."""
+    ways = (shutil.which("initdb"), *sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), reverse=True))
+    program = next(filter(None, ways), None)
+    if program is None:
+        missing("PostgreSQL (initdb, postgres)", "Type `make system-packages` (as root), or install it yourself.")
+    assert program is not None
+    with tempfile.TemporaryDirectory(prefix="bis-postgres-") as name:
+        Path(name).chmod(0o755)
+        server = Postgres(Path(program).parent, Path(name))
+        yield server
+        server.stop()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def ledger_place(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
+    """Where an empty ledger may be: a path, and the URL of a database. What every ledger promises is tested on both."""
+    if request.param == "sqlite":
+        return tmp_path / "ledger.db"
+    server: Postgres = request.getfixturevalue("postgres")
+    return server.url(server.database())
 
 
 def pytest_report_header() -> str:

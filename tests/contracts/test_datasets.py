@@ -1,6 +1,7 @@
-"""What every ledger promises of data sets. A new ledger is one more line in `LEDGERS`."""
+"""What every ledger promises of data sets, whatever lies behind it: SQLite or PostgreSQL."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,19 +18,20 @@ from bis.nouns.part import Part
 from bis.nouns.reference import parse_data
 from bis.nouns.run import Run
 
-LEDGERS: dict[str, Callable[[Path], Ledger]] = {"sqlite": lambda folder: open_ledger(folder / "ledger.db")}
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
 
-@pytest.fixture(params=LEDGERS)
-def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Ledger:
-    return LEDGERS[request.param](tmp_path)
+@pytest.fixture
+def ledger(ledger_place: Path | str) -> Iterator[Ledger]:
+    with open_ledger(ledger_place) as ledger:
+        yield ledger
 
 
-@pytest.fixture(params=LEDGERS)
-def again(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Ledger]:
+@pytest.fixture
+def again(ledger_place: Path | str) -> Iterator[Callable[[], Ledger]]:
     """Opens one and the same ledger, each time anew."""
-    return lambda: LEDGERS[request.param](tmp_path)
+    with contextlib.ExitStack() as stack:
+        yield lambda: stack.enter_context(open_ledger(ledger_place))
 
 
 def a_version(number: int, name: str = "customers", **fields: Any) -> DataVersion:

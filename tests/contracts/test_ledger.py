@@ -1,8 +1,8 @@
-"""What every ledger promises, whatever lies behind it. A new ledger is one more line in `LEDGERS`."""
+"""What every ledger promises, whatever lies behind it: SQLite or PostgreSQL."""
 
 import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,19 +21,20 @@ from bis.nouns.reference import parse
 from bis.nouns.run import Output, Run, Usage
 from bis.nouns.verdict import Verdict
 
-LEDGERS: dict[str, Callable[[Path], Ledger]] = {"sqlite": lambda folder: open_ledger(folder / "ledger.db")}
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
 
-@pytest.fixture(params=LEDGERS)
-def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Ledger:
-    return LEDGERS[request.param](tmp_path)
+@pytest.fixture
+def ledger(ledger_place: Path | str) -> Iterator[Ledger]:
+    with open_ledger(ledger_place) as ledger:
+        yield ledger
 
 
-@pytest.fixture(params=LEDGERS)
-def again(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Ledger]:
+@pytest.fixture
+def again(ledger_place: Path | str) -> Iterator[Callable[[], Ledger]]:
     """Opens one and the same ledger, each time anew."""
-    return lambda: LEDGERS[request.param](tmp_path)
+    with contextlib.ExitStack() as stack:
+        yield lambda: stack.enter_context(open_ledger(ledger_place))
 
 
 def stamp(minutes: float) -> str:
