@@ -85,6 +85,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Give a fresh seed to whatever nobody seeded; `--no-seed` turns it off for one run."""
     remotes: dict[str, str] = {}
     """Remotes to share with: name -> URL; `bis remote add` notes them beside. No credentials."""
+    webhooks_anywhere: bool = False
+    """Let webhooks of `bis server` go to private addresses, too, and over plain http."""
     environments: str = ""
     """Where rebuilt environments are cached; empty: `~/.cache/bis/environments`."""
     lost_after: float = 60.0

@@ -6,7 +6,7 @@ from typing import Literal
 
 from bis.errors import NotFound, UsageError
 
-Kind = Literal["experiment", "run", "logged model", "registered model", "model version", "tag", "alias"]
+Kind = Literal["experiment", "run", "logged model", "registered model", "model version", "tag", "alias", "webhook"]
 
 
 class NoSuch(NotFound):

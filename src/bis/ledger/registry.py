@@ -9,6 +9,7 @@ from typing import Any, Final
 from bis.errors import AlreadyThere, NotFound, UsageError
 from bis.ledger import history
 from bis.ledger.connection import Connection
+from bis.ledger.refusals import NoSuch
 from bis.nouns.model import ACTIVE, STAGES, By, Model, ModelVersion, is_model_name
 
 MODEL: Final = "m.id, m.name, m.description, m.made, m.changed, m.removed"
@@ -21,30 +22,27 @@ THERE: Final = "m.removed IS NULL AND v.removed IS NULL"
 AT_ONCE: Final = 500
 
 
-class NoModel(NotFound):
+class NoModel(NoSuch):
     """No registered model has that name."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"no registered model is called {name!r}", hint="bis model list")
-        self.name = name
+        super().__init__("registered model", name, hint="bis model list")
 
 
-class NoVersion(NotFound):
+class NoVersion(NoSuch):
     """A registered model has no such version."""
 
     def __init__(self, name: str, number: int | str) -> None:
-        super().__init__(f"the model {name!r} has no version {number}", hint=f"bis model show {name}")
-        self.name = name
-        self.number = number
+        super().__init__("model version", str(number), name, hint=f"bis model show {name}")
+        self.what = f"the model {name!r} has no version {number}"
 
 
-class NoAlias(NotFound):
+class NoAlias(NoSuch):
     """A registered model has no such alias."""
 
     def __init__(self, name: str, alias: str) -> None:
-        super().__init__(f"no version of the model {name!r} is called {alias!r}", hint=f"bis model alias {name}")
-        self.name = name
-        self.alias = alias
+        super().__init__("alias", alias, name, hint=f"bis model alias {name}")
+        self.what = f"no version of the model {name!r} is called {alias!r}"
 
 
 # -- models ------------------------------------------------------------------------------------------------------

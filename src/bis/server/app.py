@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from bis import __version__
 from bis.server.desk import Desk
-from bis.server.mlflow import artifacts, experiments, runs
+from bis.server.mlflow import artifacts, experiments, model_versions, registered_models, runs, webhooks
 from bis.server.mlflow.endpoint import Endpoint, Refused, read
 from bis.server.mlflow.wording import told
 
@@ -27,6 +27,9 @@ MLFLOW: Final[tuple[Endpoint, ...]] = (
     *experiments.ENDPOINTS,
     *runs.ENDPOINTS,
     *artifacts.ENDPOINTS,
+    *registered_models.ENDPOINTS,
+    *model_versions.ENDPOINTS,
+    *webhooks.ENDPOINTS,
 )
 FACES: Final = ("/api", "/ajax-api")
 """Clients use the one, browsers the other."""

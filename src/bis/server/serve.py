@@ -10,6 +10,7 @@ import uvicorn
 from bis.ledger.runs import SqlLedger
 from bis.server.app import Application
 from bis.server.desk import Desk
+from bis.server.hooks import Hooks
 from bis.steps.home import Home
 
 
@@ -18,7 +19,8 @@ def serve(home: Home, host: str, port: int, told: Callable[[str], None]) -> None
     assert isinstance(home.ledger, SqlLedger)
     with home.ledger.database.writing():  # there from now on, and of this version
         pass
-    desk = Desk(home.ledger.database, home.store, home.folder / "uploads")
+    hooks = Hooks(anywhere=home.settings.webhooks_anywhere)
+    desk = Desk(home.ledger.database, home.store, home.folder / "uploads", hooks)
     listening = socket.create_server((host, port), reuse_port=False)
     told(f"serving {home.project} on http://{host}:{listening.getsockname()[1]}")
     config = uvicorn.Config(Application(desk), log_level="warning", access_log=False, lifespan="off")

@@ -55,6 +55,8 @@ def _no_such(error: NoSuch) -> str:
             return f"Registered Model with name={error.named} not found"
         case "model version":
             return f"Model Version (name={error.of}, version={error.named}) not found"
+        case "webhook":
+            return f"Webhook with ID {error.named} not found."
         case "alias":
             return f"Registered model alias {error.named} not found."
     return error.what
