@@ -354,7 +354,7 @@ def postgres() -> Iterator[Postgres]:
     assert program is not None
     with tempfile.TemporaryDirectory(prefix="bis-postgres-") as name:
         Path(name).chmod(0o755)
-        server = Postgres(Path(program).parent, Path(name))
+        server = Postgres(Path(program).resolve().parent, Path(name))
         yield server
         server.stop()
 

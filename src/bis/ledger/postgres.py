@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import struct
 import threading
 import time
 import zlib
@@ -498,35 +499,38 @@ def _adapters() -> AdaptersMap:
     NUL is kept as \\x01\\x01 and \\x01 as \\x01\\x02, which sorts as before.
     """
     from psycopg import adapters
-    from psycopg.adapt import AdaptersMap, PyFormat
+    from psycopg.adapt import AdaptersMap, Dumper, Loader
     from psycopg.pq import Format
-    from psycopg.types.numeric import Int8, NumericBinaryLoader
+    from psycopg.types.numeric import NumericBinaryLoader
 
-    kept = AdaptersMap(adapters)
-    text: Any = adapters.get_dumper(str, PyFormat.TEXT)
-    real: Any = adapters.get_dumper(float, PyFormat.BINARY)
-    whole: Any = adapters.get_dumper(Int8, PyFormat.BINARY)
-    loading: Any = adapters.get_loader(adapters.types["text"].oid, Format.BINARY)
+    whole, real = struct.Struct(">q").pack, struct.Struct(">d").pack
 
-    class Text(text):  # type: ignore[misc]
-        def dump(self, value: str) -> Any:
+    class Text(Dumper):
+        def dump(self, value: str) -> bytes:
             if "\0" in value or "\1" in value:
                 value = value.replace("\1", "\1\2").replace("\0", "\1\1")
-            return super().dump(value)
+            return value.encode()
 
-    class Real(real):  # type: ignore[misc]
-        def dump(self, value: float) -> Any:
-            return None if value != value else super().dump(value)
+    class Real(Dumper):
+        format, oid = Format.BINARY, adapters.types["float8"].oid
 
-    class Whole(whole):  # type: ignore[misc]
-        def dump(self, value: int) -> Any:
-            if not -(1 << 63) <= value < 1 << 63:
-                raise OverflowError("int too large to convert to BIGINT")
-            return super().dump(value)
+        def dump(self, value: float) -> bytes | None:
+            return None if value != value else real(value)
 
-    class Loaded(loading):  # type: ignore[misc]
-        def load(self, data: Any) -> Any:
-            value = super().load(data)
+    class Whole(Dumper):
+        format, oid = Format.BINARY, adapters.types["int8"].oid
+
+        def dump(self, value: int) -> bytes:
+            try:
+                return whole(value)
+            except struct.error:
+                raise OverflowError("int too large to convert to BIGINT") from None
+
+    class Loaded(Loader):
+        format = Format.BINARY
+
+        def load(self, data: Any) -> str:
+            value = str(data, "utf-8")
             return value.replace("\1\1", "\0").replace("\1\2", "\1") if "\1" in value else value
 
     class Sum(NumericBinaryLoader):
@@ -534,6 +538,7 @@ def _adapters() -> AdaptersMap:
             value = super().load(data)
             return int(value) if value == value.to_integral_value() else float(value)
 
+    kept = AdaptersMap(adapters)
     for kind, dumper in ((str, Text), (float, Real), (int, Whole), (bool, Whole)):
         kept.register_dumper(kind, dumper)
     kept.register_loader("text", Loaded)
