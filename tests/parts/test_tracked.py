@@ -3,13 +3,14 @@
 import hashlib
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bis.digest import digest_bytes
-from bis.foreign import annex, dvc, kedro, lfs
+from bis.foreign import annex, dvc, kedro, lfs, quilt
 from bis.foreign.dvc import Member, Out
 from bis.nouns.part import Part
 from bis.nouns.trace import Trace
@@ -127,6 +128,103 @@ def test_files_of_git_lfs_kedro_and_git_annex_are_known(project: Path, look: Loo
     (project / "x.csv").unlink()
     (project / "x.csv").symlink_to(place)
     assert told(look(project / "x.csv")) == {"by": "annex", "key": str(key)}
+
+
+@pytest.fixture
+def registry(project: Path) -> Path:
+    """Where Quilt keeps the user's packages."""
+    return project.parent / ".local" / "share" / "Quilt" / "packages"
+
+
+def pack(registry: Path, name: str, day: int, files: dict[str, bytes], keys: str = "s3://lab/{}") -> str:
+    """Put a package into a registry, as `quilt3 install` does; its top hash."""
+    rows = []
+    for key, content in files.items():
+        hash = quilt.hash_file(write(registry.parent / "content", content))
+        rows.append(quilt.Row(logical_key=key, physical_keys=(keys.format(key),), size=len(content), hash=hash))
+    return quilt.write_package(registry, name, quilt.package(rows), datetime(2026, 5, day, tzinfo=UTC))
+
+
+def test_a_file_of_an_installed_package_of_quilt_says_package_top_hash_and_logical_key(
+    project: Path, look: Look, registry: Path
+) -> None:
+    old = pack(registry, "ada/cars", 1, {"deep/ü a.csv": b"1", "b.csv": b"2"})
+    new = pack(registry, "ada/cars", 2, {"deep/ü a.csv": b"3", "b.csv": b"2"})
+    installed = {"by": "quilt", "package": "ada/cars", "inside": "deep/ü a.csv", "state": "same"}
+    by_default = write(registry / "ada" / "cars" / "deep" / "ü a.csv", "3")
+    assert told(look(by_default)) == {**installed, "top": new}
+    elsewhere = write(project / "data" / "deep" / "ü a.csv", "1")
+    part = look(elsewhere)
+    assert told(part) == {**installed, "top": old}
+    assert part.summary == f"data/deep/ü a.csv, 1 B, Quilt ada/cars@{old[:8]}"
+    assert not part.findings
+
+
+def test_of_the_versions_that_have_a_file_the_one_counts_whose_manifest_was_read(
+    project: Path, look: Look, registry: Path
+) -> None:
+    old = pack(registry, "ada/cars", 1, {"a.csv": b"1", "b.csv": b"2"})
+    new = pack(registry, "ada/cars", 2, {"a.csv": b"1", "b.csv": b"3"})
+    read = write(project / "a.csv", "1")
+    assert told(look(read))["top"] == new
+    manifest = registry / ".quilt" / "packages" / old
+    rows = {row["path"]: row.get("tracked") for row in look(read, manifest).facts["inputs"]}
+    assert rows["a.csv"]["top"] == old
+
+
+def test_a_file_of_quilt_that_was_changed_is_a_finding_where_its_package_has_it(
+    project: Path, look: Look, registry: Path
+) -> None:
+    own = write(project / "own.csv", "other")
+    top = pack(registry, "ada/own", 1, {"x.csv": b"1"}, keys=own.as_uri())
+    part = look(own)
+    assert told(part) == {"by": "quilt", "package": "ada/own", "top": top, "inside": "x.csv", "state": "changed"}
+    (finding,) = part.findings
+    assert finding.code == "pointer-differs"
+    assert "Quilt" in finding.text
+    assert told(look(write(project / "x.csv", "2"))) is None, "a name alone makes nothing a file of a package"
+
+
+def test_a_damaged_manifest_of_quilt_and_a_hash_that_is_not_known_claim_nothing(
+    project: Path, look: Look, registry: Path
+) -> None:
+    top = pack(registry, "ada/cars", 1, {"a.csv": b"1"})
+    read = write(project / "a.csv", "1")
+    manifest = registry / ".quilt" / "packages" / top
+    whole = manifest.read_bytes()
+    manifest.write_bytes(whole.replace(b"s3://lab", b"s4://lab").replace(b'"size": 1', b'"size":  1'))
+    assert told(look(read)) is not None, "where a file lies is no part of the top hash"
+    manifest.write_bytes(whole.replace(b'"message": null', b'"message": "x"'))
+    assert told(look(read)) is None
+    manifest.write_bytes(b"{")
+    assert told(look(read)) is None
+
+
+def test_a_registry_around_a_file_knows_it_and_quilts_own_settings_are_heeded(
+    project: Path, look: Look, registry: Path
+) -> None:
+    pack(project / "lab", "ada/cars", 1, {"a.csv": b"1"})
+    assert told(look(write(project / "lab" / "x" / "a.csv", "1")))["package"] == "ada/cars"
+    assert told(look(write(project / "a.csv", "1"))) is None
+    write(registry.parent / "config.yml", f"default_local_registry: {(project / 'lab').as_uri()}\n")
+    assert told(look(write(project / "a.csv", "1")))["package"] == "ada/cars"
+
+
+@pytest.mark.slow
+def test_what_quilt_itself_installed_is_known(
+    project: Path, look: Look, tmp_path: Path, shell: Callable[..., str], peer: Callable[[str], Path]
+) -> None:
+    write(project / "cars" / "deep" / "a.csv", "1")
+    asked = """
+import quilt3
+top = quilt3.Package().set_dir("/", "cars").build("ada/cars", registry="lab")
+quilt3.Package.install("ada/cars", registry="lab", dest="there")
+print(top)
+"""
+    share = {"XDG_DATA_HOME": str(tmp_path / ".local" / "share")}
+    top = shell(project, peer("python"), "-c", asked, **share).splitlines()[-1]
+    expected = {"by": "quilt", "package": "ada/cars", "top": top, "inside": "deep/a.csv", "state": "same"}
+    assert told(look(project / "there" / "deep" / "a.csv")) == expected
 
 
 def by_reference(path: str, content: bytes) -> dict[str, Any]:

@@ -86,9 +86,17 @@ def package(rows: Iterable[Row], *, message: str = "", metadata: dict[str, Any] 
 def hash_file(path: Path, kind: str = CHUNKED) -> Hash | None:
     """The hash of a file's bytes; None for a kind that is not known here (CRC64NVME), so that it cannot be checked."""
     with path.open("rb") as file:
-        if kind == PLAIN:
-            return Hash(PLAIN, hashlib.file_digest(file, "sha256").hexdigest())
-        return Hash(CHUNKED, chunked(file, path.stat().st_size)) if kind == CHUNKED else None
+        return hash_stream(file, path.stat().st_size, kind)
+
+
+def hash_stream(file: BinaryIO, size: int, kind: str = CHUNKED) -> Hash | None:
+    """As `hash_file`."""
+    if kind == PLAIN:
+        hasher = hashlib.sha256()
+        while block := file.read(BLOCK):
+            hasher.update(block)
+        return Hash(PLAIN, hasher.hexdigest())
+    return Hash(CHUNKED, chunked(file, size)) if kind == CHUNKED else None
 
 
 def chunked(file: BinaryIO, size: int) -> str:

@@ -1,4 +1,5 @@
-"""Which other system tracks an input of a run, and as what: DVC, Git LFS, git-annex, Kedro. Nothing is copied for it.
+"""Which other system tracks an input of a run, and as what: DVC, Git LFS, git-annex, Quilt, Kedro. Nothing is copied
+for it.
 
 A pointer says what should be there, not what is. A file is held against the hash of its pointer as long as this costs
 little; a row whose hash was not looked at says so.
@@ -11,29 +12,30 @@ import os
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO
 
 from bis.digest import Digest, readable, spell, unspell
 from bis.errors import UsageError
-from bis.foreign import annex, dvc, kedro, lfs
+from bis.foreign import annex, dvc, kedro, lfs, quilt
 from bis.nouns.part import Finding
 from bis.parts import Scene
+from bis.parts.quilted import Packages, State
 from bis.store import Store
 
-State = Literal["same", "changed", "unchecked"]
 MOST_READ = 256 << 20
 """So many bytes of a run's inputs are read once more to hold them against a pointer."""
 CACHED = re.compile(r"/\.dvc/cache/(?:files/md5/)?([0-9a-f]{2})/([0-9a-f]{30})$")
 _Out = tuple[Path, Path, dvc.Out]
 """Pointer, place, and what it says of it."""
-NAMES = {"dvc": "DVC", "lfs": "Git LFS", "annex": "git-annex", "kedro": "Kedro"}
+NAMES = {"dvc": "DVC", "lfs": "Git LFS", "annex": "git-annex", "quilt": "Quilt", "kedro": "Kedro"}
 
 
 def mark(rows: Iterable[dict[str, Any]], scene: Scene, store: Store) -> tuple[list[dict[str, Any]], list[Finding]]:
     """The rows of inputs, those that another system tracks with `tracked`: `by`, what names the content there (`md5`,
-    `sha256`, `key`, `version`), `file` (the pointer), `inside` (the path in a folder that is tracked as one) and
-    `state`; and findings on those that are not what their pointer says."""
-    looking = _Looking(scene, store)
+    `sha256`, `key`, `version`, `package` with its `top` hash), `file` (the pointer), `inside` (the path in a folder or
+    package that is tracked as one) and `state`; and findings on those that are not what their pointer says."""
+    rows = list(rows)
+    looking = _Looking(scene, store, rows)
     marked, findings = [], []
     for row in rows:
         told = looking.at(row)
@@ -47,26 +49,27 @@ def shown(row: dict[str, Any]) -> str:
     """What tracks an input, for a person."""
     told = row["tracked"]
     value = told.get("md5") or told.get("sha256") or ""
-    name = value[:8] or told.get("version") or told.get("key", "")
+    package = f"{told.get('package', '')}@{told.get('top', '')[:8]}"
+    name = package if told["by"] == "quilt" else value[:8] or told.get("version") or told.get("key", "")
     changed = ", changed since" if told.get("state") == "changed" else ""
     return f"{NAMES.get(told['by'], told['by'])} {readable(name)}{changed}"
 
 
 def _changed(path: str, told: dict[str, Any]) -> Finding:
     pointer = told.get("file", "")
+    hints = {"dvc": f"dvc status, then dvc commit or dvc checkout: {readable(pointer)}"}
+    hints["quilt"] = f"quilt3 install {readable(told.get('package', ''))}, or build a new version of it"
     return Finding(
         code="pointer-differs",
         text=f"{readable(path)} is not what {readable(pointer) or NAMES[told['by']]} says: {shown({'tracked': told})}",
-        hint=f"dvc status, then dvc commit or dvc checkout: {readable(pointer)}"
-        if told["by"] == "dvc"
-        else "git status",
+        hint=hints.get(told["by"], "git status"),
     )
 
 
 class _Looking:
     """Looks at inputs one by one; what a folder says is read once."""
 
-    def __init__(self, scene: Scene, store: Store) -> None:
+    def __init__(self, scene: Scene, store: Store, rows: Iterable[dict[str, Any]]) -> None:
         self._store = store
         self._top = scene.real(spell(str(scene.project)))
         self._scene = scene
@@ -75,11 +78,14 @@ class _Looking:
         self._pointers: dict[Path, tuple[dict[Path, _Out], list[_Out]]] = {}
         self._listings: dict[str, dict[str, str]] = {}
         self._patterns: dict[Path, list[tuple[Path, str]]] = {}
+        share = scene.variables.get("XDG_DATA_HOME") or scene.home / ".local" / "share"
+        self._packages = Packages(Path(share, "Quilt"), (Path(unspell(row["path"])) for row in rows))
 
     def at(self, row: dict[str, Any]) -> dict[str, str] | None:
         name = row["path"]
         place = self._scene.real(name) if name.startswith("/") else self._top / unspell(name)
-        return self._dvc(place, row) or self._annex(place) or self._kedro(name) or self._lfs(place, row)
+        found = self._dvc(place, row) or self._annex(place) or self._quilt(place, row)
+        return found or self._kedro(name) or self._lfs(place, row)
 
     # DVC
 
@@ -159,6 +165,18 @@ class _Looking:
         path = os.fspath(place.readlink() if place.is_symlink() else place)
         key = annex.key_of_link(path) if annex.OBJECTS in path else None
         return {"by": "annex", "key": spell(str(key))} if key else None
+
+    def _quilt(self, place: Path, row: dict[str, Any]) -> dict[str, str] | None:
+        def held(hash: quilt.Hash) -> State:
+            if hash.type not in (quilt.PLAIN, quilt.CHUNKED):
+                return "unchecked"
+            return self._held(row, lambda: self._quilt_hash(place, row, hash.type) == hash)
+
+        return self._packages.at(place, row["size"], held)
+
+    def _quilt_hash(self, place: Path, row: dict[str, Any], kind: str) -> quilt.Hash | None:
+        with self._open(row, place) as file:
+            return quilt.hash_stream(file, row["size"], kind)
 
     def _kedro(self, name: str) -> dict[str, str] | None:
         version = kedro.version_of(name) if kedro.STAMP.search(name) else ""
