@@ -268,7 +268,7 @@ class Postgres:
         self.programs, self.folder = programs, folder
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
-        self._databases = itertools.count(1)
+        self.numbers = itertools.count(1)
         self._owner: dict[str, Any] = {}
         if os.geteuid() == 0:  # which the server refuses to be
             account = next((one for one in pwd.getpwall() if one.pw_name == "postgres"), pwd.getpwnam("nobody"))
@@ -311,15 +311,16 @@ class Postgres:
 
     def database(self) -> str:
         """A new one, for one test; its name."""
-        name = f"test{next(self._databases)}"
+        name = f"test{next(self.numbers)}"
         self.sql(f"CREATE DATABASE {name} TEMPLATE template0")
         return name
 
-    def url(self, name: str, *, port: bool = False, user: str = "ada", password: str = "") -> str:
+    def url(self, name: str, *, port: bool = False, user: str = "ada", password: str = "", schema: str = "") -> str:
         """By the socket, or by the port."""
         if port:
             return f"postgresql://{user}{f':{quote(password)}' if password else ''}@127.0.0.1:{self.port}/{name}"
-        return f"postgresql://{user}@/{name}?host={self.folder}&port={self.port}"
+        chosen = f"&options=-csearch_path%3D{schema}" if schema else ""
+        return f"postgresql://{user}@/{name}?host={self.folder}&port={self.port}{chosen}"
 
     def sql(self, statement: str, name: str = "postgres") -> str:
         """What `psql` prints."""
@@ -365,7 +366,7 @@ def ledger_place(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
     if request.param == "sqlite":
         return tmp_path / "ledger.db"
     server: Postgres = request.getfixturevalue("postgres")
-    return server.url(server.database())
+    return server.url("postgres", schema=f"test_{next(server.numbers)}")  # quicker than a database of its own
 
 
 def pytest_report_header() -> str:

@@ -53,7 +53,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     store: str = ""
     """Folder of the store; empty: `.bis/store` of the project. One store may be shared by projects and people."""
     ledger: str = ""
-    """File of the ledger; empty: `.bis/ledger` of the project."""
+    """File of the ledger, or a PostgreSQL database that a team shares: `postgresql://user@host/name`; empty:
+    `.bis/ledger` of the project."""
     limits: Limits = Limits()
     copy_data: bool = False
     """Copy every input into the store, whatever its size."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -14,6 +13,8 @@ import msgspec
 
 from bis.errors import KeepingError, NotFound
 from bis.ledger import Ledger
+from bis.ledger.places import on_server
+from bis.ledger.places import on_server
 from bis.ledger.runs import SqlLedger, open_ledger, reindex
 from bis.settings import FOLDER, Settings
 from bis.store.local import LocalStore, open_store
@@ -83,22 +84,29 @@ def _opened(project: Path, settings: Settings, create: bool, variables: Mapping[
     folder = project / FOLDER
     store = Path(settings.store).expanduser() if settings.store else folder / "store"
     _moved(folder / "store" / "index.db")
-    ledger = Path(settings.ledger).expanduser() if settings.ledger else _moved(folder / "ledger.db")
     return Home(
         project=project,
         settings=settings,
         folder=folder,
         store=open_store(project / store, create=create),
-        ledger=open_ledger(project / ledger, create=create),
+        ledger=open_ledger(_ledger_place(project, settings), create=create),
         cache=open_cache(_moved(folder / "cache.db")),
         key=_key(folder, create),
         variables=variables,
     )
 
 
+def _ledger_place(project: Path, settings: Settings) -> Path | str:
+    if on_server(settings.ledger):
+        return settings.ledger
+    chosen = Path(settings.ledger).expanduser() if settings.ledger else _moved(project / FOLDER / "ledger.db")
+    return project / chosen
+
+
 def _is_unused(home: Home) -> bool:
-    """Whether there is no fact, no content and no run under way; what was put and is not durable is dropped then."""
-    if not isinstance(home.ledger, SqlLedger) or home.ledger.database.there:
+    """Whether there is no fact, no content and no run under way; what was put and is not durable is dropped then. A
+    ledger on a server says nothing of one home: what a run leaves is in the store, too."""
+    if not isinstance(home.ledger, SqlLedger) or (home.ledger.database.folder and home.ledger.database.there):
         return False
     home.store.close()
     return not any(path.exists() and any(path.iterdir()) for path in (home.store.packs, home.live))
@@ -106,6 +114,8 @@ def _is_unused(home: Home) -> bool:
 
 def _take_away(folder: Path, hold: int) -> None:
     """Remove a home in which there is nothing, unless another command uses it, or one of another machine may."""
+    import shutil
+
     with suppress(OSError):
         if not network_file_system(folder):
             fcntl.flock(hold, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -129,7 +139,8 @@ def _moved(old: Path) -> Path:
 
 def bring_up(home: Home, progress: Callable[[int, int], None] | None = None, *, recording: bool = False) -> str:
     """Take into the ledger what the store has and it has not, where it may be behind: it is gone, or it is kept on this
-    machine because store and project are on a network file system, where other machines record, too.
+    machine because store and project are on a network file system, where other machines record, too. One on a server
+    is shared: what a store has is added to it by `bis reindex` alone.
 
     Returns what a person should be told, once: that the ledger is made elsewhere. Makes no ledger for a store without
     records, unless a run is about to be recorded. `progress` is told of records read and of all records.
