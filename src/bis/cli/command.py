@@ -92,6 +92,10 @@ class Door:
             from bis.steps.recover import recover_lost
 
             recover_lost(home, self.variables)
+        if (home.folder / "logging").is_dir():
+            from bis.acts.sync import sync
+
+            list(sync(home, self.variables, servers=False))
         if any(run.repeats for run in home.ledger.under_way()):
             import tempfile
 
@@ -182,10 +186,13 @@ class Command(click.Command):
         _format_end(self.examples, self.statuses, formatter)
 
 
+Made = TypeVar("Made", bound=Command)
+
+
 class Family(Command, click.Group):
     """Commands with a word in common (`bis data add`), which says what was meant by one that is not there."""
 
-    def member(self, made: Command) -> Command:
+    def member(self, made: Made) -> Made:
         """Take a command in, as a decorator."""
         self.add_command(made)
         return made
@@ -332,10 +339,11 @@ def command(
 
 def family(
     name: str, *, statuses: Mapping[int, str] | None = None, examples: Sequence[str] = (), **others: Any
-) -> Callable[[Callable[[], None]], Family]:
-    """Make a family of commands, empty yet, of a function whose docstring says what they are for."""
+) -> Callable[[Callable[..., Any]], Family]:
+    """Make a family of commands, empty yet, of a function whose docstring says what they are for, and which does
+    something itself where it is `invoke_without_command`."""
 
-    def make(function: Callable[[], None]) -> Family:
+    def make(function: Callable[..., Any]) -> Family:
         made = click.group(name, cls=Family, statuses=statuses, examples=examples, **others)
         return made(everywhere(hidden=True)(function))
 

@@ -47,6 +47,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "pull": Entry("share", "Bring what a remote has."),
         "fetch": Entry("share", "Bring what a remote has, without taking it into the ledger."),
         "clone": Entry("share", "Make a project that has all that a remote has."),
+        "sync": Entry("sync", "Deliver what scripts logged while their server was away."),
     },
     "Serve": {
         "server": Entry("server", "Serve runs and models to MLflow clients and browsers."),

@@ -12,20 +12,24 @@ import secrets
 import sys
 import threading
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from bis.errors import BisError
 from bis.live.session import Session, around, entered, speaks
 from bis.nouns.logged import JOURNALS, End
+from bis.nouns.run import Status
 from bis.settings import FOLDER as HOME
 from bis.settings import find_project, load_settings
-from bis.steps.deliver import FOLDER, Beginning, Delivery, Target, write_beginning
+from bis.steps.deliver import FOLDER, Beginning, Delivery, write_beginning
+from bis.steps.deliver_to import target
 from bis.steps.here import host_here, now, user_here
 from bis.steps.samples import started_at
+
+if TYPE_CHECKING:
+    from bis.steps.home import Home
 
 PAUSE: Final = 0.5
 """Seconds between two looks of the thread at the journals."""
@@ -58,11 +62,11 @@ class OwnRun:
         write_beginning(self.folder, self.beginning)
         self.session = Session(self.folder)
         self._project = project
-        self._wake = threading.Event()
+        self._wake, self._ending = threading.Event(), False
         self._thread = threading.Thread(target=self._carry, name="bis-logging", daemon=True)
         self._thread.start()
 
-    def end(self, status: str) -> None:
+    def end(self, status: Status) -> None:
         """Say how it ended, and wait until all is carried on, though not for long."""
         with suppress(OSError):
             self.session.tell(End(time.time_ns() // 1_000_000, status))
@@ -70,7 +74,11 @@ class OwnRun:
         self._wake.set()
         self._thread.join(PATIENCE)
 
-    _ending = False
+    def _opened(self) -> Home:
+        from bis.steps.home import open_home
+
+        settings = load_settings(self._project, os.environ)
+        return open_home(self._project, settings, variables=os.environ)
 
     def _carry(self) -> None:
         pause = PAUSE
@@ -78,10 +86,10 @@ class OwnRun:
         while True:
             last = self._ending
             try:
-                delivery = delivery or Delivery(self.folder, target(self.beginning, self._project))
+                delivery = delivery or Delivery(self.folder, target(self.beginning, self._opened, os.environ))
                 delivery.go_on()
                 for refused in delivery.refused:
-                    warnings.warn(f"bis: {refused}", RuntimeWarning, stacklevel=2)
+                    _tell(refused)
                 delivery.refused.clear()
                 if last:
                     delivery.end()
@@ -89,7 +97,7 @@ class OwnRun:
                 pause = PAUSE
             except (BisError, OSError) as error:
                 if pause == PAUSE:
-                    warnings.warn(f"bis: what is logged waits in {self.folder}: {error}", RuntimeWarning, stacklevel=2)
+                    _tell(f"what is logged waits in {self.folder}: {error.args[0] if error.args else error}")
                 if last:
                     return
                 pause = min(pause * 2, LONGEST)
@@ -98,7 +106,11 @@ class OwnRun:
 
 def begin() -> Session:
     """The run of a script that logs without having begun one; it ends with the process."""
-    own = OwnRun()
+    try:
+        own = OwnRun()
+    except OSError as error:
+        _tell(f"nothing is logged: {error}")
+        return Session(None)
     os.environ[JOURNALS] = str(own.folder)
     process = os.getpid()
     failed: list[bool] = []
@@ -135,7 +147,7 @@ def run(name: str = "", *, experiment: str = "", note: str = "", server: str = "
     own = OwnRun(name, experiment, note, server)
     before = os.environ.get(JOURNALS)
     os.environ[JOURNALS] = str(own.folder)
-    status = "finished"
+    status: Status = "finished"
     try:
         with entered(own.session) as inner:
             yield inner
@@ -150,16 +162,9 @@ def run(name: str = "", *, experiment: str = "", note: str = "", server: str = "
         own.end(status)
 
 
-def target(beginning: Beginning, project: Path) -> Target:
-    """Where a run is carried to."""
-    if beginning.server:
-        from bis.steps.deliver_http import Server
-
-        return Server(beginning.server, os.environ)
-    from bis.steps.deliver_ledger import Kept
-    from bis.steps.home import open_home
-
-    return Kept(open_home(project, load_settings(project, os.environ), variables=os.environ))
+def _tell(text: str) -> None:
+    with suppress(Exception):  # there may be no standard error
+        sys.stderr.write(f"bis: {text}\n")
 
 
 def _parent() -> str:

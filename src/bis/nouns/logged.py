@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from bis.digest import Digest
-from bis.nouns.run import Output
+from bis.nouns.run import Output, Status
 
 ENDING: Final = ".journal"
 """Of the names of journals."""
@@ -55,7 +55,7 @@ class End(msgspec.Struct, frozen=True, array_like=True, tag="e"):
     """The last word of the process that began the run."""
 
     moment: int
-    status: str
+    status: Status
     """finished, failed or interrupted."""
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +19,8 @@ import msgspec
 
 from bis.errors import UsageError
 from bis.nouns.logged import End, Entry
+from bis.nouns.run import Status
+from bis.steps.here import host_here
 from bis.steps.journal import Told, entries, journals
 from bis.steps.samples import started_at
 
@@ -25,6 +28,8 @@ FOLDER: Final = "logging"
 """Below `.bis/`: a folder for each run that a script has begun and that is not wholly delivered."""
 BEGINNING: Final = "run"
 SENT: Final = "sent"
+QUIET: Final = 86_400
+"""Seconds without a word, after which a process on another machine counts as gone."""
 AT_ONCE: Final = 1000
 """Entries handed on together."""
 
@@ -61,7 +66,7 @@ class Target(Protocol):
         """`folder`: where the content of artifacts lies."""
         ...
 
-    def end(self, beginning: Beginning, status: str, moment: int) -> None:
+    def end(self, beginning: Beginning, status: Status, moment: int) -> None:
         """`moment`: milliseconds since 1970 UTC."""
         ...
 
@@ -85,15 +90,13 @@ class Delivery:
             self._note("", 1)
         return sum(self._deliver(path) for path in journals(self.folder))
 
-    def end(self, otherwise: str = "") -> None:
-        """Tell the target how the run ended, when the script has said so, or as `otherwise` says."""
-        last = self._ended or _last_word(self.folder)
-        if last or otherwise:
-            newest = max((path.stat().st_mtime_ns for path in journals(self.folder)), default=0)
-            self._target.end(
-                self.beginning, last.status if last else otherwise, last.moment if last else newest // 1_000_000
-            )
-            shutil.rmtree(self.folder, ignore_errors=True)
+    def end(self) -> None:
+        """Tell the target how the run ended, and forget it here. One that did not say so is lost, and ended with its
+        last word."""
+        newest = max(path.stat().st_mtime_ns for path in (self.folder, *journals(self.folder)))
+        last = self._ended or _last_word(self.folder) or End(newest // 1_000_000, "lost")
+        self._target.end(self.beginning, last.status, last.moment)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _deliver(self, path: Path) -> int:
         done, some, reached = 0, list[Entry](), self._sent.get(path.name, 0)
@@ -141,17 +144,20 @@ def read_beginning(folder: Path) -> Beginning:
     return msgspec.json.decode((folder / BEGINNING).read_bytes(), type=Beginning)
 
 
-def is_alive(beginning: Beginning) -> bool:
-    """Whether the process that began the run is there, on this machine."""
+def is_alive(folder: Path, beginning: Beginning) -> bool:
+    """Whether the process that began the run is there; of one on another machine, whether it wrote something lately."""
+    if beginning.host != host_here():
+        newest = max(path.stat().st_mtime for path in (folder, *journals(folder)))
+        return time.time() - newest < QUIET
     pid, start = beginning.process
     return started_at(pid) == start != 0
 
 
 def left(folder: Path) -> Iterator[Path]:
-    """The folders of runs below `.bis/logging` whose process is gone."""
+    """The folders of runs below `.bis/logging` that nobody carries on any more."""
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         with suppress(OSError, msgspec.MsgspecError):
-            if not path.name.startswith(".") and not is_alive(read_beginning(path)):
+            if not path.name.startswith(".") and not is_alive(path, read_beginning(path)):
                 yield path
 
 

@@ -18,6 +18,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from bis.errors import KeepingError, UsageError
 from bis.nouns.logged import Entry, File, Input, Params, Tags, Values
+from bis.nouns.run import Status
 from bis.steps.deliver import Beginning
 
 PATIENCE: Final = 30.0
@@ -25,7 +26,12 @@ PATIENCE: Final = 30.0
 API: Final = "/api/2.0/mlflow"
 POINTS, TEXTS = 1000, 100
 """Metrics, and params or tags, that a server takes at once."""
-STATUSES: Final = {"finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED", "lost": "FAILED"}
+STATUSES: Final[dict[Status, str]] = {
+    "finished": "FINISHED",
+    "failed": "FAILED",
+    "interrupted": "KILLED",
+    "lost": "FAILED",
+}
 LATER: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Answers after which the same request may do."""
 
@@ -78,7 +84,7 @@ class Server:
             elif isinstance(entry, Input):
                 self._declare(run["run_id"], entry)
 
-    def end(self, beginning: Beginning, status: str, moment: int) -> None:
+    def end(self, beginning: Beginning, status: Status, moment: int) -> None:
         run = self._its_id(beginning)
         told = {"run_id": run["run_id"], "status": STATUSES[status], "end_time": moment}
         self._call("POST", f"{API}/runs/update", told)

@@ -1,0 +1,43 @@
+"""`bis sync`: deliver what scripts logged and could not deliver themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from bis.errors import BisError
+from bis.steps.deliver import FOLDER, Beginning, Delivery, left, read_beginning
+from bis.steps.deliver_to import target
+from bis.steps.home import Home
+from bis.steps.recover import alone
+
+
+class Synced(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a run that waited."""
+
+    run: Beginning
+    entries: int = 0
+    refused: tuple[str, ...] = ()
+    """What its place will never take, in its words."""
+    trouble: str = ""
+    """Why the rest still waits; empty: all is delivered."""
+
+
+def sync(home: Home, variables: Mapping[str, str], *, servers: bool = True) -> Iterator[Synced]:
+    """Deliver each run whose script has ended, or was killed; scripts under way deliver themselves. With `servers`
+    false, only those that are for the ledger of the project."""
+    for folder in left(home.folder / FOLDER):
+        with alone(folder) as ours:
+            if ours and (servers or not read_beginning(folder).server):
+                yield _deliver(Delivery(folder, target(read_beginning(folder), lambda: home, variables)))
+
+
+def _deliver(delivery: Delivery) -> Synced:
+    entries, trouble = 0, ""
+    try:
+        entries = delivery.go_on()
+        delivery.end()
+    except (BisError, OSError) as error:
+        trouble = str(error)
+    return Synced(run=delivery.beginning, entries=entries, refused=tuple(delivery.refused), trouble=trouble)
