@@ -116,7 +116,7 @@ def add(folder: str) -> None:
 def status(folder: str) -> None:
     from datetime import datetime
 
-    from bis.acts.data import standing
+    from bis.acts.standing import standing
     from bis.nouns.reference import parse_data
 
     home = _home()
@@ -137,7 +137,7 @@ STEPS = {step.__name__: step for step in (walk, read, pack, large, compressed, c
 def main() -> None:
     step = STEPS[sys.argv[1]]
     if step in (add, status):
-        import bis.acts.data
+        import bis.acts.standing
         import bis.steps.add_data  # noqa: F401  # what is imported is not what is measured
         from bis.__main__ import GARBAGE
 

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bis.acts.data import remove, standing, tag
+from bis.acts.data import remove, tag
+from bis.acts.standing import standing
 from bis.digest import digest_bytes
 from bis.errors import CannotRepeat, Damaged, KeepingError, NotFound, UsageError
 from bis.ledger.runs import open_ledger, reindex

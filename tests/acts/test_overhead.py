@@ -74,3 +74,53 @@ def test_the_command_waits_for_few_imports(warm: dict[str, list[str]]) -> None:
 def test_a_warm_run_waits_for_the_disk_once(warm: dict[str, list[str]]) -> None:
     """One pack, for all that a run adds to the store: the file and its folder. SQLite's own are not counted."""
     assert warm["syncs"] <= 2
+
+
+NOT_LOOKED_WITH = {
+    *("bis.steps.perform", "bis.steps.capture", "bis.steps.execute", "bis.steps.originals", "bis.steps.add_url"),
+    *("bis.store.transfer", "bis.store.large", "bis.store.fill", "bis.steps.bring"),
+    *("concurrent.futures", "ctypes", "hashlib", "shutil", "socket", "subprocess", "tempfile"),
+}
+NOT_SHARED_WITH = {
+    *("bis.steps.perform", "bis.steps.capture", "bis.steps.execute", "bis.steps.originals", "bis.steps.add_url"),
+    *("bis.store.remote.bucket", "bis.store.remote.clouds", "bis.store.remote.sftp"),
+    *("configparser", "hashlib", "socket", "subprocess"),
+}
+LOADED = "; import json, sys; print(json.dumps(sorted(sys.modules)))"
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with a data set, and beside it a remote that has it."""
+    top = tmp_path_factory.mktemp("shared")
+    (top / "project" / "data").mkdir(parents=True)
+    (top / "project" / "data" / "a.csv").write_text("a,b\n")
+    for words in (["remote", "add", "origin", str(top / "remote")], ["data", "add", "data"], ["push"]):
+        _modules_of(top / "project", *words)
+    return top
+
+
+def _modules_of(folder: Path, *words: str) -> set[str]:
+    """What a command line has imported when it is done."""
+    program = f"import sys; sys.argv[1:] = {list(words)!r}; from bis.__main__ import main; assert main() == 0{LOADED}"
+    done = subprocess.run([sys.executable, "-c", program], cwd=folder, check=True, capture_output=True)
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_to_look_at_data_imports_nothing_that_records_or_travels(shared: Path) -> None:
+    modules = _modules_of(shared / "project", "data", "status", "data")
+    assert not NOT_LOOKED_WITH & modules
+    assert len(modules) <= 215
+
+
+def test_to_get_data_imports_nothing_that_records_or_travels(shared: Path, tmp_path: Path) -> None:
+    modules = _modules_of(shared / "project", "data", "get", "data", str(tmp_path / "out"))
+    assert not NOT_SHARED_WITH & modules
+    assert not {"bis.store.transfer", "concurrent.futures", "shutil", "tempfile"} & modules
+    assert len(modules) <= 220
+
+
+def test_to_pull_imports_the_kind_of_remote_that_is_asked(shared: Path, tmp_path: Path) -> None:
+    modules = _modules_of(tmp_path, "clone", str(shared / "remote"), "fresh")
+    assert not NOT_SHARED_WITH & modules
+    assert len(modules) <= 232

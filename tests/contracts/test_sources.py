@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from bis.acts.collect import collect
-from bis.acts.data import standing
 from bis.acts.share import pull, push
+from bis.acts.standing import standing
 from bis.digest import digest_bytes
 from bis.errors import CannotRepeat, KeepingError, NotFound, UsageError
 from bis.nouns.dataset import Held, Sight

@@ -19,8 +19,8 @@ from bis.foreign.history import LINK, Commit, History
 from bis.steps.add_data import source_of
 from bis.steps.adopting import File, State
 from bis.steps.far import Far, Kept
+from bis.steps.here import user_here
 from bis.steps.home import Home
-from bis.steps.perform import user_here
 from bis.steps.taking import SHORT, Absent, Adopted, Progress, Taking, names_for
 from bis.store.crew import in_order
 from bis.store.trouble import shown

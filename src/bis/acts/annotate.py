@@ -11,8 +11,8 @@ from bis.digest import canonical, readable
 from bis.errors import UsageError
 from bis.nouns.annotation import Annotation
 from bis.nouns.run import Run
+from bis.steps.here import now, user_here
 from bis.steps.home import Home
-from bis.steps.perform import now, user_here
 from bis.steps.removals import still_there
 
 FORBIDDEN = frozenset("=`'\"")

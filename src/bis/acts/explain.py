@@ -16,9 +16,9 @@ from bis.nouns.verdict import Judged
 from bis.parts import Scene
 from bis.steps.capture import capture_supposed, made_inputs, remembered_inputs
 from bis.steps.compare import compare_parts, context_of, judge_metrics, judge_outputs, judge_parts
+from bis.steps.here import now
 from bis.steps.home import Home
 from bis.steps.metrics import metric_globs
-from bis.steps.perform import now
 from bis.steps.planning import still_outputs
 from bis.steps.shallow import differing, need
 from bis.store.volatile import Forgetful

@@ -25,12 +25,13 @@ from bis.steps import rooms
 from bis.steps.capture import made_inputs
 from bis.steps.compare import compare_parts, context_of, judge_metrics, judge_outputs, judge_parts
 from bis.steps.exchange import exchange, not_taken, refuse_here
+from bis.steps.here import now
 from bis.steps.home import Home
 from bis.steps.judge import judge
 from bis.steps.leftovers import REPEAT, held, in_use
 from bis.steps.metrics import metric_globs
 from bis.steps.notebook import SCRIPT, notebook_command
-from bis.steps.perform import Performed, Plan, new_run, now, perform
+from bis.steps.perform import Performed, Plan, new_run, perform
 from bis.steps.rebuild import Rebuilt, rebuild
 from bis.steps.repeating import (
     Ground,

@@ -17,9 +17,9 @@ from bis.nouns.part import Finding
 from bis.nouns.run import Run
 from bis.settings import FOLDER, load_settings
 from bis.steps.home import Home, open_home
-from bis.steps.meeting import RECEIVING, SENDING, Meeting, Told, bring_missing, packs_of, telling
+from bis.steps.meeting import RECEIVING, SENDING, Meeting, Told, bring_missing, bring_needed, packs_of, telling
 from bis.steps.remotes import FIRST, add, choose
-from bis.steps.shallow import bring_needed, demand_whole, make_shallow, make_whole, shallow_of
+from bis.steps.shallow import demand_whole, make_shallow, make_whole, shallow_of
 from bis.store.known import state_of
 from bis.store.local import digest_of
 from bis.store.mark import reachable

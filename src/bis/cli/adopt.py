@@ -278,7 +278,7 @@ def export_dvc(door: Door, reference: str, folder: str, as_json: bool) -> int:
 def export_quilt(door: Door, reference: str, folder: str, package: str, as_json: bool) -> int:
     """Write a package into the registry DIR, with the version's message, metadata and time; the files lie below it."""
     from bis.acts.export import export_quilt as act
-    from bis.steps.perform import user_here
+    from bis.steps.here import user_here
 
     held = _whole(door, reference)
     return _show_exported(door, act(held, absolute(door, folder), door.home, package, user_here()), as_json)

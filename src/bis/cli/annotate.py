@@ -84,7 +84,7 @@ def _say(
 ) -> Annotation:
     from bis.acts.annotate import annotate
     from bis.nouns.annotation import Annotation
-    from bis.steps.perform import now, user_here
+    from bis.steps.here import now, user_here
 
     said = Annotation(run=run.id, made=now(), user=user_here(), tags=dict(tags), removed=removed, note=note)
     return annotate(said, door.home)

@@ -275,7 +275,7 @@ def status(door: Door, what: str | None, as_json: bool) -> int:
     URL, the server is asked, and what it cannot prove to be unchanged is read. With a PATH or a URL, how that stands to
     the data set that came from it, or that its pointer names.
     """
-    from bis.acts.data import standing
+    from bis.acts.standing import standing
     from bis.cli import page_data
 
     home = home_of(door)

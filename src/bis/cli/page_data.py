@@ -17,8 +17,9 @@ from bis.nouns.dataset import Held, Sight
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bis.acts.data import Standing, User
+    from bis.acts.data import User
     from bis.acts.data_diff import ColumnChange, DataDifference, FileChange, Inside
+    from bis.acts.standing import Standing
     from bis.cli.render import Cell, Terminal
     from bis.formats.profile import Profile
     from bis.nouns.tree import Leaf

@@ -9,10 +9,9 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 import re
 import shlex
-import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -64,7 +63,7 @@ class Terminal:
         self._pager = pager and self._out.isatty()
         self._out_colours = _coloured(self._out, variables, color)
         self._err_colours = _coloured(self._err, variables, color)
-        columns, lines = shutil.get_terminal_size((100, 40))
+        columns, lines = _terminal_size()
         self.width = int(forced) if forced.isdigit() and int(forced) > 1 else columns
         self.height = lines
         self.answered = False
@@ -197,6 +196,9 @@ class Terminal:
 
     def _page(self, text: str) -> bool:
         """Show the text in the user's pager; False when there is none."""
+        import shutil
+        import subprocess
+
         chosen = self._variables.get("BIS_PAGER", self._variables.get("PAGER", "less"))
         try:
             words = shlex.split(chosen)
@@ -262,6 +264,15 @@ def _fit(wide: list[int], columns: Sequence[Column], room: int) -> None:
         if wide[widest] <= LEAST:
             return
         wide[widest] -= 1
+
+
+def _terminal_size() -> tuple[int, int]:
+    """Columns and lines. Most that is written for a program needs no import for that."""
+    if not os.isatty(1) and not os.environ.keys() & {"COLUMNS", "LINES"}:
+        return 100, 40
+    import shutil
+
+    return shutil.get_terminal_size((100, 40))
 
 
 def _coloured(stream: TextIO, variables: Mapping[str, str], color: str) -> bool:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shlex
-import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,8 +17,8 @@ from bis.nouns.dataset import DataAnnotation, DataVersion, Held, is_url, made_at
 from bis.nouns.part import Finding
 from bis.nouns.reference import is_data_name, is_tag
 from bis.nouns.tree import Entry, Leaf
+from bis.steps.here import host_here, now, user_here
 from bis.steps.home import Home
-from bis.steps.perform import now, user_here
 from bis.steps.pointer import SUFFIX, is_pointer, pointer_path, write_pointer
 from bis.store import Store
 from bis.store.local import LocalStore
@@ -142,7 +140,7 @@ def enter(taken: Taken, adding: Adding, home: Home) -> Added:
             number=number,
             made=made,
             user=user_here(),
-            host=socket.gethostname(),
+            host=host_here(),
             message=adding.message.strip(),
             tree=tree,
             single=taken.single,
@@ -277,6 +275,8 @@ def source_of(path: Path, home: Home) -> str:
 def sums(tree: Digest, adding: Adding, home: Home) -> dict[str, str]:
     """The checksums that were asked for: of the file; of a folder, over the listing that `md5sum` and its like print
     of its files, in the order of their names."""
+    import hashlib
+
     files = walk(home.store, tree)
     found: dict[str, str] = {}
     listings = {name: hashlib.new(name) for name in adding.checksums}
@@ -292,6 +292,8 @@ def sums(tree: Digest, adding: Adding, home: Home) -> dict[str, str]:
 
 
 def _sums_of(leaf: Leaf, adding: Adding, home: Home) -> dict[str, str]:
+    import hashlib
+
     hashers = {name: hashlib.new(name) for name in adding.checksums}
     place = adding.path.resolve() if adding.path.is_file() else adding.path / unspell(leaf.path)
     with home.store.open(leaf.entry.digest) if leaf.entry.kept else place.open("rb") as file:

@@ -6,11 +6,10 @@ A file by reference is checked when it is used: nothing is handed out that is no
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
@@ -19,13 +18,16 @@ from bis.errors import NotFound, UsageError
 from bis.nouns.dataset import Held
 from bis.nouns.tree import Leaf
 from bis.steps.home import Home
-from bis.steps.originals import Elsewhere, Original, Told, copy_original, original_of, originals_of
 from bis.steps.shallow import need
 from bis.store.crew import in_order
 from bis.store.drafts import drafting
 from bis.store.fill import clear, fill
 from bis.store.snapshot import find_leaf, put_leaves, walk
 from bis.store.trouble import IN_THE_WAY, shown, trouble
+
+if TYPE_CHECKING:
+    from bis.steps.meeting import Told
+    from bis.steps.originals import Original
 
 IN_MEMORY = 16 << 20
 """A file up to this size is checked in memory before a byte of it is handed out, a larger one in a temporary file."""
@@ -112,8 +114,8 @@ def bring(
         here = fill(home.store, [leaf for leaf in missing if leaf.path not in originals], into, over=force)
         into.mkdir(parents=True, exist_ok=True)
         away = [leaf for leaf in missing if leaf.path in originals]
-        far = [leaf for leaf in away if isinstance(originals[leaf.path], Elsewhere)]
-        near = [leaf for leaf in away if not isinstance(originals[leaf.path], Elsewhere)]
+        near = [leaf for leaf in away if isinstance(originals[leaf.path], Path)]
+        far = [leaf for leaf in away if not isinstance(originals[leaf.path], Path)]
         for leaf in here + near:
             _put(held, leaf, into / unspell(leaf.path), originals.get(leaf.path), home, made)
         _fetch(far, lambda leaf: _put(held, leaf, into / unspell(leaf.path), originals[leaf.path], home, made), told)
@@ -144,12 +146,16 @@ def opened(held: Held, path: str, home: Home) -> Iterator[Iterator[bytes]]:
 @contextmanager
 def located(held: Held, path: str, home: Home) -> Iterator[Path]:
     """One file of a version as a file with its own name, checked, in a temporary folder."""
+    import tempfile
+
     leaf = _file(held, path, home)
     with tempfile.TemporaryDirectory(prefix="bis-data-") as folder:
         place = Path(folder) / unspell(leaf.entry.name)
         if home.store.has(leaf.entry.digest):
             home.store.get_file(leaf.entry.digest, place)
         else:
+            from bis.steps.originals import copy_original, original_of
+
             copy_original(held, leaf, original_of(held.version, path or leaf.entry.name, home), place)
         yield place
 
@@ -180,6 +186,8 @@ def _make(held: Held, leaf: Leaf, place: Path, original: Original | None, home: 
     elif original is None:
         home.store.get_file(leaf.entry.digest, place, leaf.entry.mode)
     else:
+        from bis.steps.originals import copy_original
+
         copy_original(held, leaf, original, place)
 
 
@@ -190,6 +198,8 @@ def _fetch(far: Sequence[Leaf], put: Callable[[Leaf], None], told: Told) -> None
         put(leaf)
         return leaf.entry.size
 
+    if not far:
+        return
     done, total = 0, sum(leaf.entry.size for leaf in far)
     for size in in_order(one, far, AT_ONCE):
         done += size
@@ -204,6 +214,10 @@ def _originals(held: Held, path: str, one: bool, files: Sequence[Leaf], home: Ho
         for leaf in files
         if leaf.entry.kind == "file" and not leaf.entry.kept and not home.store.has(leaf.entry.digest)
     }
+    if not away:
+        return {}
+    from bis.steps.originals import originals_of
+
     found = originals_of(held, away, home)
     return {leaf.path: found[inside] for inside, leaf in away.items()}
 

@@ -12,7 +12,6 @@ import fcntl
 import os
 import secrets
 import shutil
-import socket
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -25,8 +24,8 @@ from bis.errors import KeepingError
 from bis.nouns.part import Finding
 from bis.nouns.run import Run
 from bis.settings import FOLDER
+from bis.steps.here import host_here, now
 from bis.steps.home import Home
-from bis.steps.perform import now
 from bis.steps.rebuild import BUILDING, MARKER, Rebuilt
 from bis.steps.recover import UNREAD, alone, is_alive, is_sealed
 from bis.steps.seal import seal
@@ -83,7 +82,7 @@ def in_use(rebuilt: Rebuilt | None) -> Iterator[None]:
 def recover_repeats(home: Home, temporary: Path) -> list[Run]:
     """Seal the repeats of this project whose bis was killed, as lost; those that were found so. What such a one did is
     not recorded: it ran in a place of its own. One that cannot be found is left alone until the machine starts anew."""
-    here = [run for run in home.ledger.under_way() if run.repeats and run.host == socket.gethostname()]
+    here = [run for run in home.ledger.under_way() if run.repeats and run.host == host_here()]
     return [lost for run in here if (lost := _recover(run, home, temporary))]
 
 

@@ -9,14 +9,15 @@ from bis import __version__
 from bis.digest import Digest
 from bis.nouns.part import Finding
 from bis.steps.home import Home
-from bis.steps.remotes import KNOWN
+from bis.steps.remotes import KNOWN, choose
 from bis.store.index import Place
 from bis.store.known import Known, learn
 from bis.store.local import LocalStore
+from bis.store.mending import missing
 from bis.store.packs import NUMBER_OF_KIND, SUFFIX
 from bis.store.remote import Remote
 from bis.store.remote.address import open_remote
-from bis.store.transfer import Copies, Receiving, check_remote, no_store, spread, uncovered
+from bis.store.transfer import Copies, Moved, Receiving, check_remote, no_store, spread, uncovered
 
 Told = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is: bytes, or packs."""
@@ -122,3 +123,17 @@ def bring_missing(meeting: Meeting, receiving: Receiving, sound: list[str], gone
     while (lacking := gone() | receiving.needed) - asked:
         asked |= lacking
         receiving.bring(meeting.copies_there(sound, wanted))
+
+
+def bring_needed(home: Home, name: str, roots: list[Digest], told: Told) -> Moved:
+    """Bring what these and all that they need lack here, each object proved."""
+    if not missing(home.store, roots):
+        return Moved()
+    _, url = choose(name, home.project, home.settings)
+    with Meeting(home, url, home.variables) as meeting:
+        meeting.check()
+        sound, findings = meeting.learn(told)
+        with Receiving(home.store, meeting.remote, telling(told, RECEIVING)) as receiving:
+            bring_missing(meeting, receiving, sound, lambda: missing(home.store, roots, receiving.record))
+        moved = receiving.moved()
+    return moved._replace(findings=(*findings, *moved.findings))

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import shutil
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -26,6 +23,7 @@ from bis.steps import chance as chances
 from bis.steps import feed
 from bis.steps.capture import Captures, capture
 from bis.steps.execute import Execution, execute, prepare
+from bis.steps.here import host_here, now, user_here
 from bis.steps.home import Home
 from bis.steps.metrics import metric_globs
 from bis.steps.notebook import own_folders
@@ -280,7 +278,7 @@ def new_run(
         folder=folder,
         project=spell(str(project)),
         user=user_here(),
-        host=socket.gethostname(),
+        host=host_here(),
         version=__version__,
         started=now(),
         status="running",
@@ -299,14 +297,3 @@ def conditions_here(variables: Mapping[str, str]) -> dict[str, str]:
     os.umask(mask)
     given = {name: variables[name] for name in ("TZ", "LANG", "LC_ALL", "LC_CTYPE") if name in variables}
     return {"umask": f"{mask:04o}", **given}
-
-
-def now() -> str:
-    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-def user_here() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return str(os.getuid())

@@ -13,9 +13,10 @@ from bis.parts import Scene
 from bis.parts.secret import hide_argv
 from bis.parts.vcs import Asked
 from bis.steps.capture import known_outputs, made_inputs, remembered_inputs, stem_of
+from bis.steps.here import now
 from bis.steps.home import Home
 from bis.steps.notebook import notebook_command
-from bis.steps.perform import Plan, conditions_here, new_run, now
+from bis.steps.perform import Plan, conditions_here, new_run
 from bis.store.snapshot import put_leaves
 
 RECENT = 5

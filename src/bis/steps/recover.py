@@ -23,8 +23,9 @@ from bis.parts.origin import with_sources
 from bis.steps import chance as chances
 from bis.steps.capture import capture
 from bis.steps.execute import Execution, recover
+from bis.steps.here import now
 from bis.steps.home import Home
-from bis.steps.perform import SUPERVISOR, now, record_of
+from bis.steps.perform import SUPERVISOR, record_of
 from bis.steps.samples import started_at
 from bis.steps.seal import seal
 from bis.steps.trace import is_watched

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from bis.digest import Digest
 from bis.errors import UsageError
 from bis.nouns.run import Run
 from bis.steps.home import Home
-from bis.steps.meeting import RECEIVING, Meeting, Told, bring_missing, telling
-from bis.steps.remotes import choose
-from bis.store.mending import missing
-from bis.store.records import named_by_run
-from bis.store.transfer import Moved, Receiving
 from bis.store.trouble import trouble
+
+if TYPE_CHECKING:
+    from bis.steps.meeting import Told
 
 FILE: Final = "shallow"
 """Says which remote has the contents."""
@@ -51,24 +49,13 @@ def demand_whole(home: Home, doing: str) -> None:
         )
 
 
-def need(home: Home, roots: Iterable[Digest], told: Told = lambda text, done, total: None) -> Moved:
+def need(home: Home, roots: Iterable[Digest], told: Told = lambda text, done, total: None) -> None:
     """In a shallow clone, bring what these and all that they need lack here, each object proved; elsewhere do nothing.
     Raises KeepingError when the remote cannot be reached. What it has not either is missed by who uses it."""
-    remote = shallow_of(home)
-    return bring_needed(home, remote, list(roots), told) if remote else Moved()
+    if remote := shallow_of(home):
+        from bis.steps.meeting import bring_needed
 
-
-def bring_needed(home: Home, name: str, roots: list[Digest], told: Told) -> Moved:
-    if not missing(home.store, roots):
-        return Moved()
-    _, url = choose(name, home.project, home.settings)
-    with Meeting(home, url, home.variables) as meeting:
-        meeting.check()
-        sound, findings = meeting.learn(told)
-        with Receiving(home.store, meeting.remote, telling(told, RECEIVING)) as receiving:
-            bring_missing(meeting, receiving, sound, lambda: missing(home.store, roots, receiving.record))
-        moved = receiving.moved()
-    return moved._replace(findings=(*findings, *moved.findings))
+        bring_needed(home, remote, list(roots), told)
 
 
 def differing(before: Run, after: Run) -> list[Digest]:
@@ -87,5 +74,7 @@ def _compared(run: Run) -> Iterator[Digest]:
 def contents_of(run: Run, *, outputs: bool = True) -> list[Digest]:
     """What a run names in the store; without `outputs`, what its parts do."""
     if outputs:
+        from bis.store.records import named_by_run
+
         return [named.digest for named in named_by_run(run)]
     return [digest for part in run.parts.values() for digest in part.trees.values()]

@@ -9,9 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 from bis.store.packs import lock
@@ -97,14 +95,18 @@ def _remove(folder: str) -> None:
     with contextlib.suppress(OSError):
         for name in os.listdir(folder):  # noqa: PTH208
             if name != MAKER:
-                _discard(f"{folder}/{name}")
+                discard(f"{folder}/{name}")
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{folder}/{MAKER}")  # noqa: PTH108
         os.rmdir(folder)  # noqa: PTH106
 
 
-def _discard(path: str) -> None:
+def discard(path: str) -> None:
+    """Remove a folder with all that is in it, or a file; nothing where there is nothing."""
     if os.path.isdir(path) and not os.path.islink(path):  # noqa: PTH112, PTH114
-        shutil.rmtree(path, ignore_errors=True)
+        from shutil import rmtree
+
+        rmtree(path, ignore_errors=True)
     else:
-        Path(path).unlink()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)  # noqa: PTH108

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ from bis.digest import Digest, unspell
 from bis.errors import KeepingError
 from bis.nouns.tree import Entry, Leaf
 from bis.store import Store
-from bis.store.drafts import drafting, remove_left
+from bis.store.drafts import discard, drafting, remove_left
 from bis.store.local import HOLE, SMALL, ZEROS
 from bis.store.naming import rename_new
 from bis.store.trouble import IN_THE_WAY, shown, trouble
@@ -102,7 +101,7 @@ class _Beside:
         try:
             yield fresh
         finally:
-            shutil.rmtree(fresh, ignore_errors=True)
+            discard(fresh)
 
 
 def _write_all(store: Store, fresh: str, files: list[tuple[str, Entry]]) -> tuple[list[str], list[tuple[str, Entry]]]:

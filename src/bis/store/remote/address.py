@@ -8,12 +8,10 @@ from urllib.parse import unquote, urlsplit
 
 from bis.errors import UsageError
 from bis.store.remote import Remote
-from bis.store.remote.bucket import SCHEMES, BucketRemote
-from bis.store.remote.clouds import CREDENTIALS, options
-from bis.store.remote.folder import FolderRemote
-from bis.store.remote.sftp import SftpRemote
 
 EXAMPLES = "/mnt/share/store, s3://bucket/prefix, gs://bucket/prefix, az://container/prefix, ssh://host/srv/store"
+SCHEMES = ("s3", "gs", "az")
+"""Of buckets."""
 OVER_SSH = ("ssh", "sftp")
 
 
@@ -21,9 +19,15 @@ def open_remote(url: str, variables: Mapping[str, str]) -> Remote:
     """The remote that a URL names. Nothing is asked of it yet."""
     scheme = urlsplit(url).scheme
     if scheme in SCHEMES:
+        from bis.store.remote.bucket import BucketRemote
+
         return BucketRemote(url, variables)
     if scheme in OVER_SSH:
+        from bis.store.remote.sftp import SftpRemote
+
         return SftpRemote(url, variables)
+    from bis.store.remote.folder import FolderRemote
+
     return FolderRemote(Path(unquote(urlsplit(url).path) if scheme == "file" else url))
 
 
@@ -32,6 +36,8 @@ def checked(url: str, folder: Path) -> str:
     remote, and for one with a password, as the list of remotes is no place for secrets."""
     if "://" not in url:
         return str((folder / Path(url).expanduser()).resolve())
+    from bis.store.remote.clouds import CREDENTIALS, options
+
     parts = urlsplit(url)
     if parts.scheme not in {*SCHEMES, *OVER_SSH, "file"}:
         raise UsageError(f"{url}: no remote has the scheme {parts.scheme}://", hint=f"one of: {EXAMPLES}")
