@@ -155,20 +155,21 @@ CREATE TABLE series (                               -- all points of a metric of
     run      INTEGER NOT NULL,                      -- runs.seq
     key      TEXT    NOT NULL,
     model    TEXT    NOT NULL DEFAULT '',           -- logged_models.id, where the point is about a model
-    dataset  INTEGER NOT NULL DEFAULT 0,            -- tracked_datasets.id, or 0
-    UNIQUE (run, key, model, dataset)
+    dataset  TEXT    NOT NULL DEFAULT '',           -- name of the data set that it was measured on, if any
+    digest   TEXT    NOT NULL DEFAULT '',           -- and its digest, as the client says
+    UNIQUE (run, key, model, dataset, digest)
 );
 
 CREATE TABLE metric_tail (                          -- points as they came, until they are folded into chunks
     seq      INTEGER PRIMARY KEY,
     run      INTEGER NOT NULL,                      -- runs.seq
     points   INTEGER NOT NULL,
-    content  BLOB    NOT NULL                       -- ledger/points.py says how
+    content  BLOB    NOT NULL                       -- ledger/columns.py says how
 );
 
 CREATE INDEX metric_tail_by_run ON metric_tail (run, seq);
 
-CREATE TABLE metric_chunks (                        -- points of a series by step, at most 4,096 in each
+CREATE TABLE metric_chunks (                        -- points of a series by moment, at most 4,096 in each
     series    INTEGER NOT NULL,
     number    INTEGER NOT NULL,
     points    INTEGER NOT NULL,
@@ -176,10 +177,10 @@ CREATE TABLE metric_chunks (                        -- points of a series by ste
     last      INTEGER NOT NULL,
     earliest  INTEGER NOT NULL,                     -- smallest and largest moment
     latest    INTEGER NOT NULL,
-    least     REAL,                                 -- smallest and largest value; NULL where all are NaN
-    greatest  REAL,
+    least     REAL    NOT NULL,                     -- smallest and largest value; NaN counts as 0 here
+    greatest  REAL    NOT NULL,
     outline   BLOB    NOT NULL,                     -- of each 64 points the extremes, for charts
-    content   BLOB    NOT NULL,                     -- columns, compressed; ledger/points.py says how
+    content   BLOB    NOT NULL,                     -- columns, compressed; ledger/columns.py says how
     PRIMARY KEY (series, number)
 );
 
@@ -198,6 +199,7 @@ CREATE TABLE tracked_datasets (                     -- data sets as clients desc
 CREATE TABLE run_datasets (                         -- inputs of runs
     run      INTEGER NOT NULL,                      -- runs.seq
     dataset  INTEGER NOT NULL,                      -- tracked_datasets.id
+    context  TEXT    NOT NULL,                      -- what it was used for: training, …
     tags     TEXT    NOT NULL,                      -- JSON: key -> value
     PRIMARY KEY (run, dataset)
 ) WITHOUT ROWID;
@@ -240,12 +242,13 @@ CREATE TABLE logged_model_metrics (                 -- the newest point of each
     model    INTEGER NOT NULL,                      -- logged_models.seq
     run      TEXT    NOT NULL,                      -- runs.id of the run that measured
     key      TEXT    NOT NULL,
-    dataset  INTEGER NOT NULL DEFAULT 0,            -- tracked_datasets.id, or 0
+    dataset  TEXT    NOT NULL DEFAULT '',           -- name of the data set that it was measured on, if any
+    digest   TEXT    NOT NULL DEFAULT '',           -- and its digest, as the client says
     value    REAL,
     flag     TEXT    NOT NULL DEFAULT '',
     step     INTEGER NOT NULL,
     moment   INTEGER NOT NULL,
-    PRIMARY KEY (model, key, run, dataset)
+    PRIMARY KEY (model, key, run, dataset, digest)
 ) WITHOUT ROWID;
 
 CREATE TABLE run_models (                           -- models that runs used or made

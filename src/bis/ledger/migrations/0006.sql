@@ -34,8 +34,9 @@ CREATE TABLE series (
     run      INTEGER NOT NULL,
     key      TEXT    NOT NULL,
     model    TEXT    NOT NULL DEFAULT '',
-    dataset  INTEGER NOT NULL DEFAULT 0,
-    UNIQUE (run, key, model, dataset)
+    dataset  TEXT    NOT NULL DEFAULT '',
+    digest   TEXT    NOT NULL DEFAULT '',
+    UNIQUE (run, key, model, dataset, digest)
 );
 
 CREATE TABLE metric_tail (
@@ -55,8 +56,8 @@ CREATE TABLE metric_chunks (
     last      INTEGER NOT NULL,
     earliest  INTEGER NOT NULL,
     latest    INTEGER NOT NULL,
-    least     REAL,
-    greatest  REAL,
+    least     REAL    NOT NULL,
+    greatest  REAL    NOT NULL,
     outline   BLOB    NOT NULL,
     content   BLOB    NOT NULL,
     PRIMARY KEY (series, number)
@@ -77,6 +78,7 @@ CREATE TABLE tracked_datasets (
 CREATE TABLE run_datasets (
     run      INTEGER NOT NULL,
     dataset  INTEGER NOT NULL,
+    context  TEXT    NOT NULL,
     tags     TEXT    NOT NULL,
     PRIMARY KEY (run, dataset)
 ) WITHOUT ROWID;
@@ -119,12 +121,13 @@ CREATE TABLE logged_model_metrics (
     model    INTEGER NOT NULL,
     run      TEXT    NOT NULL,
     key      TEXT    NOT NULL,
-    dataset  INTEGER NOT NULL DEFAULT 0,
+    dataset  TEXT    NOT NULL DEFAULT '',
+    digest   TEXT    NOT NULL DEFAULT '',
     value    REAL,
     flag     TEXT    NOT NULL DEFAULT '',
     step     INTEGER NOT NULL,
     moment   INTEGER NOT NULL,
-    PRIMARY KEY (model, key, run, dataset)
+    PRIMARY KEY (model, key, run, dataset, digest)
 ) WITHOUT ROWID;
 
 CREATE TABLE run_models (

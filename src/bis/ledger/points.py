@@ -1,0 +1,372 @@
+"""Points of metrics: taken in as they come, kept in columns, read back whole, in pages, or thinned for a chart.
+
+A call that logs adds one row to the *tail* of its run. When the tail is long, and when the run ends, it is folded into
+*chunks*, at most 4,096 points of one series in each. A chunk holds what came between two folds, or several of those
+put together, so points that come out of order cost their readers and nobody else. Identical points are one point: a
+request that is sent again doubles nothing.
+"""
+
+from __future__ import annotations
+
+import bisect
+import functools
+import itertools
+import math
+import operator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from bis.ledger import columns
+from bis.ledger.columns import LARGEST, Rank, Row
+from bis.ledger.connection import Connection
+from bis.nouns.tracking import Point
+
+CHUNK: Final = 4096
+"""Points in a chunk at most."""
+ROW: Final = 16384
+"""Points in one row of the tail at most."""
+LONG_ROWS: Final = 1024
+LONG_POINTS: Final = 32768
+"""A tail with so many rows or points is folded, in steps of that size."""
+SHORT: Final = 64
+"""A tail with fewer rows is left as it is when its run ends."""
+CLOSE: Final = 32
+"""A chart that shows more than one of so many points is made from all of them, others from outlines."""
+
+
+class Series(NamedTuple):
+    """The points of a metric that are about the same model and data set."""
+
+    key: str
+    model: str
+    dataset: tuple[str, str] | None
+
+
+class _Chunk(NamedTuple):
+    """A chunk without its points. No point of it comes before `low` or after `high`."""
+
+    series: int
+    number: int
+    points: int
+    first: int
+    last: int
+    earliest: int
+    latest: int
+    least: float
+    greatest: float
+
+    @property
+    def low(self) -> Row:
+        return self.earliest, self.first, self.least
+
+    @property
+    def high(self) -> Row:
+        return self.latest, self.last, self.greatest
+
+
+_tail = msgspec.msgpack.Decoder(list[tuple[str, str, tuple[str, str] | None, bytes]])
+
+# -- writing -----------------------------------------------------------------------------------------------------
+
+
+def append(connection: Connection, run: int, points: Sequence[Point]) -> None:
+    """Add points to a run (`runs.seq`), and keep the newest of each metric where runs are searched. Numbers of more
+    than 64 bits raise struct.error, before anything is written."""
+    for start in range(0, len(points), ROW):
+        _append(connection, run, _by_series(points[start : start + ROW]))
+
+
+def fold(connection: Connection, run: int) -> None:
+    """Put what has gathered in the tail of a run into chunks. For the end of a run; a short tail is left alone."""
+    rows, points = _tail_size(connection, run)
+    while rows >= SHORT or points >= CHUNK:
+        _fold(connection, run)
+        rows, points = _tail_size(connection, run)
+
+
+def remove(connection: Connection, run: int) -> None:
+    """Forget all points of a run."""
+    connection.execute("DELETE FROM metric_tail WHERE run = ?", (run,))
+    connection.execute("DELETE FROM metric_chunks WHERE series IN (SELECT id FROM series WHERE run = ?)", (run,))
+    connection.execute("DELETE FROM series WHERE run = ?", (run,))
+    connection.execute("DELETE FROM metrics WHERE run = ?", (run,))
+
+
+def _by_series(points: Sequence[Point]) -> dict[Series, list[Row]]:
+    found: dict[Series, list[Row]] = {}
+    for key, value, moment, step, model, dataset in points:
+        found.setdefault(Series(key, model, dataset), []).append((moment, step, value))
+    return found
+
+
+def _append(connection: Connection, run: int, found: dict[Series, list[Row]]) -> None:
+    content = msgspec.msgpack.encode([(*series, columns.raw(rows)) for series, rows in found.items()])
+    count = sum(map(len, found.values()))
+    ((seq,),) = connection.execute(
+        "INSERT INTO metric_tail (run, points, content) VALUES (?, ?, ?) RETURNING seq", (run, count, content)
+    ).fetchall()
+    _keep_newest(connection, run, found)
+    if _is_time_to_look(seq, count):
+        rows, waiting = _tail_size(connection, run)
+        if rows >= LONG_ROWS or waiting >= LONG_POINTS:
+            _fold(connection, run)
+
+
+def _is_time_to_look(seq: int, points: int) -> bool:
+    """Whether to ask how long the tail is: about each 32nd time, more often after many points. Scattered by the number
+    of the row, so that runs that take turns have turns here, too."""
+    return (seq * 0x9E3779B1 >> 12) % 1024 < max(points, 32)
+
+
+def _keep_newest(connection: Connection, run: int, found: dict[Series, list[Row]]) -> None:
+    """By step, then moment, then value. NaN stands where zero would, and the largest double for infinity."""
+    newest: dict[str, Row] = {}
+    for series, rows in found.items():
+        row = rows[0] if len(rows) == 1 else max(rows, key=_newness)
+        if series.key not in newest or _newness(row) > _newness(newest[series.key]):
+            newest[series.key] = row
+    connection.executemany(
+        "INSERT INTO metrics (run, key, value, flag, step, moment) VALUES (?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (run, key) DO UPDATE SET value = excluded.value, flag = excluded.flag, step = excluded.step,"
+        " moment = excluded.moment WHERE (excluded.step, excluded.moment, coalesce(excluded.value, 0))"
+        " > (metrics.step, metrics.moment, coalesce(metrics.value, 0))",
+        [(run, key, *as_stored(value), step, moment) for key, (moment, step, value) in newest.items()],
+    )
+
+
+def _newness(row: Row) -> tuple[int, int, float]:
+    moment, step, value = row
+    return step, moment, 0.0 if math.isnan(value) else min(max(value, -LARGEST), LARGEST)
+
+
+def as_stored(value: float) -> tuple[float | None, str]:
+    """A value as the table `metrics` holds it, and its flag."""
+    if math.isnan(value):
+        return None, "NaN"
+    if math.isinf(value):
+        return math.copysign(LARGEST, value), "Infinity" if value > 0 else "-Infinity"
+    return value, ""
+
+
+def as_read(value: float | None, flag: str) -> float:
+    return float(flag) if flag or value is None else value
+
+
+# -- folding -----------------------------------------------------------------------------------------------------
+
+
+def _tail_size(connection: Connection, run: int) -> tuple[int, int]:
+    """How many rows, and points, at least up to where it is long."""
+    found = connection.execute(
+        "SELECT count(*), coalesce(sum(points), 0) FROM (SELECT points FROM metric_tail WHERE run = ? LIMIT ?) AS some",
+        (run, LONG_ROWS),
+    ).fetchall()
+    ((rows, points),) = found
+    return int(rows), int(points)
+
+
+def _fold(connection: Connection, run: int) -> None:
+    """One step: the oldest rows of the tail."""
+    until, points = 0, 0
+    for seq, more in connection.execute(
+        "SELECT seq, points FROM metric_tail WHERE run = ? ORDER BY seq LIMIT ?", (run, LONG_ROWS)
+    ).fetchall():
+        until, points = seq, points + more
+        if points >= LONG_POINTS:
+            break
+    taken = connection.execute(
+        "DELETE FROM metric_tail WHERE run = ? AND seq <= ? RETURNING seq, content", (run, until)
+    ).fetchall()
+    found: dict[Series, list[Row]] = {}
+    for _, content in sorted(taken):
+        for key, model, dataset, data in _tail.decode(content):
+            found.setdefault(Series(key, model, dataset), []).extend(columns.read_raw(data))
+    for series, rows in found.items():
+        _add(connection, _series_id(connection, run, series), rows)
+
+
+def _series_id(connection: Connection, run: int, series: Series) -> int:
+    """Of a series, which is made when it is new."""
+    name, digest = series.dataset or ("", "")
+    values = (run, series.key, series.model, name, digest)
+    where = "run = ? AND key = ? AND model = ? AND dataset = ? AND digest = ?"
+    for (id,) in connection.execute(f"SELECT id FROM series WHERE {where}", values).fetchall():
+        return int(id)
+    ((id,),) = connection.execute(
+        "INSERT INTO series (run, key, model, dataset, digest) VALUES (?, ?, ?, ?, ?) RETURNING id", values
+    ).fetchall()
+    return int(id)
+
+
+def _add(connection: Connection, series: int, rows: list[Row]) -> None:
+    """Add chunks to a series. The last ones that are no larger than what is added are taken into it: each point is
+    written a few times, however short the steps are, and few chunks are small."""
+    number = 0
+    for number, points, content in connection.execute(
+        "SELECT number, points, content FROM metric_chunks WHERE series = ? ORDER BY number DESC LIMIT 16", (series,)
+    ).fetchall():
+        if points >= CHUNK or points > len(rows):
+            number += 1
+            break
+        rows = columns.unpack(content) + rows
+        connection.execute("DELETE FROM metric_chunks WHERE series = ? AND number = ?", (series, number))
+    rows = columns.ordered(rows)
+    connection.executemany(
+        "INSERT INTO metric_chunks (series, number, points, first, last, earliest, latest, least, greatest, outline,"
+        " content) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (series, number + place, *_described(some), columns.pack(columns.outline(some)), columns.pack(some))
+            for place, some in enumerate(rows[at : at + CHUNK] for at in range(0, len(rows), CHUNK))
+        ],
+    )
+
+
+def _described(rows: Sequence[Row]) -> tuple[Any, ...]:
+    moments, steps, values = zip(*rows, strict=True)
+    known = [0.0 if math.isnan(value) else value for value in values]
+    return len(rows), min(steps), max(steps), moments[0], moments[-1], min(known), max(known)
+
+
+# -- reading -----------------------------------------------------------------------------------------------------
+
+
+def history(connection: Connection, run: int, key: str, *, limit: int, after: Point | None = None) -> list[Point]:
+    """Points of a metric by moment, step and value; identical ones once. `after`: the last point of the page before:
+    what comes while pages are read moves nothing from one page to another."""
+    mark = columns.rank((after.moment, after.step, after.value)) if after else None
+    source = _Source(connection, run, key)
+    done: list[Row] = []
+    pending: list[Row] = []
+    for low, load in source.sorted(mark):
+        settled = bisect.bisect_left(pending, low, key=columns.rank)
+        done += pending[:settled]
+        if len(done) >= limit:
+            break
+        pending = columns.ordered([*pending[settled:], *_later(load(), mark)])
+    return source.named([*done, *pending][:limit])
+
+
+def chart(connection: Connection, run: int, key: str, *, first: int | None, last: int | None, most: int) -> list[Point]:
+    """Points of a metric by step, from step `first` to step `last`: all of them, or about `most` at most. Of equally
+    long stretches there are the least and the greatest value, and NaN and the infinities, if any."""
+    source = _Source(connection, run, key)
+    low = -(1 << 63) if first is None else first
+    high = (1 << 63) - 1 if last is None else last
+    rows = [row for row in source.tail() if low <= row[1] <= high]
+    chunks = [chunk for chunk in source.chunks() if chunk.first <= high and chunk.last >= low]
+    close = sum(chunk.points for chunk in chunks) + len(rows) <= CLOSE * most
+    for chunk in chunks:
+        whole = low <= chunk.first and chunk.last <= high
+        some = source.points(chunk, outline=whole and not close)
+        rows += some if whole else [row for row in some if low <= row[1] <= high]
+    return source.named(columns.thinned(columns.ordered(rows), most, lambda row: (row[1], row[0])))
+
+
+def count(connection: Connection, run: int, key: str) -> int:
+    """How many points a metric has. Quick where they came in order."""
+    source = _Source(connection, run, key)
+    tail = columns.ordered(source.tail())
+    chunks = sorted(source.chunks(), key=lambda chunk: chunk.low)
+    apart = all(one.high < two.low for one, two in itertools.pairwise(chunks))
+    if apart and not (tail and chunks and (*tail[0][:2], -math.inf) <= chunks[-1].high):
+        return len(tail) + sum(chunk.points for chunk in chunks)
+    rows = [row for chunk in chunks for row in source.points(chunk)]
+    return len(columns.ordered(rows + tail))
+
+
+def newest(connection: Connection, run: int) -> list[Point]:
+    """The newest point of each metric of a run, by key."""
+    return [
+        Point(key, as_read(value, flag), moment, step)
+        for key, value, flag, step, moment in connection.execute(
+            "SELECT key, value, flag, step, moment FROM metrics WHERE run = ? ORDER BY key", (run,)
+        ).fetchall()
+    ]
+
+
+class _Source:
+    """What there is of a metric of a run. The tail is read before the chunks into which it may be folded meanwhile."""
+
+    def __init__(self, connection: Connection, run: int, key: str) -> None:
+        self._connection = connection
+        self._key = key
+        waiting = connection.execute("SELECT content FROM metric_tail WHERE run = ? ORDER BY seq", (run,)).fetchall()
+        self._waiting = list(_of_key(key, (content for (content,) in waiting)))
+        self._series = {
+            int(id): Series(key, model, (name, digest) if name or digest else None)
+            for id, model, name, digest in connection.execute(
+                "SELECT id, model, dataset, digest FROM series WHERE run = ? AND key = ? ORDER BY id", (run, key)
+            ).fetchall()
+        }
+        kinds = {*self._series.values(), *(series for series, _ in self._waiting)}
+        self._only = kinds.pop() if len(kinds) == 1 else None
+        self._named: dict[Row, Series] = {}
+
+    def tail(self) -> list[Row]:
+        found: list[Row] = []
+        for series, rows in self._waiting:
+            self._name(rows, series)
+            found += rows
+        return found
+
+    def chunks(self) -> list[_Chunk]:
+        return [
+            _Chunk(*row)
+            for series in self._series
+            for row in self._connection.execute(
+                "SELECT series, number, points, first, last, earliest, latest, least, greatest FROM metric_chunks"
+                " WHERE series = ? ORDER BY number",
+                (series,),
+            ).fetchall()
+        ]
+
+    def sorted(self, mark: Rank | None) -> list[tuple[Rank, Callable[[], list[Row]]]]:
+        """Where points may come after the mark: what they are not before, and how to read them, ordered."""
+        tail = columns.ordered(self.tail())
+        parts: list[tuple[Rank, Callable[[], list[Row]]]] = [
+            ((*chunk.low, False), functools.partial(self.points, chunk))
+            for chunk in self.chunks()
+            if mark is None or (*chunk.high, True) > mark
+        ]
+        if tail:
+            parts.append((columns.rank(tail[0]), lambda: tail))
+        return sorted(parts, key=operator.itemgetter(0))
+
+    def points(self, chunk: _Chunk, *, outline: bool = False) -> list[Row]:
+        """Or those of its outline."""
+        ((content,),) = self._connection.execute(
+            f"SELECT {'outline' if outline else 'content'} FROM metric_chunks WHERE series = ? AND number = ?",
+            (chunk.series, chunk.number),
+        ).fetchall()
+        rows = columns.unpack(bytes(content))
+        self._name(rows, self._series[chunk.series])
+        return rows
+
+    def named(self, rows: Iterable[Row]) -> list[Point]:
+        if self._only:
+            key, model, dataset = self._only
+            return [Point(key, value, moment, step, model, dataset) for moment, step, value in rows]
+        found = []
+        for row in rows:
+            key, model, dataset = self._named[columns.known(row)]
+            found.append(Point(key, row[2], row[0], row[1], model, dataset))
+        return found
+
+    def _name(self, rows: Iterable[Row], series: Series) -> None:
+        """Remember whose these are, where a metric has several series. A point of several is the first one's."""
+        if not self._only:
+            for row in rows:
+                self._named.setdefault(columns.known(row), series)
+
+
+def _of_key(key: str, contents: Iterable[bytes]) -> Iterator[tuple[Series, list[Row]]]:
+    for content in contents:
+        for name, model, dataset, data in _tail.decode(content):
+            if name == key:
+                yield Series(name, model, dataset), columns.read_raw(data)
+
+
+def _later(rows: list[Row], mark: Rank | None) -> list[Row]:
+    return rows[bisect.bisect_right(rows, mark, key=columns.rank) :] if mark else rows
