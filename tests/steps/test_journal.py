@@ -21,7 +21,7 @@ ENTRIES = st.one_of(
     st.builds(Tags, st.dictionaries(TEXT, TEXT)),
     st.builds(File, TEXT, TEXT),
     st.builds(Input, TEXT, TEXT, INT64, TEXT),
-    st.builds(End, INT64, TEXT),
+    st.builds(End, INT64, st.sampled_from(["finished", "failed", "interrupted"])),
 )
 
 
