@@ -9,6 +9,7 @@ from bis.errors import AlreadyThere
 from bis.ledger.connection import Connection
 from bis.ledger.moments import stamp
 from bis.ledger.refusals import NoSuch, Removed, StillThere
+from bis.ledger.search import Ordering, Query, both
 from bis.nouns.tracking import Experiment
 
 COLUMNS: Final = "id, name, artifacts, made, changed, removed"
@@ -46,6 +47,29 @@ def there(connection: Connection, id: int) -> Experiment:
     if experiment.removed:
         raise Removed("experiment", str(id))
     return experiment
+
+
+def search(
+    connection: Connection,
+    asked: Query,
+    order: Ordering,
+    *,
+    limit: int,
+    after: Sequence[Any] | None = None,
+    removed: bool | None = False,
+) -> tuple[list[Experiment], list[Any] | None]:
+    """A page of experiments, and the place behind which the next one begins, if there is one. `removed` None: those
+    that are removed, too. Raises ValueError for a place in another order."""
+    view = {False: "removed IS NULL", True: "removed IS NOT NULL", None: ""}[removed]
+    where = both(asked, Query(view, ()), Query("", ()) if after is None else order.after(after))
+    rows = connection.execute(
+        f"SELECT {COLUMNS}, {order.columns} FROM experiments{order.joins} WHERE {where.where or '1 = 1'}"
+        f" ORDER BY {order.by} LIMIT ?",
+        (*order.values, *where.values, limit + 1),
+    ).fetchall()
+    width = len(order.terms)
+    place = list(rows[limit - 1][-width:]) if len(rows) > limit else None
+    return with_tags(connection, [row[:-width] for row in rows[:limit]]), place
 
 
 def rename(connection: Connection, id: int, name: str, now: int) -> None:

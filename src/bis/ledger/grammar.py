@@ -38,6 +38,10 @@ class Keyed(NamedTuple):
     """Whether a column `flag` stands for what databases have no numbers for."""
     numbered: bool = False
     """Whether a column `number` has the value as a number, where it is one."""
+    where: str = ""
+    """A condition that only some of the values are meant."""
+    values: tuple[str, ...] = ()
+    """Bound to it."""
 
 
 class Related(NamedTuple):
@@ -120,7 +124,6 @@ _TIMES: Final = {
 _NUMBERS: Final = {
     "exit": Attribute("exit", "number", nullable=True),
     "signal": Attribute("signal", "number", nullable=True),
-    "experiment": Attribute("experiment", "number"),
     **dict.fromkeys(("seconds", "duration"), Attribute("(ended - started) / 1e6", "number", nullable=True)),
 }
 RUNS: Final = Grammar(

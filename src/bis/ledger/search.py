@@ -150,9 +150,10 @@ def _compiled(comparison: Comparison, grammar: Grammar) -> Query:
 def _owned(field: Field, grammar: Grammar, condition: str, values: Sequence[Any]) -> Query:
     """A condition on `value`, of a metric, param or tag."""
     keyed = grammar.keyed[field.entity]
+    some = f" AND {keyed.where}" if keyed.where else ""
     return Query(
-        f"{grammar.row} IN (SELECT {keyed.owner} FROM {keyed.table} WHERE key = ? AND {condition})",
-        (field.key, *values),
+        f"{grammar.row} IN (SELECT {keyed.owner} FROM {keyed.table} WHERE key = ? AND {condition}{some})",
+        (field.key, *values, *keyed.values),
     )
 
 

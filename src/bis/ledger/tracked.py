@@ -14,12 +14,13 @@ from urllib.parse import urlsplit, urlunsplit
 
 from bis.digest import canonical
 from bis.errors import UsageError
-from bis.ledger import Row, experiments
+from bis.ledger import Row, experiments, inputs
 from bis.ledger.connection import Connection
 from bis.ledger.moments import stamp
 from bis.ledger.refusals import NoSuch, ParamChanged, Removed, Sealed
+from bis.ledger.search import Ordering, Query, both
 from bis.nouns.run import Run, Status
-from bis.nouns.tracking import Point, TrackedRun, usual_place
+from bis.nouns.tracking import Point, TrackedRun, UsedData, UsedModel, usual_place
 from bis.store.squeeze import pack
 
 COLUMNS: Final = "seq, id, name, experiment, username, status, started, ended, artifacts, removed, tracked, command"
@@ -175,6 +176,8 @@ def with_facts(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> list[
     params = texts(connection, "params", seqs)
     tags = texts(connection, "tags", seqs)
     metrics = newest(connection, seqs)
+    datasets = inputs.datasets_of(connection, seqs)
+    used, made = (inputs.models_of(connection, seqs, role) for role in (inputs.INPUT, inputs.OUTPUT))
     return [
         TrackedRun(
             id=id,
@@ -191,9 +194,49 @@ def with_facts(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> list[
             params=params.get(seq, {}),
             metrics=tuple(metrics.get(seq, ())),
             tags=tags.get(seq, {}),
+            datasets=tuple(datasets.get(seq, ())),
+            used=tuple(used.get(seq, ())),
+            made=tuple(made.get(seq, ())),
         )
         for seq, id, name, experiment, user, status, started, ended, artifacts, removed, tracked, command in rows
     ]
+
+
+def search(
+    connection: Connection,
+    asked: Query,
+    order: Ordering,
+    *,
+    limit: int,
+    after: Sequence[Any] | None = None,
+    removed: bool | None = False,
+) -> tuple[list[TrackedRun], list[Any] | None]:
+    """A page of runs, and the place behind which the next one begins, if there is one: runs that come meanwhile move
+    nothing. `removed` None: those that are removed, too. Raises ValueError for a place in another order."""
+    view = {False: Query("removed = ''", ()), True: Query("removed <> ''", ()), None: Query("", ())}[removed]
+    rest = Query("", ()) if after is None else order.after(after)
+    where = both(asked, view, rest)
+    rows = connection.execute(
+        f"SELECT {COLUMNS}, {order.columns} FROM runs{order.joins} WHERE {where.where or '1 = 1'}"
+        f" ORDER BY {order.by} LIMIT ?",
+        (*order.values, *where.values, limit + 1),
+    ).fetchall()
+    width = len(order.terms)
+    place = list(rows[limit - 1][-width:]) if len(rows) > limit else None
+    return with_facts(connection, [row[:-width] for row in rows[:limit]]), place
+
+
+def log_inputs(connection: Connection, id: str, datasets: Sequence[UsedData], models: Sequence[UsedModel]) -> None:
+    """Say what a run read. Raises NoSuch, Removed or Sealed."""
+    seq = loggable(connection, id)
+    ((experiment,),) = connection.execute("SELECT experiment FROM runs WHERE seq = ?", (seq,)).fetchall()
+    inputs.add_datasets(connection, seq, experiment, datasets)
+    inputs.add_models(connection, seq, inputs.INPUT, models)
+
+
+def log_outputs(connection: Connection, id: str, models: Sequence[UsedModel]) -> None:
+    """Say which models a run made. Raises NoSuch, Removed or Sealed."""
+    inputs.add_models(connection, loggable(connection, id), inputs.OUTPUT, models)
 
 
 def texts(connection: Connection, table: str, seqs: Sequence[int]) -> dict[int, dict[str, str]]:

@@ -43,6 +43,34 @@ class Point(NamedTuple):
     """Name and digest of the data set that it was measured on, if any."""
 
 
+class Described(NamedTuple):
+    """A data set as a client describes it."""
+
+    name: str
+    digest: str
+    source_type: str = ""
+    source: str = ""
+    """JSON, mostly."""
+    schema: str | None = None
+    profile: str | None = None
+
+
+class UsedData(NamedTuple):
+    """A data set that a run read."""
+
+    dataset: Described
+    tags: dict[str, str]
+    context: str = ""
+    """What for: training, evaluation, …; one of the tags, whose name depends on the client."""
+
+
+class UsedModel(NamedTuple):
+    """A logged model that a run used, or made."""
+
+    id: str
+    step: int = 0
+
+
 class TrackedRun(msgspec.Struct, frozen=True, kw_only=True):
     """A run as clients see it: one that they log to, or a sealed one."""
 
@@ -64,3 +92,36 @@ class TrackedRun(msgspec.Struct, frozen=True, kw_only=True):
     metrics: tuple[Point, ...] = ()
     """The newest point of each."""
     tags: dict[str, str] = {}
+    datasets: tuple[UsedData, ...] = ()
+    used: tuple[UsedModel, ...] = ()
+    made: tuple[UsedModel, ...] = ()
+    """Models that it saved."""
+
+
+class Measured(NamedTuple):
+    """A point about a logged model, and the run that measured it."""
+
+    point: Point
+    run: str
+
+
+class LoggedModel(msgspec.Struct, frozen=True, kw_only=True):
+    """A model that a run saved, before anybody registered it."""
+
+    id: str
+    """m- and 32 hexadecimal digits."""
+    experiment: int
+    run: str = ""
+    """The id of the run that made it."""
+    name: str
+    type: str = ""
+    status: int = 0
+    """0 unspecified, 1 pending, 2 ready, 3 failed."""
+    status_message: str = ""
+    artifacts: str
+    made: int
+    changed: int
+    removed: int | None = None
+    params: dict[str, str] = {}
+    tags: dict[str, str] = {}
+    metrics: tuple[Measured, ...] = ()

@@ -6,8 +6,9 @@ cost of logging a value low. What has names in its path goes through Starlette's
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -18,23 +19,42 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from bis import __version__
+from bis.errors import BisError
+from bis.ledger.connection import Connection
 from bis.server.desk import Desk
-from bis.server.mlflow import artifacts, experiments, model_versions, registered_models, runs, webhooks
+from bis.server.mlflow import (
+    artifacts,
+    experiments,
+    inputs,
+    logged_models,
+    model_versions,
+    registered_models,
+    runs,
+    server_info,
+    webhooks,
+)
 from bis.server.mlflow.endpoint import Endpoint, Refused, read
 from bis.server.mlflow.wording import told
 
 MLFLOW: Final[tuple[Endpoint, ...]] = (
     *experiments.ENDPOINTS,
     *runs.ENDPOINTS,
+    *inputs.ENDPOINTS,
+    *logged_models.ENDPOINTS,
     *artifacts.ENDPOINTS,
     *registered_models.ENDPOINTS,
     *model_versions.ENDPOINTS,
     *webhooks.ENDPOINTS,
+    *server_info.ENDPOINTS,
 )
 FACES: Final = ("/api", "/ajax-api")
 """Clients use the one, browsers the other."""
+METHODS: Final = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 LONGEST: Final = 8 << 20
 """Bytes of a request's body; files have their own way."""
+
+PATIENCE: Final = 5.0
+"""Seconds in which a ledger answers that is well."""
 
 _log = logging.getLogger("bis.server")
 
@@ -48,8 +68,11 @@ class Application:
             (endpoint.method, f"{face}/{endpoint.version}/mlflow/{endpoint.path}"): endpoint
             for endpoint in MLFLOW
             for face in FACES
+            if "{" not in endpoint.path
         }
-        self._others = Starlette(routes=list(_routes(desk)))
+        self._paths = frozenset(path for _, path in self._exact)
+        self._routes = [route for route in _routes(desk) if isinstance(route, Route)]
+        self._others = Starlette(routes=self._routes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         endpoint = self._exact.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
@@ -58,6 +81,19 @@ class Application:
             return
         response = await _answered(self.desk, endpoint, scope["query_string"], await _body(receive))
         await response(scope, receive, send)
+
+    def calls(self) -> Iterator[tuple[str, str]]:
+        """Every call that is answered: method and path, names in braces."""
+        yield from self._exact
+        for route in self._routes:
+            for method in sorted(route.methods or ()):
+                yield method, route.path
+
+    def call(self, path: str) -> str:
+        """The call that a path means, for those who count: of so many paths there are few."""
+        if path in self._paths:
+            return path
+        return next((route.path for route in self._routes if route.path_regex.match(path)), "other")
 
 
 async def _answered(
@@ -84,6 +120,11 @@ def _routes(desk: Desk) -> Iterable[BaseRoute]:
                 yield Route(path, _handler(desk, endpoint), methods=[endpoint.method])
 
     async def health(_: Request) -> Response:
+        try:
+            await asyncio.wait_for(desk.read(_answers), PATIENCE)
+        except (BisError, TimeoutError) as error:
+            _log.error("the ledger does not answer: %s", error)
+            return PlainTextResponse("the ledger does not answer", 503)
         return PlainTextResponse("OK")
 
     async def version(_: Request) -> Response:
@@ -93,6 +134,14 @@ def _routes(desk: Desk) -> Iterable[BaseRoute]:
     yield Route("/version", version)
     yield from artifacts.routes(desk)
 
+    async def unknown(request: Request) -> Response:
+        refused = server_info.unsupported(request.path_params.get("rest") or "traces")
+        return _json(refused.status, {"error_code": refused.code, "message": refused.message})
+
+    for face in FACES:
+        yield Route(f"{face}/{{version}}/mlflow/{{rest:path}}", unknown, methods=METHODS)
+    yield Route("/v1/traces", unknown, methods=["POST"])
+
 
 def _handler(desk: Desk, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
     async def answer(request: Request) -> Response:
@@ -100,6 +149,10 @@ def _handler(desk: Desk, endpoint: Endpoint) -> Callable[[Request], Awaitable[Re
         return await _answered(desk, endpoint, request.scope["query_string"], body, request.path_params)
 
     return answer
+
+
+def _answers(connection: Connection) -> None:
+    connection.execute("SELECT 1").fetchall()
 
 
 async def _body(receive: Receive) -> bytes | Refused:

@@ -8,12 +8,19 @@ import msgspec
 
 from bis.errors import AlreadyThere
 from bis.ledger import experiments
+from bis.ledger.grammar import EXPERIMENTS
 from bis.ledger.refusals import NoSuch, Removed
+from bis.ledger.search import compile_filter, compile_order
 from bis.nouns.tracking import Experiment, usual_place
 from bis.server.desk import Desk
 from bis.server.mlflow.endpoint import Endpoint, Refused, get, post
-from bis.server.mlflow.limits import check_experiment_name, check_experiment_tag, experiment_id
+from bis.server.mlflow.limits import check_experiment_name, check_experiment_tag, experiment_id, page_size, view
+from bis.server.mlflow.places import following, place_of
 from bis.server.mlflow.shown import tagged
+
+USUAL: Final = 1000
+"""On one page, where the client names no number."""
+NEWEST_FIRST: Final = compile_order(["creation_time DESC", "experiment_id ASC"], EXPERIMENTS)
 
 
 class Tag(msgspec.Struct):
@@ -33,6 +40,14 @@ class Named(msgspec.Struct):
 
 class ByName(msgspec.Struct):
     experiment_name: str = ""
+
+
+class Search(msgspec.Struct):
+    max_results: int | None = None
+    page_token: str = ""
+    filter: str = ""
+    order_by: list[str] = []
+    view_type: str | int = "ACTIVE_ONLY"
 
 
 class Update(msgspec.Struct):
@@ -71,6 +86,19 @@ async def find_by_name(desk: Desk, asked: ByName) -> dict[str, Any]:
     except NoSuch:
         message = f"Could not find experiment with name '{asked.experiment_name}'"
         raise Refused("RESOURCE_DOES_NOT_EXIST", message) from None
+
+
+async def search(desk: Desk, asked: Search) -> dict[str, Any]:
+    question = (asked.filter, *asked.order_by)
+    found, place = await desk.read(
+        experiments.search,
+        compile_filter(asked.filter, EXPERIMENTS),
+        compile_order(asked.order_by, EXPERIMENTS) if asked.order_by else NEWEST_FIRST,
+        limit=page_size(asked.max_results, USUAL),
+        after=place_of(asked.page_token, question),
+        removed=view(asked.view_type),
+    )
+    return {"experiments": [shown(experiment) for experiment in found], **following(place, question)}
 
 
 async def update(desk: Desk, asked: Update) -> None:
@@ -121,6 +149,8 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     post("experiments/create", Create, create, required=("name",)),
     get("experiments/get", Named, find, required=("experiment_id",)),
     get("experiments/get-by-name", ByName, find_by_name, required=("experiment_name",)),
+    post("experiments/search", Search, search),
+    get("experiments/search", Search, search),
     post("experiments/update", Update, update, required=("experiment_id", "new_name")),
     post("experiments/delete", Named, delete, required=("experiment_id",)),
     post("experiments/restore", Named, restore, required=("experiment_id",)),

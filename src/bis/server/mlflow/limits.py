@@ -20,6 +20,7 @@ PARAMS_AT_ONCE: Final = 100
 TAGS_AT_ONCE: Final = 100
 ENTITIES_AT_ONCE: Final = 1000
 PER_PAGE: Final = 50_000
+EXPERIMENTS_AT_ONCE: Final = 20_000
 LARGEST: Final = 1 << 62
 """Ids beyond it are those of nothing."""
 
@@ -81,6 +82,23 @@ def experiment_id(text: str) -> int:
             "INVALID_PARAMETER_VALUE", f"Invalid experiment ID '{text}'. Experiment ID must be a valid integer."
         ) from None
     return number if 0 <= number < LARGEST else -1
+
+
+def experiment_ids(texts: Iterable[str]) -> list[int]:
+    found = sorted({experiment_id(text) for text in texts})
+    if len(found) > EXPERIMENTS_AT_ONCE:
+        message = f"A search can name at most {EXPERIMENTS_AT_ONCE} experiments. Got {len(found)}."
+        raise Refused("INVALID_PARAMETER_VALUE", message)
+    return found
+
+
+def view(type: str | int) -> bool | None:
+    """Whether what was removed is meant; None: both."""
+    views = {"1": False, "2": True, "3": None, "ACTIVE_ONLY": False, "DELETED_ONLY": True, "ALL": None}
+    try:
+        return views[str(type)]
+    except KeyError:
+        raise invalid("view_type", type) from None
 
 
 def check_run_id(id: str) -> None:

@@ -8,21 +8,41 @@ from typing import Any, Final
 
 import msgspec
 
-from bis.ledger import tracked
+from bis.ledger import grammar, tracked
 from bis.ledger.connection import Connection
+from bis.ledger.grammar import Attribute
 from bis.ledger.naming import drawn_name
+from bis.ledger.search import both, compile_filter, compile_order, one_of
 from bis.nouns.run import Status
 from bis.nouns.tracking import TrackedRun, usual_place
 from bis.server.desk import Desk
 from bis.server.mlflow.endpoint import Endpoint, Refused, get, invalid, post
 from bis.server.mlflow.experiments import Tag
-from bis.server.mlflow.limits import check_param, check_tag, experiment_id
-from bis.server.mlflow.shown import NUMBERED, OURS, STATUSES, metric, tagged
+from bis.server.mlflow.limits import check_param, check_tag, experiment_id, experiment_ids, page_size, view
+from bis.server.mlflow.places import following, place_of
+from bis.server.mlflow.shown import NUMBERED, OURS, STATUSES, dataset, metric, tagged
 
 NAME: Final = "mlflow.runName"
 """The tag that holds the name of a run; here it is the name."""
 MODELS: Final = "mlflow.log-model.history"
 """The tag in which clients of MLflow 2 note the models of a run."""
+
+
+USUAL: Final = 1000
+"""On one page, where the client names no number."""
+_WORDS: Final = " ".join(f"WHEN '{ours}' THEN '{theirs}'" for ours, theirs in STATUSES.items())
+RUNS: Final = grammar.RUNS._replace(
+    attributes={
+        **grammar.RUNS.attributes,
+        "status": Attribute(f"CASE status {_WORDS} ELSE status END"),
+        "artifact_uri": Attribute("artifacts"),
+    },
+    ties=(("started", True), ("id", False)),
+    stands_for={("tags", NAME): "run_name"},
+    texts=grammar.COMPARED | grammar.ALIKE | grammar.LISTED,
+    numbers=grammar.COMPARED,
+)
+"""The language as MLflow has it, and our attributes besides."""
 
 
 class OfRun(msgspec.Struct):
@@ -40,6 +60,15 @@ class Create(msgspec.Struct):
     run_name: str = ""
     start_time: int | None = None
     tags: list[Tag] = []
+
+
+class Search(msgspec.Struct):
+    experiment_ids: list[str] = []
+    filter: str = ""
+    run_view_type: str | int = "ACTIVE_ONLY"
+    max_results: int | None = None
+    order_by: list[str] = []
+    page_token: str = ""
 
 
 class Update(OfRun):
@@ -85,6 +114,19 @@ async def create(desk: Desk, asked: Create) -> dict[str, Any]:
 
 async def find(desk: Desk, asked: OfRun) -> dict[str, Any]:
     return {"run": shown(await desk.read(tracked.get, asked.run_id))}
+
+
+async def search(desk: Desk, asked: Search) -> dict[str, Any]:
+    question = ("runs", *asked.order_by)
+    found, place = await desk.read(
+        tracked.search,
+        both(one_of("experiment", experiment_ids(asked.experiment_ids)), compile_filter(asked.filter, RUNS)),
+        compile_order(asked.order_by, RUNS),
+        limit=page_size(asked.max_results, USUAL),
+        after=place_of(asked.page_token, question),
+        removed=view(asked.run_view_type),
+    )
+    return {"runs": [shown(run) for run in found], **following(place, question)}
 
 
 async def update(desk: Desk, asked: Update) -> dict[str, Any]:
@@ -177,8 +219,11 @@ def shown(run: TrackedRun) -> dict[str, Any]:
             "params": tagged(run.params),
             "tags": tagged({**run.tags, **known(run), NAME: run.name}),
         },
-        "inputs": {},
-        "outputs": {},
+        "inputs": {
+            "dataset_inputs": [dataset(used) for used in run.datasets],
+            "model_inputs": [{"model_id": model.id} for model in run.used],
+        },
+        "outputs": {"model_outputs": [{"model_id": model.id, "step": model.step} for model in run.made]},
     }
 
 
@@ -198,6 +243,7 @@ def _note_model(connection: Connection, id: str, model: dict[str, Any]) -> None:
 ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     post("runs/create", Create, create),
     get("runs/get", OfRun, find, required=("run_id",)),
+    post("runs/search", Search, search),
     post("runs/update", Update, update, required=("run_id",)),
     post("runs/delete", OfRun, delete, required=("run_id",)),
     post("runs/restore", OfRun, restore, required=("run_id",)),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from bis.nouns.run import Status
-from bis.nouns.tracking import Point
+from bis.nouns.tracking import Point, UsedData
 
 STATUSES: Final[dict[Status, str]] = {
     "running": "RUNNING",
@@ -40,3 +40,11 @@ def metric(point: Point) -> dict[str, Any]:
     if point.dataset:
         shown["dataset_name"], shown["dataset_digest"] = point.dataset
     return shown
+
+
+def dataset(used: UsedData) -> dict[str, Any]:
+    described = used.dataset._asdict()
+    return {
+        "tags": tagged(used.tags),
+        "dataset": {name: value for name, value in described.items() if value is not None},
+    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from bis.errors import AlreadyThere, BisError, NotFound, UsageError
+from bis.ledger.filter import Problem, Unfit
 from bis.ledger.refusals import BadToken, NoSuch, ParamChanged, Removed
 from bis.server.mlflow.endpoint import Refused
 
@@ -28,6 +29,8 @@ def told(error: Exception) -> Refused | None:
             return Refused("INVALID_PARAMETER_VALUE", _changed(error))
         case BadToken():
             return Refused("INVALID_PARAMETER_VALUE", f"Invalid page token: {error.why}")
+        case Unfit():
+            return Refused("INVALID_PARAMETER_VALUE", _unfit(error))
         case AlreadyThere():
             return Refused("RESOURCE_ALREADY_EXISTS", error.what)
         case UsageError():
@@ -47,7 +50,7 @@ def _no_such(error: NoSuch) -> str:
             return f"Run with id={error.named} not found"
         case "logged model":
             return f"Logged model with ID '{error.named}' not found."
-        case "tag" if error.of.startswith("logged model"):
+        case "tag" if error.of.startswith("model with"):
             return f"No tag with key '{error.named}' found for {error.of}."
         case "tag":
             return f"No tag with name: {error.named} in {error.of}"
@@ -60,6 +63,20 @@ def _no_such(error: NoSuch) -> str:
         case "alias":
             return f"Registered model alias {error.named} not found."
     return error.what
+
+
+def _unfit(error: Unfit) -> str:
+    """What MLflow says of a filter, and then what bis says of it, which helps more."""
+    said: dict[Problem, str] = {
+        "clause": f"Invalid clause(s) in filter string: '{error.found}'. Invalid filter string: {error.text!r}",
+        "entity": f"Invalid entity type '{error.found}'",
+        "attribute": f"Invalid attribute key '{error.found}' specified",
+        "operator": f"Invalid comparison operator for {error.entity}: Invalid comparator '{error.found}'",
+        "null": f"IS NULL / IS NOT NULL is only supported for tags and params, not for '{error.entity}'",
+        "value": f"Expected a number, or a quoted string value. Found {error.found}",
+        "order": f"Invalid order_by clause '{error.text}'",
+    }
+    return f"{said[error.problem]}. {error}"
 
 
 def _changed(error: ParamChanged) -> str:
