@@ -87,12 +87,13 @@ def settings_rows() -> str:
     for name, prefix, sentence in (
         ("Settings", "", "Keys at the top of the file."),
         ("Limits", "limits.", ""),
+        ("Promotion", "promotion.ALIAS.", ""),
     ):
         sentence = sentence or (ast.get_docstring(classes[name]) or "")
         rows = [
             f"| `{prefix}{field}` | {_default(value)} | {_words(text)} |\n"
             for field, value, text in _fields(classes[name])
-            if field != "limits"
+            if field not in ("limits", "promotion")
         ]
         tables.append(f"\n{sentence}\n\n| key | default | says |\n|---|---|---|\n{''.join(rows)}")
     return "".join(tables) + "\n"

@@ -49,6 +49,17 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Largest file whose content from before the run is kept when the run overwrites it."""
 
 
+class Promotion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What must hold before `bis model promote` lets an alias mean a version: `[promotion.champion]`."""
+
+    repeat: str = ""
+    """A verdict that the newest repeat of its run must reach: `identical`, or `equivalent` (or better)."""
+    better: tuple[str, ...] = ()
+    """Metrics by which it must beat the version that has the alias: `metrics.rmse:lower`, `auc:higher`."""
+    tags: tuple[str, ...] = ()
+    """Tags that it must have: `reviewed=yes`, or `reviewed` with any value."""
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     store: str = ""
     """Folder of the store; empty: `.bis/store` of the project. One store may be shared by projects and people."""
@@ -86,6 +97,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Give a fresh seed to whatever nobody seeded; `--no-seed` turns it off for one run."""
     remotes: dict[str, str] = {}
     """Remotes to share with: name -> URL; `bis remote add` notes them beside. No credentials."""
+    promotion: dict[str, Promotion] = {}
+    """Alias -> what must hold before a version is promoted to it."""
     webhooks_anywhere: bool = False
     """Let webhooks of `bis server` go to private addresses, too, and over plain http."""
     environments: str = ""
@@ -145,7 +158,8 @@ def _wrong(said: str, where: str) -> UsageError:
     place = re.search(r" - at `\$\.(.*)`$", said)
     path = place[1] if place else ""
     if unknown := re.match(r"Object contains unknown field `(.*?)`", said):
-        known = Limits.__struct_fields__ if path else Settings.__struct_fields__
+        inner = Promotion if path.startswith("promotion") else Limits
+        known = inner.__struct_fields__ if path else Settings.__struct_fields__
         near = get_close_matches(unknown[1], known, 1)
         return UsageError(
             f"there is no setting {f'{path}.' if path else ''}{unknown[1]} ({where})",

@@ -41,6 +41,9 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "import": Entry("adopt", "Bring data over from DVC, Quilt, Kedro, Git LFS and others."),
         "export": Entry("adopt", "Give a version of data to DVC, Quilt, Kedro or Croissant."),
     },
+    "Models": {
+        "model": Entry("registry", "Register models, promote them, and take that back."),
+    },
     "Share": {
         "remote": Entry("share", "Name the places to share with."),
         "push": Entry("share", "Send to a remote what it has not."),

@@ -51,7 +51,7 @@ def of_version(connection: Connection, name: str, version: str) -> str:
     rows = _rows(
         connection,
         "SELECT v.storage, v.source FROM model_versions v JOIN registered_models m ON m.id = v.model"
-        " WHERE m.name = ? AND v.version = ? AND v.removed IS NULL",
+        " WHERE m.name = ? AND v.version = ? AND v.removed IS NULL AND m.removed IS NULL",
         *(name, int(version) if version.isdecimal() and len(version) < 10 else -1),
     )
     for storage, source in rows:

@@ -18,6 +18,15 @@ data:/NAME@b3:8e4c      by checksum, or its start: b3, md5, sha1, sha256; also w
 data:/NAME@TAG          by a tag
 data:/NAME@v3~1         the version before
 data:/NAME@v3/PATH      a file or folder in it
+
+And a registered model or a version of it, by `parse_model`; where only that can be meant, `models:/` may be left out:
+
+models:/NAME            the model; where a version is wanted, its newest
+models:/NAME/3          by number; also models:/NAME@v3
+models:/NAME@champion   the one that an alias means
+models:/NAME@{2026-05-03}                the newest that was there by then, dates as above
+models:/NAME@champion@{2026-05-03}       the one that the alias meant then
+models:/NAME/Production the newest in a stage
 """
 
 from __future__ import annotations
@@ -155,6 +164,62 @@ def is_tag(text: str) -> bool:
 def is_data_name(text: str) -> bool:
     """Whether a data set can be called so: words of letters, digits and `._+-`, joined by slashes."""
     return all(re.fullmatch(r"\w[\w.+-]*(?: [\w.+-]+)*", word) for word in text.split("/"))
+
+
+class ModelReference(msgspec.Struct, frozen=True, kw_only=True):
+    text: str
+    """As typed."""
+    name: str
+    """Of the registered model."""
+    number: int | None = None
+    alias: str = ""
+    stage: str = ""
+    """As typed, in any case of letters."""
+    moment: str = ""
+    """RFC 3339, UTC: as it was then."""
+    newest: bool = False
+    """True: the newest version was asked for by that word."""
+
+    @property
+    def is_version(self) -> bool:
+        """Whether it names one version, and not the model as a whole."""
+        return bool(self.number is not None or self.alias or self.stage or self.moment or self.newest)
+
+
+MODELS: Final = "models:"
+MODEL_EXAMPLES: Final = "churn, churn/3, churn@champion, churn@{2026-05-03}, churn@champion@{2026-05-03}"
+MODEL_SHAPE: Final = re.compile(
+    r"(?P<name>[^/@{}]+)(?:/(?P<place>[^/@{}]+)|@(?P<alias>[\w-]+))?(?:@\{(?P<moment>[^{}]*)\})?"
+)
+
+
+def parse_model(text: str, now: datetime) -> ModelReference:
+    """Read a reference to a registered model or a version of one. `now` is as for `parse`.
+    Raises UsageError, with examples, for what is none."""
+    bare = text.strip()
+    if bare.startswith(MODELS):
+        bare = bare.removeprefix(MODELS).lstrip("/")
+    shape = MODEL_SHAPE.fullmatch(bare)
+    if shape is None or not shape["name"].strip():
+        raise _no_model(text)
+    place, alias = shape["place"] or "", shape["alias"] or ""
+    if re.fullmatch(r"[vV]\d{1,18}", alias):
+        place, alias = alias[1:], ""
+    named = ModelReference(
+        text=text.strip(),
+        name=shape["name"],
+        number=int(place) if re.fullmatch(r"\d{1,18}", place) else None,
+        alias="" if alias == "latest" else alias,
+        newest=place == "latest" or alias == "latest",
+        moment="" if shape["moment"] is None else _moment(text, shape["moment"].strip(), now),
+    )
+    if named.number is None and place and not named.newest:
+        return msgspec.structs.replace(named, stage=place)
+    return named
+
+
+def _no_model(text: str) -> UsageError:
+    return UsageError(f"{text!r} is not a reference to a model", hint=f"one of: {MODEL_EXAMPLES}")
 
 
 def _no_data(text: str, because: str) -> UsageError:

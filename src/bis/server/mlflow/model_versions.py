@@ -9,7 +9,7 @@ from urllib.parse import unquote_plus, urlparse
 
 import msgspec
 
-from bis.ledger import model_search, registry
+from bis.ledger import locations, model_search, registry
 from bis.ledger.connection import Connection
 from bis.nouns.model import ACTIVE, By, ModelVersion
 from bis.server.desk import Desk
@@ -221,10 +221,10 @@ def _where(connection: Connection, source: str) -> tuple[str, str, str]:
 
 
 def _logged(connection: Connection, id: str) -> tuple[str, str]:
-    for artifacts, run in connection.execute(
-        "SELECT artifacts, run FROM logged_models WHERE id = ? AND removed IS NULL", (id,)
+    for (run,) in connection.execute(
+        "SELECT run FROM logged_models WHERE id = ? AND removed IS NULL", (id,)
     ).fetchall():
-        return artifacts, run
+        return locations.of_model(connection, id), run
     raise Refused("RESOURCE_DOES_NOT_EXIST", f"Logged model with ID '{id}' not found.")
 
 

@@ -1,0 +1,462 @@
+"""The registry from the shell: register a version of a model from a run, let aliases mean it, promote and roll back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Final, Literal, NamedTuple
+
+from bis.digest import readable
+from bis.errors import NotFound, UsageError, explains
+from bis.ledger import history, registry, tracked
+from bis.ledger.connection import Connection
+from bis.ledger.database import Database
+from bis.ledger.moments import micros, stamp
+from bis.ledger.refusals import NoSuch
+from bis.ledger.runs import SqlLedger
+from bis.nouns.model import By, Event, Model, ModelVersion, Standing
+from bis.nouns.reference import ModelReference
+from bis.nouns.run import Run
+from bis.nouns.tracking import TrackedRun
+from bis.settings import Promotion
+from bis.steps.here import now, user_here
+from bis.steps.home import Home
+
+REFUSED = explains("B070", "A promotion was refused: a condition does not hold. Nothing was changed.")
+ENOUGH: Final = {"identical": ("identical",), "equivalent": ("identical", "equivalent")}
+"""A wanted verdict -> those that are as good."""
+
+
+class Refusal(UsageError):
+    """A promotion whose conditions do not hold."""
+
+    status = 1
+    code = REFUSED
+
+
+class Shown(NamedTuple):
+    """A registered model with its versions, and the runs that made them, as far as they are recorded here."""
+
+    model: Model
+    versions: list[ModelVersion]
+    runs: dict[str, TrackedRun]
+    """By id."""
+
+
+class Made(NamedTuple):
+    """What a version is made of."""
+
+    version: ModelVersion
+    run: TrackedRun | None
+    """None: its run is not recorded here, or none is known."""
+    record: Run | None
+    """Of a sealed run."""
+
+
+class Check(NamedTuple):
+    """A condition of a promotion, and how it came out."""
+
+    condition: str
+    holds: bool
+    said: str
+    """With the values of both sides."""
+
+
+class Promoted(NamedTuple):
+    version: ModelVersion
+    alias: str
+    before: int | None
+    """The version that the alias meant; None: none."""
+    checks: tuple[Check, ...]
+    forced: bool
+
+
+def by_here(reason: str = "") -> By:
+    return By(user_here(), micros(now()), reason)
+
+
+# -- looking -----------------------------------------------------------------------------------------------------
+
+
+def models(home: Home) -> list[Shown]:
+    """All registered models, by name, each with its newest versions by stage and those that aliases mean."""
+    database = database_of(home)
+    if not database.there:
+        return []
+    with database.reading() as connection:
+        found = registry.models(connection)
+        newest = registry.latest(connection, found)
+        return [Shown(model, newest[model.name], {}) for model in found]
+
+
+def show(home: Home, name: str) -> Shown:
+    """Raises NotFound, with the nearest names."""
+    with _asking(home) as connection:
+        model = _model(connection, name)
+        versions = registry.versions(connection, "m.name = ?", (name,))
+        runs = _runs(connection, [one.run for one in versions])
+        return Shown(model, versions, runs)
+
+
+def standing(home: Home, name: str, moment: str) -> Standing:
+    """How a model stood at a time. Raises NotFound where there was none."""
+    with _asking(home) as connection:
+        model = _once(connection, name)
+        found = history.standing(connection, model, micros(moment))
+        if found is None:
+            raise NotFound(f"the model {readable(name)!r} was not there on {moment}", hint=f"bis model history {name}")
+        return found
+
+
+def find(home: Home, reference: ModelReference) -> ModelVersion:
+    """The version that a person means; of a model as a whole, the newest. Raises NotFound."""
+    with _asking(home) as connection:
+        return resolve(connection, reference)
+
+
+def made_of(home: Home, version: ModelVersion) -> Made:
+    """The run of a version, with its parts where it is sealed."""
+    with _asking(home) as connection:
+        run = _runs(connection, [version.run]).get(version.run)
+    return Made(version, run, home.ledger.get(version.run) if run and run.sealed else None)
+
+
+def happened(home: Home, name: str, limit: int) -> list[Event]:
+    """The history of a model, newest first; of one that was removed, too."""
+    with _asking(home) as connection:
+        return history.events(connection, _once(connection, name), limit=limit)
+
+
+def resolve(connection: Connection, reference: ModelReference) -> ModelVersion:
+    """Raises NotFound, with the nearest names."""
+    name = reference.name
+    if reference.moment:
+        return _at_that_time(connection, reference)
+    model = _model(connection, name)
+    if reference.number is not None:
+        return registry.version(connection, name, reference.number)
+    if reference.alias:
+        return registry.by_alias(connection, name, reference.alias)
+    stage = registry.canonical_stage(reference.stage) if reference.stage else ""
+    condition, values = ("m.name = ? AND v.stage = ?", (name, stage)) if stage else ("m.name = ?", (name,))
+    for found in registry.versions(connection, condition, values, limit=1):
+        return found
+    where = f" in {stage}" if stage else ""
+    raise NotFound(
+        f"the model {readable(model.name)!r} has no version{where}", hint=f"bis model register {model.name} RUN"
+    )
+
+
+def _at_that_time(connection: Connection, reference: ModelReference) -> ModelVersion:
+    model, moment = _once(connection, reference.name), micros(reference.moment)
+    if reference.alias:
+        number = history.version_meant(connection, model, reference.alias, moment)
+    elif reference.number is not None:
+        number = reference.number
+    else:
+        stood = history.standing(connection, model, moment)
+        number = stood.versions[-1] if stood and stood.versions else None
+    if number is None:
+        what = f"no version of {model.name!r}" + (f" was called {reference.alias!r}" if reference.alias else "")
+        raise NotFound(f"{what} on {stamp(moment)}", hint=f"bis model history {model.name}")
+    return registry.version(connection, model.name, number)
+
+
+def _model(connection: Connection, name: str) -> Model:
+    try:
+        return registry.get(connection, name)
+    except NoSuch as error:
+        raise _nearest(connection, name) from error
+
+
+def _once(connection: Connection, name: str) -> Model:
+    try:
+        return registry.once(connection, name)
+    except NoSuch as error:
+        raise _nearest(connection, name) from error
+
+
+def _nearest(connection: Connection, name: str) -> NotFound:
+    from difflib import get_close_matches
+
+    names = [model.name for model in registry.models(connection, limit=2000)]
+    near = get_close_matches(name, names, 3)
+    return NotFound(
+        f"no registered model is called {readable(name)!r}",
+        because=f"Names like it: {', '.join(map(readable, near))}." if near else "",
+        hint=f"bis model show {near[0]}" if near else "bis model list" if names else "bis model register NAME RUN",
+    )
+
+
+def _runs(connection: Connection, ids: Sequence[str]) -> dict[str, TrackedRun]:
+    found = {}
+    for id in dict.fromkeys(filter(None, ids)):
+        try:
+            found[id] = tracked.get(connection, id)
+        except NoSuch:
+            continue
+    return found
+
+
+# -- registering -------------------------------------------------------------------------------------------------
+
+
+def register(
+    home: Home, name: str, run: Run, path: str, by: By, *, description: str = "", tags: dict[str, str] | None = None
+) -> tuple[ModelVersion, bool]:
+    """A version of `name` from what a run made: a file or folder of its outputs. A model that there is not yet is made
+    with it (True). Raises UsageError where it cannot be known which output is meant."""
+    chosen = _output(run, path) if run.outputs else path.strip("/")
+    if not chosen:
+        raise UsageError(f"which artifact of {readable(run.name)} is the model?", hint=f"--path model  for {name}")
+    with database_of(home).writing() as connection:
+        new = not registry.models(connection, "m.name = ?", (name,), limit=1)
+        if new:
+            registry.create(connection, name, by)
+        added = registry.add_version(
+            connection,
+            name,
+            by,
+            source=f"runs:/{run.id}/{chosen}",
+            run=run.id,
+            description=description,
+            tags=tags,
+        )
+        return added, new
+
+
+def _output(run: Run, path: str) -> str:
+    """The file or folder among the outputs of a run. Without a path, the only file that can be meant."""
+    files = [output.path for output in run.outputs if not output.path.startswith("<")]
+    wanted = path.strip("/")
+    if wanted:
+        if any(file == wanted or file.startswith(f"{wanted}/") for file in files):
+            return wanted
+        from difflib import get_close_matches
+
+        near = get_close_matches(wanted, files, 3)
+        raise NotFound(
+            f"{readable(run.name)} made nothing called {readable(wanted)}",
+            because=f"Names like it: {', '.join(map(readable, near))}." if near else "",
+            hint=f"bis show {run.id[:8]} --outputs",
+        )
+    likely = [file for file in files if not _is_metrics(file)]
+    if len(likely) == 1:
+        return likely[0]
+    told = ", ".join(map(readable, likely[:5])) + (f", and {len(likely) - 5} more" if len(likely) > 5 else "")
+    raise UsageError(
+        f"which output of {readable(run.name)} is the model?",
+        because=f"It made {told}." if likely else "It made no files.",
+        hint=f"--path {likely[0]}" if likely else f"bis show {run.id[:8]}",
+    )
+
+
+def _is_metrics(file: str) -> bool:
+    return file.rpartition("/")[2].startswith("metrics.")
+
+
+# -- aliases -----------------------------------------------------------------------------------------------------
+
+
+def alias(home: Home, reference: ModelReference, name: str, by: By) -> ModelVersion:
+    """Let an alias mean this version, whatever the conditions of a promotion."""
+    check_alias(name)
+    with database_of(home).writing() as connection:
+        found = resolve(connection, reference)
+        registry.set_alias(connection, found.name, name, found.number, by)
+        return registry.version(connection, found.name, found.number)
+
+
+def unalias(home: Home, model: str, alias: str, by: By) -> None:
+    """Raises NotFound where there is no such alias."""
+    with database_of(home).writing() as connection:
+        if alias not in _model(connection, model).aliases:
+            raise registry.NoAlias(model, alias)
+        registry.delete_alias(connection, model, alias, by)
+
+
+def rollback(home: Home, model: str, alias: str, by: By) -> tuple[int, ModelVersion]:
+    """The number that the alias meant, and the version that it means again."""
+    with database_of(home).writing() as connection:
+        _model(connection, model)
+        before, number = registry.rollback(connection, model, alias, by)
+        return before, registry.version(connection, model, number)
+
+
+def remove(home: Home, reference: ModelReference, by: By, *, undo: bool = False) -> str:
+    """Remove a version, or a model with all of them; or take that back. Returns what it was."""
+    with database_of(home).writing() as connection:
+        if not reference.is_version:
+            if not undo:
+                _model(connection, reference.name)
+            (registry.restore if undo else registry.remove)(connection, reference.name, by)
+            return f"models:/{reference.name}"
+        if undo and reference.number is None:
+            raise UsageError(
+                f"{reference.text!r} names no version by its number", hint=f"bis model rm --undo {reference.name}/3"
+            )
+        if undo:
+            return registry.restore_version(connection, reference.name, reference.number or 0, by).reference
+        found = resolve(connection, reference)
+        return registry.remove_version(connection, found.name, found.number, by).reference
+
+
+def check_alias(text: str) -> None:
+    """Raises UsageError for what could not be typed in a reference, or means something else there."""
+    import re
+
+    if not re.fullmatch(r"[\w-]{1,255}", text):
+        raise UsageError(f"{text!r} cannot be an alias", because="Letters, digits, - and _.", hint="champion")
+    if text.lower() == "latest" or re.fullmatch(r"[vV]\d+", text):
+        raise UsageError(f"{text!r} means something else in references already", hint="champion")
+
+
+# -- promotion ---------------------------------------------------------------------------------------------------
+
+
+def promote(
+    home: Home, reference: ModelReference, alias: str, asked: Promotion, by: By, *, force: bool = False
+) -> Promoted:
+    """Let an alias mean this version if all conditions hold: those that are asked for, and those of the settings. Else
+    nothing is changed, and the history says that it was tried. With `force`, it is done all the same, and the history
+    says which conditions did not hold, and why it was done.
+
+    Raises Refusal, with the values of both sides.
+    """
+    check_alias(alias)
+    if force and not by.reason.strip():
+        raise UsageError("a promotion is forced for a reason", hint="--force --reason 'the old one is broken'")
+    conditions = _together(home.settings.promotion.get(alias, Promotion()), asked)
+    with database_of(home).writing() as connection:
+        found = resolve(connection, reference)
+        model = registry.get(connection, found.name)
+        before = model.aliases.get(alias)
+        champion = registry.version(connection, model.name, before) if before else None
+        checks = tuple(_checks(connection, found, champion, alias, conditions))
+        failed = [check for check in checks if not check.holds]
+        if failed and before != found.number:
+            said = "; ".join(f"{check.condition}: {check.said}" for check in failed)
+            action: Literal["forced", "refused"] = "forced" if force else "refused"
+            why = f"{said} ({by.reason})" if by.reason else said
+            noted = {"before": str(before or ""), "after": str(found.number)}
+            history.note(connection, model, action, by._replace(reason=why), version=found.number, key=alias, **noted)
+        if not failed or force or before == found.number:
+            registry.set_alias(connection, model.name, alias, found.number, by)
+            return Promoted(
+                registry.version(connection, model.name, found.number), alias, before, checks, bool(failed) and force
+            )
+    raise _refusal(found, alias, failed)
+
+
+def _refusal(version: ModelVersion, alias: str, failed: Sequence[Check]) -> Refusal:
+    return Refusal(
+        f"{version.reference} was not made {alias}: {_several(len(failed))}",
+        because="\n".join(f"{check.condition}: {check.said}" for check in failed),
+        hint=f"--force --reason WHY  does it all the same: bis model promote {version.name}/{version.number}",
+    )
+
+
+def _several(count: int) -> str:
+    return "a condition does not hold" if count == 1 else f"{count} conditions do not hold"
+
+
+def _together(set_: Promotion, asked: Promotion) -> Promotion:
+    """Both must hold. Of two verdicts, the stricter."""
+    repeat = "identical" if "identical" in (set_.repeat, asked.repeat) else set_.repeat or asked.repeat
+    return Promotion(
+        repeat=repeat,
+        better=tuple(dict.fromkeys((*set_.better, *asked.better))),
+        tags=tuple(dict.fromkeys((*set_.tags, *asked.tags))),
+    )
+
+
+def _checks(
+    connection: Connection, version: ModelVersion, champion: ModelVersion | None, alias: str, conditions: Promotion
+) -> Iterator[Check]:
+    if conditions.repeat:
+        yield _is_repeated(connection, version, conditions.repeat)
+    for text in conditions.better:
+        yield _is_better(connection, version, champion, alias, text)
+    for text in conditions.tags:
+        yield _is_tagged(version, text)
+
+
+def _is_repeated(connection: Connection, version: ModelVersion, wanted: str) -> Check:
+    condition = f"a repeat is {wanted}" + (" or better" if wanted == "equivalent" else "")
+    if wanted not in ENOUGH:
+        raise UsageError(f"{wanted!r} is no verdict that can be asked for", hint=f"one of {', '.join(ENOUGH)}")
+    if not version.run:
+        return Check(condition, False, f"{version.reference} has no run")
+    found = connection.execute("SELECT name, verdict FROM runs WHERE id = ?", (version.run,)).fetchall()
+    if not found:
+        return Check(condition, False, f"its run {version.run[:12]} is not recorded here")
+    name, verdict = found[0]
+    said = f"the newest verdict on {readable(name)} is {verdict}" if verdict else f"{readable(name)} was never repeated"
+    return Check(condition, verdict in ENOUGH[wanted], said)
+
+
+def _is_better(
+    connection: Connection, version: ModelVersion, champion: ModelVersion | None, alias: str, text: str
+) -> Check:
+    """Equal is not better; what cannot be compared is not, either."""
+    metric, _, way = text.removeprefix("metrics.").rpartition(":")
+    if not metric or way not in ("lower", "higher"):
+        raise UsageError(f"{text!r} does not say which metric is better how", hint="--better metrics.rmse:lower")
+    condition = f"{metric} is {way} than that of the {alias}"
+    ours = metric_of(connection, version, metric)
+    if champion is None:
+        shown = "" if ours is None else f"; {version.reference} has {ours}"
+        return Check(condition, True, f"there is no {alias} yet{shown}")
+    theirs = metric_of(connection, champion, metric)
+    said = (
+        f"{version.reference} has {_value(ours, metric)}, the {alias} {champion.reference} has {_value(theirs, metric)}"
+    )
+    if ours is None or theirs is None or math.isnan(ours) or math.isnan(theirs):
+        return Check(condition, False, said)
+    return Check(condition, ours < theirs if way == "lower" else ours > theirs, said)
+
+
+def _value(value: float | None, metric: str) -> str:
+    return f"no metric {metric}" if value is None else repr(value)
+
+
+def _is_tagged(version: ModelVersion, text: str) -> Check:
+    key, equals, wanted = text.partition("=")
+    condition = f"the tag {text} is set"
+    if key not in version.tags:
+        return Check(condition, False, f"{version.reference} has no tag {key}")
+    has = version.tags[key]
+    return Check(condition, not equals or has == wanted, f"{version.reference} has {key}={has}")
+
+
+def metric_of(connection: Connection, version: ModelVersion, metric: str) -> float | None:
+    """The newest value in the run of a version, else of its logged model; None where there is none."""
+    found = connection.execute(
+        "SELECT m.value, m.flag FROM metrics m JOIN runs r ON r.seq = m.run WHERE r.id = ? AND m.key = ?",
+        (version.run, metric),
+    ).fetchall()
+    if not found and version.logged_model:
+        found = connection.execute(
+            "SELECT m.value, m.flag FROM logged_model_metrics m JOIN logged_models l ON l.seq = m.model"
+            " WHERE l.id = ? AND m.key = ? ORDER BY m.moment DESC, m.step DESC LIMIT 1",
+            (version.logged_model, metric),
+        ).fetchall()
+    for value, flag in found:
+        return float(flag.replace("Infinity", "inf")) if flag else float(value)
+    return None
+
+
+# -- the ledger --------------------------------------------------------------------------------------------------
+
+
+def database_of(home: Home) -> Database:
+    assert isinstance(home.ledger, SqlLedger)
+    return home.ledger.database
+
+
+def _asking(home: Home) -> AbstractContextManager[Connection]:
+    database = database_of(home)
+    if not database.there:
+        raise NotFound("no models are registered here yet", hint="bis model register NAME RUN")
+    return database.reading()

@@ -1,0 +1,355 @@
+"""`bis model`: registered models, their versions, and which of them is in use."""
+
+from __future__ import annotations
+
+import shlex
+
+import click
+
+from bis.cli.command import STATUSES, Door, Function, RunReference, command, family, json_option, utc_option
+from bis.cli.model_words import ModelName, model_reference
+from bis.cli.text import plain
+from bis.digest import spell
+from bis.errors import UsageError
+from bis.nouns.model import CHAMPION
+
+NO_MODEL = "there is no such model, version or alias"
+
+
+def reason_option(function: Function) -> Function:
+    return click.option("--reason", default="", metavar="TEXT", help="Why; it stands in the history.")(function)
+
+
+@family(
+    "model",
+    short_help="Register models, promote them, and take that back.",
+    statuses={1: "a promotion was refused", 3: NO_MODEL, 5: STATUSES[5]},
+    examples=[
+        "bis model register churn train-12 --path model.joblib",
+        "bis model promote churn/3 --better metrics.rmse:lower",
+        "bis model show churn@champion",
+    ],
+)
+def model() -> None:
+    """Give models that runs made a name and a number, say which of them is in use, and know afterwards which it was.
+    A version leads to its run, and so to code, data, environment, infrastructure and machine.
+
+    MODEL is churn (the model, or its newest version), churn/3, churn@champion, churn@{2026-05-03} (the newest then), or
+    churn@champion@{2026-05-03}; `models:/` may stand before it.
+    """
+
+
+# -- looking -----------------------------------------------------------------------------------------------------
+
+
+@model.member
+@command(
+    "list",
+    short_help="List the registered models.",
+    statuses={5: STATUSES[5]},
+    examples=["bis model list", "bis model list --json"],
+)
+@utc_option
+@json_option
+def list_(door: Door, utc: bool, as_json: bool) -> int:
+    """List the registered models, with their newest versions and what their aliases mean."""
+    from bis.acts.registry import models
+    from bis.cli import page_model
+
+    door.terminal.utc = utc
+    found = models(door.home)
+    if as_json:
+        door.terminal.json("bis.model.list/1", {"models": [page_model.model_json(one) for one in found]})
+    else:
+        door.terminal.show(page_model.model_lines(found, door.now, door.terminal))
+        if not found:
+            door.terminal.tell("help: no models are registered here yet: bis model register NAME RUN")
+    return 0
+
+
+@model.member
+@command(
+    "show",
+    short_help="Show a model, or what a version is made of.",
+    statuses={3: NO_MODEL, 5: STATUSES[5]},
+    examples=[
+        "bis model show churn",
+        "bis model show churn@champion",
+        "bis model show churn --on 2026-05-03",
+        "bis model show churn@champion@{2026-05-03}",
+    ],
+)
+@click.option("--on", "moment", default="", metavar="DATE", help="As it was then: a date, a time stamp, `2 days ago`.")
+@utc_option
+@json_option
+@click.argument("reference", type=ModelName(), metavar="MODEL")
+def show(door: Door, reference: str, moment: str, utc: bool, as_json: bool) -> int:
+    """Show the model MODEL with its versions; of one version, the run that made it, and the code, data, environment,
+    infrastructure and machine that went in. With --on, which versions there were then, and which was in use.
+    """
+    from bis.acts import registry
+    from bis.cli import page_model
+
+    terminal, named = door.terminal, model_reference(door, reference)
+    terminal.utc = utc
+    if moment:
+        if named.is_version:
+            raise UsageError(
+                "--on wants a model as a whole", hint=f"bis model show {named.name} --on {shlex.quote(moment)}"
+            )
+        at = model_reference(door, f"{named.name}@{{{moment}}}").moment
+        stood = registry.standing(door.home, named.name, at)
+        if as_json:
+            terminal.json("bis.model.standing/1", page_model.standing_json(stood))
+        else:
+            terminal.show(page_model.standing_lines(stood, terminal))
+    elif named.is_version:
+        made = registry.made_of(door.home, registry.find(door.home, named))
+        if as_json:
+            terminal.json("bis.model.version/1", page_model.made_json(made))
+        else:
+            terminal.show(page_model.version_page(made, door.now, terminal))
+    else:
+        shown = registry.show(door.home, named.name)
+        if as_json:
+            terminal.json("bis.model.show/1", page_model.model_json(shown))
+        else:
+            terminal.show(page_model.model_page(shown, door.now, terminal))
+    return 0
+
+
+@model.member
+@command(
+    "history",
+    short_help="Say who changed what of a model, and when.",
+    statuses={3: NO_MODEL, 5: STATUSES[5]},
+    examples=["bis model history churn", "bis model history churn -n 5 --json"],
+)
+@click.option("-n", "--limit", type=click.IntRange(min=1), default=1 << 40, help="So many, the newest.", metavar="N")
+@utc_option
+@json_option
+@click.argument("name", type=ModelName(), metavar="NAME")
+def history(door: Door, name: str, limit: int, utc: bool, as_json: bool) -> int:
+    """List every change of the model NAME, newest first: who, when, what it was before and after, and why; refused
+    promotions, too. The list is only ever added to. That of a model that was removed is still there.
+    """
+    from bis.acts.registry import happened
+    from bis.cli import page_model
+
+    door.terminal.utc = utc
+    found = happened(door.home, model_reference(door, name).name, limit)
+    if as_json:
+        door.terminal.json("bis.model.history/1", {"name": name, "events": list(map(page_model.event_json, found))})
+    else:
+        door.terminal.show(page_model.event_lines(found, door.now, door.terminal))
+    return 0
+
+
+# -- changing ----------------------------------------------------------------------------------------------------
+
+
+@model.member
+@command(
+    "register",
+    short_help="Make what a run made the next version of a model.",
+    statuses={3: "there is no such run, or it made no such file", 5: STATUSES[5]},
+    examples=[
+        "bis model register churn train-12",
+        "bis model register churn @latest --path model.joblib -m 'deeper' --tag reviewed=yes",
+        "bis model register churn train-12 --alias challenger",
+    ],
+)
+@click.option("--path", default="", metavar="PATH", help="Which output is the model; not needed where there is one.")
+@click.option("-m", "--message", default="", metavar="TEXT", help="What this version is.")
+@click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", help="Tag the version; may be given again.")
+@click.option("--alias", default="", metavar="ALIAS", help="Let ALIAS mean it, too.")
+@reason_option
+@json_option
+@click.argument("name", type=ModelName(), metavar="NAME")
+@click.argument("run", type=RunReference(), metavar="RUN")
+def register(
+    door: Door,
+    name: str,
+    run: str,
+    path: str,
+    message: str,
+    tags: tuple[str, ...],
+    alias: str,
+    reason: str,
+    as_json: bool,
+) -> int:
+    """Make a file or folder that RUN made the next version of the model NAME, which is made where there is none. The
+    number is never given again.
+    """
+    from bis.acts import registry
+    from bis.cli import page_model
+    from bis.cli.data_words import pair
+
+    named = model_reference(door, name)
+    if named.is_version:
+        raise UsageError(f"{name!r} names a version already", hint=f"bis model register {named.name} {run}")
+    if alias:
+        registry.check_alias(alias)
+    found, by = door.find(run), registry.by_here(spell(reason))
+    told = dict(pair(text) for text in tags)
+    added, new = registry.register(door.home, named.name, found, spell(path), by, description=spell(message), tags=told)
+    if alias:
+        added = registry.alias(door.home, model_reference(door, f"{added.name}/{added.number}"), alias, by)
+    if as_json:
+        door.terminal.json("bis.model.register/1", {"version": page_model.version_json(added), "new": new})
+    else:
+        door.terminal.show(page_model.registered_lines(added, found, new, door.terminal))
+    return 0
+
+
+@model.member
+@command(
+    "alias",
+    short_help="Let a word mean a version.",
+    statuses={3: NO_MODEL, 5: STATUSES[5]},
+    examples=[
+        "bis model alias churn/3 challenger",
+        "bis model alias churn --remove challenger",
+        "bis model alias churn",
+    ],
+)
+@click.option("--remove", multiple=True, metavar="ALIAS", help="Take this alias away; may be given again.")
+@reason_option
+@json_option
+@click.argument("reference", type=ModelName(), metavar="MODEL")
+@click.argument("aliases", nargs=-1, metavar="[ALIAS]...")
+def alias(
+    door: Door, reference: str, aliases: tuple[str, ...], remove: tuple[str, ...], reason: str, as_json: bool
+) -> int:
+    """Let each ALIAS mean the version MODEL from now on, and no other: `churn@champion` finds it. No condition is
+    looked at: `bis model promote` does that. Without ALIAS, list the aliases of the model.
+    """
+    from bis.acts import registry
+
+    named, by = model_reference(door, reference), registry.by_here(spell(reason))
+    for word in aliases:
+        registry.alias(door.home, named, word, by)
+    for word in remove:
+        registry.unalias(door.home, named.name, word, by)
+    has = registry.show(door.home, named.name).model.aliases
+    if as_json:
+        door.terminal.json("bis.model.alias/1", {"name": named.name, "aliases": has})
+    else:
+        rows = [[plain(word), f"{plain(named.name)}/{number}"] for word, number in has.items()]
+        door.terminal.show(door.terminal.aligned(rows) if door.terminal.tty else ["\t".join(row) for row in rows])
+        if not has:
+            door.terminal.tell(f"{plain(named.name)} has no aliases")
+    return 0
+
+
+@model.member
+@command(
+    "promote",
+    short_help="Put a version into use, if it is good enough.",
+    statuses={1: "a condition does not hold; nothing was changed", 3: NO_MODEL, 5: STATUSES[5]},
+    examples=[
+        "bis model promote churn/3",
+        "bis model promote churn/3 --repeat equivalent --better metrics.rmse:lower --tagged reviewed=yes",
+        "bis model promote churn/3 --force --reason 'the old one is broken'",
+    ],
+)
+@click.option("--to", "alias_", default=CHAMPION, show_default=True, metavar="ALIAS", help="The alias that it gets.")
+@click.option("--repeat", type=click.Choice(["identical", "equivalent"]), help="What its newest repeat must have said.")
+@click.option(
+    "--better",
+    multiple=True,
+    metavar="METRIC:lower|higher",
+    help="A metric by which it must beat the version that has the alias. Equal is not better. May be given again.",
+)
+@click.option("--tagged", multiple=True, metavar="KEY[=VALUE]", help="A tag that it must have; may be given again.")
+@click.option("--force", is_flag=True, help="Do it even where a condition does not hold; wants a --reason.")
+@reason_option
+@json_option
+@click.argument("reference", type=ModelName(), metavar="MODEL")
+def promote(
+    door: Door,
+    reference: str,
+    alias_: str,
+    repeat: str | None,
+    better: tuple[str, ...],
+    tagged: tuple[str, ...],
+    force: bool,
+    reason: str,
+    as_json: bool,
+) -> int:
+    """Let `champion` mean the version MODEL, if the conditions hold: those given here, and those of the settings
+    (`[promotion.champion]`). Where one does not, nothing is changed, both values are shown, and the history says that
+    it was tried.
+    """
+    from bis.acts import registry
+    from bis.cli import page_model
+    from bis.settings import Promotion
+
+    conditions = Promotion(repeat=repeat or "", better=better, tags=tagged)
+    by = registry.by_here(spell(reason))
+    done = registry.promote(door.home, model_reference(door, reference), alias_, conditions, by, force=force)
+    if as_json:
+        door.terminal.json("bis.model.promote/1", page_model.promoted_json(done))
+    else:
+        door.terminal.show(page_model.promoted_lines(done, door.terminal))
+    return 0
+
+
+@model.member
+@command(
+    "rollback",
+    short_help="Put the version back into use that was before.",
+    statuses={3: "there is no such model, or no version before", 5: STATUSES[5]},
+    examples=["bis model rollback churn --reason 'it drifts'", "bis model rollback churn --alias challenger"],
+)
+@click.option("--alias", "alias_", default=CHAMPION, show_default=True, metavar="ALIAS", help="Which alias.")
+@reason_option
+@json_option
+@click.argument("name", type=ModelName(), metavar="NAME")
+def rollback(door: Door, name: str, alias_: str, reason: str, as_json: bool) -> int:
+    """Let the alias of NAME mean the version again that it meant before. Done twice, it goes two back. It is a change
+    of its own: what was stays in the history.
+    """
+    from bis.acts import registry
+    from bis.cli import page_model
+
+    named = model_reference(door, name).name
+    before, found = registry.rollback(door.home, named, alias_, registry.by_here(spell(reason)))
+    if as_json:
+        told = {"alias": alias_, "before": before or None, "version": page_model.version_json(found)}
+        door.terminal.json("bis.model.rollback/1", told)
+    else:
+        was = f"  it was {named}/{before}" if before else ""
+        word = door.terminal.paint("rolled back", "green")
+        door.terminal.show([f"{word}  {plain(named)}@{alias_} is {plain(named)}/{found.number} again{plain(was)}"])
+    return 0
+
+
+@model.member
+@command(
+    "rm",
+    short_help="Remove a version, or a model.",
+    statuses={3: NO_MODEL, 5: STATUSES[5]},
+    examples=["bis model rm churn/3", "bis model rm churn", "bis model rm --undo churn/3"],
+)
+@click.option("--undo", is_flag=True, help="Take a removal back. Aliases of a version do not come back with it.")
+@reason_option
+@json_option
+@click.argument("reference", type=ModelName(), metavar="MODEL")
+def rm(door: Door, reference: str, undo: bool, reason: str, as_json: bool) -> int:
+    """Remove the version MODEL; a name alone removes the model with all its versions. It is not found any more; its
+    history is, and its number is never given again. The run that made it, and its files, are left alone.
+    """
+    from bis.acts import registry
+
+    by = registry.by_here(spell(reason))
+    told = registry.remove(door.home, model_reference(door, reference), by, undo=undo)
+    if as_json:
+        door.terminal.json("bis.model.rm/1", {"undo": undo, "removed": told})
+    else:
+        word = ("back", "green") if undo else ("removed", "red")
+        door.terminal.show([f"{door.terminal.paint(*word)}  {plain(told)}"])
+        if not undo:
+            again = shlex.join(["bis", "model", "rm", "--undo", told.removeprefix("models:/")])
+            door.terminal.tell(f"help: {again}  takes it back")
+    return 0
