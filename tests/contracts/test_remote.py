@@ -28,8 +28,8 @@ from bis.settings import Settings
 from bis.steps import meeting
 from bis.steps.add_data import Adding, add
 from bis.steps.bring import bring
+from bis.steps.here import now
 from bis.steps.home import Home, open_home
-from bis.steps.perform import now
 from bis.steps.remotes import add as add_remote
 from bis.steps.remotes import remotes, remove
 from bis.store import choose, deltas, doomed, planes

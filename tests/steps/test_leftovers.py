@@ -12,9 +12,9 @@ import pytest
 from bis.acts.clean import clean
 from bis.nouns.run import Run
 from bis.settings import Settings
+from bis.steps.here import now
 from bis.steps.home import Home, open_home
 from bis.steps.leftovers import REPEAT, Leftover, held, in_use, leftovers, recover_repeats, remove
-from bis.steps.perform import now
 from bis.steps.rebuild import MARKER, Rebuilt
 
 LONG_AGO = 1_000_000_000.0
