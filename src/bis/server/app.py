@@ -25,20 +25,23 @@ from bis.server.desk import Desk
 from bis.server.mlflow import (
     artifacts,
     experiments,
+    graphql,
     inputs,
     logged_models,
+    metrics,
     model_versions,
     registered_models,
     runs,
     server_info,
     webhooks,
 )
-from bis.server.mlflow.endpoint import Endpoint, Refused, read
+from bis.server.mlflow.endpoint import Endpoint, Refused, convert, read
 from bis.server.mlflow.wording import told
 
 MLFLOW: Final[tuple[Endpoint, ...]] = (
     *experiments.ENDPOINTS,
     *runs.ENDPOINTS,
+    *metrics.ENDPOINTS,
     *inputs.ENDPOINTS,
     *logged_models.ENDPOINTS,
     *artifacts.ENDPOINTS,
@@ -138,6 +141,7 @@ def _routes(desk: Desk) -> Iterable[BaseRoute]:
         refused = server_info.unsupported(request.path_params.get("rest") or "traces")
         return _json(refused.status, {"error_code": refused.code, "message": refused.message})
 
+    yield Route("/graphql", _questioned(desk), methods=["GET", "POST"])
     for face in FACES:
         yield Route(f"{face}/{{version}}/mlflow/{{rest:path}}", unknown, methods=METHODS)
     yield Route("/v1/traces", unknown, methods=["POST"])
@@ -147,6 +151,27 @@ def _handler(desk: Desk, endpoint: Endpoint) -> Callable[[Request], Awaitable[Re
     async def answer(request: Request) -> Response:
         body = await _body(request.receive)
         return await _answered(desk, endpoint, request.scope["query_string"], body, request.path_params)
+
+    return answer
+
+
+def _questioned(desk: Desk) -> Callable[[Request], Awaitable[Response]]:
+    """What MLflow's pages ask: several calls in one."""
+    endpoints = {(endpoint.method, endpoint.path): endpoint for endpoint in MLFLOW}
+
+    async def call(method: str, path: str, asked: Mapping[str, Any]) -> Any:
+        endpoint = endpoints[method, path]
+        try:
+            return msgspec.to_builtins(await endpoint.answer(desk, convert(asked, endpoint)))
+        except Exception as error:
+            raise told(error) or error from None
+
+    async def ask(desk: Desk, asked: graphql.Asked) -> Any:
+        return await graphql.answer(asked, call)
+
+    async def answer(request: Request) -> Response:
+        endpoint = Endpoint(request.method, "graphql", graphql.Asked, ask)
+        return await _answered(desk, endpoint, request.scope["query_string"], await _body(request.receive))
 
     return answer
 

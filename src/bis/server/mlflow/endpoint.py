@@ -37,6 +37,9 @@ STATUSES: Final = {
 }
 
 
+_NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+
+
 class Refused(Exception):
     """An error as MLflow's clients expect it: a code of theirs, and a message."""
 
@@ -90,11 +93,20 @@ def delete(
 def read(endpoint: Endpoint, query: bytes, body: bytes, place: Mapping[str, str] | None = None) -> msgspec.Struct:
     """What a request asks an endpoint for: a GET in its query, others in their body, each with the names that its path
     gives. Raises Refused."""
+    if (b"\\u0000" in body and _NUL.search(body)) or b"%00" in query or "\0" in "".join((place or {}).values()):
+        raise Refused("INVALID_PARAMETER_VALUE", "A character of the request is NUL, which no text of a ledger holds.")
     if place or (endpoint.method == "GET" and not body):
         said = _queried(query, endpoint.asked) if endpoint.method == "GET" else _parsed(body)
-        asked = _converted({**said, **(place or {})}, endpoint.asked)
-    else:
-        asked = read_body(body, endpoint.asked)
+        return convert({**said, **(place or {})}, endpoint)
+    return _complete(read_body(body, endpoint.asked), endpoint)
+
+
+def convert(said: Mapping[str, Any], endpoint: Endpoint) -> msgspec.Struct:
+    """What an endpoint is asked for by these names and values. Raises Refused."""
+    return _complete(_converted(dict(said), endpoint.asked), endpoint)
+
+
+def _complete(asked: msgspec.Struct, endpoint: Endpoint) -> msgspec.Struct:
     for name in endpoint.required:
         if getattr(asked, name) in ("", None):
             raise missing(name)
@@ -157,6 +169,7 @@ def _parsed(body: bytes) -> dict[str, Any]:
         found = json.loads(body) if body else {}
         found = json.loads(found) if isinstance(found, str) else found
         given = _given(found)
+        json.dumps(given, ensure_ascii=False).encode()  # half of a surrogate pair is no text
     except (ValueError, RecursionError):
         raise Refused("BAD_REQUEST", "The request body is not valid JSON.") from None
     if not isinstance(given, dict):
