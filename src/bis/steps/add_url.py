@@ -36,7 +36,7 @@ def add_url(adding: Adding, home: Home, told: Told = lambda text, done, total: N
     """
     check_words(adding)
     url = clean(adding.url).url
-    source = open_source(adding.url, url, home.variables)
+    source = open_source(adding.url, url, home.variables, None)
     single, there = source.list()
     url = url if single else as_folder(url)
     name = adding.name or free_name(_name_after(url, there, single), url, url, home)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
-from urllib.parse import SplitResult, unquote, unquote_plus, urlsplit, urlunsplit
+from urllib.parse import SplitResult, quote, unquote, unquote_plus, urlsplit, urlunsplit
 
 from bis.errors import UsageError
 from bis.parts.secret import IN_URL, VALUE, is_secret_name
@@ -52,6 +52,8 @@ def clean(url: str) -> Cleaned:
     host = parts.netloc.rpartition("@")[2]
     if parts.scheme not in (*WEB, *BUCKETS):
         raise UsageError(f"nothing reads data from {parts.scheme}://", hint=f"one of: {EXAMPLES}")
+    if parts.scheme in BUCKETS and parts.fragment:
+        raise UsageError(f"{url} has a #, which ends a URL", hint="in a name, write %23 for #")
     if not host:
         raise UsageError(f"{parts.scheme}:// without a host names no data", hint=f"one of: {EXAMPLES}")
     kept, removed = _unsigned(parts)
@@ -88,7 +90,9 @@ def below(url: str, path: str) -> str:
     parts = urlsplit(url)
     if not parts.path.endswith("/") or parts.scheme in WEB:
         return url
-    return urlunsplit((parts.scheme, parts.netloc, f"{parts.path}{path}", parts.query, ""))
+    # The path of a URL is decoded: what would be read otherwise is written otherwise.
+    written = re.sub(r"[%#?]", lambda found: quote(found[0]), path)
+    return urlunsplit((parts.scheme, parts.netloc, f"{parts.path}{written}", parts.query, ""))
 
 
 def last_name(url: str) -> str:
@@ -96,12 +100,15 @@ def last_name(url: str) -> str:
     return unquote(parts.path).rstrip("/").rpartition("/")[2] or parts.netloc
 
 
-def open_source(typed: str, url: str, variables: Mapping[str, str]) -> Source:
-    """What reads from a URL as it was typed; `url` is what may be told of it. Nothing is asked of it yet."""
+def open_source(typed: str, url: str, variables: Mapping[str, str], trusted: Collection[str] | None = ()) -> Source:
+    """What reads from a URL as it was typed; `url` is what may be told of it. Nothing is asked of it yet.
+
+    `trusted`: hosts that may be told credentials though the environment names another server or none; None: any that
+    the URL names, as whoever asks has typed it. A URL that was recorded may come from anybody."""
     if urlsplit(url).scheme in WEB:
         from bis.store.sources.web import WebSource
 
         return WebSource(typed, url, variables)
     from bis.store.sources.bucket import BucketSource
 
-    return BucketSource(url, url, variables)
+    return BucketSource(url, url, variables, trusted)

@@ -7,10 +7,10 @@ servers understand in different ways: whoever puts a name that is there already 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import timedelta
 from typing import Any, Final
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit
 
 from bis.errors import BisError, KeepingError, UsageError
 from bis.store.packs import SUFFIX
@@ -119,27 +119,29 @@ class BucketRemote:
         pass
 
 
-def open_bucket(url: str, variables: Mapping[str, str]) -> tuple[Any, Any]:
-    """The module that speaks to buckets, and what the URL names in one. Nothing is asked of it yet."""
+def open_bucket(url: str, variables: Mapping[str, str], trusted: Collection[str] | None = None) -> tuple[Any, Any]:
+    """The module that speaks to buckets, and what the URL names in one. Nothing is asked of it yet. `trusted`: see
+    `configure`."""
     try:
         import obstore
-        from obstore.store import from_url
+        from obstore.store import AzureStore, GCSStore, S3Store
     except ImportError:
         raise KeepingError(
             f"{url} needs the package obstore, which is not installed",
             hint="uv tool install 'bis[remote]', or pip install obstore where bis is",
             code=NO_CLIENT,
         ) from None
-    make: Any = from_url
     parts = urlsplit(url)
-    config = configure(parts.scheme, variables, options(url))
+    make: Any = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}[parts.scheme]
+    config = configure(parts.scheme, variables, options(url), trusted)
     if parts.scheme == "az" and not {"account_name", "use_emulator"} & set(config):
         more = "&" if parts.query else "?"
         hint = f"set AZURE_STORAGE_ACCOUNT_NAME, or write {url}{more}account=NAME"
         raise UsageError(f"{url} cannot be used: {NO_ACCOUNT}", hint=hint)
     try:
         store = make(
-            urlunsplit((parts.scheme, parts.netloc, parts.path, "", "")),
+            parts.netloc,
+            prefix=unquote(parts.path).strip("/") or None,
             config=config or None,
             client_options={
                 "allow_http": server(config).startswith("http://"),

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import configparser
 import json
+import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
@@ -27,6 +28,27 @@ CREDENTIALS: Final = {
 NO_ACCOUNT: Final = "no storage account is named"
 ANONYMOUS: Final = "anonymous"
 """The token for a server that asks for none: obstore writes to nobody without one."""
+WORD: Final = re.compile(r"[A-Za-z0-9-]+")
+PLACES: Final = ("region", "endpoint", "base_url", "account_name", "use_emulator")
+"""Settings that say where a bucket is; all others are credentials."""
+OWN: Final = {
+    "s3": re.compile(
+        r"https://(?:[a-z0-9.-]+\.)?s3(?:-fips)?(?:\.dualstack)?(?:[.-][a-z]{2}(?:-[a-z]+)+-\d(?:\.vpce)?)?"
+        r"\.amazonaws\.com(?:\.cn)?"
+    ),
+    "gs": re.compile(r"https://(?:[a-z0-9._-]+\.)?storage(?:\.[a-z0-9-]+\.rep)?\.googleapis\.com"),
+    "az": re.compile(
+        r"https://[a-z0-9-]+\.(?:blob|dfs)\.(?:core\.(?:windows\.net|chinacloudapi\.cn|usgovcloudapi\.net)"
+        r"|storage\.azure\.net)(?:/[a-z0-9-]*)?"
+    ),
+}
+"""The servers of each cloud itself."""
+ENDPOINTS: Final = {
+    "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
+    "gs": ("STORAGE_EMULATOR_HOST", "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE", "GOOGLE_BASE_URL"),
+    "az": ("AZURE_STORAGE_SERVICE_ENDPOINT", "AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
+}
+"""Variables that name another server, the first one before the others."""
 AZURE_KEYS: Final = ("AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_KEY", "AZURE_STORAGE_ACCESS_KEY")
 AZURE_OTHERS: Final = (
     "AZURE_CLIENT_SECRET",
@@ -42,9 +64,13 @@ def options(url: str) -> dict[str, str]:
     """What stands behind the `?` of a URL. Raises UsageError for what is no option: it may be a secret, so that it is
     not shown."""
     parts = urlsplit(url)
-    allowed, asked = OPTIONS[parts.scheme], dict(parse_qsl(parts.query))
+    allowed, asked = OPTIONS[parts.scheme], dict(parse_qsl(parts.query, keep_blank_values=True))
     if wrong := sorted(set(asked) - set(allowed)):
-        raise UsageError(f"{plain(url)} has no option {wrong[0]}", hint=f"one of {', '.join(allowed)}")
+        hint = f"one of {', '.join(allowed)}; in a name, write %3F for ?"
+        raise UsageError(f"{plain(url)} has no option {wrong[0]}", hint=hint)
+    for name in sorted(set(asked) - {"endpoint"}):  # these become part of the name of a host
+        if not WORD.fullmatch(asked[name]):
+            raise UsageError(f"{plain(url)}: {asked[name]!r} is no {name}", hint="letters, digits and hyphens")
     return asked
 
 
@@ -53,11 +79,45 @@ def plain(url: str) -> str:
     return url.partition("?")[0]
 
 
-def configure(scheme: str, variables: Mapping[str, str], asked: Mapping[str, str]) -> dict[str, str]:
-    """The settings of obstore for a bucket: `asked` of the URL, else of the environment and the files of the tools."""
+def configure(
+    scheme: str, variables: Mapping[str, str], asked: Mapping[str, str], trusted: Collection[str] | None = None
+) -> dict[str, str]:
+    """The settings of obstore for a bucket: `asked` of the URL, else of the environment and the files of the tools.
+
+    Credentials are for the servers of the cloud, for one that the environment or these files name, and for the hosts in
+    `trusted`; None: the URL is the word of whoever types, and its server is trusted. Any other is asked as nobody."""
+    found = _told(scheme, variables, asked)
+    if _skips(scheme, variables) or stranger(scheme, variables, asked, trusted):
+        return {name: value for name, value in found.items() if name in PLACES} | {"skip_signature": "true"}
+    return found
+
+
+def stranger(
+    scheme: str, variables: Mapping[str, str], asked: Mapping[str, str], trusted: Collection[str] | None
+) -> str:
+    """The host that a URL names and that is told no credentials; empty where they may be sent."""
+    named = asked.get("endpoint", "")
+    if trusted is None or not named or OWN[scheme].fullmatch(named.lower().rstrip("/")):
+        return ""
+    others = {name: value for name, value in asked.items() if name != "endpoint"}
+    known = {server(_told(scheme, variables, others)), *(variables.get(name, "") for name in ENDPOINTS[scheme])}
+    return "" if host_of(named) in {*trusted, *map(host_of, filter(None, known))} else host_of(named)
+
+
+def host_of(endpoint: str) -> str:
+    """The host of a server, with its port."""
+    return urlsplit(endpoint if "://" in endpoint else f"//{endpoint}").netloc.rpartition("@")[2].lower()
+
+
+def _told(scheme: str, variables: Mapping[str, str], asked: Mapping[str, str]) -> dict[str, str]:
     if scheme == "s3":
         return _amazon(variables, asked)
     return _google(variables, asked) if scheme == "gs" else _azure(variables, asked)
+
+
+def _skips(scheme: str, variables: Mapping[str, str]) -> bool:
+    names = {"s3": "AWS_SKIP_SIGNATURE", "gs": "GOOGLE_SKIP_SIGNATURE", "az": "AZURE_SKIP_SIGNATURE"}
+    return variables.get(names[scheme], "").lower() in ("true", "1")
 
 
 def server(config: Mapping[str, str]) -> str:
@@ -77,7 +137,7 @@ def _amazon(variables: Mapping[str, str], asked: Mapping[str, str]) -> dict[str,
             found[key] = value
     if region := variables.get("AWS_REGION") or variables.get("AWS_DEFAULT_REGION") or config.get("region"):
         found["region"] = region
-    endpoint = _first(variables, ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")) or config.get("endpoint_url")
+    endpoint = _first(variables, ENDPOINTS["s3"]) or config.get("endpoint_url")
     if endpoint:
         found["endpoint"] = endpoint
     return {**found, **asked}
@@ -96,8 +156,7 @@ def _google(variables: Mapping[str, str], asked: Mapping[str, str]) -> dict[str,
     """As Google's own libraries do, a server by plain http:// is told nobody's credentials, but for a token that was
     set for the purpose."""
     found: dict[str, str] = {}
-    names = ("STORAGE_EMULATOR_HOST", "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE", "GOOGLE_BASE_URL")
-    if base := asked.get("endpoint") or _first(variables, names):
+    if base := asked.get("endpoint") or _first(variables, ENDPOINTS["gs"]):
         base = base if "://" in base else f"http://{base}"
         found["base_url"] = base.rstrip("/").removesuffix("/storage/v1")
     if token := _first(variables, ("GOOGLE_BEARER_TOKEN", "CLOUDSDK_AUTH_ACCESS_TOKEN")):
@@ -125,8 +184,7 @@ def _azure(variables: Mapping[str, str], asked: Mapping[str, str]) -> dict[str, 
     signed = _first(variables, ("AZURE_STORAGE_SAS_TOKEN", "AZURE_STORAGE_SAS_KEY")) or told.get(
         "sharedaccesssignature"
     )
-    names = ("AZURE_STORAGE_SERVICE_ENDPOINT", "AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT")
-    endpoint = asked.get("endpoint") or _first(variables, names) or _told_endpoint(told, account)
+    endpoint = asked.get("endpoint") or _first(variables, ENDPOINTS["az"]) or _told_endpoint(told, account)
     found = {"account_name": account, "account_key": key, "sas_key": signed, "endpoint": endpoint.rstrip("/")}
     if not (key or signed or _first(variables, AZURE_OTHERS)) and _logged_in(variables):
         found["use_azure_cli"] = "true"
