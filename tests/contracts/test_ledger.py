@@ -289,6 +289,24 @@ def test_the_filter_finds(four: Ledger, filter: str, found: str) -> None:
     assert four.count(filter) == len(found)
 
 
+def test_like_tells_large_letters_from_small_and_ilike_does_not_where_they_are_ascii(ledger: Ledger) -> None:
+    for number, model in enumerate(("Ridge", "ridge", "Éclair", "éclair", "C:\\data", "100%", "a_b"), start=1):
+        sealed(ledger, a_run(number, command=("x",), parts=told(model=model)))
+
+    def found(condition: str) -> str:
+        return "".join(sorted(row.name.removeprefix("train-") for row in ledger.rows(f"params.model {condition}")))
+
+    assert found("LIKE 'R%'") == "1"
+    assert found("ILIKE 'R%'") == "12"
+    assert found("LIKE 'É%'") == "3"
+    assert found("ILIKE 'É%'") == "3"
+    assert found("ILIKE 'éCLAIR'") == "4"
+    assert found("LIKE 'C:\\data'") == "5"
+    assert found("ILIKE 'c:\\D%'") == "5"
+    assert found("LIKE '100%'") == "6"
+    assert found("LIKE '_\\_b'") == ""
+
+
 def test_parts_can_be_found_by_the_first_digits_of_their_digest(ledger: Ledger) -> None:
     one, two = (Part(kind="environment", digest=digest_value(number)) for number in (1, 2))
     sealed(ledger, a_run(1, parts={"environment": one}), a_run(2, parts={"environment": two}), a_run(3))

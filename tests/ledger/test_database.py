@@ -46,12 +46,18 @@ def shape(connection: sqlite3.Connection) -> list[tuple[str, str]]:
     return [(name, " ".join(sql.split()).replace(" ,", ",").replace(" )", ")")) for name, sql in rows]
 
 
+def rows(connection: sqlite3.Connection) -> list[str]:
+    """What the tables hold from the beginning."""
+    return [line for line in connection.iterdump() if line.startswith("INSERT")]
+
+
 def test_the_migrations_lead_to_the_schema_that_is_written_down() -> None:
     stepwise, written = sqlite3.connect(":memory:"), sqlite3.connect(":memory:")
     migrate(stepwise)
     for statement in statements((MIGRATIONS.parent / "schema.sql").read_text()):
         written.execute(statement)
     assert shape(stepwise) == shape(written)
+    assert rows(stepwise) == rows(written)
     assert stepwise.execute("PRAGMA user_version").fetchone() == (VERSION,)
     assert sorted(path.name for path in MIGRATIONS.iterdir()) == [
         f"{number:04}.sql" for number in range(1, VERSION + 1)

@@ -115,6 +115,7 @@ def _unsealed(home: Home) -> list[Finding]:
     from bis.nouns.part import Finding
 
     found = []
+    shared = _sql(home).database.folder is None
     for row in home.ledger.rows():
         if not row.record:
             continue
@@ -122,7 +123,11 @@ def _unsealed(home: Home) -> list[Finding]:
             same = digest_bytes(canonical(home.ledger.get(row.id))) == row.record
         except Damaged:
             same = False
-        if not home.store.has(row.record):
+        if shared and not home.store.has(row.record):
+            text = f"run {row.id[:8]} ({row.name}) was not looked at: its record is not in this store"
+            hint = "the ledger is shared; look where the run was recorded, or `bis pull` it"
+            found.append(Finding(code="record-elsewhere", text=text, hint=hint))
+        elif not home.store.has(row.record):
             text = f"the record of run {row.id[:8]} ({row.name}) is not in the store"
             found.append(Finding(code="record-missing", text=text, hint="put back the packs of the store from a copy"))
         elif not same:

@@ -21,8 +21,8 @@ _VALUES: Final = re.compile(r"(\bON\s+(?!\w*metrics\b)\w+\s*\([^)]*)\bvalue\b")
 @functools.lru_cache(4096)
 def spelled(statement: str) -> str:
     """A statement with psycopg's signs for values: `?` is `%s`, `:name` is `%(name)s`, and `%` is doubled. What stands
-    in quotes stays as it is."""
-    return _MARKS.sub(_mark, statement)
+    in quotes stays as it is. Letters of ASCII alone become small, as in SQLite and in all texts of the ledger."""
+    return _MARKS.sub(_mark, statement).replace("lower(%s)", 'lower(%s::text COLLATE "C")')
 
 
 def _mark(found: re.Match[str]) -> str:

@@ -143,6 +143,8 @@ CREATE TABLE experiments (
     removed    INTEGER
 );
 
+INSERT INTO experiments (id, name, artifacts, made, changed) VALUES (0, 'Default', '', 0, 0);
+
 CREATE TABLE experiment_tags (
     experiment  INTEGER NOT NULL,
     key         TEXT    NOT NULL,

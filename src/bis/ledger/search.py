@@ -226,9 +226,16 @@ def _attribute(field: Field, grammar: Grammar, operator: str, token: Token) -> Q
 
 
 def _alike(column: str, operator: str, text: str) -> Query:
+    if operator == "LIKE":
+        return Query(f"{column} LIKE ? ESCAPE '\\'", (_literal(text),))
     if operator == "ILIKE":
-        return Query(f"lower({column}) LIKE lower(?)", (text,))
+        return Query(f"lower({column}) LIKE lower(?) ESCAPE '\\'", (_literal(text),))
     return Query(f"{column} {SQL.get(operator, operator)} ?", (text,))
+
+
+def _literal(pattern: str) -> str:
+    """A pattern in which a backslash means itself, as everywhere; PostgreSQL would take it for an escape."""
+    return pattern.replace("\\", "\\\\")
 
 
 def _as_number(token: Token) -> float:
