@@ -245,7 +245,8 @@ def history(connection: Connection, run: int, key: str, *, limit: int, after: Po
         if len(done) >= limit:
             break
         pending = columns.ordered([*pending[settled:], *_later(load(), mark)])
-    return source.named([*done, *pending][:limit])
+    found = source.named([*done, *pending][:limit])
+    return found if found or after else _sealed(connection, run, key)[:limit]
 
 
 def chart(connection: Connection, run: int, key: str, *, first: int | None, last: int | None, most: int) -> list[Point]:
@@ -261,7 +262,8 @@ def chart(connection: Connection, run: int, key: str, *, first: int | None, last
         whole = low <= chunk.first and chunk.last <= high
         some = source.points(chunk, outline=whole and not close)
         rows += some if whole else [row for row in some if low <= row[1] <= high]
-    return source.named(columns.thinned(columns.ordered(rows), most, lambda row: (row[1], row[0])))
+    found = source.named(columns.thinned(columns.ordered(rows), most, lambda row: (row[1], row[0])))
+    return found or [point for point in _sealed(connection, run, key) if low <= point.step <= high]
 
 
 def count(connection: Connection, run: int, key: str) -> int:
@@ -284,6 +286,12 @@ def newest(connection: Connection, run: int) -> list[Point]:
             "SELECT key, value, flag, step, moment FROM metrics WHERE run = ? ORDER BY key", (run,)
         ).fetchall()
     ]
+
+
+def _sealed(connection: Connection, run: int, key: str) -> list[Point]:
+    """What is known of a metric of a run that was recorded: its last value."""
+    known = connection.execute("SELECT 1 FROM runs WHERE seq = ? AND tracked = 0", (run,)).fetchall()
+    return [point for point in newest(connection, run) if point.key == key] if known else []
 
 
 class _Source:
