@@ -42,6 +42,11 @@ class Writer:
         self._changes.put(_Change(apply, durable, done))
         return done
 
+    @property
+    def waiting(self) -> int:
+        """Changes that were submitted and are not looked at yet."""
+        return self._changes.qsize()
+
     def close(self) -> None:
         """Write what was submitted, and end."""
         self._changes.put(None)

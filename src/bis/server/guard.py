@@ -1,0 +1,353 @@
+"""Before the application: who asks, whether they may, and how much at once; after it: what is counted and logged.
+
+Plain ASGI, so that a call which nothing is wrong with costs microseconds here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import logging
+import os
+import re
+import time
+from collections.abc import Callable
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
+
+import msgspec
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from bis.errors import BisError
+from bis.ledger import tokens
+from bis.ledger.tokens import Token
+from bis.server.desk import ASKING, Desk
+from bis.server.meter import Gauges, Meter
+from bis.server.roles import LOOKS, needed
+
+FRESH: Final = 1.0
+"""Seconds for which the tokens that were read last are believed: one that is removed is refused by then."""
+SOON: Final = 0.05
+"""Seconds for which they are believed where somebody comes with another."""
+LINGER: Final = 5.0
+"""Seconds for which the rest of a refused body is passed over."""
+LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
+FILES: Final = ("/mlflow-artifacts/", "/get-artifact", "/upload-artifact", "/artifacts/files")
+"""In the paths of calls that move files: those may be of any size, and take as long as they go on."""
+
+_log = logging.getLogger("bis.server")
+_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+
+
+class Limits(NamedTuple):
+    """What one server takes upon itself."""
+
+    at_once: int = 1000
+    """Requests under way."""
+    body: int = 32 << 20
+    """Bytes of a body, but for files."""
+    headers: int = 64 << 10
+    """Bytes of all headers, and of the path with its query."""
+    seconds: float = 120.0
+    """For an answer, but for files."""
+    silence: float = 60.0
+    """Seconds without a byte of a body that is to come."""
+
+
+class Rules(NamedTuple):
+    """Who may ask."""
+
+    loopback: bool = True
+    """Whether only this machine reaches the server: it is open then as long as nobody was given a token."""
+    open: bool = False
+    """Whether it is open anyway."""
+    hosts: frozenset[str] = frozenset()
+    """Further names by which an open server on loopback is called."""
+    origins: frozenset[str] = frozenset()
+    """Pages of other servers that may ask from within a browser."""
+
+
+class Refusal(NamedTuple):
+    status: int
+    code: str
+    message: str
+
+
+class Seen(NamedTuple):
+    """A request and its answer, for the log."""
+
+    id: str
+    user: str
+    client: str
+    method: str
+    path: str
+    status: int
+    seconds: float
+
+
+UNKNOWN: Final = Refusal(401, "UNAUTHENTICATED", "A token is needed: set MLFLOW_TRACKING_TOKEN, or log in with it.")
+INVALID: Final = Refusal(401, "UNAUTHENTICATED", "The token is not known here, was removed, or has expired.")
+TOO_MANY: Final = Refusal(503, "TEMPORARILY_UNAVAILABLE", "The server has too many requests under way. Try again.")
+FAILED: Final = Refusal(500, "INTERNAL_ERROR", "The server failed; its log says more.")
+TOO_SLOW: Final = Refusal(503, "TEMPORARILY_UNAVAILABLE", "The request took too long, and was given up.")
+
+
+class Guard:
+    """An ASGI application around another."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        desk: Desk,
+        *,
+        rules: Rules | None = None,
+        limits: Limits | None = None,
+        log: Callable[[Seen], None] | None = None,
+        calls: Callable[[str], str] = lambda path: "other",
+        gauges: Gauges | None = None,
+        root: str = "",
+    ) -> None:
+        self.app, self.desk = app, desk
+        self.rules, self.limits = rules or Rules(), limits or Limits()
+        self.meter = Meter()
+        self.gauges = gauges or {}
+        self._log = log
+        self._calls = calls
+        self._root = root.rstrip("/")
+        self._tokens: dict[str, Token] = {}
+        self._read = -FRESH
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": 1008})
+            return
+        request = _Request(self, scope, receive, send)
+        self.meter.under_way += 1
+        try:
+            await request.answer()
+        finally:
+            self.meter.under_way -= 1
+            seconds = time.perf_counter() - request.began
+            call = self._calls(scope["path"])
+            self.meter.count(scope["method"] if call != "other" else "", call, request.status, seconds)
+            if self._log:
+                self._log(request.seen(seconds))
+
+    async def refuse(self, request: _Request) -> Refusal | None:
+        """What is wrong with a request, before a byte of its body is read."""
+        scope, headers = request.scope, request.headers
+        size = sum(len(name) + len(value) for name, value in scope["headers"])
+        if size + len(scope.get("raw_path") or b"") + len(scope["query_string"]) > self.limits.headers:
+            return Refusal(431, "INVALID_PARAMETER_VALUE", "The headers and the path are too long.")
+        if self.meter.under_way > self.limits.at_once:
+            return TOO_MANY
+        length = headers.get(b"content-length", b"0")
+        if not request.moves_files and length.isdigit() and int(length[:20]) > self.limits.body:
+            return _too_large(self.limits.body)
+        return self._foreign(request) or await self._unknown(request)
+
+    def _foreign(self, request: _Request) -> Refusal | None:
+        """A page of another server asks, within somebody's browser. What changes something is refused; what is only
+        looked at, that page's scripts cannot see."""
+        origin = request.headers.get(b"origin", b"").decode("latin-1")
+        if request.method in LOOKS or origin in self.rules.origins:
+            return None
+        host = request.headers.get(b"host", b"").decode("latin-1")
+        site = request.headers.get(b"sec-fetch-site", b"none")
+        if (origin and urlsplit(origin).netloc != host) or (not origin and site not in (b"none", b"same-origin")):
+            return Refusal(403, "PERMISSION_DENIED", "Pages of other servers may not ask this one to change anything.")
+        return None
+
+    async def _unknown(self, request: _Request) -> Refusal | None:
+        role = needed(request.method, request.path)
+        if role is None:
+            return None
+        known = await self._known()
+        if self.rules.open or (self.rules.loopback and not known):
+            return self._rebound(request)
+        given = _given(request.headers.get(b"authorization", b""))
+        if not given:
+            return UNKNOWN
+        digest = tokens.digest_of(given)
+        token = known.get(digest) or (await self._known(SOON)).get(digest)  # it may have been given just now
+        if token is None or not token.valid(self.desk.now()):
+            return INVALID
+        request.user = token.name
+        if not token.may(role):
+            what = f"This needs the role {role}; the token {token.name!r} has the role {token.role}."
+            return Refusal(403, "PERMISSION_DENIED", what)
+        return None
+
+    def _rebound(self, request: _Request) -> Refusal | None:
+        """An open server on loopback is asked by another name: by a page whose name was made to mean this machine."""
+        host = request.headers.get(b"host", b"").decode("latin-1").lower()
+        name = host.rpartition(":")[0] if re.search(r":\d+$", host) else host
+        if not self.rules.loopback or self.rules.open or name in LOOPBACK or name in self.rules.hosts:
+            return None
+        return Refusal(403, "PERMISSION_DENIED", f"Invalid Host header: {name[:80]!r} is no name of this server.")
+
+    async def _known(self, age: float = FRESH) -> dict[str, Token]:
+        """By digest, read again where they were read longer than that ago."""
+        now = time.monotonic()
+        if now - self._read >= age:
+            self._read = now
+            self._tokens = {token.digest: token for token in await self.desk.read(tokens.given)}
+        return self._tokens
+
+
+class _Request:
+    """One request on its way through."""
+
+    def __init__(self, guard: Guard, scope: Scope, receive: Receive, send: Send) -> None:
+        self.guard, self.scope, self._receive, self._send = guard, scope, receive, send
+        self.began = time.perf_counter()
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.method: str = scope["method"]
+        self.status = 0
+        self.user = ""
+        asked = self.headers.get(b"x-request-id", b"")
+        self.id = asked if _ID.fullmatch(asked) else os.urandom(8).hex().encode()
+        root = guard._root
+        if root and (self.scope["path"] == root or self.scope["path"].startswith(root + "/")):
+            raw = scope.get("raw_path") or b""
+            scope["path"] = scope["path"][len(root) :] or "/"
+            scope["raw_path"] = raw[len(root) :] if raw.startswith(root.encode()) else raw
+            scope["root_path"] = ""
+            scope["app_root_path"] = root
+        self.path: str = scope["path"]
+        self.moves_files = any(part in self.path for part in FILES)
+        self._taken = 0
+        self._ended = False
+
+    async def answer(self) -> None:
+        limits = self.guard.limits
+        try:
+            if refusal := await self.guard.refuse(self):
+                await self._refuse(refusal)
+                return
+            if self.method == "OPTIONS" and b"access-control-request-method" in self.headers:
+                await self._preflight()
+                return
+            if self.path == "/metrics" and self.method == "GET":
+                await self._measured()
+                return
+            ASKING.set(self.user)
+            if self.moves_files:
+                await self.guard.app(self.scope, self._waiting, self._sending)
+                return
+            async with asyncio.timeout(limits.seconds):
+                await self.guard.app(self.scope, self._bounded, self._sending)
+        except TimeoutError:
+            await self._refuse(TOO_SLOW)
+        except _TooLarge:
+            await self._refuse(_too_large(limits.body))
+        except BisError as error:
+            _log.error("%s: %s", self.id.decode(), error)
+            await self._refuse(Refusal(503, "TEMPORARILY_UNAVAILABLE", error.what))
+        except Exception:
+            _log.exception("request %s, %s %s, failed", self.id.decode(), self.method, self.path)
+            if not self._ended:
+                await self._refuse(FAILED)
+
+    def seen(self, seconds: float) -> Seen:
+        client = self.scope.get("client")
+        return Seen(
+            id=self.id.decode(),
+            user=self.user,
+            client=client[0] if client else "",
+            method=self.method,
+            path=self.path,
+            status=self.status,
+            seconds=seconds,
+        )
+
+    async def _bounded(self) -> Message:
+        message = await self._receive()
+        self._taken += len(message.get("body", b""))
+        if self._taken > self.guard.limits.body:
+            raise _TooLarge
+        return message
+
+    async def _waiting(self) -> Message:
+        if self.status:  # the answer is under way: what comes now is the end of the connection
+            return await self._receive()
+        try:
+            return await asyncio.wait_for(self._receive(), self.guard.limits.silence)
+        except TimeoutError:
+            return {"type": "http.disconnect"}
+
+    async def _sending(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = list(message.get("headers", []))
+            headers.append((b"x-request-id", self.id))
+            if (origin := self.headers.get(b"origin", b"")) and origin.decode("latin-1") in self.guard.rules.origins:
+                headers += [(b"access-control-allow-origin", origin), (b"vary", b"Origin")]
+            message = {**message, "headers": headers}
+        elif not message.get("more_body"):
+            self._ended = True
+        await self._send(message)
+
+    async def _measured(self) -> None:
+        body = self.guard.meter.text(self.guard.gauges).encode()
+        headers = [(b"content-type", b"text/plain; version=0.0.4; charset=utf-8")]
+        headers.append((b"content-length", str(len(body)).encode()))
+        await self._sending({"type": "http.response.start", "status": 200, "headers": headers})
+        await self._sending({"type": "http.response.body", "body": body})
+
+    async def _preflight(self) -> None:
+        allowed = [
+            (b"access-control-allow-methods", b"GET, HEAD, POST, PUT, PATCH, DELETE"),
+            (b"access-control-allow-headers", self.headers.get(b"access-control-request-headers", b"")),
+            (b"access-control-max-age", b"600"),
+        ]
+        known = self.headers.get(b"origin", b"").decode("latin-1") in self.guard.rules.origins
+        start = {"type": "http.response.start", "status": 204 if known else 403, "headers": allowed if known else []}
+        await self._sending(start)
+        await self._sending({"type": "http.response.body", "body": b""})
+
+    async def _refuse(self, refusal: Refusal) -> None:
+        if self.status:  # too late to say so
+            raise ConnectionAbortedError(refusal.message)
+        body = msgspec.json.encode({"error_code": refusal.code, "message": refusal.message})
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        if refusal.status == 401:
+            headers.append((b"www-authenticate", b'Basic realm="bis", charset="UTF-8"'))
+        if refusal.status == 503:
+            headers.append((b"retry-after", b"1"))
+        headers.append((b"connection", b"close"))
+        await self._sending({"type": "http.response.start", "status": refusal.status, "headers": headers})
+        await self._sending({"type": "http.response.body", "body": body, "more_body": True})
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._pass_over(), LINGER)
+        await self._sending({"type": "http.response.body", "body": b""})
+
+    async def _pass_over(self) -> None:
+        """What a client still sends: it looks at the answer behind it, and not at all where the connection breaks."""
+        more = self.method not in LOOKS
+        while more:
+            message = await self._receive()
+            more = message["type"] == "http.request" and message.get("more_body", False)
+
+
+class _TooLarge(Exception):
+    pass
+
+
+def _too_large(most: int) -> Refusal:
+    return Refusal(413, "INVALID_PARAMETER_VALUE", f"The body is larger than {most >> 20} MiB.")
+
+
+def _given(header: bytes) -> str:
+    """The token in a header: MLflow's clients send it as it is, or as the password of a user of any name."""
+    kind, _, value = header.strip().partition(b" ")
+    if kind.lower() == b"bearer":
+        return value.strip().decode("utf-8", "replace")
+    if kind.lower() == b"basic":
+        try:
+            return base64.b64decode(value, validate=True).decode("utf-8", "replace").partition(":")[2]
+        except ValueError:
+            return ""
+    return ""

@@ -1,0 +1,48 @@
+"""Forgetting everything: for tests of clients that expect an empty server, and only where a person switched it on."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Final
+
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from bis.ledger.connection import Connection
+from bis.ledger.database import SCHEMA
+from bis.server.desk import Desk
+
+PATH: Final = "/__reset__"
+KEPT: Final = frozenset({"tokens"})
+SWITCH: Final = "BIS_SERVER_RESET"
+"""The environment variable that switches it on."""
+
+
+class Resetting:
+    """An application that can be told to forget, around another."""
+
+    def __init__(self, app: ASGIApp, desk: Desk) -> None:
+        self.app, self.desk = app, desk
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == PATH and scope["method"] == "POST":
+            await self.desk.write(forget)
+            await JSONResponse({})(scope, receive, send)
+            return
+        await self.app(scope, receive, send)
+
+
+def forget(connection: Connection) -> None:
+    """Empty every table, but for the experiment that is always there."""
+    for table in _tables():
+        connection.execute(f"DELETE FROM {table}")
+    connection.execute(
+        "INSERT INTO experiments (id, name, artifacts, made, changed) VALUES (0, 'Default', '', 0, 0)"
+        " ON CONFLICT (id) DO NOTHING"
+    )
+
+
+def _tables() -> list[str]:
+    words = SCHEMA.read_text("utf-8").split()
+    found = [name.strip("(") for before, name in pairwise(words) if before == "TABLE"]
+    return [name for name in found if name.isidentifier() and name not in KEPT]

@@ -1,0 +1,38 @@
+"""Which role a call needs. One table: what is not in it needs a reader when it only looks, else a writer."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from bis.ledger.tokens import Role
+
+LOOKS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+OPEN: Final = frozenset({"/health", "/version"})
+"""Answered to everybody: whether there is a server, and which."""
+
+_FACE: Final = re.compile(r"/(?:api|ajax-api)/\d+(?:\.\d+)?/")
+_PART: Final = re.compile(r"mlflow-artifacts/mpu/part/[^/]+/\d+")
+"""The id of an upload in parts is drawn at random and told to writers only; MLflow's client sends no token there."""
+
+SEARCHES: Final = frozenset(
+    "mlflow/runs/search mlflow/experiments/search mlflow/experiments/search-datasets mlflow/logged-models/search"
+    " mlflow/registered-models/get-latest-versions".split()
+)
+"""Asked with POST, and change nothing."""
+ADMIN: Final = ("mlflow/webhooks",)
+"""What begins so makes the server call others, or shows their secrets."""
+
+
+def needed(method: str, path: str) -> Role | None:
+    """None: nobody needs a token."""
+    if path in OPEN and method in LOOKS:
+        return None
+    if path == "/__reset__":
+        return "admin"
+    call = _FACE.sub("", path, count=1) if _FACE.match(path) else path
+    if method == "PUT" and _PART.fullmatch(call):
+        return None
+    if call.startswith(ADMIN):
+        return "admin"
+    return "reader" if method in LOOKS or (method == "POST" and call in SEARCHES) else "writer"
