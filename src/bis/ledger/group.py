@@ -11,19 +11,26 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Final, NamedTuple, TypeVar
 
+from bis.errors import KeepingError
 from bis.ledger.connection import Connection
 from bis.ledger.database import Database
+from bis.store.trouble import BUSY
 
 T = TypeVar("T")
 
+Told = Callable[[Any, BaseException | None], None]
+"""What is called, in the writer's thread, with the result of a change or with what went wrong."""
+
 MOST: Final = 512
 """Changes in one transaction, so that the first of them does not wait for long."""
+WAITING: Final = 4096
+"""Changes that wait at most: whoever comes then is asked to come again."""
 
 
 class _Change(NamedTuple):
     apply: Callable[[Connection], Any]
     durable: bool
-    done: Future[Any]
+    told: Told
 
 
 class Writer:
@@ -36,10 +43,13 @@ class Writer:
         self._thread.start()
 
     def submit(self, apply: Callable[[Connection], T], *, durable: bool = False) -> Future[T]:
-        """Make a change soon. Its result is there when it is committed: it survives a kill then and, when it is
-        `durable`, power loss."""
+        """As `put`; the result is in the future."""
         done: Future[T] = Future()
-        self._changes.put(_Change(apply, durable, done))
+
+        def told(result: Any, trouble: BaseException | None) -> None:
+            done.set_exception(trouble) if trouble else done.set_result(result)
+
+        self.put(apply, told, durable=durable)
         return done
 
     @property
@@ -61,34 +71,28 @@ class Writer:
                     last = True
                     break
                 changes.append(following)
-            self._commit(changes)
+            for change, result, trouble in self._committed(changes):
+                change.told(result, trouble)
             if last:
                 return
 
-    def _commit(self, changes: list[_Change]) -> None:
-        results: list[tuple[_Change, Any, BaseException | None]] = []
+    def _committed(self, changes: list[_Change]) -> list[tuple[_Change, Any, BaseException | None]]:
+        """Each with its result, or with what went wrong: with it, or with all of them."""
         try:
             with self._database.writing(durable=any(change.durable for change in changes)) as connection:
-                for change in changes:
-                    results.append((change, *_applied(connection, change)))
+                if len(changes) == 1:  # it is the transaction
+                    return [(changes[0], changes[0].apply(connection), None)]
+                return [(change, *self._applied(connection, change)) for change in changes]
         except BaseException as error:  # nothing of it was committed: whoever waits is told
-            for change in changes:
-                change.done.set_exception(error)
-            return
-        for change, result, trouble in results:
-            if trouble is None:
-                change.done.set_result(result)
-            else:
-                change.done.set_exception(trouble)
+            return [(change, None, error) for change in changes]
 
-
-def _applied(connection: Connection, change: _Change) -> tuple[Any, BaseException | None]:
-    connection.execute("SAVEPOINT change")
-    try:
-        result = change.apply(connection)
-    except Exception as error:
-        connection.execute("ROLLBACK TO change")
+    def _applied(self, connection: Connection, change: _Change) -> tuple[Any, Exception | None]:
+        connection.execute("SAVEPOINT change")
+        try:
+            result = change.apply(connection)
+        except Exception as error:
+            connection.execute("ROLLBACK TO change")
+            connection.execute("RELEASE change")
+            return None, self._database.told(error)
         connection.execute("RELEASE change")
-        return None, error
-    connection.execute("RELEASE change")
-    return result, None
+        return result, None
