@@ -228,3 +228,13 @@ def test_a_run_that_read_a_large_data_set_is_found_by_it(ledger: Ledger) -> None
     files = [digest_value(number) for number in range(6000)]
     seal(ledger, a_run(1, *files[:5000]))
     assert ledger.data.users(files) == [a_run(1).id]
+
+
+def test_a_run_with_very_many_inputs_is_found_by_each_of_them_alone(ledger: Ledger) -> None:
+    files = [digest_value(number) for number in range(10_000)]
+    seal(ledger, a_run(1, *files[:5000]), a_run(2, *files[:5000]), a_run(3, *files[5000:]))
+    last = max(files[:5000])
+    assert ledger.data.users([last]) == [a_run(2).id, a_run(1).id]
+    assert ledger.data.users([max(files[5000:])]) == [a_run(3).id]
+    assert ledger.data.users([digest_value("other")]) == []
+    assert all(ledger.data.users([file]) == [a_run(2).id, a_run(1).id] for file in files[:5000:500])

@@ -19,7 +19,6 @@ from bis.steps.home import Home
 from bis.steps.removals import still_there
 from bis.store.snapshot import walk
 
-ASKED = 20_000
 USERS = 20
 """So many runs are told of."""
 
@@ -34,16 +33,17 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def users(held: Held, path: str, home: Home) -> tuple[list[User], bool]:
-    """The runs whose data part holds a file of the version, or of what lies at `path` in it, newest first; and whether
-    all of its files were asked for: of very many, the first 20,000 are."""
+    """The newest of the runs whose data part holds a file of the version, or of what lies at `path` in it; and whether
+    these are all."""
     files = [leaf for leaf in leaves_of(held, path, home) if leaf.entry.kind == "file" and leaf.entry.size]
-    digests = {leaf.entry.digest for leaf in files[:ASKED]}
+    digests = {leaf.entry.digest for leaf in files}
     found = []
-    for id in home.ledger.data.users(digests)[:USERS]:
+    known = home.ledger.data.users(digests)
+    for id in known[:USERS]:
         run = home.ledger.get(id)
         inputs = {row["digest"] for row in run.parts["data"].facts["inputs"]}
         found.append(User(run=run, files=len(digests & inputs), of=len(digests)))
-    return found, len(files) <= ASKED
+    return found, len(known) <= USERS
 
 
 def is_kept(held: Held, home: Home) -> bool:

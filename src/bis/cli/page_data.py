@@ -197,7 +197,7 @@ def _users(runs: Sequence[User], whole: bool, now: datetime, terminal: Terminal)
         for one in runs
     ]
     lines = terminal.aligned(rows) or ["no run that is recorded here"]
-    return lines if whole else [*lines, "it has very many files: by the first 20,000 of them"]
+    return lines if whole else [*lines, "and older runs"]
 
 
 def _share(one: User) -> str:

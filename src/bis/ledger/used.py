@@ -1,7 +1,8 @@
 """Which files the data part of each run holds, by digest, so that it can be asked which runs used a version of data.
 
 Of a run with very many inputs the smallest 4,096 digests are noted: a sample that is the same whoever takes it, so
-that a run which read a whole data set is found by any of them, and the table stays small.
+that a run which read a whole data set is found by any of them, and the table stays small. One that is not found by its
+sample is looked through, one record at a time; runs that read the same inputs are looked through once.
 """
 
 from __future__ import annotations
@@ -39,8 +40,13 @@ def fill_used(connection: Connection) -> None:
 
 
 def runs_with(connection: Connection, digests: Iterable[Digest]) -> set[int]:
-    """The runs (`seq`) that hold one of these."""
+    """The runs (`seq`) that hold one of these: all of them, whatever the number of their inputs."""
     wanted = sorted({short(digest, DIGITS) for digest in digests})
+    found = _noted(connection, wanted)
+    return found | _unnoted(connection, set(wanted), found) if wanted else found
+
+
+def _noted(connection: Connection, wanted: list[str]) -> set[int]:
     found: set[int] = set()
     for start in range(0, len(wanted), AT_ONCE):
         some = wanted[start : start + AT_ONCE]
@@ -48,6 +54,46 @@ def runs_with(connection: Connection, digests: Iterable[Digest]) -> set[int]:
         asked = f"SELECT DISTINCT run FROM data_used WHERE digest IN ({', '.join('?' * AT_ONCE)})"
         found.update(run for (run,) in connection.execute(asked, some).fetchall())
     return found
+
+
+def _unnoted(connection: Connection, wanted: set[str], found: set[int]) -> set[int]:
+    """Of the runs of which a sample was noted and that were not found by it, those that hold one of these."""
+    asked = "SELECT run FROM data_used GROUP BY run HAVING COUNT(*) >= ? ORDER BY run"
+    sampled = [run for (run,) in connection.execute(asked, (MOST,)).fetchall() if run not in found]
+    decoder = msgspec.json.Decoder(_Large, strict=False)
+    holding: dict[str, bool] = {}
+    more: set[int] = set()
+    for run in sampled:
+        row = connection.execute("SELECT content FROM runs WHERE seq = ?", (run,)).fetchone()
+        try:
+            part = decoder.decode(unpack(row[0])).parts.get("data") if row else None
+        except (msgspec.MsgspecError, ValueError):
+            continue
+        if part is not None:
+            if part.digest not in holding:
+                some = (short(one.digest, DIGITS) for one in part.facts.inputs if one.digest)
+                holding[part.digest] = not wanted.isdisjoint(some)
+            more |= {run} if holding[part.digest] else set()
+    return more
+
+
+class _Input(msgspec.Struct, frozen=True):
+    digest: Digest = Digest("")
+
+
+class _Facts(msgspec.Struct, frozen=True):
+    inputs: tuple[_Input, ...] = ()
+
+
+class _LargePart(msgspec.Struct):
+    digest: str = ""
+    facts: _Facts = _Facts()
+
+
+class _Large(msgspec.Struct):
+    """A run of which nothing is made but the digests of its inputs."""
+
+    parts: dict[str, _LargePart] = {}
 
 
 class _Part(msgspec.Struct):
