@@ -125,7 +125,7 @@ def fetch(
             meeting.check()
         sound, findings = meeting.learn(told)
         with Receiving(home.store, meeting.remote, telling(told, RECEIVING)) as receiving:
-            receiving.bring(meeting.copies_there(sound, meeting.tells if shallow else meeting.comes_first))
+            receiving.bring(meeting.that_tell(sound, small=not shallow))
             needed = (lambda: set[bytes]()) if shallow else lambda: _lacking(home, receiving)
             bring_missing(meeting, receiving, sound, needed)
         moved = receiving.moved()

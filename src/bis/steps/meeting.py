@@ -62,18 +62,24 @@ class Meeting:
     def learn(self, told: Told) -> tuple[list[str], list[Finding]]:
         return learn(self.remote, self.listed, self.known, self.store, telling(told, READING))
 
-    def copies_there(self, sound: Iterable[str], wanted: Callable[[Place], bool]) -> list[Copies]:
-        """What lies in the sound packs there, is wanted, and is not here."""
-        found = uncovered(self.known.places(sound), self.copies_here())
-        return spread((copies for copies in found if wanted(copies[0])), self.listed)
+    def that_tell(self, sound: Sequence[str], *, small: bool) -> list[Copies]:
+        """What lies in the sound packs there, says what is needed, and is not here; if `small`, with it all of the
+        packs that are small."""
+        whole = [name for name in sound if self.listed.get(name, 0) <= SMALL] if small else []
+        return self._absent(self.known.of_kinds(sound, TELLING, whole))
 
-    def tells(self, place: Place) -> bool:
-        """What says what is needed."""
-        return place.item.kind in TELLING
+    def copies_there(self, sound: Iterable[str], digests: set[bytes]) -> list[Copies]:
+        """What lies in the sound packs there, has one of these digests, and is not here."""
+        if len(digests) <= FEW:
+            return self._absent(self.known.places(sound, [*digests]))
+        return self._absent(place for place in self.known.places(sound) if place.item.digest in digests)
 
-    def comes_first(self, place: Place) -> bool:
-        """What is fetched before it is known what is needed: what tells that, and all of small packs."""
-        return place.item.kind in TELLING or self.listed.get(place.pack, 0) <= SMALL
+    def _absent(self, there: Iterable[Place]) -> list[Copies]:
+        """What of these is not here. Few are looked for one by one: this store may have very many others."""
+        places = list(there)
+        few = len(places) <= FEW
+        here = self.store.index.copies_of(place.item.digest for place in places) if few else self.copies_here()
+        return spread(uncovered(places, here), self.listed)
 
     def unserved(self, roots: Iterable[Digest]) -> tuple[list[str], list[Digest]]:
         """The packs here, and the roots, of which the remote is not known to have all."""
@@ -117,12 +123,9 @@ def bring_missing(meeting: Meeting, receiving: Receiving, sound: list[str], gone
     """Fetch what is gone. It may need more that is gone, which shows when it has come."""
     asked = set[bytes]()
 
-    def wanted(place: Place) -> bool:
-        return place.item.digest in asked
-
     while (lacking := gone() | receiving.needed) - asked:
         asked |= lacking
-        receiving.bring(meeting.copies_there(sound, wanted))
+        receiving.bring(meeting.copies_there(sound, asked))
 
 
 def bring_needed(home: Home, name: str, roots: list[Digest], told: Told) -> Moved:

@@ -128,6 +128,19 @@ class Index:
         rows = self._ask("SELECT digest FROM objects WHERE method IN (?, ?)", (PARTS, DELTA))
         return {digest for (digest,) in rows}
 
+    def digests(self) -> set[bytes]:
+        """Of all objects."""
+        return {digest for (digest,) in self._ask("SELECT DISTINCT digest FROM objects")}
+
+    def copies_of(self, digests: Iterable[bytes]) -> Iterator[Place]:
+        """Where these objects lie, as `copies` has it: for some of very many."""
+        wanted = sorted(set(digests))
+        for start in range(0, len(wanted), AT_ONCE):
+            some = wanted[start : start + AT_ONCE]
+            marks = ",".join("?" * len(some))
+            for name, _, *rest in self._ask(f"{PLACES} IN ({marks}) ORDER BY digest", tuple(some)):
+                yield Place(name, Item(*rest))
+
     def copies(self, packs: Iterable[str] | None = None) -> Iterator[Place]:
         """Where all objects lie, or those of some packs, by digest; those of one digest follow each other. Nothing may
         be written meanwhile."""

@@ -6,6 +6,7 @@ pack not yet known the end is read: the last bytes, where its list is.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -94,7 +95,7 @@ class Known:
             ((pack,),) = connection.execute("SELECT id FROM packs WHERE name = ?", (name,))
             connection.executemany(
                 "INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                ((item[0], item[1], pack, *item[2:]) for item in items),
+                ((item[0], item[1], pack, *item[2:]) for item in sorted(items)),  # in the order of the table
             )
 
     def sizes(self) -> dict[str, int]:
@@ -103,14 +104,25 @@ class Known:
 
     def places(self, packs: Iterable[str], digests: Sequence[bytes] | None = None) -> Iterator[Place]:
         """The objects of these packs, or those among them with these digests, sorted by digest."""
+        yield from self._in(packs, self._rows() if digests is None else self._rows_of(sorted(set(digests))))
+
+    def of_kinds(self, packs: Iterable[str], kinds: Iterable[int], whole: Iterable[str] = ()) -> Iterator[Place]:
+        """The objects of these packs that are of some kinds, and all of those that are `whole`, sorted by digest."""
+        where = (
+            "kind IN (SELECT value FROM json_each(?))"
+            " OR pack IN (SELECT id FROM packs WHERE name IN (SELECT value FROM json_each(?)))"
+        )
+        yield from self._in(packs, self._rows(f"WHERE {where}", json.dumps([*kinds]), json.dumps([*whole])))
+
+    def _in(self, packs: Iterable[str], rows: Iterable[Any]) -> Iterator[Place]:
         wanted = set(packs)
         chosen = {id: name for id, name in self._connection.execute("SELECT id, name FROM packs") if name in wanted}
-        for pack, *rest in self._rows() if digests is None else self._rows_of(sorted(set(digests))):
+        for pack, *rest in rows:
             if name := chosen.get(pack):
                 yield Place(name, Item(*rest))
 
-    def _rows(self) -> Iterable[Any]:
-        return self._connection.execute(f"SELECT {ROW} FROM objects ORDER BY digest, kind, pack")
+    def _rows(self, where: str = "", *values: str) -> Iterable[Any]:
+        return self._connection.execute(f"SELECT {ROW} FROM objects {where} ORDER BY digest, kind, pack", values)
 
     def _rows_of(self, digests: Sequence[bytes]) -> Iterable[Any]:
         for start in range(0, len(digests), AT_ONCE):

@@ -28,7 +28,7 @@ Held = Callable[[bytes], bytes | None]
 
 def missing(store: LocalStore, roots: Iterable[Digest], held: Held = lambda digest: None) -> set[bytes]:
     """What of the roots, and of all that they need, is not here: as far as that can be known without it."""
-    there = {place.item.digest for place in store.index.copies()}
+    there = store.index.digests()
     found = set[bytes]()
     todo = [raw_of(digest) for digest in roots]
     seen = set[bytes]()
