@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -143,6 +144,37 @@ def test_a_folder_that_bis_did_not_make_is_left_alone(name: str, held: str, tmp_
     remove_left(str(tmp_path))
     assert not remove(str(theirs))
     assert sorted(theirs.iterdir()) == before
+
+
+@pytest.mark.parametrize("begun", ["nothing", "an empty maker"])
+def test_what_was_killed_before_it_said_who_made_it_goes_after_a_day(begun: str, tmp_path: Path) -> None:
+    left = tmp_path / ".bis-0123456789abcdef"
+    left.mkdir()
+    if begun == "an empty maker":
+        (left / MAKER).touch()
+    day_old = time.time() - 25 * 3600
+    for path in left.iterdir():
+        os.utime(path, (day_old, day_old))
+    remove_left(str(tmp_path))
+    assert left.exists(), "one that is about to say it may be alive"
+    os.utime(left, (day_old, day_old))
+    remove_left(str(tmp_path))
+    assert not left.exists()
+
+
+@pytest.mark.parametrize("held", ["thesis.txt", "maker with words", "link"])
+def test_whatever_its_age_a_folder_with_something_in_it_is_left_alone(held: str, tmp_path: Path) -> None:
+    theirs = tmp_path / ".bis-0123456789abcdef"
+    theirs.mkdir()
+    if held == "link":
+        (theirs / MAKER).symlink_to("nowhere")
+    else:
+        (theirs / (MAKER if held.startswith(MAKER) else held)).write_text("words")
+    for path in (*theirs.glob("*.txt"), theirs):
+        os.utime(path, (1, 1))
+    remove_left(str(tmp_path))
+    assert not remove(str(theirs))
+    assert len(list(theirs.iterdir())) == 1
 
 
 def test_a_link_to_drafts_is_no_draft(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import stat
+import time
 from collections.abc import Iterator
 from typing import Final
 
@@ -18,6 +20,8 @@ PREFIX: Final = ".bis-"
 NAME: Final = re.compile(r"\.bis-[0-9a-f]{16}")
 MAKER: Final = "maker"
 """The file that is locked."""
+LONG_AGO: Final = 24 * 3600.0
+"""Seconds."""
 SAID: Final = (
     b"bis is writing here; when it was killed, the next command that writes here, or bis clean, removes this.\n"
 )
@@ -52,7 +56,7 @@ def left_in(folder: str) -> list[str]:
             found = [one.path for one in entries if is_name(one.name) and one.is_dir(follow_symlinks=False)]
     except OSError:
         return []
-    return [path for path in found if _of_the_dead(path)]
+    return [path for path in found if _of_the_dead(path) or _is_begun(path)]
 
 
 def remove_left(folder: str) -> None:
@@ -66,7 +70,27 @@ def remove(path: str) -> bool:
     with _held(path) as dead:
         if dead:
             _remove(path)
+    if not dead and _is_begun(path):
+        _remove(path)
+        dead = True
     return dead and not os.path.lexists(path)
+
+
+def _is_begun(path: str) -> bool:
+    """Whether its maker was killed before it had said so: with nothing in it, or nothing in the one file, nothing is
+    lost; and it is so old that none is meant who is about to say it."""
+    maker = f"{path}/{MAKER}"
+    try:
+        names = os.listdir(path)  # noqa: PTH208
+        is_old = os.lstat(path).st_mtime < time.time() - LONG_AGO
+        return is_old and (not names or (names == [MAKER] and _is_empty(maker)))
+    except OSError:
+        return False
+
+
+def _is_empty(path: str) -> bool:
+    status = os.lstat(path)
+    return stat.S_ISREG(status.st_mode) and status.st_size == 0 and status.st_mtime < time.time() - LONG_AGO
 
 
 def _of_the_dead(path: str) -> bool:
