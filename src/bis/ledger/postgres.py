@@ -425,14 +425,17 @@ def _line(error: Exception) -> str:
 def _read(url: str) -> dict[str, Any]:
     """The URL as psycopg's words. Raises UsageError, without a word of the URL that may be a password."""
     psycopg = _driver()
-    try:
-        facts: dict[str, Any] = psycopg.conninfo.conninfo_to_dict(url)
-    except psycopg.ProgrammingError:
+    facts: dict[str, Any] = {}
+    with contextlib.suppress(psycopg.ProgrammingError):
+        facts = psycopg.conninfo.conninfo_to_dict(url)
+    # A `/` in a password makes the rest of it a name, which would be shown.
+    plain = not any("@" in str(facts.get(name, "")) for name in ("host", "port", "dbname"))
+    if not (facts and plain and str(facts.get("port", "0")).replace(",", "").isdecimal()):
         raise UsageError(
             "the URL of the ledger cannot be read",
             because="In a password and a name, @ : / ? # % are written as %40 %3A %2F %3F %23 %25.",
             hint="postgresql://USER@HOST:5432/DATABASE",
-        ) from None
+        )
     import os
 
     if "PGCONNECT_TIMEOUT" not in os.environ:
