@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
+import msgspec
+
 from bis.digest import canonical
 from bis.errors import UsageError
 from bis.ledger import Row, experiments, inputs
@@ -21,9 +23,12 @@ from bis.ledger.refusals import NoSuch, ParamChanged, Removed, Sealed
 from bis.ledger.search import Ordering, Query, both
 from bis.nouns.run import Run, Status
 from bis.nouns.tracking import Point, TrackedRun, UsedData, UsedModel, usual_place
-from bis.store.squeeze import pack
+from bis.store.squeeze import pack, unpack
 
-COLUMNS: Final = "seq, id, name, experiment, username, status, started, ended, artifacts, removed, tracked, command"
+COLUMNS: Final = (
+    "seq, id, name, experiment, username, status, started, ended, artifacts, removed, command,"
+    " CASE WHEN tracked = 1 THEN NULL ELSE content END"
+)
 AT_ONCE: Final = 500
 LATEST: Final = 253_402_300_799_000_000
 """Microseconds: the last second of the year 9999."""
@@ -38,9 +43,10 @@ def create(
     user: str,
     started: int,
     tags: Mapping[str, str],
+    parent: str = "",
 ) -> TrackedRun:
-    """A new run, which is under way; its id has 32 hexadecimal digits. Raises NoSuch or Removed for the experiment,
-    UsageError for a time that no calendar has."""
+    """A new run, which is under way; its id has 32 hexadecimal digits. `parent`: the run around it. Raises NoSuch or
+    Removed for the experiment, UsageError for a time that no calendar has."""
     place = experiments.there(connection, experiment)
     row = {
         **_facts(id, name, user, started, None, "running"),
@@ -49,6 +55,7 @@ def create(
         "tracked": 1,
         "artifacts": below(place.artifacts or usual_place(experiment), id, "artifacts"),
         **EMPTY,
+        "parent": parent,
     }
     names, marks = ", ".join(row), ", ".join(f":{name}" for name in row)
     ((seq,),) = connection.execute(f"INSERT INTO runs ({names}) VALUES ({marks}) RETURNING seq", row).fetchall()
@@ -70,6 +77,12 @@ def get(connection: Connection, id: str) -> TrackedRun:
     for row in connection.execute(f"SELECT {COLUMNS} FROM runs WHERE id = ?", (id,)).fetchall():
         return with_facts(connection, [row])[0]
     raise NoSuch("run", id)
+
+
+def children(connection: Connection, id: str) -> list[TrackedRun]:
+    """The runs that clients logged while the run was under way, in the order of their start."""
+    asked = f"SELECT {COLUMNS} FROM runs WHERE parent = ? AND tracked = 1 AND removed = '' ORDER BY started, seq"
+    return with_facts(connection, connection.execute(asked, (id,)).fetchall())
 
 
 def seq_of(connection: Connection, id: str) -> int:
@@ -189,8 +202,9 @@ def with_facts(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> list[
             ended=ended,
             artifacts=artifacts,
             removed=removed,
-            sealed=not tracked,
+            sealed=content is not None,
             command=command,
+            commit=_commit(content) if content else "",
             params=params.get(seq, {}),
             metrics=tuple(metrics.get(seq, ())),
             tags=tags.get(seq, {}),
@@ -198,7 +212,7 @@ def with_facts(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> list[
             used=tuple(used.get(seq, ())),
             made=tuple(made.get(seq, ())),
         )
-        for seq, id, name, experiment, user, status, started, ended, artifacts, removed, tracked, command in rows
+        for seq, id, name, experiment, user, status, started, ended, artifacts, removed, command, content in rows
     ]
 
 
@@ -304,6 +318,31 @@ def _facts(id: str, name: str, user: str, started: int, ended: int | None, statu
         "brief": canonical(row),
         "content": pack(canonical(run)),
     }
+
+
+class _Facts(msgspec.Struct, frozen=True):
+    revision: str = ""
+
+
+class _Part(msgspec.Struct, frozen=True):
+    facts: _Facts = _Facts()
+
+
+class _Recorded(msgspec.Struct, frozen=True):
+    """Of a record what is shown in lists of runs and has no column."""
+
+    parts: dict[str, _Part] = {}
+
+
+_recorded: Final = msgspec.json.Decoder(_Recorded, strict=False)
+
+
+def _commit(content: bytes) -> str:
+    try:
+        part = _recorded.decode(unpack(content)).parts.get("code")
+    except msgspec.MsgspecError:
+        return ""
+    return part.facts.revision if part else ""
 
 
 def _tracked(connection: Connection, id: str) -> int:

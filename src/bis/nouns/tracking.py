@@ -88,6 +88,8 @@ class TrackedRun(msgspec.Struct, frozen=True, kw_only=True):
     """True: `bis run` recorded it; what is said of it now is said beside the record."""
     command: str = ""
     """What was run, as a shell would read it, where that is known."""
+    commit: str = ""
+    """The revision that was checked out, where bis recorded the run."""
     params: dict[str, str] = {}
     metrics: tuple[Point, ...] = ()
     """The newest point of each."""

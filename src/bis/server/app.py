@@ -37,6 +37,7 @@ from bis.server.mlflow import (
 )
 from bis.server.mlflow.endpoint import Endpoint, Refused, convert, read
 from bis.server.mlflow.wording import told
+from bis.server.native.routes import routes as native
 
 MLFLOW: Final[tuple[Endpoint, ...]] = (
     *experiments.ENDPOINTS,
@@ -80,7 +81,8 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         endpoint = self._exact.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
         if endpoint is None:
-            await self._others(scope, receive, send)
+            plain = {**scope, "path": "/" + scope["path"].lstrip("/")} if scope["type"] == "http" else scope
+            await self._others(plain, receive, send)
             return
         response = await _answered(self.desk, endpoint, scope["query_string"], await _body(receive))
         await response(scope, receive, send)
@@ -136,6 +138,7 @@ def _routes(desk: Desk) -> Iterable[BaseRoute]:
     yield Route("/health", health)
     yield Route("/version", version)
     yield from artifacts.routes(desk)
+    yield from native(desk)
 
     async def unknown(request: Request) -> Response:
         refused = server_info.unsupported(request.path_params.get("rest") or "traces")

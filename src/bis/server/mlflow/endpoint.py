@@ -192,35 +192,22 @@ def _converted(found: dict[str, Any], asked: type[Asked]) -> Asked:
         raise Refused("INVALID_PARAMETER_VALUE", f"A number is too large: {error}") from None
 
 
-KINDS: Final = {"str": str, "int": int, "float": float, "bool": bool, "array": list, "object": dict}
-
-
 def _unfit(said: str, found: dict[str, Any]) -> Refused:
-    """In MLflow's words, with the value: msgspec says `Expected …, got … - at $.tags[...].key`."""
+    """In MLflow's words, with the value: msgspec says `Expected …, got … - at $.tags[3].key`."""
     said, _, place = said.partition(" - at `$")
-    absent = re.search(r"missing required field `(\w+)`", said)
-    got = re.search(r"got `(\w+)", said)
-    kind = KINDS.get(got[1]) if got else None
-    names = [*re.findall(r"\w+|\[\.\.\.\]", place), *([absent[1]] if absent else [])]
-    path, value = _blamed(found, names, kind)
-    if absent:
-        return missing(path)
+    path = place.rstrip("`").lstrip(".")
+    if absent := re.search(r"missing required field `(\w+)`", said):
+        return missing(f"{path}.{absent[1]}" if path else absent[1])
     if not path:
         return Refused("INVALID_PARAMETER_VALUE", said)
+    value = _value_at(found, path)
     return invalid(path, value, f":  Hint: Value was of type '{type(value).__name__}'.{SEE}")
 
 
-def _blamed(found: Any, names: Sequence[str], kind: type | None) -> tuple[str, Any]:
-    """Where it is, with the index in each list, and what is there: the first thing of that kind (None: not there)."""
-    if not names:
-        return "", found
-    name, rest = names[0], names[1:]
-    if name != "[...]":
-        inner = found.get(name) if isinstance(found, dict) else None
-        path, value = _blamed(inner, rest, kind)
-        return f"{name}{'' if not path or path[0] == '[' else '.'}{path}", value
-    tried = [(number, *_blamed(each, rest, kind)) for number, each in enumerate(found)]
-    number, path, value = next(
-        (one for one in tried if (kind is None and one[2] is None) or type(one[2]) is kind), tried[0]
-    )
-    return f"[{number}]{'.' if path else ''}{path}", value
+def _value_at(found: Any, path: str) -> Any:
+    for name, index in re.findall(r"(\w+)(?!\])|\[(\d+)\]", path):
+        try:
+            found = found[int(index)] if index else found[name]
+        except (LookupError, TypeError):
+            return None
+    return found

@@ -12,9 +12,11 @@ from bis.ledger import grammar, tracked
 from bis.ledger.connection import Connection
 from bis.ledger.grammar import Attribute
 from bis.ledger.naming import drawn_name
+from bis.ledger.refusals import Sealed
 from bis.ledger.search import both, compile_filter, compile_order, one_of
 from bis.nouns.run import Status
 from bis.nouns.tracking import TrackedRun, usual_place
+from bis.server import sealed
 from bis.server.desk import Desk
 from bis.server.mlflow.endpoint import Endpoint, Refused, get, invalid, post
 from bis.server.mlflow.experiments import Tag
@@ -28,6 +30,8 @@ MODELS: Final = "mlflow.log-model.history"
 """The tag in which clients of MLflow 2 note the models of a run."""
 
 
+DERIVED: Final = ("mlflow.user", "mlflow.source.name", "mlflow.source.type", "mlflow.source.git.commit", NAME)
+"""Tags that say what stands in the record of a sealed run."""
 USUAL: Final = 1000
 """On one page, where the client names no number."""
 _WORDS: Final = " ".join(f"WHEN '{ours}' THEN '{theirs}'" for ours, theirs in STATUSES.items())
@@ -108,6 +112,7 @@ async def create(desk: Desk, asked: Create) -> dict[str, Any]:
         user=asked.user_id,
         started=desk.now() if asked.start_time is None else asked.start_time * 1000,
         tags=tags,
+        parent=desk.around,
     )
     return {"run": shown(run)}
 
@@ -141,11 +146,17 @@ async def update(desk: Desk, asked: Update) -> dict[str, Any]:
 
 
 async def delete(desk: Desk, asked: OfRun) -> None:
-    await desk.keep(tracked.remove, asked.run_id, desk.now())
+    try:
+        await desk.keep(tracked.remove, asked.run_id, desk.now())
+    except Sealed:
+        await sealed.remove(desk, asked.run_id)
 
 
 async def restore(desk: Desk, asked: OfRun) -> None:
-    await desk.keep(tracked.restore, asked.run_id)
+    try:
+        await desk.keep(tracked.restore, asked.run_id)
+    except Sealed:
+        await sealed.remove(desk, asked.run_id, undo=True)
 
 
 async def log_param(desk: Desk, asked: LogParam) -> None:
@@ -153,11 +164,20 @@ async def log_param(desk: Desk, asked: LogParam) -> None:
 
 
 async def set_tag(desk: Desk, asked: SetTag) -> None:
-    await desk.write(tag, asked.run_id, {asked.key: check_tag(asked.key, asked.value)})
+    tags = {asked.key: check_tag(asked.key, asked.value)}
+    try:
+        await desk.write(tag, asked.run_id, tags)
+    except Sealed:
+        if asked.key in DERIVED:
+            raise
+        await sealed.tag(desk, asked.run_id, tags)
 
 
 async def delete_tag(desk: Desk, asked: SetTag) -> None:
-    await desk.write(tracked.drop_tag, asked.run_id, asked.key)
+    try:
+        await desk.write(tracked.drop_tag, asked.run_id, asked.key)
+    except Sealed:
+        await sealed.drop_tag(desk, asked.run_id, asked.key)
 
 
 async def log_model(desk: Desk, asked: LogModel) -> None:
@@ -231,7 +251,8 @@ def known(run: TrackedRun) -> dict[str, str]:
     """What the record of a sealed run says, as the tags in which MLflow keeps it."""
     if not run.sealed:
         return {}
-    return {"mlflow.user": run.user, "mlflow.source.name": run.command, "mlflow.source.type": "LOCAL"}
+    found = (run.user, run.command, "LOCAL", run.commit)
+    return {key: value for key, value in zip(DERIVED, found, strict=False) if value}
 
 
 def _note_model(connection: Connection, id: str, model: dict[str, Any]) -> None:
