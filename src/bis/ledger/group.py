@@ -52,6 +52,18 @@ class Writer:
         self.put(apply, told, durable=durable)
         return done
 
+    def put(self, apply: Callable[[Connection], Any], told: Told, *, durable: bool = False) -> None:
+        """Make a change soon. Its result is told when it is committed: it survives a kill then and, when it is
+        `durable`, power loss. Raises KeepingError where too many wait already."""
+        if self.waiting >= WAITING:
+            raise KeepingError(
+                f"{WAITING} changes wait to be written to the ledger",
+                because="They come faster than they can be written. Nothing of this one was kept.",
+                hint="send it again in a moment",
+                code=BUSY,
+            )
+        self._changes.put(_Change(apply, durable, told))
+
     @property
     def waiting(self) -> int:
         """Changes that were submitted and are not looked at yet."""

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
+import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
@@ -13,6 +17,7 @@ from bis.ledger import webhooks
 from bis.ledger.connection import Connection
 from bis.ledger.database import Database
 from bis.ledger.group import Writer
+from bis.ledger.readers import Readers
 from bis.server.hooks import Hooks
 from bis.server.shelf import Shelf
 from bis.store.local import LocalStore
@@ -24,14 +29,28 @@ ASKING: Final[ContextVar[str]] = ContextVar("asking", default="")
 """Who asks in this request, for those that know it to set."""
 
 
-class Desk:
-    """One for the whole server. Changes go through one writer, many to a transaction; questions go to threads."""
+READERS: Final = 4
+"""Threads for questions: as many as a machine with some cores keeps busy, while Python runs in one of them."""
 
-    def __init__(self, database: Database, store: LocalStore, spool: Path, hooks: Hooks | None = None) -> None:
+
+class Desk:
+    """One for the whole server. Changes go through one writer, many to a transaction; questions go to threads, which
+    wait neither for it nor for each other."""
+
+    def __init__(
+        self, database: Database, store: LocalStore, spool: Path, hooks: Hooks | None = None, around: str = ""
+    ) -> None:
+        self.around = around
+        """The run whose clients are answered, where it is one run that they log for."""
         self.database = database
         self.store = store
         self.shelf = Shelf(store, spool)
         self.writer = Writer(database)
+        self._readers = Readers(database)
+        self._threads = ThreadPoolExecutor(READERS, "ledger-reader")
+        self._near = database.path is not None
+        self._handing = threading.Lock()
+        self._answers: list[tuple[asyncio.Future[Any], Any, BaseException | None]] = []
         self.hooks = hooks or Hooks()
 
     @staticmethod
@@ -46,22 +65,49 @@ class Desk:
 
     async def write(self, change: Callable[Concatenate[Connection, P], T], *values: P.args, **named: P.kwargs) -> T:
         """Make a change in the ledger, and wait until it is committed: it survives a kill then."""
-        return await asyncio.wrap_future(self.writer.submit(lambda connection: change(connection, *values, **named)))
+        return await self._changed(functools.partial(_called, change, values, named), durable=False)
 
     async def keep(self, change: Callable[Concatenate[Connection, P], T], *values: P.args, **named: P.kwargs) -> T:
         """As `write`, and wait for the disk, too: it survives power loss then."""
-        return await asyncio.wrap_future(
-            self.writer.submit(lambda connection: change(connection, *values, **named), durable=True)
-        )
+        return await self._changed(functools.partial(_called, change, values, named), durable=True)
 
     async def read(self, question: Callable[Concatenate[Connection, P], T], *values: P.args, **named: P.kwargs) -> T:
         """Ask the ledger, in a thread."""
+        ask = functools.partial(_called, question, values, named)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._readers.ask, ask)
 
-        def ask() -> T:
-            with self.database.reading() as connection:
-                return question(connection, *values, **named)
+    async def glance(self, question: Callable[Concatenate[Connection, P], T], *values: P.args, **named: P.kwargs) -> T:
+        """As `read`, for what is found by its key: a file gives it sooner than a thread takes over. Only for questions
+        that take no time however much the ledger holds: all others wait meanwhile."""
+        if not self._near:
+            return await self.read(question, *values, **named)
+        return self._readers.ask(functools.partial(_called, question, values, named))
 
-        return await asyncio.to_thread(ask)
+    async def _changed(self, change: Callable[[Connection], T], *, durable: bool) -> T:
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[T] = loop.create_future()
+
+        def told(result: Any, trouble: BaseException | None) -> None:
+            with self._handing:
+                first = not self._answers
+                self._answers.append((done, result, trouble))
+            if first:  # one call wakes the loop for all that one transaction held
+                with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody waits
+                    loop.call_soon_threadsafe(self._hand_out)
+
+        self.writer.put(change, told, durable=durable)
+        return await done
+
+    def _hand_out(self) -> None:
+        with self._handing:
+            answers, self._answers = self._answers, []
+        for done, result, trouble in answers:
+            if done.done():  # whoever waited is gone
+                continue
+            if trouble:
+                done.set_exception(trouble)
+            else:
+                done.set_result(result)
 
     async def tell(self, event: str, data: Mapping[str, Any]) -> None:
         """Let the webhooks that want to hear of an event be told of it, soon."""
@@ -72,4 +118,10 @@ class Desk:
         self.hooks.close()
         self.shelf.close()
         self.writer.close()
+        self._threads.shutdown()
+        self._readers.close()
         self.database.close()
+
+
+def _called(function: Callable[..., T], values: tuple[Any, ...], named: dict[str, Any], connection: Connection) -> T:
+    return function(connection, *values, **named)

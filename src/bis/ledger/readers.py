@@ -1,0 +1,50 @@
+"""Questions to a ledger beside its writer: each thread that asks has a connection of its own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from bis.ledger.connection import Connection
+from bis.ledger.database import Database
+
+T = TypeVar("T")
+
+ONE_VIEW: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
+"""For PostgreSQL; SQLite's transactions have one view of the ledger always."""
+
+
+class Readers:
+    """The connections for questions, opened when a thread asks first."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._begin = ONE_VIEW if database.path is None else "BEGIN"
+        self._own = threading.local()
+        self._all: list[Database] = []
+        self._lock = threading.Lock()
+
+    def ask(self, question: Callable[[Connection], T]) -> T:
+        """The answer, in this thread. All that a question reads it reads of the ledger at one moment."""
+        with self._mine().reading() as connection:
+            connection.execute(self._begin)
+            try:
+                return question(connection)
+            finally:
+                connection.execute("COMMIT")
+
+    def close(self) -> None:
+        with self._lock:
+            for database in self._all:
+                database.close()
+            self._all = []
+            self._own = threading.local()
+
+    def _mine(self) -> Database:
+        found: Database | None = getattr(self._own, "database", None)
+        if found is None:
+            found = self._own.database = self._database.another()
+            with self._lock:
+                self._all.append(found)
+        return found
