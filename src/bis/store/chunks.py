@@ -30,6 +30,9 @@ MAXIMUM: Final = 4 << 20
 CONTENT_DEFINED: Final = "fastcdc2020/1m"
 EQUAL: Final = "equal/1m"
 
+BLOCK: Final = 16 << 20
+"""So much is read at once. What is left of it uncut is copied in front of the next, so it is far more than a piece."""
+
 ANCHOR: Final = 64
 """Bytes before a cut that its anchor is the digest of: the window of the rolling hash."""
 START: Final = struct.Struct("<16s8s")
@@ -87,7 +90,8 @@ class Cut(NamedTuple):
 
 
 class Piece(NamedTuple):
-    data: bytes
+    data: memoryview
+    """Holds what it is a part of in memory, which is used anew when nobody holds it."""
     start: bytes
     end: bytes
     """Anchors of the cuts around it."""
@@ -114,32 +118,68 @@ def cutter() -> str:
     return CONTENT_DEFINED if _fast() else EQUAL
 
 
-def pieces(read: Callable[[int], bytes], better: Better = lambda at, view, size: None) -> Iterator[Piece]:
-    """Cut what `read` gives (empty at the end). Memory is bounded by some pieces of the largest size."""
+def pieces(
+    read: Callable[[memoryview], int], better: Better = lambda at, view, size: None, hint: int = BLOCK
+) -> Iterator[Piece]:
+    """Cut what `read` puts where it is told to, returning how many bytes that were (0 at the end). `hint`: how many
+    there are in all, as far as that is known. Memory is bounded by some blocks, for who does not hoard pieces."""
     cut = _fast() or _equal
-    rest, at, ended, offset = b"", b"", False, 0
+    rooms, rest, at, ended, offset = _Rooms(), memoryview(b""), b"", False, 0
     while not ended:
-        block = read(2 * MAXIMUM)
-        ended = not block
-        rest += block
-        if len(rest) < MAXIMUM and not ended:
-            continue
-        view = memoryview(rest)
+        # The last byte of room stays empty where the hint is right, which tells that the end was met.
+        view = rooms.one(max(min(hint - offset + 1, BLOCK + len(rest)), 2 * len(rest), 2 * MINIMUM))
+        filled = _fill(view, rest, read)
+        ended = filled < len(view)
+        view = view[:filled]
         done, sizes = 0, cut(view)
         while size := next(sizes, 0):
-            if not ended and len(rest) - done < MAXIMUM:
+            if not ended and len(view) - done < MAXIMUM:
                 break  # more bytes could move this cut
             other = better(offset, view[done:], size)
             if other and other.size != size:
                 size, sizes = other.size, cut(view[done + other.size :])
-            data = bytes(view[done : done + size])
+            data = view[done : done + size]
             at = at or anchor(data[:ANCHOR])
             end = anchor(data[-ANCHOR:])
             yield Piece(data, at, end, other.base if other else None)
             at = end
             done += size
             offset += size
-        rest = rest[done:]
+        rest = view[done:]
+
+
+def _fill(view: memoryview, start: memoryview, read: Callable[[memoryview], int]) -> int:
+    """How many bytes are there, `start` in front; fewer than there is room for at the end only."""
+    view[: len(start)] = start
+    filled = len(start)
+    while filled < len(view) and (more := read(view[filled:])):
+        filled += more
+    return filled
+
+
+class _Rooms:
+    """Memory for blocks, used again as soon as nobody looks at it: new memory costs as much as a copy of all bytes."""
+
+    def __init__(self) -> None:
+        self._all: list[bytearray] = []
+
+    def one(self, size: int) -> memoryview:
+        for room in self._all:
+            if len(room) >= size and _is_free(room):
+                return memoryview(room)[:size]
+        self._all = [room for room in self._all if not _is_free(room)]
+        self._all.append(bytearray(size))
+        return memoryview(self._all[-1])
+
+
+def _is_free(room: bytearray) -> bool:
+    """Python refuses to change the size of what somebody looks at."""
+    try:
+        room.pop()
+    except BufferError:
+        return False
+    room.append(0)
+    return True
 
 
 def write_list(found: PartList) -> bytes:

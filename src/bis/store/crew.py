@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -41,3 +41,30 @@ def in_order(work: Callable[[T], R], things: Iterable[T], workers: int | None = 
         finally:
             for future in waiting:
                 future.cancel()
+
+
+class Behind(Generic[T]):
+    """`work` of one thing after the other, by a thread of its own that may lag behind by `most` of them."""
+
+    def __init__(self, work: Callable[[T], Any], most: int) -> None:
+        from concurrent.futures import ThreadPoolExecutor
+
+        self._work, self._most = work, most
+        self._waiting: deque[Future[Any]] = deque()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="bis")
+
+    def __enter__(self) -> Behind[T]:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def do(self, thing: T) -> None:
+        """Raises what an earlier thing raised."""
+        self._waiting.append(self._pool.submit(self._work, thing))
+        self.catch_up(self._most)
+
+    def catch_up(self, most: int = 0) -> None:
+        """Return when no more than so many things are left to do."""
+        while len(self._waiting) > most:
+            self._waiting.popleft().result()

@@ -34,7 +34,7 @@ class Delta(NamedTuple):
     """Of the numbers, where the frame holds the planes of what is different; else 0."""
 
 
-def make(data: bytes, base: bytes) -> bytes:
+def make(data: bytes | memoryview, base: bytes) -> bytes:
     """`data` as a frame that needs `base`."""
     parameter = zstd().CompressionParameter
     options = {
@@ -61,7 +61,7 @@ def apply(delta: Delta, base: bytes, size: int) -> bytes:
     return data
 
 
-def resembles(data: bytes, base: bytes) -> bool:
+def resembles(data: bytes | memoryview, base: bytes) -> bool:
     """Whether trying is likely to pay: of three samples of `data`, the better half is found in `base`."""
     middle = len(data) // 2
     sample = b"".join((data[: SAMPLE // 4], data[middle : middle + SAMPLE // 4], data[-SAMPLE // 4 :]))

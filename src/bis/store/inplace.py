@@ -53,7 +53,7 @@ class Before:
         found = self.store.standing(chunks.spots(self.size, self.path, offset))
         if found is None or found.size < min(MINIMUM, len(view)):  # what was the end is none any more
             return None
-        there = bytes(view[: found.size])
+        there = view[: found.size]
         if blake3(there).digest() == found.digest:
             return Cut(len(there), None)
         if base := self._like(there, found):
@@ -62,7 +62,7 @@ class Before:
         moved = self.store.is_anchor(chunks.anchor(view[max(0, size - ANCHOR) : size]))
         return None if moved else Cut(len(there), None)
 
-    def _like(self, there: bytes, found: Standing) -> Base | None:
+    def _like(self, there: memoryview, found: Standing) -> Base | None:
         """None when the other is none like it, or cannot be read: what is damaged must not spread."""
         try:
             data = self.store.fetch(found.base)

@@ -14,7 +14,7 @@ from blake3 import blake3
 from bis.errors import BisError
 from bis.store import ObjectKind, chunks, deltas, planes, squeeze
 from bis.store.chunks import Base, Part, PartList, Piece
-from bis.store.crew import in_order
+from bis.store.crew import Behind, hands, in_order
 from bis.store.inplace import Before, Standing
 from bis.store.packs import DELTA, PARTS, PLANES, RAW, ZSTD, Form
 
@@ -49,8 +49,8 @@ class Keeper(Protocol):
 class Content(NamedTuple):
     """Content to be put."""
 
-    read: Callable[[int], bytes]
-    """Empty at its end."""
+    read: Callable[[memoryview], int]
+    """Puts the next bytes where it is told to and returns how many those are; 0 at the end."""
     size: int
     """As far as it is known before."""
     path: bytes = b""
@@ -66,28 +66,56 @@ class _Ready(NamedTuple):
 def put_large(store: Keeper, content: Content, kind: ObjectKind, wanted: Callable[[bytes], bool]) -> bytes:
     """Keep content, in bounded memory; returns its digest. Its pieces are kept as they come; what binds
     them together only if `wanted(digest)` says so, at the end."""
-    hasher, size = blake3(), 0
     before = Before(store, content.size, content.path)
-
-    def cut() -> Iterator[Piece]:
-        nonlocal size
-        for piece in chunks.pieces(content.read, before):
-            hasher.update(piece.data)
-            size += len(piece.data)
-            yield piece
-
     start, parts = b"", list[Part]()
-    with store.undoing():
-        for anchor, ready in in_order(lambda piece: (piece.start, _prepared(store, piece)), cut()):
+    with store.undoing(), _Whole() as whole:
+        cut = whole.seen(chunks.pieces(content.read, before, content.size))
+        for anchor, ready in in_order(lambda piece: (piece.start, _prepared(store, piece)), cut):
             start = start or anchor
             parts.append(ready.part)
             if ready.form:
                 store.keep("chunk", ready.part.digest, ready.part.size, ready.form)
-        digest = hasher.digest()
+        digest = parts[0].digest if len(parts) == 1 else whole.digest()
         if wanted(digest) or len(parts) == 1:  # a single piece serves as the whole, and is found again by its cuts
-            found = PartList(chunks.cutter(), start, tuple(parts))
+            found, size = PartList(chunks.cutter(), start, tuple(parts)), chunks.total(parts)
             store.keep(kind, digest, size, Form(PARTS, chunks.write_list(found)), found.boundaries(content.path))
     return digest
+
+
+class _Whole:
+    """The digest of all pieces, found out while they are cut and kept; a single one has its own."""
+
+    def __init__(self) -> None:
+        self._hasher = blake3()
+        self._behind: Behind[memoryview] | None = None
+
+    def __enter__(self) -> _Whole:
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        if self._behind:
+            self._behind.__exit__(*problem)
+
+    def seen(self, pieces: Iterator[Piece]) -> Iterator[Piece]:
+        first: memoryview | None = None  # not held any longer than needed, nor is the block that it is a part of
+        for piece in pieces:
+            if first is None and self._behind is None:
+                first = piece.data
+            else:
+                self._update(first, piece.data)
+                first = None
+            yield piece
+
+    def _update(self, *some: memoryview | None) -> None:
+        if self._behind is None:
+            self._behind = Behind(self._hasher.update, 2 * hands())
+        for data in filter(None, some):
+            self._behind.do(data)
+
+    def digest(self) -> bytes:
+        if self._behind:
+            self._behind.catch_up()
+        return self._hasher.digest()
 
 
 def _prepared(store: Keeper, piece: Piece) -> _Ready:
@@ -101,15 +129,15 @@ def _prepared(store: Keeper, piece: Piece) -> _Ready:
     return _Ready(part, (bases and _difference(store, piece.data, bases, depth)) or form_of(piece.data))
 
 
-def form_of(data: bytes) -> Form:
+def form_of(data: bytes | memoryview) -> Form:
     """In planes or compressed where that pays."""
     if planes.numbers(data) and (width := planes.best(data).width) > 1:
-        return Form(PLANES, planes.write(data, width))
+        return Form(PLANES, planes.write(bytes(data), width))
     packed = squeeze.pack_if_it_pays(data)
     return Form(RAW, data) if packed is None else Form(ZSTD, packed)
 
 
-def _in_place(data: bytes, base: Base) -> Form | None:
+def _in_place(data: memoryview, base: Base) -> Form | None:
     """None when the difference takes more than a sample said."""
     frame = planes.pack(planes.differing(data, base.data), base.width)
     if len(frame) > base.most:
@@ -117,7 +145,7 @@ def _in_place(data: bytes, base: Base) -> Form | None:
     return Form(DELTA, deltas.write(deltas.Delta((base.digest,), frame, base.width)), base.depth + 1)
 
 
-def _difference(store: Keeper, data: bytes, bases: tuple[bytes, ...], depth: int) -> Form | None:
+def _difference(store: Keeper, data: memoryview, bases: tuple[bytes, ...], depth: int) -> Form | None:
     """None when another form is as good, or a base cannot be read: what is damaged must not spread."""
     try:
         base = deltas.joined([store.fetch(digest) for digest in bases])

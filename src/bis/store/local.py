@@ -203,7 +203,7 @@ class LocalStore:
                 # not wait for it before its command starts.
                 from bis.store.large import Content, put_large
 
-                content = Content(io.BytesIO(data).read, len(data))
+                content = Content(io.BytesIO(data).readinto, len(data))
                 put_large(self, content, kind, lambda digest: not self.holds(digest, kind))
             return digest_of(raw)
         with self._lock:
@@ -595,12 +595,13 @@ class _Source:
         """As far as the operating system knows it."""
         return os.fstat(self.rest.fileno()).st_size
 
-    def read(self, size: int) -> bytes:
+    def read(self, into: memoryview) -> int:
         if self.start:
-            block, self.start = self.start[:size], self.start[size:]
-            return block
+            block, self.start = self.start[: len(into)], self.start[len(into) :]
+            into[: len(block)] = block
+            return len(block)
         try:
-            return _read_fully(self.rest, size)
+            return self.rest.readinto(into) or 0
         except OSError as error:
             raise unreadable(error, self.path) from error
 
@@ -634,7 +635,6 @@ class _Stream(io.RawIOBase):
         super().close()
 
 
-@contextlib.contextmanager
 def _and_close(fd: int, blocks: Iterable[bytes]) -> Iterator[bytes]:
     try:
         yield from blocks
@@ -642,6 +642,7 @@ def _and_close(fd: int, blocks: Iterable[bytes]) -> Iterator[bytes]:
         os.close(fd)
 
 
+@contextlib.contextmanager
 def _drafting(path: Path) -> Iterator[str]:
     """A place beside `path` for what is not whole yet."""
     from bis.store.drafts import drafting
@@ -715,15 +716,6 @@ def _begin(path: Path | str) -> tuple[bytes, io.FileIO | None]:
         return start, io.FileIO(os.dup(fd))
     finally:
         os.close(fd)
-
-
-def _read_fully(file: io.FileIO, size: int) -> bytes:
-    """`size` bytes, or all there are: reads of devices and pipes come in pieces."""
-    pieces = []
-    while size > 0 and (piece := file.read(size)):
-        pieces.append(piece)
-        size -= len(piece)
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def _demand(path: Path | str, digest: Digest, expected: Digest | None) -> Digest:

@@ -43,6 +43,8 @@ WHOLE: Final = frozenset((RAW, ZSTD, PLANES))
 """Methods for which a pack alone has the object."""
 
 BLOCK: Final = 1 << 20
+AS_IT_IS: Final = 32 << 10
+"""A payload from this size on is written from where it lies: to copy it costs more than another call of the system."""
 
 
 class Item(NamedTuple):
@@ -101,7 +103,7 @@ class Form(NamedTuple):
     """How an object is stored."""
 
     method: int
-    payload: bytes
+    payload: bytes | memoryview
     depth: int = 0
 
 
@@ -128,26 +130,26 @@ class PackWriter:
         """Append an object of `raw` bytes in the form in which it is to be stored."""
         method, payload, depth = form
         stored = len(payload)
-        if len(self._buffer) + stored > BLOCK:
+        if stored >= AS_IT_IS or len(self._buffer) + stored > BLOCK:
             self.drain()
         item = Item(digest, NUMBER_OF_KIND[kind], method, raw, stored, self._written + len(self._buffer), depth)
         head = head_of(item, digest if method == RAW else blake3(payload).digest())
-        if stored > BLOCK:
-            self._write(head + payload)
+        if stored >= AS_IT_IS:
+            self._write(head, payload)
         else:
             self._buffer += head
             self._buffer += payload
         self._note(item, head)
         return item
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, head: bytes, payload: bytes | memoryview) -> None:
         """Past the buffer, which is empty: all of it, or nothing."""
-        start, rest = self._written, memoryview(data)
+        start = self._written
         try:
-            while rest:
-                done = os.pwrite(self._fd, rest, self._written)
-                self._written += done
-                rest = rest[done:]
+            self._written += os.pwritev(self._fd, (head, payload), start)
+            while (done := self._written - start) < len(head) + len(payload):
+                rest = head[done:], memoryview(payload)[max(0, done - len(head)) :]
+                self._written += os.pwritev(self._fd, rest, self._written)
         except BaseException:
             self._cut(start)
             raise

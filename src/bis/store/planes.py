@@ -49,7 +49,7 @@ def join(planes: bytes, width: int) -> bytes:
     return bytes(data)
 
 
-def differing(data: bytes, base: bytes) -> bytes:
+def differing(data: bytes | memoryview, base: bytes) -> bytes:
     """`data` xor `base`, as far as that reaches; the rest as it is. Done twice, it is `data` again."""
     both = base[: len(data)].ljust(len(data), b"\0")
     return (int.from_bytes(data, "little") ^ int.from_bytes(both, "little")).to_bytes(len(data), "little")
@@ -88,18 +88,19 @@ def numbers(data: bytes | memoryview) -> bool:
     if len(data) < SMALLEST:
         return False
     places = (2, 1, 3) if len(data) > LARGE else (2,)
-    return any(_unlike(data[(at := place * len(data) // 4) : at + GLIMPSE]) for place in places)
+    return any(_unlike(bytes(data[(at := place * len(data) // 4) : at + GLIMPSE])) for place in places)
 
 
-def _unlike(data: bytes | memoryview) -> bool:
+def _unlike(data: bytes) -> bool:
     widest = WIDTHS[-1]
-    varied = [len(set(data[at::widest])) for at in range(widest)]
-    return max(varied) - min(varied) >= UNLIKE
+    # What is left of all values without those that occur: a third of the time that a set takes.
+    missing = [len(squeeze.EVERY.translate(None, data[at::widest])) for at in range(widest)]
+    return max(missing) - min(missing) >= UNLIKE
 
 
-def best(data: bytes) -> Trial:
+def best(data: bytes | memoryview) -> Trial:
     """The width at which zstd leaves least, told by a sample. 1, unless planes are worth it."""
-    return _best([data[at : at + SAMPLE] for at in _places(len(data))])
+    return _best([bytes(data[at : at + SAMPLE]) for at in _places(len(data))])
 
 
 def _best(samples: list[bytes]) -> Trial:
@@ -114,11 +115,11 @@ def _share(samples: list[bytes], width: int) -> float:
     return sum(len(pack(one, width)) for one in samples) / (sum(map(len, samples)) or 1)
 
 
-def nearer(data: bytes, base: bytes) -> tuple[int, int] | None:
+def nearer(data: bytes | memoryview, base: bytes) -> tuple[int, int] | None:
     """Whether a sample says that it pays to keep what is different from `base`: the width of the numbers, and how many
     bytes it may take."""
     places = _places(len(data))
-    samples = [data[at : at + SAMPLE] for at in places]
+    samples = [bytes(data[at : at + SAMPLE]) for at in places]
     change = [differing(one, base[at : at + SAMPLE]) for one, at in zip(samples, places, strict=True)]
     alone = _best(samples)
     changed = Trial(alone.width, _share(change, alone.width)) if alone.width > 1 else _best(change)

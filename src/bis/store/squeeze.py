@@ -29,7 +29,7 @@ def zstd() -> Any:
     return found
 
 
-def pack(data: bytes, level: int = 3) -> bytes:
+def pack(data: bytes | memoryview, level: int = 3) -> bytes:
     packed: bytes = zstd().compress(data, level)
     return packed
 
@@ -54,7 +54,7 @@ def unpack_exactly(data: bytes, size: int) -> bytes:
     return plain
 
 
-def pack_if_it_pays(data: bytes) -> bytes | None:
+def pack_if_it_pays(data: bytes | memoryview) -> bytes | None:
     """The data packed, or None when that is not worth its time."""
     if len(data) < WORTH_TRYING or _noisy(data) or (len(data) > 4 * SAMPLE and not pays(data)):
         return None
@@ -62,19 +62,19 @@ def pack_if_it_pays(data: bytes) -> bytes | None:
     return small if len(small) < PAYS * len(data) else None
 
 
-def _noisy(data: bytes) -> bool:
+def _noisy(data: bytes | memoryview) -> bool:
     """Whether a glimpse at the middle says that nothing is to be gained, in a tenth of the time that trying takes."""
     middle = len(data) // 2
     # What is left of all values without those that occur: a third of the time that a set takes.
     return len(data) >= 2 * GLIMPSE and len(EVERY.translate(None, data[middle : middle + GLIMPSE])) < 256 - VARIED
 
 
-def pays(data: bytes) -> bool:
+def pays(data: bytes | memoryview) -> bool:
     """Whether compression is worth its time, judged by the start, the middle and the end."""
     return len(data) >= WORTH_TRYING and shrinks_to(data) < PAYS
 
 
-def shrinks_to(data: bytes) -> float:
+def shrinks_to(data: bytes | memoryview) -> float:
     """The share of its size that compression leaves, judged by the start, the middle and the end."""
     middle = len(data) // 2
     sample = b"".join((data[:SAMPLE], data[middle : middle + SAMPLE], data[-SAMPLE:]))
