@@ -1,0 +1,31 @@
+"""The routes of the API, with its description beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from bis.errors import NotFound
+from bis.server.desk import Desk
+from bis.server.native.call import ROOT, failed, route
+from bis.server.native.looking import CALLS
+from bis.server.native.openapi import described
+
+
+def routes(desk: Desk) -> Iterator[Route]:
+    text = msgspec.json.encode(described(CALLS))
+
+    async def description(_: Request) -> Response:
+        return Response(text, media_type="application/json")
+
+    async def nothing(request: Request) -> Response:
+        return failed(NotFound(f"there is no {request.url.path}", hint=f"GET {ROOT}/openapi.json"))
+
+    yield Route(f"{ROOT}/openapi.json", description, methods=["GET"])
+    for call in CALLS:
+        yield route(desk, call)
+    yield Route(f"{ROOT}/{{rest:path}}", nothing, methods=["GET"])
