@@ -1,6 +1,7 @@
 """Rebuilding a ledger from the store, params, and what makes two commands the same."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,9 @@ def a_run(number: int, **fields: Any) -> Run:
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> SqlLedger:
-    return open_ledger(tmp_path / "ledger.db")
+def ledger(ledger_place: Path | str) -> Iterator[SqlLedger]:
+    with open_ledger(ledger_place) as ledger:
+        yield ledger
 
 
 @pytest.fixture
