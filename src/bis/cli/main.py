@@ -43,6 +43,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
     },
     "Models": {
         "model": Entry("registry", "Register models, promote them, and take that back."),
+        "lineage": Entry("lineage", "Say what a thing is made of, and what it reached."),
     },
     "Share": {
         "remote": Entry("share", "Name the places to share with."),

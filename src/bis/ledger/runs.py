@@ -17,6 +17,7 @@ from bis.ledger import PartRow, Row
 from bis.ledger.connection import Connection
 from bis.ledger.database import Database
 from bis.ledger.datasets import SqlDataSets, put_data_annotation, put_version
+from bis.ledger.made import put_made
 from bis.ledger.moments import micros, shown_time
 from bis.ledger.places import database_at
 from bis.ledger.search import LARGEST, compile_filter, compile_order
@@ -462,6 +463,7 @@ def _put_run(connection: Connection, run: Run, record: str) -> None:
     _put_texts(connection, "params", seq, told(run))
     _put_metrics(connection, seq, run.metrics)
     put_used(connection, seq, run)
+    put_made(connection, seq, run)
     # Verdicts and annotations may come before their run when a ledger is rebuilt.
     _judge(connection, run.id)
     _annotate(connection, run.id)

@@ -132,6 +132,31 @@ CREATE TABLE data_used (                            -- files that the data part 
 
 CREATE INDEX data_used_by_run ON data_used (run);
 
+CREATE INDEX runs_by_environment ON runs (environment);
+
+CREATE TABLE run_outputs (                          -- files that a run made, for lineage
+    digest  TEXT    NOT NULL,                       -- its first 24 hexadecimal digits
+    run     INTEGER NOT NULL,                       -- runs.seq; of each run the smallest 4,096 digests
+    PRIMARY KEY (digest, run)
+) WITHOUT ROWID;
+
+CREATE INDEX run_outputs_by_run ON run_outputs (run);
+
+CREATE TABLE run_commits (                          -- of which commit the code of a run was
+    revision  TEXT    NOT NULL,
+    run       INTEGER NOT NULL,                     -- runs.seq
+    PRIMARY KEY (revision, run)
+) WITHOUT ROWID;
+
+CREATE INDEX run_commits_by_run ON run_commits (run);
+
+CREATE TABLE environment_packages (                 -- noted when they are first asked for
+    name         TEXT NOT NULL,                     -- as indexes spell it; empty: this environment was read
+    version      TEXT NOT NULL,
+    environment  TEXT NOT NULL,                     -- runs.environment
+    PRIMARY KEY (name, version, environment)
+) WITHOUT ROWID;
+
 -- Tracking: what clients log, and the registry.
 
 CREATE TABLE experiments (

@@ -19,6 +19,7 @@ from bis.digest import digest_bytes, short
 from bis.errors import KeepingError
 from bis.ledger.connection import Connection
 from bis.ledger.database import DAMAGED_LEDGER, PATIENCE, is_old, refused, steps
+from bis.ledger.made import fill_made
 from bis.ledger.used import fill_used
 from bis.store.trouble import BUSY, DISK_ERROR, DISK_FULL, NOT_WRITABLE, shown, trouble
 from bis.store.volume import cache_folder, network_file_system
@@ -217,6 +218,8 @@ def migrate(connection: sqlite3.Connection) -> None:
             connection.execute(statement)
         if number == 4:
             fill_used(connection)
+        if number == 6:
+            fill_made(connection)
         connection.execute(f"PRAGMA user_version = {number}")
 
 

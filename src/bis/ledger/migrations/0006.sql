@@ -242,3 +242,28 @@ CREATE TABLE tokens (
     expires   INTEGER,
     removed   INTEGER
 ) WITHOUT ROWID;
+
+CREATE INDEX runs_by_environment ON runs (environment);
+
+CREATE TABLE run_outputs (
+    digest  TEXT    NOT NULL,
+    run     INTEGER NOT NULL,
+    PRIMARY KEY (digest, run)
+) WITHOUT ROWID;
+
+CREATE INDEX run_outputs_by_run ON run_outputs (run);
+
+CREATE TABLE run_commits (
+    revision  TEXT    NOT NULL,
+    run       INTEGER NOT NULL,
+    PRIMARY KEY (revision, run)
+) WITHOUT ROWID;
+
+CREATE INDEX run_commits_by_run ON run_commits (run);
+
+CREATE TABLE environment_packages (
+    name         TEXT NOT NULL,
+    version      TEXT NOT NULL,
+    environment  TEXT NOT NULL,
+    PRIMARY KEY (name, version, environment)
+) WITHOUT ROWID;

@@ -1,0 +1,428 @@
+"""`bis lineage`: what a thing is made of, and which runs, models and aliases it reached.
+
+Both are read off the ledger: which run read or made a file, by its digest; which commit and which packages a run had;
+which version of a model came out of it. What could not be looked at in full is said.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from bis.acts import registry as models
+from bis.digest import Digest, digest_file, readable, short, spell
+from bis.errors import BisError, NotFound, counted
+from bis.ledger import made, registry, used
+from bis.ledger.connection import Connection
+from bis.ledger.runs import decode_run
+from bis.nouns.dataset import Held
+from bis.nouns.model import ModelVersion
+from bis.nouns.reference import DATA, MODELS, parse, parse_data, parse_model
+from bis.nouns.run import Run
+from bis.parts import pylock
+from bis.parts.installed import normal
+from bis.steps.bring import leaves_of
+from bis.steps.home import Home
+from bis.store.squeeze import unpack
+
+DEEPEST: Final = 10
+"""Runs behind runs."""
+MOST: Final = 200
+"""Runs that one answer tells of."""
+FILES: Final = 50
+"""Inputs of a run that are told one by one."""
+ASKED: Final = 20_000
+"""Files of a version of data that are asked for."""
+SCANNED: Final = 2000
+"""Runs in which a path is looked for that is not on this disk."""
+SETS: Final = 50
+"""Versions of data whose files are looked at, for the names of inputs."""
+COMMIT: Final = re.compile(r"[0-9a-fA-F]{7,64}")
+PACKAGE: Final = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>\S+)")
+
+
+class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A thing, and what lies behind it in the direction that was asked for."""
+
+    kind: str
+    """run, model version, alias, logged model, data, file, code, commit, environment, package, …"""
+    name: str
+    detail: str = ""
+    children: tuple[Node, ...] = ()
+
+
+class Lineage(msgspec.Struct, frozen=True, kw_only=True):
+    thing: Node
+    made_of: tuple[Node, ...] = ()
+    reached: tuple[Node, ...] = ()
+    limits: tuple[str, ...] = ()
+    """What was not looked at in full, in words."""
+
+
+def lineage(text: str, home: Home, folder: Path, now: datetime, *, packages: bool = False) -> Lineage:
+    """Of whatever a person names: a version of a model, data, a package, a file, a run, a commit; `folder` is where
+    paths start. With `packages`, those of each environment are told one by one. Raises NotFound with what was tried."""
+    database = models.database_of(home)
+    if not database.there:
+        raise NotFound("nothing is recorded here yet", hint="bis run -- python train.py")
+    with database.reading() as connection:
+        unread = made.unread_environments(connection) if PACKAGE.fullmatch(text.strip()) else {}
+    tracer = _Tracer(home, packages)
+    if unread:
+        tracer.read_environments(unread)
+    with database.reading() as connection:
+        tracer.connection = connection
+        thing, down, up = tracer.of(text.strip(), folder, now)
+    return Lineage(thing=thing, made_of=tuple(down), reached=tuple(up), limits=tuple(dict.fromkeys(tracer.limits)))
+
+
+Found = tuple[Node, list[Node], list[Node]]
+
+
+class _Tracer:
+    """One answer: what it has told of already, and what it could not look at."""
+
+    connection: Connection
+
+    def __init__(self, home: Home, packages: bool) -> None:
+        self.home = home
+        self.packages = packages
+        self.limits: list[str] = []
+        self.told: set[tuple[str, int]] = set()
+        self._data: dict[str, str] | None = None
+
+    # -- what is meant -------------------------------------------------------------------------------------------
+
+    def of(self, text: str, folder: Path, now: datetime) -> Found:
+        if text.startswith(MODELS):
+            return self.of_version(models.resolve(self.connection, parse_model(text, now)))
+        if text.startswith(DATA):
+            return self.of_data(self.home.ledger.data.find(parse_data(text, now))[0])
+        if package := PACKAGE.fullmatch(text):
+            return self.of_package(package["name"], package["version"])
+        if (folder / text).is_file():
+            return self.of_file(_named(folder / text, self.home), digest_file(folder / text))
+        for look in (self._as_run, self._as_model, self._as_commit, self._as_data, self._as_path):
+            if found := look(text, now):
+                return found
+        raise NotFound(
+            f"nothing that is recorded here is called {readable(text)!r}",
+            because="Looked for a file, a run, a model, a commit, data, and a path in the newest"
+            f" {counted(SCANNED, 'run')}.",
+            hint="bis lineage models:/churn@champion, RUN, data:/NAME, PATH, a commit, or numpy==2.1.0",
+        )
+
+    def _as_run(self, text: str, now: datetime) -> Found | None:
+        try:
+            run = self.home.ledger.find(parse(text, now))
+        except BisError:
+            return None
+        return self.of_run(run)
+
+    def _as_model(self, text: str, now: datetime) -> Found | None:
+        try:
+            return self.of_version(models.resolve(self.connection, parse_model(text, now)))
+        except BisError:
+            return None
+
+    def _as_commit(self, text: str, _: datetime) -> Found | None:
+        if not COMMIT.fullmatch(text):
+            return None
+        seqs = made.runs_at(self.connection, text)
+        if not seqs:
+            return None
+        return Node(kind="commit", name=text), [], self.runs_reached(seqs)
+
+    def _as_data(self, text: str, now: datetime) -> Found | None:
+        try:
+            return self.of_data(self.home.ledger.data.find(parse_data(text, now))[0])
+        except BisError:
+            return None
+
+    def _as_path(self, text: str, _: datetime) -> Found | None:
+        """A file that is not there any more, by the name that it had in the newest runs."""
+        path, digests = spell(text.removeprefix("./")), set()
+        rows = self.connection.execute(
+            "SELECT content FROM runs WHERE tracked = 0 ORDER BY seq DESC LIMIT ?", (SCANNED,)
+        ).fetchall()
+        for (content,) in rows:
+            run = decode_run(unpack(content))
+            digests |= {row["digest"] for row in _inputs(run) if row["path"] == path}
+            digests |= {output.digest for output in run.outputs if output.path == path}
+        if not digests:
+            return None
+        if len(rows) == SCANNED:
+            self.limits.append(f"the path was looked for in the newest {counted(SCANNED, 'run')}, which is not all")
+        makers = [seq for seqs in made.makers(self.connection, digests).values() for seq in seqs]
+        detail = f"{counted(len(digests), 'content')} recorded; it is not on this disk"
+        down, up = (
+            self.runs_behind(self._first_hand(makers), 0),
+            self.runs_reached(used.runs_with(self.connection, digests)),
+        )
+        return Node(kind="file", name=path, detail=detail), down, up
+
+    # -- each kind of thing --------------------------------------------------------------------------------------
+
+    def of_version(self, version: ModelVersion) -> Found:
+        thing = Node(kind="model version", name=version.reference, detail=version.source)
+        down = self.runs_behind(self._seqs([version.run]), 0) if version.run else []
+        if version.run and not down:
+            self.limits.append(f"its run {version.run[:12]} is not recorded here")
+        up = [_alias(version, alias) for alias in version.aliases]
+        return thing, down, [*up, *self._copies(version), *self._users_of_model(version.logged_model)]
+
+    def of_run(self, run: Run) -> Found:
+        (seq,) = self._seqs([run.id]) or [0]
+        self.told |= {("down", seq), ("up", seq)}
+        return _run_node(run), self._below(run, seq, 0), self._above(run, seq, 0)
+
+    def of_data(self, held: Held) -> Found:
+        files = [leaf for leaf in leaves_of(held, "", self.home) if leaf.entry.kind == "file" and leaf.entry.size]
+        if len(files) > ASKED:
+            self.limits.append(f"of its {counted(len(files), 'file')}, the first {ASKED:,} were asked for")
+        digests = {leaf.entry.digest for leaf in files[:ASKED]}
+        makers = [seq for seqs in made.makers(self.connection, digests).values() for seq in seqs]
+        version = held.version
+        down = [Node(kind="source", name=readable(version.source))] if version.source else []
+        down += [
+            Node(kind="data", name=one.reference, detail="the version before")
+            for one in self.home.ledger.data.versions(version.name, hidden=True)
+            if one.record == version.parent
+        ]
+        up = self.runs_reached(used.runs_with(self.connection, digests))
+        detail = f"{counted(version.files, 'file')}, {version.stamp}"
+        return (
+            Node(kind="data", name=held.reference, detail=detail),
+            [*down, *self.runs_behind(self._first_hand(makers), 0)],
+            up,
+        )
+
+    def of_file(self, name: str, digest: Digest) -> Found:
+        thing = Node(kind="file", name=name, detail=short(digest, 12))
+        makers = made.makers(self.connection, [digest]).get(short(digest, used.DIGITS), [])
+        down = [*self._data_nodes(digest), *self.runs_behind(self._first_hand(makers)[-1:], 0)]
+        return thing, down, self.runs_reached(used.runs_with(self.connection, [digest]))
+
+    def of_package(self, name: str, version: str) -> Found:
+        seqs = made.runs_with_package(self.connection, normal(name), version)
+        if not seqs:
+            others = [one for one in made.versions_of_package(self.connection, normal(name)) if one]
+            raise NotFound(
+                f"no recorded environment has {name} {version}",
+                because=f"There are {name} {', '.join(others[:10])}." if others else f"None has any {name}.",
+                hint=f"bis lineage {name}=={others[-1]}" if others else "bis log",
+            )
+        return Node(kind="package", name=f"{normal(name)}=={version}"), [], self.runs_reached(seqs)
+
+    # -- downwards -----------------------------------------------------------------------------------------------
+
+    def runs_behind(self, seqs: Iterable[int], depth: int) -> list[Node]:
+        return [self._run_below(seq, depth) for seq in self._some(seqs)]
+
+    def _run_below(self, seq: int, depth: int) -> Node:
+        run = self._run(seq)
+        if ("down", seq) in self.told:
+            return _run_node(run, detail="told above")
+        self.told.add(("down", seq))
+        if depth >= DEEPEST:
+            self.limits.append(f"what is behind more than {DEEPEST} runs is not told")
+            return _run_node(run)
+        return _run_node(run, children=self._below(run, seq, depth))
+
+    def _below(self, run: Run, seq: int, depth: int) -> list[Node]:
+        nodes: list[Node] = []
+        for kind, part in run.parts.items():
+            match kind:
+                case "code":
+                    revision = str(part.facts.get("revision") or "")
+                    nodes.append(Node(kind="code", name=revision[:12] or short(part.digest), detail=part.summary))
+                case "data":
+                    nodes += self._inputs_below(run, seq, depth)
+                case "environment":
+                    children = tuple(self._packages(part.trees.get("lock"))) if self.packages else ()
+                    nodes.append(Node(kind=kind, name=short(part.digest), detail=part.summary, children=children))
+                case _:
+                    nodes.append(Node(kind=kind, name=short(part.digest), detail=part.summary))
+        return [*nodes, *self._logged_below(run, seq)]
+
+    def _inputs_below(self, run: Run, seq: int, depth: int) -> Iterator[Node]:
+        rows = [row for row in _inputs(run) if row.get("read") or row.get("how") == "declared"]
+        if len(rows) > FILES:
+            self.limits.append(f"of the {len(rows):,} inputs of {readable(run.name)}, {FILES} are told")
+        makers = made.makers(self.connection, [row["digest"] for row in rows[:FILES] if row["size"]])
+        for row in rows[:FILES]:
+            earlier = [one for one in makers.get(short(row["digest"], used.DIGITS), ()) if one < seq]
+            behind = self.runs_behind(self._first_hand(earlier)[-1:], depth + 1)
+            children = (*(self._data_nodes(row["digest"]) if row["size"] else ()), *behind)
+            yield Node(kind="data", name=row["path"], detail=short(row["digest"], 12), children=children)
+
+    def _logged_below(self, run: Run, seq: int) -> Iterator[Node]:
+        """What a client said that went in."""
+        for (value,) in self.connection.execute(
+            "SELECT value FROM tags WHERE run = ? AND key = 'mlflow.source.git.commit'", (seq,)
+        ).fetchall():
+            yield Node(kind="code", name=value[:12], detail="as the client says")
+        for name, digest, source in self.connection.execute(
+            "SELECT t.name, t.digest, t.source FROM run_datasets d JOIN tracked_datasets t ON t.id = d.dataset"
+            " WHERE d.run = ? ORDER BY t.name LIMIT ?",
+            (seq, FILES),
+        ).fetchall():
+            yield Node(kind="data", name=name, detail=f"{digest}, as the client says: {source[:200]}")
+        for model in self.connection.execute(
+            "SELECT DISTINCT model FROM run_models WHERE run = ? AND role = 'input'", (seq,)
+        ).fetchall():
+            yield Node(kind="logged model", name=f"models:/{model[0]}")
+
+    def _packages(self, lock: Digest | None) -> Iterator[Node]:
+        for name, version in sorted(self._locked(lock).items()):
+            yield Node(kind="package", name=f"{name}=={version}")
+
+    def _locked(self, lock: Digest | None) -> dict[str, str]:
+        """Name and version of each package. Raises BisError where the lock cannot be had."""
+        if not lock:
+            return {}
+        found = pylock.read(self.home.store.get_bytes(lock).decode())
+        return {normal(package.name): package.version for package in found.packages}
+
+    def _data_nodes(self, digest: str) -> list[Node]:
+        """The version of data that a file is known by."""
+        if self._data is None:
+            self._data = {}
+            versions = self.home.ledger.data.versions()
+            if len(versions) > SETS:
+                self.limits.append(f"names of data were looked for in the newest {SETS} of {len(versions):,} versions")
+            for held in versions[:SETS]:
+                for leaf in leaves_of(held, "", self.home)[:ASKED]:
+                    inside = "" if held.version.single else f"/{leaf.path}"
+                    if leaf.entry.kind == "file":
+                        self._data.setdefault(leaf.entry.digest, f"{held.reference}{inside}")
+        return [Node(kind="data version", name=self._data[digest])] if digest in self._data else []
+
+    # -- upwards -------------------------------------------------------------------------------------------------
+
+    def runs_reached(self, seqs: Iterable[int], depth: int = 0) -> list[Node]:
+        """Runs, the newest first, each with what came of it. Those that `bis repeat` made are no new results."""
+        return [self._run_above(seq, depth) for seq in self._some(sorted(set(seqs), reverse=True), repeats=False)]
+
+    def _run_above(self, seq: int, depth: int) -> Node:
+        run = self._run(seq)
+        if ("up", seq) in self.told:
+            return _run_node(run, detail="told above")
+        self.told.add(("up", seq))
+        if depth >= DEEPEST:
+            self.limits.append(f"what was reached through more than {DEEPEST} runs is not told")
+            return _run_node(run)
+        return _run_node(run, children=self._above(run, seq, depth))
+
+    def _above(self, run: Run, seq: int, depth: int) -> list[Node]:
+        versions = registry.versions(self.connection, "v.run = ?", (run.id,), order="m.name, v.version")
+        nodes = [
+            Node(
+                kind="model version",
+                name=one.reference,
+                detail=one.stage if one.stage != "None" else "",
+                children=tuple(_alias(one, alias) for alias in one.aliases),
+            )
+            for one in versions
+        ]
+        for id, name in self.connection.execute(
+            "SELECT id, name FROM logged_models WHERE run = ? AND removed IS NULL ORDER BY seq LIMIT ?", (run.id, FILES)
+        ).fetchall():
+            nodes.append(Node(kind="logged model", name=f"models:/{id}", detail=name))
+        digests = {output.digest for output in run.outputs if output.size and not output.path.startswith("<")}
+        later = [one for one in used.runs_with(self.connection, digests) if one > seq] if digests else []
+        return [*nodes, *self.runs_reached(later, depth + 1)]
+
+    def _copies(self, version: ModelVersion) -> list[Node]:
+        found = registry.versions(self.connection, "v.source = ?", (version.reference,), order="m.name, v.version")
+        return [
+            Node(
+                kind="model version",
+                name=one.reference,
+                detail="a copy",
+                children=tuple(_alias(one, alias) for alias in one.aliases),
+            )
+            for one in found
+        ]
+
+    def _users_of_model(self, id: str) -> list[Node]:
+        if not id:
+            return []
+        found = self.connection.execute(
+            "SELECT DISTINCT run FROM run_models WHERE model = ? AND role = 'input'", (id,)
+        ).fetchall()
+        return self.runs_reached(seq for (seq,) in found)
+
+    # -- the ledger ----------------------------------------------------------------------------------------------
+
+    def _some(self, seqs: Iterable[int], *, repeats: bool = True) -> list[int]:
+        """As many as one answer still has room for."""
+        chosen = list(dict.fromkeys(seqs))
+        if not repeats:
+            chosen = [seq for seq in chosen if self._is_result(seq)]
+        room = max(MOST - len(self.told), 0)
+        if len(chosen) > room:
+            self.limits.append(f"{counted(len(chosen) - room, 'run')} more are not told: {MOST} are")
+        return chosen[:room]
+
+    def _first_hand(self, seqs: Iterable[int]) -> list[int]:
+        """Without the runs of `bis repeat`, which make what was made before; those, where there are no others."""
+        chosen = sorted(set(seqs))
+        rows = [self.connection.execute("SELECT repeats FROM runs WHERE seq = ?", (seq,)).fetchall() for seq in chosen]
+        return [seq for seq, row in zip(chosen, rows, strict=True) if row and not row[0][0]] or chosen
+
+    def _is_result(self, seq: int) -> bool:
+        found = self.connection.execute("SELECT repeats, removed FROM runs WHERE seq = ?", (seq,)).fetchall()
+        return bool(found) and not found[0][0] and not found[0][1]
+
+    def _run(self, seq: int) -> Run:
+        ((content,),) = self.connection.execute("SELECT content FROM runs WHERE seq = ?", (seq,)).fetchall()
+        return decode_run(unpack(content))
+
+    def _seqs(self, ids: Sequence[str]) -> list[int]:
+        found: list[int] = []
+        for id in ids:
+            rows = self.connection.execute("SELECT seq FROM runs WHERE id = ?", (id,)).fetchall()
+            found += [seq for (seq,) in rows]
+        return found
+
+    def read_environments(self, unread: dict[str, int]) -> None:
+        """Note the packages of environments that nobody has asked for yet, from their locks in the store."""
+        missing = 0
+        for environment, seq in unread.items():
+            with models.database_of(self.home).reading() as self.connection:
+                part = self._run(seq).parts.get("environment")
+            try:
+                packages = self._locked(part.trees.get("lock") if part else None)
+            except (BisError, ValueError):
+                missing += 1
+                continue
+            with models.database_of(self.home).writing(durable=False) as connection:
+                made.note_packages(connection, environment, packages)
+        if missing:
+            self.limits.append(f"the packages of {counted(missing, 'environment')} are not in the store here")
+
+
+def _inputs(run: Run) -> list[dict[str, Any]]:
+    part = run.parts.get("data")
+    return [row for row in part.facts.get("inputs", ()) if row.get("digest")] if part else []
+
+
+def _run_node(run: Run, *, detail: str = "", children: Sequence[Node] = ()) -> Node:
+    told = ", ".join(filter(None, (run.id[:8], run.started[:19].replace("T", " "), detail)))
+    return Node(kind="run", name=run.name, detail=told, children=tuple(children))
+
+
+def _alias(version: ModelVersion, alias: str) -> Node:
+    return Node(kind="alias", name=f"models:/{version.name}@{alias}")
+
+
+def _named(path: Path, home: Home) -> str:
+    """As records name it: relative to the project, where it is inside."""
+    whole = path.resolve()
+    return spell(str(whole.relative_to(home.project) if whole.is_relative_to(home.project) else whole))
