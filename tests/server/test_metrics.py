@@ -2,6 +2,7 @@
 
 import json
 import math
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -128,3 +129,16 @@ def test_a_chart_of_several_runs_keeps_their_spikes(server, run, log):
     asked = {"run_ids": [run], "metric_key": "loss", "max_results": 5}
     found = server.http.get("/ajax-api/2.0/mlflow/metrics/get-history-bulk-interval", params=asked).json()["metrics"]
     assert [point["step"] for point in found] == [0, 2, 4, 6, 7, 8, 9]
+
+
+def test_the_end_of_a_run_folds_its_points_and_changes_none(server, run, log):
+    values = [float(step) for step in range(200)]
+    for step in values:
+        log(metrics=[{"key": "loss", "value": step, "timestamp": int(step), "step": int(step)}])
+    before = history(server, run)
+    server.http.post(f"{V}/runs/update", json={"run_id": run, "status": "FINISHED", "end_time": 5})
+    with sqlite3.connect(server.folder / ".bis" / "ledger") as ledger:
+        assert ledger.execute("SELECT count(*) FROM metric_tail").fetchone() == (0,)
+        assert ledger.execute("SELECT sum(points) FROM metric_chunks").fetchone() == (200,)
+    assert history(server, run) == before
+    assert [point["value"] for point in before["metrics"]] == values

@@ -16,7 +16,7 @@ import msgspec
 
 from bis.digest import canonical
 from bis.errors import UsageError
-from bis.ledger import Row, experiments, inputs
+from bis.ledger import Row, experiments, inputs, points
 from bis.ledger.connection import Connection
 from bis.ledger.moments import stamp
 from bis.ledger.refusals import NoSuch, ParamChanged, Removed, Sealed
@@ -30,8 +30,10 @@ COLUMNS: Final = (
     " CASE WHEN tracked = 1 THEN NULL ELSE content END"
 )
 AT_ONCE: Final = 500
+OVER: Final[tuple[Status, ...]] = ("finished", "failed", "interrupted")
+EARLIEST: Final = -62_135_596_800_000_000
 LATEST: Final = 253_402_300_799_000_000
-"""Microseconds: the last second of the year 9999."""
+"""Microseconds: the first second of the year 1, and the last of 9999."""
 
 
 def create(
@@ -115,6 +117,8 @@ def update(
     row = _facts(id, name or run.name, run.user, run.started, over, status or run.status)
     changes = ", ".join(f"{column} = :{column}" for column in row)
     connection.execute(f"UPDATE runs SET {changes} WHERE seq = :seq", {**row, "seq": seq})
+    if status in OVER:
+        points.fold(connection, seq)
     return get(connection, id)
 
 
@@ -304,7 +308,7 @@ EMPTY: Final = dict.fromkeys(
 
 def _facts(id: str, name: str, user: str, started: int, ended: int | None, status: Status) -> dict[str, Any]:
     """The columns that a run has from its beginning, and those that change with it."""
-    if not (0 <= started <= LATEST and 0 <= (ended or 0) <= LATEST):
+    if not all(EARLIEST <= time <= LATEST for time in (started, ended or 0)):
         raise UsageError(f"{started if ended is None else ended} µs since 1970 is no time that a run has")
     begun, done = stamp(started), "" if ended is None else stamp(ended)
     run = Run(id=id, name=name, command=(), user=user, started=begun, ended=done, status=status)

@@ -54,9 +54,11 @@ MLFLOW: Final[tuple[Endpoint, ...]] = (
 FACES: Final = ("/api", "/ajax-api")
 """Clients use the one, browsers the other."""
 METHODS: Final = ["GET", "POST", "PUT", "PATCH", "DELETE"]
-LONGEST: Final = 8 << 20
+LONGEST: Final = 32 << 20
 """Bytes of a request's body; files have their own way."""
 
+LATER: Final = (429, 503)
+"""Whoever gets these does well to ask again, in a second."""
 PATIENCE: Final = 5.0
 """Seconds in which a ledger answers that is well."""
 
@@ -114,7 +116,10 @@ async def _answered(
         if refused is None:
             _log.exception("%s %s failed", endpoint.method, endpoint.path)
             refused = Refused("INTERNAL_ERROR", "The server failed; its log says more.")
-        return _json(refused.status, {"error_code": refused.code, "message": refused.message})
+        answer = _json(refused.status, {"error_code": refused.code, "message": refused.message})
+        if refused.status in LATER:
+            answer.headers["retry-after"] = "1"
+        return answer
 
 
 def _routes(desk: Desk) -> Iterable[BaseRoute]:

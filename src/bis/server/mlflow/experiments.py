@@ -77,12 +77,12 @@ async def create(desk: Desk, asked: Create) -> dict[str, Any]:
 
 
 async def find(desk: Desk, asked: Named) -> dict[str, Any]:
-    return {"experiment": shown(await desk.read(experiments.get, experiment_id(asked.experiment_id)))}
+    return {"experiment": shown(await desk.glance(experiments.get, experiment_id(asked.experiment_id)))}
 
 
 async def find_by_name(desk: Desk, asked: ByName) -> dict[str, Any]:
     try:
-        return {"experiment": shown(await desk.read(experiments.find, asked.experiment_name))}
+        return {"experiment": shown(await desk.glance(experiments.find, asked.experiment_name))}
     except NoSuch:
         message = f"Could not find experiment with name '{asked.experiment_name}'"
         raise Refused("RESOURCE_DOES_NOT_EXIST", message) from None

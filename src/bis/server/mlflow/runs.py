@@ -96,8 +96,8 @@ class LogModel(OfRun):
 
 
 async def create(desk: Desk, asked: Create) -> dict[str, Any]:
-    tags = {tag.key: check_tag(tag.key, tag.value, f"tags[{number}].") for number, tag in enumerate(asked.tags)}
-    tagged_name = tags.pop(NAME, "")
+    said = {tag.key: check_tag(tag.key, tag.value, f"tags[{number}].") for number, tag in enumerate(asked.tags)}
+    tagged_name = said.pop(NAME, "")
     if asked.run_name and tagged_name and asked.run_name != tagged_name:
         raise Refused(
             "INVALID_PARAMETER_VALUE",
@@ -118,7 +118,7 @@ async def create(desk: Desk, asked: Create) -> dict[str, Any]:
 
 
 async def find(desk: Desk, asked: OfRun) -> dict[str, Any]:
-    return {"run": shown(await desk.read(tracked.get, asked.run_id))}
+    return {"run": shown(await desk.glance(tracked.get, asked.run_id))}
 
 
 async def search(desk: Desk, asked: Search) -> dict[str, Any]:
@@ -164,18 +164,18 @@ async def log_param(desk: Desk, asked: LogParam) -> None:
 
 
 async def set_tag(desk: Desk, asked: SetTag) -> None:
-    tags = {asked.key: check_tag(asked.key, asked.value)}
+    said = {asked.key: check_tag(asked.key, asked.value)}
     try:
-        await desk.write(tag, asked.run_id, tags)
+        await desk.write(tag, asked.run_id, said)
     except Sealed:
         if asked.key in DERIVED:
             raise
-        await sealed.tag(desk, asked.run_id, tags)
+        await sealed.tag(desk, asked.run_id, said)
 
 
 async def delete_tag(desk: Desk, asked: SetTag) -> None:
     try:
-        await desk.write(tracked.drop_tag, asked.run_id, asked.key)
+        await desk.write(_drop, asked.run_id, asked.key)
     except Sealed:
         await sealed.drop_tag(desk, asked.run_id, asked.key)
 
@@ -194,13 +194,18 @@ async def log_model(desk: Desk, asked: LogModel) -> None:
     await desk.write(_note_model, asked.run_id, model)
 
 
-def tag(connection: Connection, id: str, tags: dict[str, str]) -> None:
+def tag(connection: Connection, id: str, said: dict[str, str]) -> None:
     """Set tags, of which one is the name."""
-    tags = dict(tags)
-    name = tags.pop(NAME, "")
-    if name:
+    if name := said.get(NAME):
         tracked.update(connection, id, name=name)
-    tracked.set_tags(connection, id, tags)
+    tracked.set_tags(connection, id, {key: value for key, value in said.items() if key != NAME})
+
+
+def _drop(connection: Connection, id: str, key: str) -> None:
+    if key == NAME:
+        tracked.set_tags(connection, id, {NAME: tracked.get(connection, id).name})
+    else:
+        tracked.drop_tag(connection, id, key)
 
 
 def status(told: str | int) -> Status:
@@ -237,7 +242,7 @@ def shown(run: TrackedRun) -> dict[str, Any]:
         "data": {
             "metrics": [metric(point) for point in run.metrics],
             "params": tagged(run.params),
-            "tags": tagged({**run.tags, **known(run), NAME: run.name}),
+            "tags": tagged(tags(run)),
         },
         "inputs": {
             "dataset_inputs": [dataset(used) for used in run.datasets],
@@ -245,6 +250,15 @@ def shown(run: TrackedRun) -> dict[str, Any]:
         },
         "outputs": {"model_outputs": [{"model_id": model.id, "step": model.step} for model in run.made]},
     }
+
+
+def tags(run: TrackedRun) -> dict[str, str]:
+    """With those that stand for what runs have here. A name that was taken away as a tag is kept there in its place, so
+    that the next one is a tag again."""
+    shown = {**run.tags, **known(run), NAME: run.name}
+    if run.tags.get(NAME) == run.name:
+        del shown[NAME]
+    return shown
 
 
 def known(run: TrackedRun) -> dict[str, str]:
