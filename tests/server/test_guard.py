@@ -266,6 +266,13 @@ def test_a_head_without_end_is_not_listened_to(server: Any) -> None:
     assert status(server, "GET", "/health") == 200
 
 
+def test_a_connection_that_asks_again_after_a_large_body_is_kept(server: Any) -> None:
+    for number in range(20):
+        assert status(server, "PUT", f"{UPLOAD}/{number}", content=b"x" * 600_000) == 200
+        assert status(server, "GET", GET) == 200
+    assert "408" not in server.told
+
+
 def test_what_is_too_much_at_once_is_told_to_come_again(serving: Callable[..., Any]) -> None:
     server = serving("--max-requests", "3")
     host, port = server.url.removeprefix("http://").split(":")

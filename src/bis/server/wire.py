@@ -22,6 +22,7 @@ class Wire(HttpToolsProtocol):
         super().__init__(*arguments, **named)
         self._head = 0
         self._heading = True
+        self._complete = 0
         self._patience: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -29,8 +30,9 @@ class Wire(HttpToolsProtocol):
         self._patience = self.loop.call_later(PATIENCE, self._end, _TOO_SLOW)
 
     def data_received(self, data: bytes) -> None:
+        before = self._complete
         super().data_received(data)
-        if self._heading:
+        if self._heading and before == self._complete:  # else most of it was the end of a body
             self._head += len(data)
             if self._head > MOST:
                 self._end(_TOO_MUCH)
@@ -48,6 +50,7 @@ class Wire(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._head, self._heading = 0, True
+        self._complete += 1
         super().on_message_complete()
 
     def _be_patient(self) -> None:
