@@ -300,7 +300,7 @@ class _Reader:
     def values(self) -> list[Token]:
         self.word("(")
         found = [self.value()]
-        while self.take(","):
+        while self.take(",") and self.peek().text != ")":
             found.append(self.value())
         self.word(")")
         return found

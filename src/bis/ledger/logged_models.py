@@ -21,7 +21,7 @@ AT_ONCE: Final = 500
 
 
 class OnData(NamedTuple):
-    """A data set that metrics were measured on; without a digest, any of that name."""
+    """A data set that metrics were measured on; what is empty is not asked for."""
 
     name: str
     digest: str = ""
@@ -209,9 +209,11 @@ def _on_any(on: Sequence[OnData]) -> Query:
 
 def _datasets(on: Sequence[OnData]) -> Query:
     """A condition on the data set of a metric."""
-    either = " OR ".join("(dataset = ? AND digest = ?)" if data.digest else "dataset = ?" for data in on)
-    values = tuple(value for data in on for value in ((data.name, data.digest) if data.digest else (data.name,)))
-    return Query(f"({either})", values)
+    either = " OR ".join(
+        " AND ".join(f"{column} = ?" for column, value in zip(("dataset", "digest"), data, strict=True) if value)
+        for data in on
+    )
+    return Query(f"({either})", tuple(value for data in on for value in data if value))
 
 
 def _ordering(order: Sequence[By], grammar: Grammar) -> Ordering:
@@ -225,7 +227,7 @@ def _ordering(order: Sequence[By], grammar: Grammar) -> Ordering:
         if field.entity != "metrics":
             terms += ordering([Order(field, falling)], grammar._replace(ties=())).terms
             continue
-        some = _datasets([on]) if on.name else Query("1 = 1", ())
+        some = _datasets([on]) if any(on) else Query("1 = 1", ())
         joins.append(
             f" LEFT JOIN (SELECT model, value, flag, row_number() OVER (PARTITION BY model ORDER BY moment DESC,"
             f" step DESC) AS place FROM logged_model_metrics WHERE key = ? AND {some.where}) AS by{number}"

@@ -5,13 +5,15 @@ from __future__ import annotations
 import random
 from typing import Final
 
+# Words that MLflow draws, too: who knows its names is not puzzled by these.
 HOW: Final = (
-    *("able", "agile", "amber", "apt", "bold", "brave", "brisk", "calm", "candid", "clear", "clever", "cosy", "crisp"),
-    *("daring", "deft", "eager", "early", "fair", "fleet", "fond", "frank", "gentle", "glad", "golden", "hardy"),
-    *("honest", "jolly", "keen", "kind", "light", "lively", "loyal", "lucid", "mellow", "merry", "mild", "neat"),
-    *("nimble", "noble", "patient", "placid", "plucky", "polite", "prompt", "quick", "quiet", "rapid", "ready"),
-    *("robust", "serene", "sharp", "shy", "silent", "sincere", "sleek", "smart", "snug", "sober", "spry", "stable"),
-    *("steady", "sturdy", "subtle", "sunny", "swift", "tidy", "tranquil", "upbeat", "vivid", "warm", "wise", "witty"),
+    *("able", "adaptable", "agreeable", "ambitious", "auspicious", "big", "bold", "bright", "calm", "capable"),
+    *("carefree", "caring", "charming", "classy", "clean", "colorful", "dapper", "delightful", "efficient"),
+    *("fearless", "fortunate", "fun", "funny", "gentle", "gifted", "honorable", "industrious", "inquisitive"),
+    *("intelligent", "judicious", "kindly", "likeable", "luminous", "lyrical", "marvelous", "melodic"),
+    *("merciful", "nimble", "orderly", "peaceful", "persistent", "placid", "polite", "popular", "receptive"),
+    *("resilient", "respected", "silent", "sincere", "skillful", "smiling", "stately", "stylish", "thoughtful"),
+    *("unique", "upbeat", "useful", "valuable", "welcoming", "whimsical", "wise", "youthful"),
 )
 WHO: Final = (
     *("alpaca", "badger", "beaver", "bison", "bittern", "buzzard", "caribou", "chamois", "cicada", "crane", "cricket"),

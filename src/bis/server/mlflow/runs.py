@@ -111,7 +111,7 @@ async def create(desk: Desk, asked: Create) -> dict[str, Any]:
         name=asked.run_name or tagged_name or drawn_name(),
         user=asked.user_id,
         started=desk.now() if asked.start_time is None else asked.start_time * 1000,
-        tags=tags,
+        tags=said,
         parent=desk.around,
     )
     return {"run": shown(run)}
@@ -242,7 +242,7 @@ def shown(run: TrackedRun) -> dict[str, Any]:
         "data": {
             "metrics": [metric(point) for point in run.metrics],
             "params": tagged(run.params),
-            "tags": tagged(tags(run)),
+            "tags": tagged(tags_of(run)),
         },
         "inputs": {
             "dataset_inputs": [dataset(used) for used in run.datasets],
@@ -252,7 +252,7 @@ def shown(run: TrackedRun) -> dict[str, Any]:
     }
 
 
-def tags(run: TrackedRun) -> dict[str, str]:
+def tags_of(run: TrackedRun) -> dict[str, str]:
     """With those that stand for what runs have here. A name that was taken away as a tag is kept there in its place, so
     that the next one is a tag again."""
     shown = {**run.tags, **known(run), NAME: run.name}

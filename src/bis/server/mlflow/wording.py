@@ -68,7 +68,7 @@ def _no_such(error: NoSuch) -> str:
 def _unfit(error: Unfit) -> str:
     """What MLflow says of a filter, and then what bis says of it, which helps more."""
     said: dict[Problem, str] = {
-        "clause": f"Invalid clause(s) in filter string: '{error.found}'. Invalid filter string: {error.text!r}",
+        "clause": f"Invalid clause(s) in filter string: '{error.found}'",
         "entity": f"Invalid entity type '{error.found}'",
         "attribute": f"Invalid attribute key '{error.found}' specified",
         "operator": f"Invalid comparison operator for {error.entity}: Invalid comparator '{error.found}'",
@@ -76,7 +76,8 @@ def _unfit(error: Unfit) -> str:
         "value": f"Expected a number, or a quoted string value. Found {error.found}",
         "order": f"Invalid order_by clause '{error.text}'",
     }
-    return f"{said[error.problem]}. {error}"
+    whole = "" if error.problem == "order" else f" Invalid filter string: {error.text!r}."
+    return f"{said[error.problem]}.{whole} {error}"
 
 
 def _changed(error: ParamChanged) -> str:
