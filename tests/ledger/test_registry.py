@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bis.errors import AlreadyThere, NotFound, UsageError
-from bis.ledger import history, registry
+from bis.ledger import history, model_search, registry, webhooks
 from bis.ledger.runs import open_ledger
 from bis.nouns.model import By
 
@@ -21,8 +21,8 @@ def at(day: int, reason: str = "") -> By:
 
 
 @pytest.fixture
-def connection(tmp_path: Path) -> Iterator[Any]:
-    with open_ledger(tmp_path / "ledger") as ledger, ledger.database.writing() as connection:
+def connection(ledger_place: Path | str) -> Iterator[Any]:
+    with open_ledger(ledger_place) as ledger, ledger.database.writing() as connection:
         yield connection
 
 
@@ -215,3 +215,103 @@ def test_many_versions_are_listed_with_their_tags(connection: Any) -> None:
     found = registry.versions(connection)
     assert [one.tags["n"] for one in found] == [str(one.number) for one in found]
     assert [one.number for one in registry.versions(connection, limit=2, offset=1)] == [1201, 1200]
+
+
+# -- searching ---------------------------------------------------------------------------------------------------
+
+
+def found_models(connection: Any, text: str, order: tuple[str, ...] = ()) -> list[str]:
+    where = model_search.models_where(text, "hidden")
+    return [
+        model.name
+        for model in registry.models(connection, where.where, where.values, order=model_search.models_order(order))
+    ]
+
+
+def found_versions(connection: Any, text: str, order: tuple[str, ...] = ()) -> list[tuple[str, int]]:
+    where = model_search.versions_where(text, "hidden")
+    by = model_search.versions_order(order)
+    return [(one.name, one.number) for one in registry.versions(connection, where.where, where.values, order=by)]
+
+
+@pytest.fixture
+def several(connection: Any) -> Any:
+    for number, name in enumerate(("Alpha", "alpha2", "b%ta", "a\\b"), start=1):
+        registry.create(connection, name, at(number), tags={"team": name[0], "odd": str(number % 2)})
+        registry.add_version(connection, name, at(10 - number), source=f"s3://x/{name}", run=f"r{number}")
+    registry.create(connection, "prompt", at(5), tags={"hidden": "true"})
+    registry.add_version(connection, "Alpha", at(20), source="s3://x/2", tags={"ok": "yes"})
+    return connection
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("", ["Alpha", "a\\b", "alpha2", "b%ta"]),
+        ("name = 'alpha2'", ["alpha2"]),
+        ("name != 'alpha2'", ["Alpha", "a\\b", "b%ta"]),
+        ("name LIKE 'alpha%'", ["alpha2"]),
+        ("name ILIKE 'ALPHA%'", ["Alpha", "alpha2"]),
+        ("name LIKE 'a\\b'", ["a\\b"]),
+        ("tags.team = 'a' AND tag.odd = '0'", ["a\\b", "alpha2"]),
+        ("tags.`team` != 'a'", ["Alpha", "b%ta"]),
+        ("tags.nothing != 'a'", []),
+        ("tags.hidden = 'true'", ["prompt"]),
+    ],
+)
+def test_models_are_found_by_name_and_tags(several: Any, text: str, names: list[str]) -> None:
+    assert found_models(several, text) == names
+
+
+def test_versions_are_found_by_where_they_come_from_and_those_that_changed_last_come_first(several: Any) -> None:
+    assert found_versions(several, "") == [("Alpha", 2), ("Alpha", 1), ("alpha2", 1), ("b%ta", 1), ("a\\b", 1)]
+    assert found_versions(several, "run_id IN ('r1', 'r3')") == [("Alpha", 1), ("b%ta", 1)]
+    assert found_versions(several, "version_number > 1") == [("Alpha", 2)]
+    assert found_versions(several, "source_path LIKE 's3://x/b%'") == [("b%ta", 1)]
+    assert found_versions(several, "tags.ok = 'yes'") == [("Alpha", 2)]
+    assert found_versions(several, "name = 'Alpha'", ("version_number ASC",)) == [("Alpha", 1), ("Alpha", 2)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "name",
+        "name = 'a",
+        "name = 'a' OR name = 'b'",
+        "name = 'a' name = 'b'",
+        "name > 'a'",
+        "name = a",
+        "name IN ('a')",
+        "run_id = 'x'",
+        "params.x = '1'",
+        "tags.x > '1'",
+        "' OR 1=1 --",
+        "name = 'a'; DROP TABLE runs",
+        " AND ".join(["name = 'a'"] * 200),
+    ],
+)
+def test_a_filter_that_makes_no_sense_is_refused(text: str) -> None:
+    with pytest.raises(UsageError):
+        model_search.models_where(text)
+
+
+@pytest.mark.parametrize("order", [("nothing",), ("name ASC DESC",), ("name UP",), ("name", "name DESC"), ("",)])
+def test_an_order_that_makes_no_sense_is_refused(order: tuple[str, ...]) -> None:
+    with pytest.raises(UsageError):
+        model_search.models_order(order)
+
+
+# -- webhooks ----------------------------------------------------------------------------------------------------
+
+
+def test_webhooks_are_told_of_what_they_want_to_hear_while_they_are_active(connection: Any) -> None:
+    one = webhooks.create(connection, "a", "https://a", ["x.created", "y.set"], 1, secret="s")
+    two = webhooks.create(connection, "b", "https://b", ["x.created"], 2, status="DISABLED")
+    assert webhooks.told_of(connection, "x.created") == [one]
+    assert webhooks.told_of(connection, "y.deleted") == []
+    woken = webhooks.update(connection, two.id, 3, status="ACTIVE", events=("y.set",))
+    assert webhooks.told_of(connection, "y.set") == [woken, one]
+    webhooks.remove(connection, one.id)
+    with pytest.raises(NotFound):
+        webhooks.get(connection, one.id)
+    assert webhooks.all_of(connection) == [woken]
