@@ -240,18 +240,18 @@ def create(folder: Path) -> tuple[Path, int]:
     while True:
         path = folder / f"{UNFINISHED}{os.urandom(8).hex()}"
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        lock(fd)
+        lock(fd, wait=True)  # a sweep may hold it for a moment, to remove it
         if os.fstat(fd).st_nlink:
             return path, fd
-        os.close(fd)  # a sweep took it between creation and lock
+        os.close(fd)  # that sweep took it between creation and lock
 
 
-def lock(fd: int) -> bool:
+def lock(fd: int, wait: bool = False) -> bool:
     """Take the lock that says this writer lives; False when another holds it or the file system has no locks."""
     try:
         import fcntl
 
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(fd, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (ImportError, OSError):
         return False
     return True
