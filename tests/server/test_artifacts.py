@@ -230,7 +230,7 @@ def test_verify_names_an_artifact_whose_content_is_gone(serving: Callable[..., A
 def test_an_upload_in_parts_is_put_together_in_order(server: Any, tmp_path: Path) -> None:
     parts = [noise(700_000, number) for number in range(3)]
     begun = server.http.post(
-        f"{MPU}/create/0/run/artifacts", json={"path": "/home/me/model.bin", "num_parts": 3}
+        f"{MPU}/create/0/run/artifacts/models", json={"path": "/home/me/model.bin", "num_parts": 3}
     ).json()
     sent = []
     for credential in reversed(begun["credentials"]):
@@ -243,12 +243,14 @@ def test_an_upload_in_parts_is_put_together_in_order(server: Any, tmp_path: Path
         "parts": sorted(sent, key=lambda p: p["part_number"]),
     }
     wrong = [{**finish["parts"][0], "etag": "b3:00"}, *finish["parts"][1:]]
-    assert server.http.post(f"{MPU}/complete/0/run/artifacts", json={**finish, "parts": wrong}).status_code == 400
+    assert (
+        server.http.post(f"{MPU}/complete/0/run/artifacts/models", json={**finish, "parts": wrong}).status_code == 400
+    )
     assert server.http.post(f"{MPU}/complete/elsewhere", json=finish).status_code == 400
-    assert server.http.post(f"{MPU}/complete/0/run/artifacts", json=finish).json() == {}
-    assert server.http.get(f"{ROOT}/0/run/artifacts/model.bin").content == b"".join(parts)
+    assert server.http.post(f"{MPU}/complete/0/run/artifacts/models", json=finish).json() == {}
+    assert server.http.get(f"{ROOT}/0/run/artifacts/models/model.bin").content == b"".join(parts)
     assert not list((tmp_path / ".bis" / "uploads").iterdir())
-    assert server.http.post(f"{MPU}/complete/0/run/artifacts", json=finish).status_code == 404
+    assert server.http.post(f"{MPU}/complete/0/run/artifacts/models", json=finish).status_code == 404
 
 
 def test_an_upload_in_parts_that_is_given_up_leaves_nothing(server: Any, tmp_path: Path) -> None:

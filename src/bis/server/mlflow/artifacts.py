@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ntpath
+import re
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Any, Final
@@ -24,6 +25,8 @@ from bis.server.multipart import Multipart
 
 FACES: Final = ("/api", "/ajax-api")
 PROXY: Final = "2.0/mlflow-artifacts"
+
+_BEHIND: Final = re.compile(r".*?/mlflow-artifacts/(?:artifacts|presigned|mpu/\w+)/(.*)")
 
 Handler = Callable[[Desk, Request], Awaitable[Response]]
 
@@ -221,17 +224,12 @@ def _target(request: Request, local: str) -> str:
 
 def _path(request: Request) -> str:
     """The path in the URL, decoded once, from the bytes that came."""
-    route, raw = request.path_params.get("path", ""), request.scope.get("raw_path") or b""
-    if not route:
-        return ""
-    text = raw.decode("ascii", "replace").split("?")[0]
-    for name in ("/artifacts/", "/mpu/create/", "/mpu/complete/", "/mpu/abort/"):
-        if name in text:
-            try:
-                return safe_path(unquote(text.partition(name)[2], errors="strict"))
-            except UnicodeDecodeError:
-                break
-    raise UsageError("Invalid path")  # it is not UTF-8
+    raw: bytes = request.scope.get("raw_path") or b""
+    found = _BEHIND.match(raw.decode("ascii", "replace").partition("?")[0])
+    try:
+        return safe_path(unquote(found[1], errors="strict")) if found else ""
+    except UnicodeDecodeError:
+        raise UsageError("Invalid path") from None
 
 
 # -- the table -----------------------------------------------------------------------------------------------------
