@@ -16,8 +16,8 @@ A, B = digest_bytes(b"a"), digest_bytes(b"b")
 
 
 @pytest.fixture
-def connection(tmp_path: Path) -> Iterator[Connection]:
-    with open_ledger(tmp_path / "ledger") as ledger, ledger.database.writing() as connection:
+def connection(ledger_place: Path | str) -> Iterator[Connection]:
+    with open_ledger(ledger_place) as ledger, ledger.database.writing() as connection:
         yield connection
 
 
