@@ -31,8 +31,9 @@ from bis.steps.judge import judge
 from bis.steps.leftovers import REPEAT, held, in_use
 from bis.steps.metrics import metric_globs
 from bis.steps.notebook import SCRIPT, notebook_command
-from bis.steps.perform import Performed, Plan, new_run, perform
+from bis.steps.perform import Performed, Plan, Receive, new_run, perform
 from bis.steps.rebuild import Rebuilt, rebuild
+from bis.steps.recorded import demand_record
 from bis.steps.repeating import (
     Ground,
     at_old_path,
@@ -69,6 +70,8 @@ class RepeatOptions(msgspec.Struct, frozen=True, kw_only=True):
     tolerance: dict[str, float] = {}
     offline: bool = False
     quiet: bool = True
+    receive: Receive | None = None
+    """What takes in what the command logs over HTTP."""
 
 
 def repeat(
@@ -87,6 +90,7 @@ def repeat(
         refuse_here(options.taken, run)
     if run.status == "running":
         raise CannotRepeat(f"{run.name} is still under way", hint=f"bis show {run.id[:8]}")
+    demand_record(run)
     if not run.parts:
         raise CannotRepeat(
             f"{run.name} was lost before anything of it was recorded", hint="run the command again: bis run -- …"
@@ -150,7 +154,7 @@ def _again(
     plan = _plan(run, parts, home, ground, rebuilt, variables, user, options)
     progress("executing")
     with in_use(rebuilt):
-        performed = perform(plan, home)
+        performed = perform(plan, home, receive=options.receive)
     if plan.wrapper and (refusal := rooms.refusal(ground.scratch)):
         raise refusal
     return performed, stood_in

@@ -15,6 +15,7 @@ from bis.steps import trace as traces
 
 if TYPE_CHECKING:
     from bis.nouns.run import Run
+    from bis.steps.perform import Receive
 
 
 class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,8 +38,10 @@ def run(
     options: RunOptions = RunOptions(),  # noqa: B008 - a frozen value
     started: Callable[[Run], None] = lambda run: None,
     tell: Callable[[str], None] = lambda text: None,
+    receive: Receive | None = None,
 ) -> Run:
-    """Execute `command` in `folder` and return its sealed record. `tell`: what a person should know beside it.
+    """Execute `command` in `folder` and return its sealed record. `tell`: what a person should know beside it;
+    `receive`: what takes in what the command logs over HTTP.
 
     Raises UsageError for a command that cannot be started and KeepingError for a place that cannot be written;
     once the command has started, whatever becomes of it is in the record.
@@ -78,7 +81,7 @@ def run(
             asked=asked,
         )
         try:
-            return perform(planned, home, started=started, tracer=tracer).run
+            return perform(planned, home, started=started, tracer=tracer, receive=receive).run
         except BaseException:
             with suppress(KeepingError):
                 home.ledger.unname(planned.run.name)

@@ -84,6 +84,7 @@ def repeat(
     tolerance = dict(_tolerance(text) for text in tolerances)
     folder = _folder(door, into, keep, times)
     from bis.acts.repeat import RepeatOptions
+    from bis.server.receiver import receive
 
     options = RepeatOptions(
         times=times,
@@ -94,6 +95,7 @@ def repeat(
         python=python,
         tolerance=tolerance,
         offline=offline,
+        receive=receive,
     )
     found = door.find(run)
     verdicts = _repeat(door, found, options, as_json)

@@ -109,6 +109,7 @@ def run(
 def _run(door: Door, words: Sequence[str], options: RunOptions) -> Run:
     """The sealed run. What bis itself could not do is 125, as the command might end with any other status."""
     from bis.acts.run import run as act
+    from bis.server.receiver import receive
 
     try:
         return act(
@@ -118,6 +119,7 @@ def _run(door: Door, words: Sequence[str], options: RunOptions) -> Run:
             options=options,
             started=lambda begun: _tell_start(begun, door.terminal),
             tell=lambda remark: door.terminal.tell(f"help: {remark}"),
+            receive=receive,
         )
     except BrokenPipeError as error:
         # Not the reader of our output, which the act does not write to: a process of bis that ended too early.

@@ -11,6 +11,8 @@ from bis.nouns.run import Output, Status
 
 ENDING: Final = ".journal"
 """Of the names of journals."""
+ARTIFACTS: Final = "<artifacts>/"
+"""Before the names of artifacts, where outputs are named."""
 JOURNALS: Final = "BIS_JOURNALS"
 """The environment variable that names the folder of the journals of the run under way."""
 

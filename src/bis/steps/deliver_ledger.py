@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +11,7 @@ from bis.ledger.moments import micros
 from bis.ledger.naming import drawn_name
 from bis.ledger.refusals import NoSuch
 from bis.ledger.runs import SqlLedger
-from bis.nouns.logged import Entry, File, Input, Params, Tags, Values
+from bis.nouns.logged import Entry, File, Params, Tags, Values
 from bis.nouns.run import Status
 from bis.nouns.tracking import Point
 from bis.steps.deliver import Beginning

@@ -10,14 +10,12 @@ from pathlib import Path
 from typing import Final
 
 from bis.digest import Digest, spell
-from bis.nouns.logged import Entry, File, Logged, Params, Tags, Values
+from bis.nouns.logged import ARTIFACTS, Entry, File, Logged, Params, Tags, Values
 from bis.nouns.run import Output
 from bis.steps.journal import entries, journals
 from bis.store import Store
 
 COLUMNS: Final = ("key", "step", "moment", "value")
-ARTIFACTS: Final = "<artifacts>/"
-"""Before the names of artifacts, where outputs are named."""
 
 
 def gather(folder: Path, store: Store) -> Logged:

@@ -8,12 +8,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
 from bis import __version__
 from bis.digest import spell
 from bis.errors import KeepingError, explains
+from bis.nouns.annotation import Annotation
+from bis.nouns.logged import ENDING, JOURNALS, Logged
 from bis.nouns.part import Finding, Part, PartKind
 from bis.nouns.run import Chance, Coverage, Run, Status, Usage
 from bis.nouns.trace import Trace
@@ -32,6 +35,7 @@ from bis.steps.seal import collect, log_output, removed, seal
 from bis.steps.supervise import Stdin, must_be_there
 from bis.steps.terminal import Screen
 from bis.steps.trace import Tracer
+from bis.store import Store
 
 UNSEALED = explains(
     "B129", "The command ended, and its record could not be written. What was seen of it waits in .bis/live."
@@ -78,8 +82,40 @@ class Performed(msgspec.Struct, frozen=True, kw_only=True):
     """With what was seen of the execution."""
 
 
+class Receiver(Protocol):
+    """What takes in what a command logs over HTTP, while it runs."""
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What the command is given, so that its clients find it."""
+        ...
+
+    @property
+    def called(self) -> bool:
+        """Whether anything connected."""
+        ...
+
+    @property
+    def trouble(self) -> str:
+        """Why something that was sent may not have been taken; empty: all was."""
+        ...
+
+    def close(self) -> None:
+        """When it returns, all that was acknowledged is in the ledger, in runs whose parent is this one."""
+        ...
+
+
+Receive = Callable[[Home, str, Mapping[str, str]], Receiver | None]
+"""Begins to receive for a run (its id) whose command has these variables; None: nothing is received."""
+
+
 def perform(
-    plan: Plan, home: Home, *, started: Callable[[Run], None] = lambda run: None, tracer: Tracer | None = None
+    plan: Plan,
+    home: Home,
+    *,
+    started: Callable[[Run], None] = lambda run: None,
+    tracer: Tracer | None = None,
+    receive: Receive | None = None,
 ) -> Performed:
     """Execute the plan and seal the run. Whatever happens to the command, a truthful record is left;
     what bis itself cannot do raises before the command starts. `tracer`: one that was started ahead."""
@@ -97,20 +133,32 @@ def perform(
         _note(scratch, plan.run, captures.first)
         started(msgspec.structs.replace(plan.run, parts=captures.first))
         since_ns = time.time_ns()
+        receiver = receive(home, plan.run.id, plan.scene.variables) if receive else None
         try:
-            execution = _execute(plan, tracer, scratch, home, captures, given)
+            execution = _execute(plan, tracer, scratch, home, captures, given, receiver)
         except Exception:
             # A command that has begun goes on, and its record is written later by whoever finds it.
             if not (scratch / BEGUN).exists():
                 shutil.rmtree(scratch, ignore_errors=True)
             raise
+        finally:
+            if receiver:
+                receiver.close()
     own = (*plan.scene.own, *own_folders(plan.command))
     scene = msgspec.structs.replace(plan.scene, trace=execution.trace, reports=chances.observe(inside), own=own)
     scene = with_sources(scene)
     try:
-        run = record_of(plan.run, execution, scene, captures.finish(scene, home.store), home, since_ns)
+        logged = gathered(inside, home.store)
+        if receiver and receiver.called:
+            from bis.steps.received import with_received
+
+            logged = with_received(logged, plan.run.id, home)
+        run = record_of(plan.run, execution, scene, captures.finish(scene, home.store), home, since_ns, logged)
         run = _with_stdin(run, given, execution, home, scratch)
+        if receiver and receiver.trouble:
+            run = msgspec.structs.replace(run, findings=(*run.findings, _not_received(receiver.trouble)))
         seal(run, home.store, home.ledger)
+        say(run, logged.tags, home)
     except (KeepingError, OSError) as error:
         raise _unsealed(plan.run, execution, scratch, error) from error
     shutil.rmtree(scratch, ignore_errors=True)
@@ -140,6 +188,11 @@ def _with_stdin(run: Run, given: feed.Feed, execution: Execution, home: Home, sc
     return msgspec.structs.replace(run, stdin=read, conditions=conditions, findings=found)
 
 
+def _not_received(trouble: str) -> Finding:
+    text = f"what it logged over HTTP may not all have been taken: {trouble}"
+    return Finding(code="not-received", text=text, hint="bis server, and MLFLOW_TRACKING_URI=http://127.0.0.1:5000")
+
+
 def _is_piped(plan: Plan, given: feed.Feed) -> bool:
     return given.kind == "pipe" if plan.stdin is None else plan.run.conditions.get("stdin") == "pipe"
 
@@ -153,7 +206,15 @@ def _typed(execution: Execution) -> Iterator[Finding]:
         )
 
 
-def _execute(plan: Plan, tracer: Tracer, scratch: Path, home: Home, captures: Captures, given: feed.Feed) -> Execution:
+def _execute(
+    plan: Plan,
+    tracer: Tracer,
+    scratch: Path,
+    home: Home,
+    captures: Captures,
+    given: feed.Feed,
+    receiver: Receiver | None,
+) -> Execution:
     scene = plan.scene
 
     def begun(_: int) -> None:
@@ -166,11 +227,12 @@ def _execute(plan: Plan, tracer: Tracer, scratch: Path, home: Home, captures: Ca
     seen_by_kernel = tracer.facts.get("mechanism") == "notify"
     hook = chances.copy_hook(plan.hook) if plan.hook else chances.HOOK
     added = chances.variables(plan.chance, scratch / "inside", scene.variables, events=not seen_by_kernel, hook=hook)
+    added |= {"BIS_RUN": plan.run.id, JOURNALS: str(scratch / "inside"), **(receiver.variables if receiver else {})}
     with _umask(plan.run.conditions.get("umask", "")):
         return execute(
             plan.command,
             folder=scene.real(spell(str(scene.folder))),
-            variables={**scene.variables, **added, "BIS_RUN": plan.run.id},
+            variables={**scene.variables, **added},
             scratch=scratch,
             on_start=begun,
             tracer=tracer,
@@ -196,8 +258,31 @@ def _umask(recorded: str) -> Iterator[None]:
         os.umask(before)
 
 
+def gathered(inside: Path, store: Store) -> Logged:
+    """What the script logged of itself; most scripts log nothing."""
+    if not any(inside.glob(f"*{ENDING}")):
+        return Logged()
+    from bis.steps.gather import gather
+
+    return gather(inside, store)
+
+
+def say(run: Run, tags: Mapping[str, str], home: Home) -> None:
+    """Note the tags that the script gave its run: they can be changed later, so they lie beside the record."""
+    if tags:
+        from bis.steps.annotations import keep
+
+        keep(Annotation(run=run.id, made=now(), user=run.user, tags=dict(tags)), home.store, home.ledger)
+
+
 def record_of(
-    run: Run, execution: Execution, scene: Scene, parts: dict[PartKind, Part], home: Home, since_ns: int
+    run: Run,
+    execution: Execution,
+    scene: Scene,
+    parts: dict[PartKind, Part],
+    home: Home,
+    since_ns: int,
+    logged: Logged,
 ) -> Run:
     """The whole record of a run that has ended, its outputs put into the store."""
     globs = metric_globs(scene.settings.metrics, parts.get("code"), home.store)
@@ -214,9 +299,11 @@ def record_of(
         exit=execution.exit,
         signal=execution.signal,
         parts=parts,
-        outputs=(*logs, *outputs),
+        outputs=(*logs, *outputs, *logged.artifacts),
         removed=removed(scene),
-        metrics=metrics,
+        metrics={**metrics, **logged.metrics},
+        logged=dict(logged.params),
+        history=logged.history,
         chance=chance,
         usage=_usage(execution, home),
         lines=home.store.put_file(execution.lines) if execution.lines.exists() else run.lines,

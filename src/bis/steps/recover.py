@@ -25,7 +25,7 @@ from bis.steps.capture import capture
 from bis.steps.execute import Execution, recover
 from bis.steps.here import now
 from bis.steps.home import Home
-from bis.steps.perform import SUPERVISOR, record_of
+from bis.steps.perform import SUPERVISOR, gathered, record_of
 from bis.steps.samples import started_at
 from bis.steps.seal import seal
 from bis.steps.trace import is_watched
@@ -185,7 +185,8 @@ def _sealed(
     scene = with_sources(scene)
     # Parts captured before the start are as they were; the others are captured now, and the finding says so.
     parts = capture(scene, home.store, _first_parts(scratch)).finish(scene, home.store)
-    sealed = record_of(run, execution, scene, parts, home, _started_ns(scratch))
+    logged = gathered(scratch / "inside", home.store)
+    sealed = record_of(run, execution, scene, parts, home, _started_ns(scratch), logged)
     status = "lost" if execution.exit is None and execution.signal is None else sealed.status
     return msgspec.structs.replace(sealed, status=status, findings=(*sealed.findings, lost))
 
