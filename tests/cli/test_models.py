@@ -144,6 +144,14 @@ def test_a_removed_version_and_model_come_back(model: Type) -> None:
     assert len(model("list", "--json").json["models"][0]["versions"]) == 1
 
 
+def test_a_run_that_a_registered_model_came_from_is_not_removed(project: Path, model: Type, bis: Type) -> None:
+    refused = bis("rm", "train-2", folder=project)
+    assert refused.status == 2
+    assert "train-2 made the registered models:/churn/2" in refused.err
+    assert model("rm", "churn/2").status == 0
+    assert bis("rm", "train-2", folder=project).status == 0
+
+
 def test_the_output_that_is_meant_must_be_known(project: Path, model: Type) -> None:
     missing = model("register", "churn", "train-1", "--path", "modle.bin")
     assert missing.status == 3

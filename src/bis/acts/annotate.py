@@ -7,10 +7,13 @@ from contextlib import nullcontext
 
 import msgspec
 
-from bis.digest import canonical, readable
+from bis.digest import readable
 from bis.errors import UsageError
+from bis.ledger import registry
+from bis.ledger.runs import SqlLedger
 from bis.nouns.annotation import Annotation
 from bis.nouns.run import Run
+from bis.steps.annotations import keep
 from bis.steps.here import now, user_here
 from bis.steps.home import Home
 from bis.steps.removals import still_there
@@ -39,20 +42,32 @@ def annotate(annotation: Annotation, home: Home) -> Annotation:
 def remove(runs: Sequence[Run], home: Home, *, undo: bool = False) -> None:
     """Remove runs: they are not listed, and what only they need may be collected; or take that back.
 
-    Raises UsageError for a run under way, and NotFound where content of a removed run is gone already: then nothing is
-    taken back.
+    Raises UsageError for a run under way and for one that a registered model came from, and NotFound where content of
+    a removed run is gone already: then nothing is taken back.
     """
     records = [home.ledger.record(run.id) for run in runs]
     for run, record in zip(runs, records, strict=True):
-        if not record:
+        if not record and not run.tracked:
             raise UsageError(f"{readable(run.name)} is under way", hint="wait until it has ended, or stop it first")
-    with still_there(home.store, records) if undo else nullcontext():
+        if not undo:
+            _check_registered(run, home)
+    with still_there(home.store, [record for record in records if record]) if undo else nullcontext():
         for run in runs:
             _keep(Annotation(run=run.id, made=now(), user=user_here(), hidden=not undo), home)
 
 
+def _check_registered(run: Run, home: Home) -> None:
+    """The files of a registered model are those of its run."""
+    assert isinstance(home.ledger, SqlLedger)
+    with home.ledger.database.reading() as connection:
+        found = registry.versions(connection, "v.run = ?", (run.id,), limit=1)
+    for version in found:
+        raise UsageError(
+            f"{readable(run.name)} made the registered {readable(version.reference)}",
+            because="Its files are those of the model, and might be collected.",
+            hint=f"bis model rm {version.name}/{version.number}  first",
+        )
+
+
 def _keep(annotation: Annotation, home: Home) -> Annotation:
-    record = home.store.put_bytes(canonical(annotation), "record")
-    home.store.flush()
-    home.ledger.annotate(annotation, record)
-    return annotation
+    return keep(annotation, home.store, home.ledger)
