@@ -160,7 +160,7 @@ def as_read(value: float | None, flag: str) -> float:
 def _tail_size(connection: Connection, run: int) -> tuple[int, int]:
     """How many rows, and points, at least up to where it is long."""
     found = connection.execute(
-        "SELECT count(*), coalesce(sum(points), 0) FROM (SELECT points FROM metric_tail WHERE run = ? LIMIT ?) AS some",
+        "SELECT count(*), coalesce(sum(points), 0) FROM (SELECT points FROM metric_tail WHERE run = ? LIMIT ?) AS pieces",
         (run, LONG_ROWS),
     ).fetchall()
     ((rows, points),) = found
