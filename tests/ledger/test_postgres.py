@@ -24,6 +24,7 @@ from bis.ledger.dialect import for_postgres, spelled
 from bis.ledger.group import Writer
 from bis.ledger.places import database_at, on_server
 from bis.ledger.postgres import PostgresDatabase
+from bis.ledger.readers import Readers
 from bis.ledger.runs import open_ledger
 from bis.nouns.run import Run
 
@@ -263,6 +264,7 @@ def test_psycopg_is_asked_for_only_where_a_url_is_and_then_by_name(tmp_path: Pat
     program = f"""
 from pathlib import Path
 from bis.errors import KeepingError
+from bis.ledger.readers import Readers
 from bis.ledger.runs import open_ledger
 assert open_ledger(Path({str(tmp_path / "ledger")!r})).runs() == []
 try:
@@ -319,6 +321,26 @@ def test_a_server_that_was_restarted_is_found_again(running: Any, url: str, how:
         running.start()
         ledger.begin(a_run(2))
         assert ledger.count() == 2
+
+
+def test_a_reader_of_several_things_at_one_moment_asks_all_of_them_again(running: Any, url: str) -> None:
+    asked = []
+
+    def question(connection: Connection) -> list[Any]:
+        first = connection.execute("SELECT count(*) FROM tags").fetchall()
+        if not asked:
+            running.stop(signal.SIGINT)
+            running.start()
+        asked.append(first)
+        return [first, connection.execute("SELECT count(*) FROM tags").fetchall()]
+
+    with contextlib.closing(database_at(url)) as base:
+        with base.writing():
+            pass
+        readers = Readers(base)
+        assert readers.ask(question) == [[(0,)], [(0,)]]
+        assert len(asked) == 2
+        readers.close()
 
 
 def test_a_change_whose_server_ends_leaves_nothing_and_says_so(running: Any, url: str) -> None:

@@ -20,7 +20,7 @@ from urllib.parse import quote
 from bis.errors import BisError, KeepingError, UsageError, explains
 from bis.ledger import database
 from bis.ledger.connection import Connection
-from bis.ledger.database import SCHEMA, is_old, refused, statements, steps
+from bis.ledger.database import NO_SERVER, SCHEMA, is_old, refused, statements, steps
 from bis.ledger.dialect import for_postgres, spelled
 from bis.store.trouble import BUSY, DISK_ERROR, DISK_FULL, NOT_WRITABLE
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-NO_SERVER = explains("B067", "The database server of the ledger cannot be reached, or does not let this user in.")
 UNKNOWN = explains(
     "B068", "The connection to the ledger was lost while a change was committed. Look whether it is there."
 )
@@ -132,8 +131,8 @@ class PostgresDatabase:
 
     # connections
 
-    def _asked(self, question: Callable[[_Link], T]) -> T:
-        """The answer to a question; asked again, once, when the connection turns out to be lost."""
+    def _asked(self, question: Callable[[_Link], T], *, again: bool = True) -> T:
+        """The answer to a question; asked `again`, once, when the connection turns out to be lost."""
         import psycopg
 
         link = self._link
@@ -141,12 +140,12 @@ class PostgresDatabase:
         try:
             return question(link)
         except psycopg.OperationalError:
-            if self._in_writing or not link.lost:
+            if self._in_writing or not link.lost or not again:
                 raise
         self._drop()
-        again = self._open(create=False, waiting=True)
-        assert again
-        return question(again)
+        link = self._open(create=False, waiting=True)
+        assert link
+        return question(link)
 
     def _begin(self, durable: bool) -> _Link:
         """A transaction that has its turn. Where the connection was lost before it, on a new one."""
@@ -395,13 +394,18 @@ class _Link:
 
 
 class _Questions:
-    """The connection as `reading` gives it: a question is asked again when the server was restarted meanwhile."""
+    """The connection as `reading` gives it: a question is asked again when the server was restarted meanwhile, unless
+    several have begun one transaction, to see the ledger at one moment."""
 
     def __init__(self, database: PostgresDatabase) -> None:
         self._database = database
+        self._together = False
 
     def execute(self, statement: str, values: Any = (), /) -> Any:
-        return self._database._asked(lambda link: link.execute(statement, values))
+        ends = statement in ("COMMIT", "ROLLBACK")
+        found = self._database._asked(lambda link: link.execute(statement, values), again=ends or not self._together)
+        self._together = statement.startswith("BEGIN") or (self._together and not ends)
+        return found
 
     def executemany(self, statement: str, values: Iterable[Any], /) -> Any:
         raise NotImplementedError("questions change nothing")

@@ -6,8 +6,9 @@ import threading
 from collections.abc import Callable
 from typing import Final, TypeVar
 
+from bis.errors import KeepingError
 from bis.ledger.connection import Connection
-from bis.ledger.database import Database
+from bis.ledger.database import NO_SERVER, Database
 
 T = TypeVar("T")
 
@@ -26,7 +27,16 @@ class Readers:
         self._lock = threading.Lock()
 
     def ask(self, question: Callable[[Connection], T]) -> T:
-        """The answer, in this thread. All that a question reads it reads of the ledger at one moment."""
+        """The answer, in this thread. All that a question reads it reads of the ledger at one moment. It is asked
+        again, once, when the connection to a server was lost meanwhile."""
+        try:
+            return self._asked(question)
+        except KeepingError as error:
+            if error.code != NO_SERVER:
+                raise
+        return self._asked(question)
+
+    def _asked(self, question: Callable[[Connection], T]) -> T:
         with self._mine().reading() as connection:
             connection.execute(self._begin)
             try:
