@@ -76,6 +76,8 @@ class Grammar(NamedTuple):
     keys: frozenset[str] = COMPARED | ALIKE | LISTED | NULL
     """Operators of keyed text."""
     example: str = "metrics.loss < 0.3 AND params.model = 'ridge'"
+    each: bool = False
+    """True: metrics, params and tags are looked up for each row, which is quicker where few rows are looked at."""
 
     def operators(self, entity: str, kind: Kind) -> frozenset[str]:
         if kind in ("number", "time", "moment"):

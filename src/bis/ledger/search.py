@@ -44,6 +44,9 @@ class Ordering(NamedTuple):
     values: tuple[Any, ...]
     """Bound to the joins."""
     terms: tuple[Term, ...]
+    first: Query | None = None
+    """Where the first of these is a number that rows own: a table of the owners of the first values, of which the last
+    bound value says how many (or more, where some are equal). All others come behind them."""
 
     @property
     def columns(self) -> str:
@@ -101,7 +104,19 @@ def ordering(orders: Sequence[Order], grammar: Grammar) -> Ordering:
             raise Unfit("order", field.key, field.entity, f"nothing can be ordered by {field.entity}.{field.key}")
     known = {term.column for term in terms}
     terms += [Term(column, falling) for column, falling in grammar.ties if column not in known]
-    return Ordering("".join(joins), tuple(values), tuple(terms))
+    return Ordering("".join(joins), tuple(values), tuple(terms), _first(orders, grammar))
+
+
+def _first(orders: Sequence[Order], grammar: Grammar) -> Query | None:
+    if not orders or orders[0][0].entity not in grammar.keyed:
+        return None
+    (field, falling), keyed = orders[0], grammar.keyed[orders[0][0].entity]
+    if keyed.kind != "number" or keyed.where:
+        return None
+    than, way = (">=", " DESC") if falling else ("<=", "")
+    last = f"SELECT value FROM {keyed.table} WHERE key = ? AND value IS NOT NULL ORDER BY value{way} LIMIT 1 OFFSET ?"
+    where = f"SELECT {keyed.owner} AS owner FROM {keyed.table} WHERE key = ? AND value {than} ({last})"
+    return Query(where, (field.key, field.key))
 
 
 def both(*queries: Query) -> Query:
@@ -151,6 +166,9 @@ def _owned(field: Field, grammar: Grammar, condition: str, values: Sequence[Any]
     """A condition on `value`, of a metric, param or tag."""
     keyed = grammar.keyed[field.entity]
     some = f" AND {keyed.where}" if keyed.where else ""
+    if grammar.each:
+        owned = f"{keyed.owner} = {grammar.row} AND key = ? AND {condition}{some}"
+        return Query(f"EXISTS (SELECT 1 FROM {keyed.table} WHERE {owned})", (field.key, *values, *keyed.values))
     return Query(
         f"{grammar.row} IN (SELECT {keyed.owner} FROM {keyed.table} WHERE key = ? AND {condition}{some})",
         (field.key, *values, *keyed.values),

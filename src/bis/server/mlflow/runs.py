@@ -47,6 +47,7 @@ RUNS: Final = grammar.RUNS._replace(
     numbers=grammar.COMPARED,
 )
 """The language as MLflow has it, and our attributes besides."""
+EACH: Final = RUNS._replace(each=True)
 
 
 class OfRun(msgspec.Struct):
@@ -123,13 +124,15 @@ async def find(desk: Desk, asked: OfRun) -> dict[str, Any]:
 
 async def search(desk: Desk, asked: Search) -> dict[str, Any]:
     question = ("runs", *asked.order_by)
+    among = one_of("experiment", experiment_ids(asked.experiment_ids))
     found, place = await desk.read(
         tracked.search,
-        both(one_of("experiment", experiment_ids(asked.experiment_ids)), compile_filter(asked.filter, RUNS)),
+        both(among, compile_filter(asked.filter, RUNS)),
         compile_order(asked.order_by, RUNS),
         limit=page_size(asked.max_results, USUAL),
         after=place_of(asked.page_token, question),
         removed=view(asked.run_view_type),
+        each=both(among, compile_filter(asked.filter, EACH)),
     )
     return {"runs": [shown(run) for run in found], **following(place, question)}
 
