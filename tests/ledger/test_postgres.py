@@ -193,7 +193,7 @@ def test_a_password_comes_from_the_url_or_from_where_libpq_looks_and_is_never_sh
             assert ledger.database.place == "postgresql:///?service=team"
     for wrong in ("geheim", "ada", "%40%20x"):
         error = refused(postgres.url(named, port=True).replace("ada@", f"ada:{wrong}@"))
-        assert error.code == "B067"
+        assert error.code == "B071"
         assert "password" in str(error)
         assert "geheim" not in str(error)
         assert "PGPASSWORD" in error.hint
@@ -214,10 +214,10 @@ def test_what_keeps_a_person_out_is_named(postgres: Any, named: str, url: str) -
     with contextlib.closing(__import__("socket").create_server(("127.0.0.1", 0))) as free:
         nobody = free.getsockname()[1]
     error = refused(f"postgresql://ada@127.0.0.1:{nobody}/{named}")
-    assert (error.code, error.because) == ("B067", "No server answers there.")
+    assert (error.code, error.because) == ("B071", "No server answers there.")
     error = refused(postgres.url("absent"))
-    assert (error.code, error.because, error.hint) == ("B067", "The server has no such database.", "createdb absent")
-    assert refused(postgres.url(named, user="nobody_here")).code == "B067"
+    assert (error.code, error.because, error.hint) == ("B071", "The server has no such database.", "createdb absent")
+    assert refused(postgres.url(named, user="nobody_here")).code == "B071"
 
 
 def test_rights_that_are_missing_are_named_with_the_statement_that_gives_them(
@@ -292,6 +292,15 @@ def test_a_ledger_that_is_locked_for_too_long_says_so(
         ledger.begin(a_run(2))
 
 
+def test_who_prefers_speed_has_it_for_what_need_not_survive_power_loss(url: str) -> None:
+    with contextlib.closing(database_at(f"{url}&options=-csynchronous_commit%3Doff")) as base:
+        for durable, said in ((True, "on"), (False, "off"), (True, "on")):
+            with base.writing(durable=durable) as connection:
+                assert connection.execute("SHOW synchronous_commit").fetchall() == [(said,)]
+    with contextlib.closing(database_at(url)) as base, base.writing(durable=False) as connection:
+        assert connection.execute("SHOW synchronous_commit").fetchall() == [("on",)]
+
+
 # a server that ends
 
 
@@ -357,7 +366,7 @@ def test_a_change_whose_server_ends_leaves_nothing_and_says_so(running: Any, url
 
         with pytest.raises(KeepingError) as error:
             change()
-        assert error.value.code == "B067"
+        assert error.value.code == "B071"
         assert "Nothing of the change" in error.value.because
         assert base.ask("SELECT key FROM tags") == []
 
@@ -374,7 +383,7 @@ def test_a_commit_that_nobody_answered_is_called_unknown(running: Any, url: str)
 
         with pytest.raises(KeepingError) as error:
             change()
-        assert error.value.code == "B068"
+        assert error.value.code == "B072"
         assert "not known" in error.value.because
         running.start()
         assert base.ask("SELECT key FROM tags") == []
@@ -398,7 +407,7 @@ def test_a_restart_under_load_loses_no_change_that_was_acknowledged(running: Any
                     with base.writing(durable=bool(turn % 2)) as connection:
                         connection.execute("INSERT INTO tags (run, key, value) VALUES (1, ?, '')", (key,))
                 except KeepingError as error:
-                    if error.code not in ("B067", "B068"):
+                    if error.code not in ("B071", "B072"):
                         wrong.append(error)
                 else:
                     noted.append(key)
@@ -419,7 +428,7 @@ def test_a_restart_under_load_loses_no_change_that_was_acknowledged(running: Any
                         if done.result() == 1:
                             noted.append(key)
                     except KeepingError as error:
-                        if error.code not in ("B067", "B068"):
+                        if error.code not in ("B071", "B072"):
                             wrong.append(error)
             writer.close()
 

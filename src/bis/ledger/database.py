@@ -21,7 +21,7 @@ SCHEMA: Final = Path(__file__).parent / "schema.sql"
 VERSION: Final = 6
 """The newest migration."""
 DAMAGED_LEDGER = explains("B060", "The ledger's file is damaged. `bis reindex` makes it anew from the sealed records.")
-NO_SERVER = explains("B067", "The database server of the ledger cannot be reached, or does not let this user in.")
+NO_SERVER = explains("B071", "The database server of the ledger cannot be reached, or does not let this user in.")
 
 
 class Database(Protocol):

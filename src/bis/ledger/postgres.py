@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 UNKNOWN = explains(
-    "B068", "The connection to the ledger was lost while a change was committed. Look whether it is there."
+    "B072", "The connection to the ledger was lost while a change was committed. Look whether it is there."
 )
 
 OURS: Final = 0x626973
