@@ -17,6 +17,7 @@ from bis.parts.kinds import KINDS
 from bis.steps.home import Home
 from bis.steps.leftovers import in_use
 from bis.steps.rebuild import rebuild
+from bis.steps.recorded import demand_record
 from bis.steps.repeating import environments_folder
 from bis.steps.shallow import contents_of, need
 from bis.store import Store
@@ -51,6 +52,7 @@ def restore(
     NotFound when nothing is named as `only` says.
     """
     into = Path(os.path.realpath(into))  # `../there` leads nowhere else than where it says
+    demand_record(run)
     if not run.parts:
         raise CannotRepeat(f"nothing of {run.name} is recorded yet", hint=f"bis show {run.id[:8]}")
     need(home, contents_of(run, outputs=outputs))

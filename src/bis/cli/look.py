@@ -46,15 +46,17 @@ def show(door: Door, run: str, stream: str | None, findings: bool, outputs: bool
     if stream:
         return _show_stream(door, found, stream)
     verdicts, annotations = door.home.ledger.verdicts(found.id), door.home.ledger.annotations(found.id)
+    experiment = door.home.ledger.experiment(found.id)
     if as_json:
         tags = tags_after(annotations)
-        terminal.json("bis.show/1", {"run": found, "tags": tags, "annotations": annotations, "verdicts": verdicts})
+        told = {"run": found, "tags": tags, "annotations": annotations, "verdicts": verdicts}
+        terminal.json("bis.show/1", {**told, **({"experiment": experiment} if experiment else {})})
     elif findings:
         terminal.show(page_run.finding_lines(page_run.all_findings(found), terminal) or ["no findings"])
     elif outputs:
         terminal.show(page_run.output_lines(found, terminal, len(found.outputs) + len(found.removed or ())))
     else:
-        terminal.show(page_run.run_page(found, verdicts, door.now, terminal, annotations))
+        terminal.show(page_run.run_page(found, verdicts, door.now, terminal, annotations, experiment))
     return 0
 
 

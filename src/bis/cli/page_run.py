@@ -46,22 +46,28 @@ def mark(sameness: str) -> Painted:
 
 
 def run_page(
-    run: Run, verdicts: Sequence[Verdict], now: datetime, terminal: Terminal, annotations: Sequence[Annotation] = ()
+    run: Run,
+    verdicts: Sequence[Verdict],
+    now: datetime,
+    terminal: Terminal,
+    annotations: Sequence[Annotation] = (),
+    experiment: str = "",
 ) -> list[str]:
     sections = [
         labelled("run", _head(run, terminal), terminal),
         labelled("when", [_when(run, now, terminal)], terminal),
-        labelled("command", [_command(run)], terminal),
+        labelled("experiment", [plain(experiment)] if experiment else [], terminal),
+        labelled("command", [] if run.tracked else [_command(run)], terminal),
         labelled("tags", list(_tags(annotations)), terminal),
         labelled("note", [*_note(run), *_later_notes(annotations, now, terminal)], terminal),
         labelled("repeats", [_repeats(run)] if run.repeats else [], terminal),
         labelled("part of", [f"run {run.parent[:8]}"] if run.parent else [], terminal),
         _parts(run, terminal),
         labelled("stdin", list(_stdin(run)), terminal),
-        labelled("chance", list(_chance(run)), terminal),
+        labelled("chance", [] if run.tracked else list(_chance(run)), terminal),
         labelled("logged", logged_lines(run, terminal), terminal) if run.logged else [],
         labelled("metrics", metric_lines(run, terminal), terminal),
-        output_lines(run, terminal, OUTPUTS),
+        [] if run.tracked else output_lines(run, terminal, OUTPUTS),
         labelled("usage", list(_usage(run)), terminal),
         labelled("trace", list(_trace(run)), terminal),
         finding_lines(all_findings(run), terminal),
@@ -120,6 +126,8 @@ def _when(run: Run, now: datetime, terminal: Terminal) -> str:
     at = terminal.time(run.started, now)
     if terminal.tty and not terminal.utc:
         at = f"{local(run.started)} ({at})"
+    if run.tracked:
+        return f"{at}  by {plain(run.user)}"
     return f"{at}  by {plain(run.user)}@{plain(run.host)}  bis {plain(run.version)}"
 
 
@@ -253,6 +261,9 @@ def _usage(run: Run) -> Iterator[str]:
 def _trace(run: Run) -> Iterator[str]:
     if run.status == "running":
         return
+    if run.tracked:
+        yield "none: a client logged it, and bis did not see it run"
+        return
     coverage = run.coverage
     if coverage.mechanism == "none":
         yield "none: which files it used is not known"
@@ -286,7 +297,7 @@ def _verdicts(verdicts: Sequence[Verdict], now: datetime, terminal: Terminal) ->
 
 def _next(run: Run, verdicts: Sequence[Verdict]) -> Iterator[str]:
     name = plain(run.name)
-    if run.status == "running":
+    if run.status == "running" or run.tracked:
         return
     if run.repeats:
         yield f"bis diff {run.repeats[:8]} {run.id[:8]}"

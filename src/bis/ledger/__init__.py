@@ -54,6 +54,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     verdict: str = ""
     """The newest word on whether it repeats; empty when nobody tried."""
     record: Digest = Digest("")
+    experiment: str = ""
+    """The name of the one that a client logged it to."""
     removed: str = ""
     """When it was removed; empty for a run that is there."""
 
@@ -156,6 +158,14 @@ class Ledger(Protocol):
     def annotate(self, annotation: Annotation, record: Digest) -> None:
         """Note what was said of a run, which it may hear of later. Tags and note of the run, and whether it is
         removed, are as the newest says."""
+        ...
+
+    def amend(self, annotation: Annotation) -> None:
+        """As `annotate`, for a run that clients log to: it has no record, and its rows are its facts."""
+        ...
+
+    def experiment(self, run: str) -> str:
+        """The name of the experiment that a client logged a run to; empty for the other runs."""
         ...
 
     def annotations(self, run: str) -> list[Annotation]:

@@ -18,7 +18,7 @@ from bis.ledger.connection import Connection
 from bis.ledger.database import Database
 from bis.ledger.datasets import SqlDataSets, put_data_annotation, put_version
 from bis.ledger.made import put_made
-from bis.ledger.moments import micros, shown_time
+from bis.ledger.moments import micros, shown_time, stamp
 from bis.ledger.places import database_at
 from bis.ledger.search import LARGEST, compile_filter, compile_order
 from bis.ledger.used import put_used
@@ -38,6 +38,7 @@ AT_ONCE: Final = 500
 NEVER: Final = 1 << 62
 A_DAY: Final = 86_400_000_000
 """Microseconds."""
+EXPERIMENT: Final = "(SELECT e.name FROM experiments AS e WHERE e.id = runs.experiment)"
 THERE: Final = "removed = ''"
 GONE: Final = "removed <> ''"
 DIGITS: Final = frozenset("0123456789abcdef")
@@ -155,6 +156,21 @@ class SqlLedger:
         with self._writing() as connection:
             _put_annotation(connection, annotation, record)
 
+    def amend(self, annotation: Annotation) -> None:
+        from bis.ledger import tracked
+
+        with self._writing() as connection:
+            seq, moment = tracked.seq_of(connection, annotation.run), micros(annotation.made)
+            for key in annotation.removed:
+                tracked.drop_tag(connection, annotation.run, key)
+            tracked.put_tags(connection, seq, annotation.tags)
+            if annotation.note:
+                connection.execute("UPDATE runs SET note = ? WHERE seq = ?", (annotation.note, seq))
+            if annotation.hidden:
+                tracked.remove(connection, annotation.run, moment)
+            elif annotation.hidden is False:
+                tracked.restore(connection, annotation.run)
+
     def add_verdict(self, verdict: Verdict, record: Digest) -> None:
         with self._writing() as connection:
             _put_verdict(connection, verdict, record)
@@ -187,8 +203,8 @@ class SqlLedger:
     # asking
 
     def get(self, id: str) -> Run:
-        for (content,) in self.database.ask("SELECT content FROM runs WHERE id = ?", (id,)):
-            return decode_run(unpack(content))
+        for row in self.database.ask("SELECT seq, content FROM runs WHERE id = ?", (id,)):
+            return self._decoded([row])[0]
         raise NotFound(f"no run has the id {id}", hint="bis log")
 
     def record(self, id: str) -> Digest:
@@ -205,22 +221,27 @@ class SqlLedger:
         return {Digest(record) for (record,) in found}
 
     def runs(self, filter: str = "", order: Sequence[str] = (), limit: int | None = None) -> list[Run]:
-        return [decode_run(unpack(content)) for (content,) in self._select("content", filter, order, limit)]
+        return self._decoded(self._select("seq, content", filter, order, limit))
 
     def under_way(self) -> list[Run]:
         found = self.database.ask("SELECT content FROM runs WHERE record = '' AND tracked = 0 ORDER BY started")
         return [decode_run(unpack(content)) for (content,) in found]
 
     def rows(self, filter: str = "", order: Sequence[str] = (), limit: int | None = None) -> list[Row]:
-        found = self._select("seq, brief, note, verdict, record, removed", filter, order, limit)
+        found = self._select(f"seq, tracked, {EXPERIMENT}, brief, note, verdict, record, removed", filter, order, limit)
         tags = self._tags([seq for seq, *_ in found])
+        logged = self._logged([seq for seq, tracked, *_ in found if tracked])
         decoder = msgspec.json.Decoder(Row, strict=False)
-        return [
-            msgspec.structs.replace(
+        rows = []
+        for seq, _, experiment, brief, note, verdict, record, gone in found:
+            row: Row = msgspec.structs.replace(
                 decoder.decode(brief), tags=tags.get(seq, {}), note=note, verdict=verdict, record=record, removed=gone
             )
-            for seq, brief, note, verdict, record, gone in found
-        ]
+            if seq in logged:
+                params, metrics = logged[seq]
+                row = msgspec.structs.replace(row, params=params, metrics=metrics, experiment=experiment)
+            rows.append(row)
+        return rows
 
     def count(self, filter: str = "") -> int:
         where = compile_filter(filter)
@@ -240,7 +261,21 @@ class SqlLedger:
 
     def annotations(self, run: str) -> list[Annotation]:
         found = self.database.ask("SELECT content FROM annotations WHERE run = ? ORDER BY made, record", (run,))
-        return [decode_annotation(unpack(content)) for (content,) in found]
+        return [decode_annotation(unpack(content)) for (content,) in found] or self._rows_say(run)
+
+    def experiment(self, run: str) -> str:
+        found = self.database.ask(f"SELECT {EXPERIMENT} FROM runs WHERE id = ? AND tracked = 1", (run,))
+        return str(found[0][0]) if found else ""
+
+    def _rows_say(self, run: str) -> list[Annotation]:
+        """Tags and note of a run that clients log to, as one annotation."""
+        for seq, started, user, note in self.database.ask(
+            "SELECT seq, started, username, note FROM runs WHERE id = ? AND tracked = 1", (run,)
+        ):
+            tags = self._tags([seq]).get(seq, {})
+            if tags or note:
+                return [Annotation(run=run, made=stamp(started), user=user, tags=dict(sorted(tags.items())), note=note)]
+        return []
 
     def find(self, reference: Reference, *, removed: bool = False) -> Run:
         # Runs that a repeat made are found by id and name; "the newest" and "the one before" mean a person's runs.
@@ -341,8 +376,26 @@ class SqlLedger:
         )
 
     def _content(self, seq: int) -> Run:
-        ((content,),) = self.database.ask("SELECT content FROM runs WHERE seq = ?", (seq,))
-        return decode_run(unpack(content))
+        return self._decoded(self.database.ask("SELECT seq, content FROM runs WHERE seq = ?", (seq,)))[0]
+
+    def _decoded(self, rows: Sequence[tuple[int, bytes]]) -> list[Run]:
+        """Runs by their records; those that clients log to, with what they logged until now."""
+        found = {seq: decode_run(unpack(content)) for seq, content in rows}
+        logged = self._logged([seq for seq, run in found.items() if run.tracked])
+        return [
+            msgspec.structs.replace(run, logged=logged[seq][0], metrics=logged[seq][1]) if seq in logged else run
+            for seq, run in found.items()
+        ]
+
+    def _logged(self, seqs: Sequence[int]) -> dict[int, tuple[dict[str, str], dict[str, float]]]:
+        """Params and newest metrics of runs that clients log to."""
+        if not seqs:
+            return {}
+        from bis.ledger import tracked
+
+        with self.database.reading() as connection:
+            params, metrics = tracked.texts(connection, "params", seqs), tracked.newest(connection, seqs)
+        return {seq: (params.get(seq, {}), {point.key: point.value for point in metrics.get(seq, ())}) for seq in seqs}
 
     def _select(self, columns: str, filter: str, order: Sequence[str], limit: int | None) -> list[Any]:
         where, by = compile_filter(filter), compile_order(order)

@@ -16,6 +16,7 @@ from bis.digest import readable, short, unspell
 from bis.errors import Damaged, NotFound
 from bis.formats import Context, Side
 from bis.formats.registry import compare as compare_files
+from bis.ledger.runs import told
 from bis.nouns.part import Change, PartKind
 from bis.nouns.run import Output, Run
 from bis.nouns.verdict import Judged, Masked, OutputSameness
@@ -45,6 +46,8 @@ def compare_parts(before: Run, after: Run, store: Store) -> dict[PartKind, list[
             changes[kind.KIND] = [] if old is new else [missing]
         else:
             changes[kind.KIND] = kind.compare(old, new, store)
+    if before.tracked or after.tracked:
+        changes["params"] = _told(before, after)
     changes.setdefault("params", []).extend(_chance(before, after))
     if before.stdin != after.stdin:
         sides = [short(run.stdin) if run.stdin else None for run in (before, after)]
@@ -52,11 +55,24 @@ def compare_parts(before: Run, after: Run, store: Store) -> dict[PartKind, list[
     return changes
 
 
+def _told(before: Run, after: Run) -> list[Change]:
+    """Params by name, where a client logged one of the runs, so that there is no more of them than that."""
+    old, new = told(before), told(after)
+    return [
+        Change(kind="params", name=name, before=old.get(name), after=new.get(name))
+        for name in sorted({*old, *new})
+        if old.get(name) != new.get(name)
+    ]
+
+
 def judge_parts(before: Run, after: Run, changes: Mapping[PartKind, Sequence[Change]]) -> list[Judged]:
     """The word on each part. `different` when a change that matters is in it."""
     judged = []
     for kind in KINDS:
         old, new = before.parts.get(kind.KIND), after.parts.get(kind.KIND)
+        if kind.KIND == "params" and (before.tracked or after.tracked) and changes[kind.KIND]:
+            judged.append(Judged(name=kind.KIND, sameness="different", why=_first_words(changes[kind.KIND])))
+            continue
         if old is None or new is None:
             why = "not recorded in both runs"
             judged.append(Judged(name=kind.KIND, sameness="not compared", why=why))

@@ -81,7 +81,7 @@ def experiment_id(text: str) -> int:
         raise Refused(
             "INVALID_PARAMETER_VALUE", f"Invalid experiment ID '{text}'. Experiment ID must be a valid integer."
         ) from None
-    return number if 0 <= number < LARGEST else -1
+    return number if abs(number) < LARGEST else -1
 
 
 def experiment_ids(texts: Iterable[str]) -> list[int]:
