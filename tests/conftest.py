@@ -91,6 +91,15 @@ def training_python() -> Path:
 
 
 @pytest.fixture(scope="session")
+def clients() -> Path:
+    """The interpreter of an environment that has MLflow's own client, and not bis; `make test` builds it."""
+    python = Path(os.environ.get("BIS_TEST_CLIENTS") or ROOT / ".venv-clients" / "bin" / "python")
+    if not python.exists():
+        missing(f"the environment of clients ({python})", "Type `make .venv-clients`.")
+    return python
+
+
+@pytest.fixture(scope="session")
 def tracing() -> str:
     """How bis traces what these tests run: `auto` as a user has it, or what the variable BIS_TEST_TRACE says.
 

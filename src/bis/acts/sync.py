@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from bis.errors import BisError
-from bis.steps.deliver import FOLDER, Beginning, Delivery, left, read_beginning
+from bis.steps.deliver import Beginning, Delivery, left, read_beginning
 from bis.steps.deliver_to import target
 from bis.steps.home import Home
 from bis.steps.recover import alone
@@ -27,7 +27,7 @@ class Synced(msgspec.Struct, frozen=True, kw_only=True):
 def sync(home: Home, variables: Mapping[str, str], *, servers: bool = True) -> Iterator[Synced]:
     """Deliver each run whose script has ended, or was killed; scripts under way deliver themselves. With `servers`
     false, only those that are for the ledger of the project."""
-    for folder in left(home.folder / FOLDER):
+    for folder in left(home.logging):
         with alone(folder) as ours:
             if ours and (servers or not read_beginning(folder).server):
                 yield _deliver(Delivery(folder, target(read_beginning(folder), lambda: home, variables)))

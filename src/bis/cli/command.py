@@ -92,7 +92,7 @@ class Door:
             from bis.steps.recover import recover_lost
 
             recover_lost(home, self.variables)
-        if (home.folder / "logging").is_dir():
+        if home.logging.is_dir():
             from bis.acts.sync import sync
 
             list(sync(home, self.variables, servers=False))

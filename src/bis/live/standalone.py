@@ -19,11 +19,10 @@ from typing import TYPE_CHECKING, Final
 
 from bis.errors import BisError
 from bis.live.session import Session, around, entered, speaks
-from bis.nouns.logged import JOURNALS, End
+from bis.nouns.logged import JOURNALS, LOGGING, End
 from bis.nouns.run import Status
-from bis.settings import FOLDER as HOME
-from bis.settings import find_project, load_settings
-from bis.steps.deliver import FOLDER, Beginning, Delivery, write_beginning
+from bis.settings import FOLDER, find_project, load_settings
+from bis.steps.deliver import Beginning, Delivery, write_beginning
 from bis.steps.deliver_to import target
 from bis.steps.here import host_here, now, user_here
 from bis.steps.samples import started_at
@@ -169,12 +168,12 @@ def _tell(text: str) -> None:
 
 def _parent() -> str:
     folder = around()
-    return folder.name if folder is not None and folder.parent.name == FOLDER else ""
+    return folder.name if folder is not None and folder.parent.name == LOGGING else ""
 
 
 def _place(project: Path) -> Path:
-    home = project / HOME
+    home = project / FOLDER
     home.mkdir(exist_ok=True)
     if not (home / ".gitignore").exists():
         (home / ".gitignore").write_text(IGNORE)
-    return home / FOLDER
+    return home / LOGGING

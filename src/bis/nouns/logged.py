@@ -9,6 +9,8 @@ import msgspec
 from bis.digest import Digest
 from bis.nouns.run import Output, Status
 
+LOGGING: Final = "logging"
+"""Below `.bis/`: a folder for each run that a script began and that is not wholly delivered."""
 ENDING: Final = ".journal"
 """Of the names of journals."""
 ARTIFACTS: Final = "<artifacts>/"

@@ -24,8 +24,6 @@ from bis.steps.here import host_here
 from bis.steps.journal import Told, entries, journals
 from bis.steps.samples import started_at
 
-FOLDER: Final = "logging"
-"""Below `.bis/`: a folder for each run that a script has begun and that is not wholly delivered."""
 BEGINNING: Final = "run"
 SENT: Final = "sent"
 QUIET: Final = 86_400

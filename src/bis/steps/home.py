@@ -14,8 +14,8 @@ import msgspec
 from bis.errors import KeepingError, NotFound
 from bis.ledger import Ledger
 from bis.ledger.places import on_server
-from bis.ledger.places import on_server
 from bis.ledger.runs import SqlLedger, open_ledger, reindex
+from bis.nouns.logged import LOGGING
 from bis.settings import FOLDER, Settings
 from bis.store.local import LocalStore, open_store
 from bis.store.statcache import StatCache, open_cache
@@ -47,13 +47,19 @@ class Home(msgspec.Struct, frozen=True, kw_only=True):
         """Folder of the runs under way: one folder each, named by id."""
         return self.folder / "live"
 
+    @property
+    def logging(self) -> Path:
+        """Folder of the runs that scripts began and that are not wholly delivered: one folder each, named by id."""
+        return self.folder / LOGGING
+
 
 def open_home(
     project: Path, settings: Settings, *, create: bool = True, variables: Mapping[str, str] | None = None
 ) -> Home:
-    """Open the project's `.bis/`. With `create=False` nothing is made: NotFound where nothing was recorded yet."""
+    """Open the project's `.bis/`. With `create=False` nothing is made: NotFound where nothing was recorded yet. Where
+    scripts have logged and nobody has read it yet, there is something to make it for."""
     folder = project / FOLDER
-    if not create:
+    if not create and not _is_filled(folder / LOGGING):
         if not folder.is_dir():
             raise NotFound(f"no runs are recorded in {shown(project)}", hint="bis run -- python train.py")
         return _opened(project, settings, False, variables or {})
@@ -109,7 +115,11 @@ def _is_unused(home: Home) -> bool:
     if not isinstance(home.ledger, SqlLedger) or (home.ledger.database.folder and home.ledger.database.there):
         return False
     home.store.close()
-    return not any(path.exists() and any(path.iterdir()) for path in (home.store.packs, home.live))
+    return not any(_is_filled(path) for path in (home.store.packs, home.live, home.logging))
+
+
+def _is_filled(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.iterdir())
 
 
 def _take_away(folder: Path, hold: int) -> None:

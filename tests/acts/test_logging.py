@@ -1,0 +1,220 @@
+"""Scripts that say more of their run: `import bis`, and MLflow's own client, unchanged."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SCRIPT = """
+import bis
+bis.params(lr=0.1, model={"layers": 3, "act": "relu"})
+bis.tags(team="fraud")
+for step in range(5):
+    bis.log(step=step, loss=1 / (step + 1), accuracy=float("nan") if step == 2 else step / 5)
+bis.log(step=9, loss=0.125, name="text")
+bis.log_text("fine", "notes/report.txt")
+bis.log_table([{"a": 1, "b": 2}, {"a": 3, "c": 4}], "table.csv")
+"""
+
+
+@pytest.fixture
+def shown(bis: Callable[..., Any]) -> Callable[..., dict[str, Any]]:
+    def show(run: str = "@latest") -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(bis("show", run, "--json").stdout)["run"]
+        return found
+
+    return show
+
+
+def test_what_a_script_logs_is_in_the_record_of_its_run(bis: Any, project: Path, shown: Any) -> None:
+    (project / "train.py").write_text(SCRIPT)
+    done = bis("run", "--", sys.executable, "train.py")
+    assert done.returncode == 0
+    assert "name was not logged: 'text' is no number" in done.stderr
+    run = shown()
+    assert run["metrics"] == {"loss": 0.125, "accuracy": 0.8}
+    assert run["logged"] == {"lr": "0.1", "model.layers": "3", "model.act": "relu"}
+    assert {"<artifacts>/notes/report.txt", "<artifacts>/table.csv"} < {output["path"] for output in run["outputs"]}
+    (row,) = json.loads(
+        bis("log", "--filter", "metrics.loss < 0.2 AND params.lr = '0.1' AND tags.team = 'fraud'", "--json").stdout
+    )["runs"]
+    assert row["name"] == run["name"]
+
+
+def test_a_repeat_compares_what_was_logged(bis: Any, project: Path) -> None:
+    (project / "train.py").write_text(SCRIPT)
+    bis("run", "--", sys.executable, "train.py")
+    again = bis("repeat", "@latest", "--here", "--json")
+    (verdict,) = json.loads(again.stdout)["verdicts"]
+    assert {judged["name"]: judged["sameness"] for judged in verdict["metrics"]} == {
+        "loss": "identical",
+        "accuracy": "identical",
+    }
+    artifacts = {judged["name"] for judged in verdict["outputs"] if judged["sameness"] == "identical"}
+    assert {"<artifacts>/notes/report.txt", "<artifacts>/table.csv"} <= artifacts
+
+
+def test_a_script_that_is_killed_keeps_what_it_had_logged(bis: Any, project: Path, shown: Any) -> None:
+    (project / "train.py").write_text(
+        "import bis, os\nfor step in range(1000):\n    bis.log(step=step, loss=step)\nos.kill(os.getpid(), 9)\n"
+    )
+    bis("run", "--", sys.executable, "train.py")
+    run = shown()
+    assert run["signal"] == signal.SIGKILL
+    assert run["metrics"] == {"loss": 999}
+
+
+def test_workers_log_to_the_run_of_their_parent_and_of_ranks_only_the_first(
+    bis: Any, project: Path, shown: Any
+) -> None:
+    (project / "train.py").write_text(
+        "import multiprocessing, os, subprocess, sys, bis\n"
+        "def work(number):\n"
+        "    bis.log({f'worker-{number}': number}, step=0)\n"
+        "if __name__ == '__main__':\n"
+        "    bis.log(main=1)\n"
+        "    for method in ('fork', 'spawn'):\n"
+        "        worker = multiprocessing.get_context(method).Process(target=work, args=(method,))\n"
+        "        worker.start(), worker.join()\n"
+        "    for number, method in enumerate(('fork', 'spawn')):\n"
+        "        worker = multiprocessing.get_context(method).Process(target=work, args=(number,))\n"
+        "        worker.start(), worker.join()\n"
+        "    for rank in '01':\n"
+        "        code = f'import bis; bis.log(rank{rank}=1)'\n"
+        "        subprocess.run([sys.executable, '-c', code], env={**os.environ, 'RANK': rank}, check=True)\n"
+    )
+    assert bis("run", "--", sys.executable, "train.py").returncode == 0
+    assert shown()["metrics"] == {"main": 1, "worker-0": 0, "worker-1": 1, "rank0": 1}
+
+
+@pytest.fixture
+def own(project: Path, variables: dict[str, str]) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Start a script by itself, without `bis run`."""
+
+    def start(code: str, **more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", code], cwd=project, env={**variables, **more}, capture_output=True, text=True
+        )
+
+    return start
+
+
+def listed(bis: Any, filter: str = "") -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(bis("log", *(["--filter", filter] if filter else []), "--json").stdout)[
+        "runs"
+    ]
+    return found
+
+
+def test_without_bis_run_a_script_has_a_run_of_its_own(bis: Any, own: Any) -> None:
+    assert own(SCRIPT).returncode == 0
+    (run,) = listed(bis, "metrics.loss < 0.2 AND params.lr = '0.1' AND tags.team = 'fraud'")
+    assert run["status"] == "finished"
+    assert own("import bis\nbis.log(loss=1)\n1 / 0").returncode == 1
+    assert [run["status"] for run in listed(bis, "metrics.loss = 1")] == ["failed"]
+
+
+def test_a_run_that_a_script_begins_and_does_not_end_is_lost_with_nothing_of_it_lost(bis: Any, own: Any) -> None:
+    own("import bis, os\nfor step in range(5000):\n    bis.log(step=step, loss=step)\nos.kill(os.getpid(), 9)")
+    (run,) = listed(bis)
+    assert (run["status"], run["metrics"]) == ("lost", {"loss": 4999})
+
+
+def test_runs_inside_a_script_end_as_they_went(bis: Any, own: Any) -> None:
+    code = """
+import bis
+for name in ("good", "bad"):
+    try:
+        with bis.run(name, experiment="search", note="a try"):
+            bis.log(step=1, loss=1)
+            if name == "bad": raise ValueError
+    except ValueError:
+        pass
+print([(run.name, run.status) for run in bis.runs(order=["name"])])
+"""
+    done = own(code)
+    assert done.stdout.strip() == "[('bad', 'failed'), ('good', 'finished')]"
+    assert {run["name"]: run["status"] for run in listed(bis)} == {"good": "finished", "bad": "failed"}
+
+
+def test_a_folder_that_cannot_be_written_ends_no_training(own: Any, project: Path) -> None:
+    (project / ".bis").write_text("a file in the way")
+    done = own("import bis\nfor step in range(3):\n    bis.log(loss=step)\nprint('trained')")
+    assert (done.returncode, done.stdout) == (0, "trained\n")
+    assert done.stderr.count("nothing is logged") == 1
+
+
+@pytest.fixture
+def server(project: Path, variables: dict[str, str], tmp_path: Path) -> Iterator[Callable[[], str]]:
+    """Start `bis server` in another project, on the same port each time; `stop` ends it."""
+    running: list[subprocess.Popen[str]] = []
+    place = tmp_path / "team"
+    place.mkdir()
+    port = ["0"]
+
+    def start() -> str:
+        words = [sys.executable, "-m", "bis", "server", "--port", port[0]]
+        process = subprocess.Popen(words, cwd=place, env=variables, stderr=subprocess.PIPE, text=True)
+        running.append(process)
+        assert process.stderr
+        address = process.stderr.readline().split()[-1]
+        port[0] = address.rpartition(":")[2]
+        return address
+
+    start.stop = lambda: (running[-1].terminate(), running[-1].communicate())  # type: ignore[attr-defined]
+    yield start
+    for process in running:
+        process.kill()
+        process.communicate()
+
+
+def test_a_run_goes_to_a_server_and_what_waited_for_it_follows(bis: Any, own: Any, server: Any, tmp_path: Path) -> None:
+    address = server()
+    assert own(SCRIPT, BIS_SERVER=address).returncode == 0
+    assert bis("log").returncode == 3
+    server.stop()
+    done = own("import bis\nbis.log(step=1, loss=7)\nbis.log_text('kept', 'a/b.txt')", BIS_SERVER=address)
+    assert (done.returncode, done.stderr.count("what is logged waits in")) == (0, 1)
+    assert bis("sync").returncode == 5
+    server()
+    assert bis("sync").returncode == 0
+    assert "nothing waits" in bis("sync").stdout
+    there = bis("log", "--json", folder=tmp_path / "team")
+    runs = json.loads(there.stdout)["runs"]
+    assert [run["metrics"].get("loss") for run in runs] == [7, 0.125]
+    assert [run["status"] for run in runs] == ["finished", "finished"]
+
+
+CLIENT = """
+import mlflow
+with mlflow.start_run():
+    mlflow.log_param("lr", 0.1)
+    for step in range(10):
+        mlflow.log_metric("loss", 1 / (step + 1), step=step)
+    mlflow.log_text("fine", "notes/report.txt")
+    mlflow.set_tag("team", "fraud")
+"""
+
+
+def test_an_unchanged_client_of_mlflow_logs_into_the_record(bis: Any, project: Path, shown: Any, clients: Path) -> None:
+    (project / "train.py").write_text(CLIENT)
+    done = bis("run", "--name", "ours", "--", str(clients), "train.py")
+    assert done.returncode == 0, done.stderr
+    run = shown("ours")
+    assert (run["metrics"], run["logged"]) == ({"loss": 0.1}, {"lr": "0.1"})
+    assert "<artifacts>/notes/report.txt" in {output["path"] for output in run["outputs"]}
+    found = [*run.get("findings", []), *run["parts"]["data"].get("findings", [])]
+    assert not {"not-received", "network-input"} & {finding["code"] for finding in found}
+
+
+def test_a_tracking_server_of_the_user_is_left_alone(bis: Any, project: Path, shown: Any) -> None:
+    code = "import os; print(os.environ['MLFLOW_TRACKING_URI'])"
+    own = "http://127.0.0.1:9"
+    done = bis("run", "--", sys.executable, "-c", code, env={"MLFLOW_TRACKING_URI": own})
+    assert done.stdout.strip() == own
+    assert shown()["parts"]["params"]["facts"]["variables"]["MLFLOW_TRACKING_URI"] == own
