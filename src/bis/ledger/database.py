@@ -5,13 +5,16 @@ Reading never makes anything: where there is no ledger yet, every question has a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 from bis.errors import BisError, KeepingError, UsageError, explains
 from bis.ledger.connection import Connection
+from bis.ledger.made import fill_made
+from bis.ledger.used import fill_used
 from bis.store.trouble import NEWER
 
 PATIENCE: Final = 30.0
@@ -22,6 +25,10 @@ VERSION: Final = 6
 """The newest migration."""
 DAMAGED_LEDGER = explains("B060", "The ledger's file is damaged. `bis reindex` makes it anew from the sealed records.")
 NO_SERVER = explains("B071", "The database server of the ledger cannot be reached, or does not let this user in.")
+
+
+FILLS: Final[Mapping[int, Callable[[Connection], None]]] = {4: fill_used, 6: fill_made}
+"""What follows a migration, where SQL alone cannot say it."""
 
 
 class Database(Protocol):
@@ -100,10 +107,18 @@ def is_old(version: int, place: str) -> bool:
     return version < VERSION
 
 
-def steps(since: int) -> Iterator[tuple[int, list[str]]]:
-    """The migrations that come after a version, with their statements."""
+def migrations(since: int) -> Iterator[tuple[int, Callable[[Connection, Callable[[str], str]], None]]]:
+    """The migrations that come after a version: each is given the connection, and what turns a statement into the words
+    of its database."""
     for number in range(since + 1, VERSION + 1):
-        yield number, statements((MIGRATIONS / f"{number:04}.sql").read_text("utf-8"))
+        yield number, functools.partial(_migrate, number)
+
+
+def _migrate(number: int, connection: Connection, translated: Callable[[str], str]) -> None:
+    for statement in statements((MIGRATIONS / f"{number:04}.sql").read_text("utf-8")):
+        connection.execute(translated(statement))
+    if fill := FILLS.get(number):
+        fill(connection)
 
 
 def statements(text: str) -> list[str]:

@@ -20,7 +20,7 @@ from urllib.parse import quote
 from bis.errors import BisError, KeepingError, UsageError, explains
 from bis.ledger import database
 from bis.ledger.connection import Connection
-from bis.ledger.database import NO_SERVER, SCHEMA, is_old, refused, statements, steps
+from bis.ledger.database import NO_SERVER, SCHEMA, is_old, migrations, refused, statements
 from bis.ledger.dialect import for_postgres, spelled
 from bis.store.trouble import BUSY, DISK_ERROR, DISK_FULL, NOT_WRITABLE
 
@@ -235,9 +235,8 @@ class PostgresDatabase:
         link.execute("INSERT INTO ledger_version (version) VALUES (?)", (database.VERSION,))
 
     def _migrate(self, link: _Link) -> None:
-        for number, made in steps(link.version() or 0):
-            for statement in made:
-                link.execute(for_postgres(statement))
+        for number, step in migrations(link.version() or 0):
+            step(link, for_postgres)
             link.execute("UPDATE ledger_version SET version = ?", (number,))
 
     # words

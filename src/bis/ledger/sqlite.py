@@ -18,9 +18,7 @@ from typing import Any
 from bis.digest import digest_bytes, short
 from bis.errors import KeepingError
 from bis.ledger.connection import Connection
-from bis.ledger.database import DAMAGED_LEDGER, PATIENCE, is_old, refused, steps
-from bis.ledger.made import fill_made
-from bis.ledger.used import fill_used
+from bis.ledger.database import DAMAGED_LEDGER, PATIENCE, is_old, migrations, refused
 from bis.store.trouble import BUSY, DISK_ERROR, DISK_FULL, NOT_WRITABLE, shown, trouble
 from bis.store.volume import cache_folder, network_file_system
 
@@ -213,13 +211,8 @@ def migrate(connection: sqlite3.Connection) -> None:
     """Bring a database up to the newest version, inside the caller's transaction. Two processes may come here at once:
     the second finds nothing left to do."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    for number, made in steps(version):
-        for statement in made:
-            connection.execute(statement)
-        if number == 4:
-            fill_used(connection)
-        if number == 6:
-            fill_made(connection)
+    for number, step in migrations(version):
+        step(connection, str)
         connection.execute(f"PRAGMA user_version = {number}")
 
 
