@@ -166,11 +166,13 @@ def server(project: Path, variables: dict[str, str], tmp_path: Path) -> Iterator
         port[0] = address.rpartition(":")[2]
         return address
 
-    start.stop = lambda: (running[-1].terminate(), running[-1].communicate())  # type: ignore[attr-defined]
+    start.stop = lambda: (running[-1].terminate(), running[-1].wait())  # type: ignore[attr-defined]
     yield start
     for process in running:
         process.kill()
-        process.communicate()
+        process.wait()
+        assert process.stderr
+        process.stderr.close()
 
 
 def test_a_run_goes_to_a_server_and_what_waited_for_it_follows(bis: Any, own: Any, server: Any, tmp_path: Path) -> None:
