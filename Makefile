@@ -45,7 +45,7 @@ docs: .venv/ready  ## Write the reference pages anew from the code
 	$(BIN)/python scripts/changelog.py
 
 clean:  ## Remove what make has made, environments too
-	rm -rf .venv .venv-training .venv-clients .venv-peers .demo .corpus build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-training .venv-clients .venv-peers .azurite .demo .corpus build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests benchmarks demo scripts -name __pycache__ -type d -exec rm -rf {} +
 
 lock: .venv/ready  ## Resolve the locks in requirements/ anew (LOCK=--upgrade for newer versions)

@@ -143,12 +143,12 @@ def gs(s3_port: int, bucket: str) -> BucketPlace:
 
 @pytest.fixture(scope="session")
 def azurite(root: Path) -> Iterator[str]:
-    """The endpoint of an Azurite on this machine, which ends when the tests do. Nothing in this checkout installs it,
-    so that where it is not, not even CI fails."""
+    """The endpoint of an Azurite on this machine, which ends when the tests do. `make test` installs it where there is
+    npm; where it is not, not even CI fails."""
     known = (os.environ.get("BIS_TEST_AZURITE"), root / ".azurite/node_modules/.bin/azurite-blob", "azurite-blob")
     program = next((found for one in known if one and (found := shutil.which(one))), None)
     if program is None:
-        message = "Azurite is missing, so az:// is not tested. Type `npm install --prefix .azurite azurite`."
+        message = "Azurite is missing, so az:// is not tested. Install npm, and type `make system-packages`."
         warnings.warn(message, stacklevel=2)
         pytest.skip(message)
     words = ["sh", "-c", UNTIL_WE_END, "sh", program, *AZURITE]
