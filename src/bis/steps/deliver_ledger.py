@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
-from bis.ledger import experiments, locations, points, tracked
+from bis.ledger import batches, experiments, inputs, locations, tracked
 from bis.ledger.moments import micros
 from bis.ledger.naming import drawn_name
 from bis.ledger.refusals import NoSuch
 from bis.ledger.runs import SqlLedger
-from bis.nouns.logged import Entry, File, Params, Tags, Values
+from bis.nouns.logged import Entry, File, Input, Params, Tags, Values
 from bis.nouns.run import Status
-from bis.nouns.tracking import Point
+from bis.nouns.tracking import Described, Point, UsedData
 from bis.steps.deliver import Beginning
 from bis.steps.home import Home
+
+DIGITS: Final = 36
+"""Of a digest, as clients know it."""
 
 
 class Recorded:
@@ -63,14 +68,15 @@ class Recorded:
         # What a kill of the process may lose in a power cut is still in the journal: only the end waits for the disk.
         with self._database.writing(durable=False) as connection:
             run = tracked.get(connection, beginning.id)
-            seq = tracked.seq_of(connection, beginning.id)
-            points.append(connection, seq, [point for entry in told for point in _points(entry)])
-            for entry in told:
-                match entry:
-                    case Params():
-                        tracked.log_params(connection, beginning.id, entry.values)
-                    case Tags():
-                        tracked.set_tags(connection, beginning.id, entry.values)
+            batches.log(
+                connection,
+                beginning.id,
+                [point for entry in told for point in _points(entry)],
+                {key: value for entry in told if isinstance(entry, Params) for key, value in entry.values.items()},
+                {key: value for entry in told if isinstance(entry, Tags) for key, value in entry.values.items()},
+            )
+            declared = [UsedData(_described(entry), {}, "") for entry in told if isinstance(entry, Input)]
+            inputs.add_datasets(connection, tracked.seq_of(connection, beginning.id), run.experiment, declared)
             for name, (digest, size) in kept.items():
                 place = f"{locations.path_of(run.artifacts)}/{name}"
                 locations.put(connection, place, digest, size, micros(beginning.started))
@@ -85,3 +91,8 @@ def _points(entry: Entry) -> list[Point]:
         return []
     return [Point(key, value, entry.moment, entry.step) for key, value in entry.values.items()]
 
+
+def _described(entry: Input) -> Described:
+    source = {"uri": entry.path, "digest": entry.digest, "size": entry.size}
+    name = entry.name or Path(entry.path).name
+    return Described(name, entry.digest.removeprefix("b3:")[:DIGITS], "local", json.dumps(source), None, None)
