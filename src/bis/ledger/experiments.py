@@ -59,7 +59,7 @@ def search(
     removed: bool | None = False,
 ) -> tuple[list[Experiment], list[Any] | None]:
     """A page of experiments, and the place behind which the next one begins, if there is one. `removed` None: those
-    that are removed, too. Raises ValueError for a place in another order."""
+    that are removed, too. Raises BadToken for a place in another order."""
     view = {False: "removed IS NULL", True: "removed IS NOT NULL", None: ""}[removed]
     where = both(asked, Query(view, ()), Query("", ()) if after is None else order.after(after))
     rows = connection.execute(

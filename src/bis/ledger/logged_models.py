@@ -120,7 +120,7 @@ def search(
     after: Sequence[Any] | None = None,
 ) -> tuple[list[LoggedModel], list[Any] | None]:
     """A page of models that are there, and the place behind which the next one begins, if there is one. Only metrics
-    measured `on` these data sets are compared. Raises Unfit, or ValueError for a place in another order."""
+    measured `on` these data sets are compared. Raises Unfit, or BadToken for a place in another order."""
     grammar = _measured_on(on)
     where = both(
         one_of("experiment", experiments),

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from bis.ledger.filter import SPECIAL, Comparison, Field, Order, Token, Unfit, kind_of, read_filter, read_order, text_of
 from bis.ledger.grammar import RUNS, Grammar, Keyed
+from bis.ledger.refusals import BadToken
 
 STATUSES: Final = {"FINISHED": "finished", "FAILED": "failed", "RUNNING": "running", "KILLED": "interrupted"}
 """MLflow's words for ours."""
@@ -59,9 +60,9 @@ class Ordering(NamedTuple):
         return ", ".join(f"{term.column} DESC" if term.falling else term.column for term in self.terms)
 
     def after(self, place: Sequence[Any]) -> Query:
-        """The rows that come behind the row whose `columns` are these. Raises ValueError for what are none."""
+        """The rows that come behind the row whose `columns` are these. Raises BadToken for what are none."""
         if len(place) != len(self.terms):
-            raise ValueError("another order")
+            raise BadToken("it belongs to another order")
         either: list[Query] = []
         for number, term in enumerate(self.terms):
             same = [f"{earlier.column} = ?" for earlier in self.terms[:number]]
@@ -78,7 +79,12 @@ class Ordering(NamedTuple):
 
 def compile_filter(text: str, grammar: Grammar = RUNS) -> Query:
     """Raises Unfit with the position, and what was probably meant."""
-    return both(*(_compiled(comparison, grammar) for comparison in read_filter(text, grammar)))
+    return compiled(read_filter(text, grammar), grammar)
+
+
+def compiled(comparisons: Sequence[Comparison], grammar: Grammar) -> Query:
+    """A condition that all of them hold."""
+    return both(*(_compiled(comparison, grammar) for comparison in comparisons))
 
 
 def compile_order(terms: Sequence[str], grammar: Grammar = RUNS) -> Ordering:

@@ -234,7 +234,7 @@ def search(
 ) -> tuple[list[TrackedRun], list[Any] | None]:
     """A page of runs, and the place behind which the next one begins, if there is one: runs that come meanwhile move
     nothing. `removed` None: those that are removed, too. `each` asks the same as `asked`, of each run by itself: where
-    a page is full of the first runs in the order, no others are looked at. Raises ValueError for a place in another
+    a page is full of the first runs in the order, no others are looked at. Raises BadToken for a place in another
     order."""
     view = {False: Query("removed = ''", ()), True: Query("removed <> ''", ()), None: Query("", ())}[removed]
     rest = Query("", ()) if after is None else order.after(after)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
+from msgspec import Meta
 
 from bis.ledger import inputs, tracked
 from bis.nouns.tracking import Described, UsedData, UsedModel
@@ -41,7 +42,7 @@ class DatasetInput(msgspec.Struct):
 
 class ModelInput(msgspec.Struct):
     model_id: str = ""
-    step: int = 0
+    step: Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)] = 0
 
 
 class LogInputs(OfRun):

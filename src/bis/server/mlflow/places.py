@@ -8,11 +8,13 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from bis.ledger.refusals import BadToken
+
+FARTHEST: Final = (1 << 63) - 1
 
 
 class Mark(msgspec.Struct, array_like=True):
@@ -40,6 +42,9 @@ def following(place: list[Any] | None, question: Sequence[str]) -> dict[str, str
 def read_mark(token: str) -> Mark:
     """Raises BadToken."""
     try:
-        return msgspec.json.decode(base64.b64decode(token, altchars=b"-_", validate=True), type=Mark)
+        mark = msgspec.json.decode(base64.b64decode(token, altchars=b"-_", validate=True), type=Mark)
+        if any(isinstance(value, int) and abs(value) > FARTHEST for value in mark.place):
+            raise ValueError
+        return mark
     except (binascii.Error, msgspec.MsgspecError, ValueError):
         raise BadToken("it cannot be read") from None
