@@ -400,3 +400,38 @@ def test_a_reader_of_a_pack_that_goes_finds_its_content_elsewhere(store: LocalSt
         assert reader.get_bytes(kept) == content
         assert gc(store, at_once=True).deleted == 1
         assert reader.get_bytes(kept) == content
+
+
+def test_many_small_packs_become_one_and_lose_nothing(tmp_path: Path) -> None:
+    kept: dict[Digest, bytes] = {}
+    with open_store(tmp_path / "store") as store:
+        for number in range(120):
+            data = random.Random(number).randbytes(2000)
+            kept[store.put_bytes(data)] = data
+            store.flush()
+    with open_store(tmp_path / "store") as store:
+        assert len(packs_of(store)) == 120
+        done = collect(store, now=NOW, grace=HOUR, at_once=True, named=lambda: kept)
+        assert done.deleted == 120
+        assert len(packs_of(store)) == 1
+        assert all(store.get_bytes(digest) == data for digest, data in kept.items())
+        assert not verify(store)
+        again = collect(store, now=NOW + HOUR, grace=HOUR, at_once=True, named=lambda: kept)
+        assert (again.doomed, again.moved) == (0, 0)
+
+
+def test_what_is_named_elsewhere_while_it_is_found_out_what_is_needed_stays(tmp_path: Path) -> None:
+    with open_store(tmp_path / "store") as store:
+        digest = store.put_bytes(table(1))
+        store.flush()
+    with open_store(tmp_path / "store") as store:
+        asked: list[list[Digest]] = []
+
+        def named() -> list[Digest]:
+            asked.append([digest] if asked else [])  # somebody names it after the first look
+            return asked[-1]
+
+        collect(store, now=NOW, grace=HOUR, at_once=True, named=named)
+        assert len(asked) >= 2
+        assert store.get_bytes(digest) == table(1)
+        assert not verify(store)

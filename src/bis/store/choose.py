@@ -18,6 +18,11 @@ from bis.store.packs import HEAD, KINDS, SUFFIX
 WORTH_KEEPING: Final = 0.7
 """A pack of which less is needed is written anew without the rest."""
 
+CRUMB: Final = 1 << 20
+"""Bytes of a small pack."""
+MANY: Final = 100
+"""So many small packs are made one: each upload of a file to a server leaves one, and each costs an open file."""
+
 
 class KindGone(msgspec.Struct, frozen=True, kw_only=True):
     objects: int = 0
@@ -46,7 +51,7 @@ class Choice:
         self._huge: set[str] = set()
         for digest, places in groupby(store.index.copies(), lambda place: place.item.digest):
             self._count(digest in needed, [place for place in places if place.pack in self.sizes])
-        self.chosen = {name for name in self.sizes if self._is_to_go(name)}
+        self.chosen = {name for name in self.sizes if self._is_to_go(name)} | self._crumbs()
 
     def others(self) -> set[str]:
         """The packs that stay, and can be relied upon."""
@@ -97,6 +102,12 @@ class Choice:
         self._dead[place.pack][kind] = _sum(self._dead[place.pack].get(kind, KindGone()), gone)
         if packs.leans(place.item):
             self._leaning.add(place.pack)
+
+    def _crumbs(self) -> set[str]:
+        """Small packs, where there are many: what is needed of them is written together."""
+        staying = self.sizes.keys() - self._all_doomed - self.unsound - self._fresh
+        small = {name for name in staying if self.sizes[name] < CRUMB}
+        return small if len(small) >= MANY else set()
 
     def _is_to_go(self, name: str) -> bool:
         if name in self._all_doomed | self.unsound | self._fresh or (self._live[name] and name in self._huge):
