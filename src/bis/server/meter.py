@@ -57,4 +57,4 @@ def _gauges(gauges: Gauges) -> Iterator[str]:
     for name, (kind, told, value) in gauges.items():
         yield f"# HELP {name} {told}"
         yield f"# TYPE {name} {kind}"
-        yield f"{name} {value():g}"
+        yield f"{name} {value():.15g}"
