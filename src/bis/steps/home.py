@@ -150,11 +150,20 @@ def _moved(old: Path) -> Path:
 def bring_up(home: Home, progress: Callable[[int, int], None] | None = None, *, recording: bool = False) -> str:
     """Take into the ledger what the store has and it has not, where it may be behind: it is gone, or it is kept on this
     machine because store and project are on a network file system, where other machines record, too. One on a server
-    is shared: what a store has is added to it by `bis reindex` alone.
+    is shared: what a store has is added to it by `bis reindex` alone. A home that was made for a ledger that cannot be
+    had is gone again.
 
     Returns what a person should be told, once: that the ledger is made elsewhere. Makes no ledger for a store without
     records, unless a run is about to be recorded. `progress` is told of records read and of all records.
     """
+    try:
+        return _brought_up(home, progress, recording)
+    except KeepingError:
+        with provisional(home):
+            raise
+
+
+def _brought_up(home: Home, progress: Callable[[int, int], None] | None, recording: bool) -> str:
     ledger, store = home.ledger, home.store
     if not isinstance(ledger, SqlLedger):
         return ""
