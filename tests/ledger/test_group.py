@@ -8,7 +8,7 @@ import pytest
 
 from bis.errors import KeepingError
 from bis.ledger import group
-from bis.ledger.group import Writer
+from bis.ledger.group import Change, Writer
 from bis.ledger.readers import Readers
 from bis.ledger.sqlite import SqliteDatabase
 
@@ -137,3 +137,24 @@ def test_what_was_submitted_before_the_end_is_written(database, readers):
     writer.close()
     assert [change.result(0) for change in changes] == ["a", "b"]
     assert readers.ask(names) == ["a", "b"]
+
+
+def test_small_changes_are_made_right_here_while_nobody_else_writes(database, writer, readers):
+    told = []
+
+    def change(name):
+        def fail(connection):
+            add(connection, name)
+            raise ValueError(name)
+
+        apply = fail if name == "bad" else lambda connection: add(connection, name)
+        return Change(apply, False, lambda result, trouble: told.append((result, type(trouble))))
+
+    assert writer.now([change("a"), change("bad"), change("b")])
+    assert told == [("a", type(None)), (None, ValueError), ("b", type(None))]
+    with database.writing() as connection:
+        add(connection, "theirs")
+        assert not writer.now([change("c")])
+    assert writer.now([change("bad")])
+    assert told[3:] == [(None, ValueError)]
+    assert readers.ask(names) == ["a", "b", "theirs"]

@@ -53,6 +53,8 @@ def small_steps():
         patch.setattr(points, "LONG_ROWS", 4)
         patch.setattr(points, "LONG_POINTS", 16)
         patch.setattr(points, "SHORT", 1)
+        patch.setattr(points, "CLOSE", 1)
+        patch.setattr(columns, "STRETCH", 4)
         yield
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 import operator
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate, pairwise
-from typing import Any, Final
+from typing import Final
 
 from bis.errors import Damaged
 from bis.store import planes
@@ -114,6 +114,30 @@ def outline(rows: Sequence[Row]) -> list[Row]:
     return [row for at in range(0, len(rows), STRETCH) for row in telling(rows[at : at + STRETCH])]
 
 
+def pack_outline(rows: Sequence[Row]) -> bytes:
+    """The ends of these points and what is telling of all, in front, and behind it their outline."""
+    some = outline(rows)
+    summit = list(dict.fromkeys((*ends(rows), *telling(some))))
+    return bytes((len(summit),)) + raw(summit) + pack(some)
+
+
+def read_summit(data: bytes) -> list[Row]:
+    return read_raw(data[1 : 1 + 24 * data[0]])
+
+
+def read_outline(data: bytes) -> list[Row]:
+    return read_summit(data) + unpack(data[1 + 24 * data[0] :])
+
+
+def ends(rows: Sequence[Row]) -> tuple[Row, ...]:
+    """The first and the last by step, if there are any."""
+    return (min(rows, key=by_step), max(rows, key=by_step)) if rows else ()
+
+
+def by_step(row: Row) -> tuple[int, int]:
+    return row[1], row[0]
+
+
 def telling(rows: Sequence[Row]) -> list[Row]:
     """The least and the greatest of the numbers, and the first NaN and the first of each infinity, in their order."""
     values = list(map(_value, rows))
@@ -132,10 +156,10 @@ def telling(rows: Sequence[Row]) -> list[Row]:
     return [rows[place] for place in sorted(places)]
 
 
-def thinned(rows: Sequence[Row], most: int, key: Callable[[Row], Any]) -> list[Row]:
+def thinned(rows: Sequence[Row], most: int) -> list[Row]:
     """About `most` of these rows at most, ordered by `key`: the first, the last, and what is telling of
     equally long stretches."""
-    rows = sorted(rows, key=key)
+    rows = sorted(rows, key=by_step)
     if len(rows) <= most:
         return rows
     kinds = 2 + len({repr(value) for _, _, value in rows if not math.isfinite(value)})

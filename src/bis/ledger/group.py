@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -27,7 +27,9 @@ WAITING: Final = 4096
 """Changes that wait at most: whoever comes then is asked to come again."""
 
 
-class _Change(NamedTuple):
+class Change(NamedTuple):
+    """What is to be done, whether it must survive power loss, and who is told."""
+
     apply: Callable[[Connection], Any]
     durable: bool
     told: Told
@@ -38,7 +40,8 @@ class Writer:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._changes: queue.SimpleQueue[_Change | None] = queue.SimpleQueue()
+        self._changes: queue.SimpleQueue[Change | None] = queue.SimpleQueue()
+        self._here: Database | None = None
         self._thread = threading.Thread(target=self._work, name="ledger-writer", daemon=True)
         self._thread.start()
 
@@ -52,6 +55,28 @@ class Writer:
         self.put(apply, told, durable=durable)
         return done
 
+    def now(self, changes: Sequence[Change]) -> bool:
+        """Make small changes right here, in the caller's thread, and tell their results; False, and nothing is done,
+        where somebody else writes to the ledger. It never waits for anybody. For one thread only, and for a file."""
+        if self.waiting:
+            return False
+        if self._here is None:
+            self._here = self._database.another()
+            with self._here.reading() as connection:
+                connection.execute("PRAGMA busy_timeout = 0")
+        try:
+            with self._here.writing(durable=False) as connection:
+                done = self._applied_all(connection, changes)
+        except KeepingError as error:
+            if error.code == BUSY:
+                return False
+            done = [(change, None, error) for change in changes]
+        except BaseException as error:
+            done = [(change, None, error) for change in changes]
+        for change, result, trouble in done:
+            change.told(result, trouble)
+        return True
+
     def put(self, apply: Callable[[Connection], Any], told: Told, *, durable: bool = False) -> None:
         """Make a change soon. Its result is told when it is committed: it survives a kill then and, when it is
         `durable`, power loss. Raises KeepingError where too many wait already."""
@@ -62,7 +87,7 @@ class Writer:
                 hint="send it again in a moment",
                 code=BUSY,
             )
-        self._changes.put(_Change(apply, durable, told))
+        self._changes.put(Change(apply, durable, told))
 
     @property
     def waiting(self) -> int:
@@ -73,6 +98,8 @@ class Writer:
         """Write what was submitted, and end."""
         self._changes.put(None)
         self._thread.join()
+        if self._here:
+            self._here.close()
 
     def _work(self) -> None:
         while (first := self._changes.get()) is not None:
@@ -88,17 +115,22 @@ class Writer:
             if last:
                 return
 
-    def _committed(self, changes: list[_Change]) -> list[tuple[_Change, Any, BaseException | None]]:
+    def _committed(self, changes: list[Change]) -> list[tuple[Change, Any, BaseException | None]]:
         """Each with its result, or with what went wrong: with it, or with all of them."""
         try:
             with self._database.writing(durable=any(change.durable for change in changes)) as connection:
-                if len(changes) == 1:  # it is the transaction
-                    return [(changes[0], changes[0].apply(connection), None)]
-                return [(change, *self._applied(connection, change)) for change in changes]
+                return self._applied_all(connection, changes)
         except BaseException as error:  # nothing of it was committed: whoever waits is told
             return [(change, None, error) for change in changes]
 
-    def _applied(self, connection: Connection, change: _Change) -> tuple[Any, Exception | None]:
+    def _applied_all(
+        self, connection: Connection, changes: Sequence[Change]
+    ) -> list[tuple[Change, Any, BaseException | None]]:
+        if len(changes) == 1:  # it is the transaction
+            return [(changes[0], changes[0].apply(connection), None)]
+        return [(change, *self._applied(connection, change)) for change in changes]
+
+    def _applied(self, connection: Connection, change: Change) -> tuple[Any, Exception | None]:
         connection.execute("SAVEPOINT change")
         try:
             result = change.apply(connection)

@@ -14,7 +14,7 @@ import itertools
 import math
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
@@ -28,12 +28,13 @@ CHUNK: Final = 4096
 ROW: Final = 16384
 """Points in one row of the tail at most."""
 LONG_ROWS: Final = 1024
-LONG_POINTS: Final = 32768
+LONG_POINTS: Final = 16384
 """A tail with so many rows or points is folded, in steps of that size."""
 SHORT: Final = 64
 """A tail with fewer rows is left as it is when its run ends."""
 CLOSE: Final = 32
-"""A chart that shows more than one of so many points is made from all of them, others from outlines."""
+"""A chart that shows more than one of so many points is made from all of them, others from outlines; from the summits
+of chunks where it shows fewer points than there are chunks."""
 
 
 class Series(NamedTuple):
@@ -66,6 +67,12 @@ class _Chunk(NamedTuple):
         return self.latest, self.last, self.greatest
 
 
+_Part = Literal["points", "outline", "summit"]
+_PARTS: Final[dict[_Part, tuple[str, Callable[[bytes], list[Row]]]]] = {
+    "points": ("content", columns.unpack),
+    "outline": ("outline", columns.read_outline),
+    "summit": ("outline", columns.read_summit),
+}
 _tail = msgspec.msgpack.Decoder(list[tuple[str, str, tuple[str, str] | None, bytes]])
 
 # -- writing -----------------------------------------------------------------------------------------------------
@@ -160,7 +167,8 @@ def as_read(value: float | None, flag: str) -> float:
 def _tail_size(connection: Connection, run: int) -> tuple[int, int]:
     """How many rows, and points, at least up to where it is long."""
     found = connection.execute(
-        "SELECT count(*), coalesce(sum(points), 0) FROM (SELECT points FROM metric_tail WHERE run = ? LIMIT ?) AS pieces",
+        "SELECT count(*), coalesce(sum(points), 0)"
+        " FROM (SELECT points FROM metric_tail WHERE run = ? LIMIT ?) AS pieces",
         (run, LONG_ROWS),
     ).fetchall()
     ((rows, points),) = found
@@ -217,7 +225,7 @@ def _add(connection: Connection, series: int, rows: list[Row]) -> None:
         "INSERT INTO metric_chunks (series, number, points, first, last, earliest, latest, least, greatest, outline,"
         " content) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
-            (series, number + place, *_described(some), columns.pack(columns.outline(some)), columns.pack(some))
+            (series, number + place, *_described(some), columns.pack_outline(some), columns.pack(some))
             for place, some in enumerate(rows[at : at + CHUNK] for at in range(0, len(rows), CHUNK))
         ],
     )
@@ -257,12 +265,15 @@ def chart(connection: Connection, run: int, key: str, *, first: int | None, last
     high = (1 << 63) - 1 if last is None else last
     rows = [row for row in source.tail() if low <= row[1] <= high]
     chunks = [chunk for chunk in source.chunks() if chunk.first <= high and chunk.last >= low]
-    close = sum(chunk.points for chunk in chunks) + len(rows) <= CLOSE * most
+    part: _Part = "points"
+    if sum(chunk.points for chunk in chunks) + len(rows) > CLOSE * most:
+        part = "summit" if len(chunks) >= most // 2 else "outline"
+        rows = [*columns.ends(rows), *columns.outline(columns.ordered(rows))]
     for chunk in chunks:
         whole = low <= chunk.first and chunk.last <= high
-        some = source.points(chunk, outline=whole and not close)
+        some = source.points(chunk, part if whole else "points")
         rows += some if whole else [row for row in some if low <= row[1] <= high]
-    found = source.named(columns.thinned(columns.ordered(rows), most, lambda row: (row[1], row[0])))
+    found = source.named(columns.thinned(columns.ordered(rows), most))
     return found or [point for point in _sealed(connection, run, key) if low <= point.step <= high]
 
 
@@ -276,6 +287,16 @@ def count(connection: Connection, run: int, key: str) -> int:
         return len(tail) + sum(chunk.points for chunk in chunks)
     rows = [row for chunk in chunks for row in source.points(chunk)]
     return len(columns.ordered(rows + tail))
+
+
+def folded(connection: Connection, run: int, key: str) -> int:
+    """How many points of a metric are in chunks: nearly as many as it has, where these are many."""
+    ((found,),) = connection.execute(
+        "SELECT coalesce(sum(points), 0) FROM metric_chunks JOIN series ON series.id = metric_chunks.series"
+        " WHERE run = ? AND key = ?",
+        (run, key),
+    ).fetchall()
+    return int(found)
 
 
 def newest(connection: Connection, run: int) -> list[Point]:
@@ -342,13 +363,13 @@ class _Source:
             parts.append((columns.rank(tail[0]), lambda: tail))
         return sorted(parts, key=operator.itemgetter(0))
 
-    def points(self, chunk: _Chunk, *, outline: bool = False) -> list[Row]:
-        """Or those of its outline."""
+    def points(self, chunk: _Chunk, part: _Part = "points") -> list[Row]:
+        """All of them, or those that stand for all."""
+        column, read = _PARTS[part]
         ((content,),) = self._connection.execute(
-            f"SELECT {'outline' if outline else 'content'} FROM metric_chunks WHERE series = ? AND number = ?",
-            (chunk.series, chunk.number),
+            f"SELECT {column} FROM metric_chunks WHERE series = ? AND number = ?", (chunk.series, chunk.number)
         ).fetchall()
-        rows = columns.unpack(bytes(content))
+        rows = read(bytes(content))
         self._name(rows, self._series[chunk.series])
         return rows
 

@@ -23,7 +23,7 @@ def sampled(
 ) -> list[list[Point]]:
     """For each run points by step, from step `first` to step `last`; of about `most` different steps, where there are
     more. No extreme is hidden."""
-    if sum(points.count(connection, run, key) for run in runs) > FEW:
+    if sum(points.folded(connection, run, key) for run in runs) > FEW:
         return [points.chart(connection, run, key, first=first, last=last, most=most) for run in runs]
     found = [_by_step(points.chart(connection, run, key, first=first, last=last, most=ALL)) for run in runs]
     steps = sorted(set(itertools.chain(*found)))

@@ -99,7 +99,8 @@ async def log_metric(desk: Desk, asked: LogMetric) -> None:
     about = (asked.dataset_name, asked.dataset_digest) if asked.dataset_name or asked.dataset_digest else None
     point = Point(asked.key, asked.value, asked.timestamp, asked.step, asked.model_id, about)
     check_metric(point, "")
-    await desk.write(batches.log, asked.run_id, (point,))
+    await desk.jot(batches.log, asked.run_id, (point,))
+    desk.points += 1
 
 
 async def log_batch(desk: Desk, asked: LogBatch) -> None:
@@ -126,6 +127,7 @@ async def log_batch(desk: Desk, asked: LogBatch) -> None:
         check_unique(param.key for param in asked.params)
     name = tags.pop(NAME, "")
     await desk.write(batches.log, asked.run_id, found, params, tags, name)
+    desk.points += len(found)
 
 
 async def history(desk: Desk, asked: History) -> dict[str, Any]:
