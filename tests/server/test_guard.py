@@ -273,6 +273,18 @@ def test_a_connection_that_asks_again_after_a_large_body_is_kept(server: Any) ->
     assert "408" not in server.told
 
 
+def test_a_request_that_is_cut_off_does_nothing(server: Any) -> None:
+    host, port = server.url.removeprefix("http://").split(":")
+    for body in (b"", b'{"experiment_id": "0"'):
+        with socket.create_connection((host, int(port))) as wire:
+            head = "POST /api/2.0/mlflow/runs/create HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n"
+            wire.sendall(head.encode() + body)
+            time.sleep(0.2)
+    time.sleep(0.2)
+    found = server.http.post("/api/2.0/mlflow/runs/search", json={"experiment_ids": ["0"]}).json()
+    assert not found.get("runs")
+
+
 def test_what_is_too_much_at_once_is_told_to_come_again(serving: Callable[..., Any]) -> None:
     server = serving("--max-requests", "3")
     host, port = server.url.removeprefix("http://").split(":")
@@ -326,7 +338,12 @@ def test_what_the_server_counts_is_there_for_prometheus(server: Any) -> None:
         server.http.get(GET)
     server.http.get("/nonsense/123")
     server.http.get(f"{UPLOAD}/not/there")
+    run = server.http.post("/api/2.0/mlflow/runs/create", json={"experiment_id": "0"}).json()["run"]["info"]["run_id"]
+    points = [{"key": "m", "value": step, "timestamp": 1, "step": step} for step in range(5)]
+    server.http.post("/api/2.0/mlflow/runs/log-batch", json={"run_id": run, "metrics": points})
+    server.http.post("/api/2.0/mlflow/runs/log-metric", json={"run_id": run, **points[0]})
     text = server.http.get("/metrics").text
+    assert "bis_points_written_total 6" in text
     call = GET.partition("?")[0]
     assert f'bis_requests_total{{method="GET",call="{call}",status="200"}} 3' in text
     assert f'bis_request_seconds_bucket{{call="{call}",le="+Inf"}} 3' in text

@@ -64,8 +64,19 @@ def test_several_workers_answer_over_postgresql_and_one_that_dies_is_replaced(
     os.kill(before[0], signal.SIGKILL)
     assert eventually(lambda: len(children(server.process.pid)) == 2 and before[0] not in children(server.process.pid))
     assert work(99)
+    for id in ids[:5]:  # whichever worker took it, and whichever is asked
+        assert len(httpx.get(f"{server.url}{ARTIFACTS}/0/{id}/artifacts/a.bin").content) == 100_000
     assert server.stop(signal.SIGTERM) == 0
     assert not any(Path(f"/proc/{pid}").exists() for pid in before)
+
+
+def test_workers_end_with_the_one_that_started_them(serving: Callable[..., Any], postgres: Any) -> None:
+    server = serving("--ledger", postgres.url(postgres.database()), "--workers", "2")
+    assert eventually(lambda: httpx.get(f"{server.url}/health").text == "OK")
+    workers = children(server.process.pid)
+    server.process.kill()
+    assert len(workers) == 2
+    assert eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
 
 
 def test_a_server_whose_database_is_away_says_so_and_goes_on_when_it_is_back(

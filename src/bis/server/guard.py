@@ -33,6 +33,8 @@ SOON: Final = 0.05
 LINGER: Final = 5.0
 """Seconds for which the rest of a refused body is passed over."""
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
+GONE: Final = 499
+"""What is counted and logged for a client that went away."""
 FILES: Final = ("/mlflow-artifacts/", "/get-artifact", "/upload-artifact", "/artifacts/files")
 """In the paths of calls that move files: those may be of any size, and take as long as they go on."""
 
@@ -241,6 +243,8 @@ class _Request:
                 await self.guard.app(self.scope, self._bounded, self._sending)
         except TimeoutError:
             await self._refuse(TOO_SLOW)
+        except _Gone:
+            self.status = GONE
         except _TooLarge:
             await self._refuse(_too_large(limits.body))
         except BisError as error:
@@ -265,6 +269,8 @@ class _Request:
 
     async def _bounded(self) -> Message:
         message = await self._receive()
+        if message["type"] == "http.disconnect" and not self.status:
+            raise _Gone
         self._taken += len(message.get("body", b""))
         if self._taken > self.guard.limits.body:
             raise _TooLarge
@@ -334,6 +340,10 @@ class _Request:
 
 class _TooLarge(Exception):
     pass
+
+
+class _Gone(Exception):
+    """The client went away before its request was there whole: nothing is done of it."""
 
 
 def _too_large(most: int) -> Refusal:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import ipaddress
+import os
 import signal
 import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -88,6 +90,7 @@ def serve(home: Home, asked: Serving, told: Callable[[str], None], again: Sequen
         pass
     _demand(home, asked, ledger)
     if asked.socket >= 0:
+        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
         _work(home, asked, socket.socket(fileno=asked.socket))
         return
     listening = _listen(asked)
@@ -155,7 +158,8 @@ def _work(home: Home, asked: Serving, listening: socket.socket) -> None:
         log=teller(asked.log, sys.stderr),
         calls=application.call,
         gauges={
-            "bis_writer_queue": ("gauge", "Changes that wait to be written to the ledger.", lambda: desk.writer.waiting)
+            "bis_writer_queue": ("gauge", "Changes that wait to be written.", lambda: desk.writer.waiting),
+            "bis_points_written_total": ("counter", "Points of metrics that were written.", lambda: desk.points),
         },
         root=asked.root,
     )
@@ -227,6 +231,13 @@ def _oversee(again: Sequence[str], listening: socket.socket, asked: Serving) -> 
                 worker.kill()
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _end_with(parent: int) -> None:
+    """A worker whose overseer was killed ends as if it had been told to."""
+    while os.getppid() == parent:
+        time.sleep(CALM)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _named(host: str) -> str:

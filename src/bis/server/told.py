@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from typing import Final, Literal, TextIO
 from bis.server.guard import Seen
 
 Format = Literal["errors", "text", "json"]
+_PART: Final = re.compile(r"(/mpu/part/)[^/]+")
 LONGEST: Final = 300
 """Characters of a path that are told."""
 
@@ -64,8 +66,8 @@ class _Json(logging.Formatter):
 
 
 def _path(path: str) -> str:
-    """As one line, whatever a client put into it."""
-    shown = path.encode("unicode_escape").decode("ascii")
+    """As one line, whatever a client put into it, and without what lets somebody send a part of an upload."""
+    shown = _PART.sub(r"\1...", path).encode("unicode_escape").decode("ascii")
     return shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}..."
 
 
