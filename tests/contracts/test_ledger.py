@@ -370,6 +370,30 @@ def test_a_filter_that_makes_no_sense_says_where_and_what_was_meant(
     assert said in str(error.value)
 
 
+def test_a_list_may_have_thousands_of_texts(four: Ledger) -> None:
+    many = ", ".join(f"'{number}'" for number in range(3000))
+    assert four.count(f"run_id IN ('000000000002', {many})") == 1
+    assert four.count(f"run_id NOT IN ('000000000002', {many})") == 3
+    assert four.count(f"params.model IN ('ridge', {many})") == 2
+    assert four.count(f"params.model NOT IN ('ridge', {many})") == 2
+    assert four.count(f"tags.x IN ({many})") == 0
+
+
+@pytest.mark.parametrize(
+    "filter",
+    [
+        " AND ".join(["exit = 0"] * 3000),
+        f"exit IN ({', '.join(map(str, range(3000)))})",
+        f"params.a IN ({', '.join(['7'] * 20_000)})",
+    ],
+)
+def test_a_filter_that_no_database_could_hold_is_refused(four: Ledger, filter: str) -> None:
+    with pytest.raises(UsageError) as error:
+        four.runs(filter)
+    assert "at most" in str(error.value)
+    assert len(str(error.value)) < 500
+
+
 WORDS = (
     "metrics.loss params.`a b` tags.x status start_time exit code = != < LIKE IN NOT IS NULL AND ( ) , 'x' 1 -2e3 nan"
 )

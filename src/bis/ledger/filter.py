@@ -17,6 +17,10 @@ from bis.ledger.grammar import COMPARED, LISTED, Grammar, Kind
 
 Problem = Literal["clause", "entity", "attribute", "operator", "null", "value", "order"]
 
+MOST: Final = 200
+"""Comparisons in one filter."""
+LONGEST: Final = 10_000
+"""Values in one list."""
 OPERATORS: Final = {"==": "=", "<>": "!="}
 """Other spellings."""
 SPECIAL: Final = {
@@ -86,6 +90,9 @@ def read_filter(text: str, grammar: Grammar) -> list[Comparison]:
         if found:
             reader.word("AND")
         found.append(_comparison(reader))
+        if len(found) > MOST:
+            said = f"a filter has at most {MOST} comparisons: {text[:100]} …"
+            raise Unfit("clause", text[:100], text[:100], said, hint="params.model IN ('ridge', 'lasso', …)")
     return found
 
 
@@ -303,6 +310,9 @@ class _Reader:
         while self.take(",") and self.peek().text != ")":
             found.append(self.value())
         self.word(")")
+        if len(found) > LONGEST:
+            said = f"a list in a filter has at most {LONGEST:,} values, not {len(found):,}"
+            raise Unfit("value", self.text[:100], f"{len(found)} values", said, hint="ask several times")
         return found
 
     def wrong(self, expected: str, token: Token | None = None, problem: Problem | None = None) -> Unfit:

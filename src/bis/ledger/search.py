@@ -21,6 +21,8 @@ SQL: Final = {"!=": "<>"}
 FAR: Final = 2.0**62
 """Microseconds: beyond every date."""
 LARGEST: Final = 1.7976931348623157e308
+EITHER: Final = 500
+"""Conditions of which one must hold: SQLite nests no more than 1,000."""
 
 
 class Query(NamedTuple):
@@ -195,13 +197,28 @@ def _is_null(field: Field, grammar: Grammar, negated: bool) -> Query:
 
 
 def _is_in(field: Field, grammar: Grammar, values: Sequence[Token], *, negated: bool) -> Query:
-    either = [_compared(field, grammar, "=", value) for value in values]
+    listed = _listed(field, grammar, values)
+    either = [listed] if listed else [_compared(field, grammar, "=", value) for value in values]
+    if len(either) > EITHER:
+        said = f"a list of numbers has at most {EITHER} values in a filter"
+        raise Unfit("value", "", f"{len(either)} values", said, hint="ask several times")
     condition = " OR ".join(query.where for query in either)
     bound = tuple(value for query in either for value in query.values)
     if not negated:
         return Query(f"({condition})", bound)
     there = _is_null(field, grammar, negated=True)
     return Query(f"({there.where} AND NOT ({condition}))", (*there.values, *bound))
+
+
+def _listed(field: Field, grammar: Grammar, values: Sequence[Token]) -> Query | None:
+    """A condition on text, whatever the length of the list; None where its values are not all compared as they are."""
+    texts, marks = [text_of(value) for value in values], ", ".join("?" * len(values))
+    if field.entity == "attributes" and kind_of(field, grammar) == "text":
+        return Query(f"{grammar.attributes[field.key].column} IN ({marks})", tuple(texts))
+    keyed = grammar.keyed.get(field.entity)
+    if keyed and keyed.kind == "text" and all(value.kind != "number" for value in values):
+        return _owned(field, grammar, f"value IN ({marks})", texts)
+    return None
 
 
 def _compared(field: Field, grammar: Grammar, operator: str, token: Token) -> Query:

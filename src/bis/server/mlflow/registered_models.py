@@ -11,6 +11,7 @@ import msgspec
 from bis.errors import AlreadyThere
 from bis.ledger import model_search, registry
 from bis.ledger.connection import Connection
+from bis.ledger.filter import Unfit
 from bis.nouns.model import STAGES, By, Model, ModelVersion
 from bis.server.desk import Desk
 from bis.server.mlflow.endpoint import Endpoint, Refused, delete, get, invalid, missing, patch, post
@@ -120,7 +121,7 @@ async def search(desk: Desk, asked: Search) -> dict[str, Any]:
     if not 0 < asked.max_results <= MODELS_AT_ONCE:
         raise invalid_size(asked.max_results, MODELS_AT_ONCE)
     where = model_search.models_where(asked.filter, PROMPT)
-    order = model_search.models_order(asked.order_by)
+    order = _order(asked.order_by)
     start = start_of(asked.page_token)
 
     def ask(connection: Connection) -> tuple[list[Model], dict[str, list[ModelVersion]]]:
@@ -287,6 +288,17 @@ def invalid_size(asked: int, most: int) -> Refused:
     else:
         said = f"Invalid value for request parameter max_results. It must be at most {most}, but got value {asked}"
     return Refused("INVALID_PARAMETER_VALUE", said)
+
+
+def _order(terms: list[str]) -> str:
+    try:
+        return model_search.models_order(terms)
+    except Unfit as error:
+        if error.problem != "attribute":
+            raise
+        valid = sorted(model_search.MODELS_ORDERED.attributes)
+        said = f"Invalid order by key '{error.found}' specified. Valid keys are '{valid}'. {error}"
+        raise Refused("INVALID_PARAMETER_VALUE", said) from None
 
 
 def _check_alias(alias: str) -> None:
