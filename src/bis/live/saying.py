@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -32,7 +32,7 @@ def log(values: Mapping[str, Any] | None = None, /, *, step: int | None = None, 
     """
     number = next(_steps) if step is None else step
     try:
-        numbers = {key: float(value) for key, value in ({**values, **more} if values else more).items()}
+        numbers = {key: _number(value) for key, value in ({**values, **more} if values else more).items()}
         session().tell(Values(time.time_ns() // 1_000_000, int(number), numbers))
     except Exception as error:
         _log_one_by_one({**(values or {}), **more}, number, error)
@@ -123,6 +123,13 @@ def data(path: str | os.PathLike[str], name: str = "") -> Path:
 # -- how it is done ----------------------------------------------------------------------------------------------
 
 
+def _number(value: Any) -> float:
+    if type(value) is float:
+        return value
+    # A tensor that remembers how it was computed warns of being made a number; what it holds does not.
+    return float(value.detach() if hasattr(value, "detach") else value)
+
+
 def _tell(entry: Params | Tags | File | Input) -> None:
     try:
         session().tell(entry)
@@ -142,7 +149,7 @@ def _log_one_by_one(values: Mapping[str, Any], step: Any, error: Exception) -> N
         return
     for key, value in values.items():
         try:
-            session().tell(Values(time.time_ns() // 1_000_000, number, {str(key): float(value)}))
+            session().tell(Values(time.time_ns() // 1_000_000, number, {str(key): _number(value)}))
         except OSError as trouble:
             _warn("journal", f"nothing can be logged: {trouble}")
         except Exception:
@@ -180,15 +187,15 @@ def _keep(source: Path, name: str) -> None:
         current.tell(File(_inside(name), content.name))
 
 
-def _write(name: str, write: Any) -> None:
+def _write(name: str, write: Callable[[IO[bytes]], Any]) -> None:
     try:
         current = session()
         if current.muted:
             return
-        content = current.new_file()
+        called, content = _inside(name), current.new_file()
         with content.open("wb") as file:
             write(file)
-        current.tell(File(_inside(name), content.name))
+        current.tell(File(called, content.name))
     except Exception as error:
         _warn(f"artifact:{name}", f"{name} was not kept: {error}")
 

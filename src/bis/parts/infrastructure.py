@@ -45,6 +45,9 @@ from bis.store import Store, snapshot
 
 KIND: PartKind = "infrastructure"
 SYSTEM = ("/usr/", "/lib/", "/lib32/", "/lib64/", "/bin/", "/sbin/", "/opt/")
+AT_NEED = ("libnvidia-ptxjitcompiler.so", "libnvidia-nvvm.so")
+"""Libraries of a driver that are opened when no earlier run has left its compiled kernels behind. They are as the
+driver's version says, which the machine part has."""
 LATER = ("packages", "used", "unowned", "programs")
 """Facts that are found out anew when a run has ended."""
 FOLDED = 20
@@ -188,6 +191,11 @@ def _kept_programs(paths: Iterable[str], scene: Scene) -> list[tuple[str, Path]]
     return [(path, place) for path, place in places if is_kept(path, place)]
 
 
+def _is_library(path: str) -> bool:
+    name = path.rpartition("/")[2]
+    return ".so" in name and not name.startswith(AT_NEED)
+
+
 def _used(scene: Scene, packages: system.Packages) -> dict[str, Any]:
     if scene.trace is None or not scene.trace.complete:
         return {}
@@ -204,7 +212,7 @@ def _used(scene: Scene, packages: system.Packages) -> dict[str, Any]:
             owner = packages.owner(path)
             if owner:
                 used.add(owner)
-            elif ".so" in path.rpartition("/")[2] and not path.startswith(own) and access.was_read:
+            elif _is_library(path) and not path.startswith(own) and access.was_read:
                 unowned[path] = _digest_of(scene, path)
     found: dict[str, Any] = {"used": sorted(used & packages.versions.keys())}
     return found | ({"unowned": dict(sorted(unowned.items()))} if unowned else {})

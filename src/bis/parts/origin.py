@@ -34,6 +34,7 @@ PASSING = re.compile(
 CACHES = (
     *(".cache", ".config/matplotlib", ".matplotlib", ".local/share/jupyter/runtime", ".ipython", ".jupyter", ".nv"),
     *(".keras/keras.json", ".local/share/jupyter", ".python_history", ".dvc", ".config/dvc", ".local/state"),
+    *(".cupy/kernel_cache", ".cupy/jitify_cache", ".triton/cache", ".triton/dump"),
 )
 CACHE_VARIABLES = ("UV_CACHE_DIR", "PIP_CACHE_DIR", "POETRY_CACHE_DIR", "PIPENV_CACHE_DIR")
 """Where installers keep theirs, when it is not below home: on a cluster, say, whose homes are small."""
