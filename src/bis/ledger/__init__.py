@@ -137,6 +137,10 @@ class Ledger(Protocol):
         """Newest first, unless `order` (`metrics.loss`, `start_time DESC`) says else. `filter` is MLflow's language."""
         ...
 
+    def recorded(self, limit: int) -> list[Run]:
+        """The newest runs that bis itself ran: not those that clients logged, of which there may be very many."""
+        ...
+
     def under_way(self) -> list[Run]:
         """Runs that began and are not sealed, or whose seal it did not hear of."""
         ...

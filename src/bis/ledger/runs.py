@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -20,7 +21,6 @@ from bis.ledger.datasets import SqlDataSets, put_data_annotation, put_version
 from bis.ledger.made import put_made
 from bis.ledger.moments import micros, shown_time, stamp
 from bis.ledger.places import database_at
-from bis.ledger.search import LARGEST, compile_filter, compile_order
 from bis.ledger.used import put_used
 from bis.nouns.annotation import Annotation, removed_at, tags_after
 from bis.nouns.dataset import DataAnnotation, DataVersion
@@ -223,6 +223,10 @@ class SqlLedger:
     def runs(self, filter: str = "", order: Sequence[str] = (), limit: int | None = None) -> list[Run]:
         return self._decoded(self._select("seq, content", filter, order, limit))
 
+    def recorded(self, limit: int) -> list[Run]:
+        asked = "SELECT content FROM runs WHERE tracked = 0 ORDER BY started DESC, seq DESC LIMIT ?"
+        return [decode_run(unpack(content)) for (content,) in self.database.ask(asked, (limit,))]
+
     def under_way(self) -> list[Run]:
         found = self.database.ask("SELECT content FROM runs WHERE record = '' AND tracked = 0 ORDER BY started")
         return [decode_run(unpack(content)) for (content,) in found]
@@ -244,6 +248,8 @@ class SqlLedger:
         return rows
 
     def count(self, filter: str = "") -> int:
+        from bis.ledger.search import compile_filter
+
         where = compile_filter(filter)
         found = self.database.ask(f"SELECT count(*) FROM runs WHERE {where.where or 'TRUE'}", where.values)
         return int(found[0][0]) if found else 0
@@ -398,6 +404,8 @@ class SqlLedger:
         return {seq: (params.get(seq, {}), {point.key: point.value for point in metrics.get(seq, ())}) for seq in seqs}
 
     def _select(self, columns: str, filter: str, order: Sequence[str], limit: int | None) -> list[Any]:
+        from bis.ledger.search import compile_filter, compile_order
+
         where, by = compile_filter(filter), compile_order(order)
         return self.database.ask(
             f"SELECT {columns} FROM runs{by.joins} WHERE {where.where or 'TRUE'} ORDER BY {by.by} LIMIT ?",
@@ -590,7 +598,7 @@ def _as_stored(value: float) -> tuple[float | None, str]:
     if math.isnan(value):
         return None, "NaN"
     if math.isinf(value):
-        return math.copysign(LARGEST, value), "Infinity" if value > 0 else "-Infinity"
+        return math.copysign(sys.float_info.max, value), "Infinity" if value > 0 else "-Infinity"
     return value, ""
 
 

@@ -6,7 +6,6 @@ Reading never makes anything: where there is no file, every question has an empt
 from __future__ import annotations
 
 import contextlib
-import glob
 import os
 import resource
 import sqlite3
@@ -48,8 +47,8 @@ class SqliteDatabase:
 
     @property
     def size(self) -> int:
-        beside = self.path.parent.glob(f"{glob.escape(self.path.name)}*") if self.path.parent.is_dir() else ()
-        return sum(path.stat().st_size for path in beside)
+        beside = self.path.parent.iterdir() if self.path.parent.is_dir() else ()
+        return sum(path.stat().st_size for path in beside if path.name.startswith(self.path.name))
 
     @property
     def relocated(self) -> bool:

@@ -70,7 +70,7 @@ def _scene(
 
 def still_outputs(home: Home) -> frozenset[str]:
     """Outputs of recent runs that nobody has changed since."""
-    known = known_outputs(home.ledger.runs(limit=RECENT), home.project)
+    known = known_outputs(home.ledger.recorded(RECENT), home.project)
     present = [(name, home.project / unspell(name)) for name in sorted(known)]
     leaves = put_leaves([(name, path) for name, path in present if path.is_file()], None, home.cache)
     return frozenset(leaf.path for leaf in leaves if leaf.entry.digest in known[leaf.path])
