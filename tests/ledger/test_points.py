@@ -54,6 +54,7 @@ def small_steps():
         patch.setattr(points, "LONG_POINTS", 16)
         patch.setattr(points, "SHORT", 1)
         patch.setattr(points, "CLOSE", 1)
+        patch.setattr(points, "LONG_ROW", 24 * 3)
         patch.setattr(columns, "STRETCH", 4)
         yield
 

@@ -30,6 +30,8 @@ ROW: Final = 16384
 LONG_ROWS: Final = 1024
 LONG_POINTS: Final = 16384
 """A tail with so many rows or points is folded, in steps of that size."""
+LONG_ROW: Final = 24 * 256
+"""Bytes of points that are read from a row of the tail only when their turn comes."""
 SHORT: Final = 64
 """A tail with fewer rows is left as it is when its run ends."""
 CLOSE: Final = 32
@@ -334,8 +336,15 @@ class _Source:
         self._named: dict[Row, Series] = {}
 
     def tail(self) -> list[Row]:
+        return self._read(self._waiting)
+
+    def _ordered(self, waiting: tuple[Series, bytes]) -> list[Row]:
+        return columns.ordered(self._read([waiting]))
+
+    def _read(self, waiting: Iterable[tuple[Series, bytes]]) -> list[Row]:
         found: list[Row] = []
-        for series, rows in self._waiting:
+        for series, data in waiting:
+            rows = columns.read_raw(data)
             self._name(rows, series)
             found += rows
         return found
@@ -353,14 +362,18 @@ class _Source:
 
     def sorted(self, mark: Rank | None) -> list[tuple[Rank, Callable[[], list[Row]]]]:
         """Where points may come after the mark: what they are not before, and how to read them, ordered."""
-        tail = columns.ordered(self.tail())
         parts: list[tuple[Rank, Callable[[], list[Row]]]] = [
             ((*chunk.low, False), functools.partial(self.points, chunk))
             for chunk in self.chunks()
             if mark is None or (*chunk.high, True) > mark
         ]
-        if tail:
+        few = [(series, data) for series, data in self._waiting if len(data) < LONG_ROW]
+        if tail := columns.ordered(self._read(few)):
             parts.append((columns.rank(tail[0]), lambda: tail))
+        for one in self._waiting:
+            if len(one[1]) >= LONG_ROW:
+                low = (columns.earliest(one[1]), -(1 << 63), -math.inf, False)
+                parts.append((low, functools.partial(self._ordered, one)))
         return sorted(parts, key=operator.itemgetter(0))
 
     def points(self, chunk: _Chunk, part: _Part = "points") -> list[Row]:
@@ -390,11 +403,11 @@ class _Source:
                 self._named.setdefault(columns.known(row), series)
 
 
-def _of_key(key: str, contents: Iterable[bytes]) -> Iterator[tuple[Series, list[Row]]]:
+def _of_key(key: str, contents: Iterable[bytes]) -> Iterator[tuple[Series, bytes]]:
     for content in contents:
         for name, model, dataset, data in _tail.decode(content):
             if name == key:
-                yield Series(name, model, dataset), columns.read_raw(data)
+                yield Series(name, model, dataset), data
 
 
 def _later(rows: list[Row], mark: Rank | None) -> list[Row]:
