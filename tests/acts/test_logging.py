@@ -225,8 +225,9 @@ def test_a_tracking_server_of_the_user_is_left_alone(bis: Any, project: Path, sh
 def test_outputs_of_a_run_stay_known_behind_many_runs_that_scripts_logged(
     bis: Any, own: Any, project: Path, shown: Any
 ) -> None:
-    (project / "train.py").write_text("open('made.py', 'w').write('x = 1\\n')")
+    (project / "train.py").write_text("open('report.html', 'w').write('made')")
+    subprocess.run(["git", "init", "-q"], cwd=project, check=True)
     bis("run", "--", sys.executable, "train.py")
     own("import bis\nfor number in range(60):\n    with bis.run(): bis.log(number=number)")
     bis("run", "--name", "second", "--", sys.executable, "train.py")
-    assert shown("second")["parts"]["code"]["summary"].startswith("1 file")
+    assert shown("second")["parts"]["code"]["facts"]["left out"] == {"report.html": "output of an earlier run"}
