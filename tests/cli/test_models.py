@@ -8,6 +8,10 @@ from typing import Any
 
 import pytest
 
+from bis.digest import digest_bytes
+from bis.ledger import artifacts, tracked
+from bis.ledger.runs import open_ledger
+
 Type = Callable[..., Any]
 TRAINING = """
 import json, sys
@@ -157,6 +161,28 @@ def test_the_output_that_is_meant_must_be_known(project: Path, model: Type) -> N
     assert missing.status == 3
     assert "Names like it: model.bin" in missing.err
     assert model("register", "churn", "train-1", "--path", "metrics.json").status == 0
+
+
+def test_what_a_client_logged_is_registered_by_its_name(project: Path, model: Type) -> None:
+    with open_ledger(project / ".bis" / "ledger") as ledger, ledger.database.writing() as connection:
+        tracked.create(connection, "7" * 32, experiment=0, name="logged", user="", started=1, tags={})
+        artifacts.put(connection, f"0/{'7' * 32}/artifacts/model/MLmodel", digest_bytes(b""), 0, 1)
+    assert model("register", "churn", "logged").status == 2
+    missing = model("register", "churn", "logged", "--path", "modle")
+    assert missing.status == 3
+    assert "It has model." in missing.err
+    made = model("register", "churn", "logged", "--path", "model", "--json").json["version"]
+    assert (made["source"], made["run"]) == (f"runs:/{'7' * 32}/model", "7" * 32)
+    with open_ledger(project / ".bis" / "ledger") as ledger, ledger.database.writing() as connection:
+        connection.execute(
+            "INSERT INTO logged_models"
+            " (id, experiment, run, name, type, status, status_message, artifacts, made, changed)"
+            " VALUES (?, 0, ?, 'best', '', 2, '', '', 1, 1)",
+            (f"m-{'8' * 32}", "7" * 32),
+        )
+    for words in (("--path", "best"), ()):
+        made = model("register", "churn", "logged", *words, "--json").json["version"]
+        assert (made["source"], made["logged_model"]) == (f"models:/m-{'8' * 32}", f"m-{'8' * 32}")
 
 
 def test_a_name_that_is_none_is_answered_with_the_nearest(model: Type) -> None:

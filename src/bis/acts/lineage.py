@@ -362,13 +362,15 @@ class _Tracer:
 
     def _some(self, seqs: Iterable[int], *, repeats: bool = True) -> list[int]:
         """As many as one answer still has room for."""
-        chosen = list(dict.fromkeys(seqs))
-        if not repeats:
-            chosen = [seq for seq in chosen if self._is_result(seq)]
-        room = max(MOST - len(self.told), 0)
-        if len(chosen) > room:
-            self.limits.append(f"{counted(len(chosen) - room, 'run')} more are not told: {MOST} are")
-        return chosen[:room]
+        room, chosen = max(MOST - len(self.told), 0), []
+        waiting = list(dict.fromkeys(seqs))
+        while waiting and len(chosen) < room:
+            seq = waiting.pop(0)
+            if repeats or self._is_result(seq):
+                chosen.append(seq)
+        if waiting:
+            self.limits.append(f"{counted(len(waiting), 'run')} more are not told: {MOST} are")
+        return chosen
 
     def _first_hand(self, seqs: Iterable[int]) -> list[int]:
         """Without the runs of `bis repeat`, which make what was made before; those, where there are no others."""

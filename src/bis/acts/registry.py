@@ -9,7 +9,7 @@ from typing import Final, Literal, NamedTuple
 
 from bis.digest import readable
 from bis.errors import NotFound, UsageError, explains
-from bis.ledger import history, registry, tracked
+from bis.ledger import history, locations, registry, tracked
 from bis.ledger.connection import Connection
 from bis.ledger.database import Database
 from bis.ledger.moments import micros, stamp
@@ -207,10 +207,8 @@ def register(
 ) -> tuple[ModelVersion, bool]:
     """A version of `name` from what a run made: a file or folder of its outputs. A model that there is not yet is made
     with it (True). Raises UsageError where it cannot be known which output is meant."""
-    chosen = _output(run, path) if run.outputs else path.strip("/")
-    if not chosen:
-        raise UsageError(f"which artifact of {readable(run.name)} is the model?", hint=f"--path model  for {name}")
     with database_of(home).writing() as connection:
+        source = _source(connection, run, path)
         new = not registry.models(connection, "m.name = ?", (name,), limit=1)
         if new:
             registry.create(connection, name, by)
@@ -218,12 +216,36 @@ def register(
             connection,
             name,
             by,
-            source=f"runs:/{run.id}/{chosen}",
+            source=source.uri,
+            storage=source.storage,
             run=run.id,
+            logged_model=source.logged_model,
             description=description,
             tags=tags,
         )
         return added, new
+
+
+class _Source(NamedTuple):
+    """Where a version is registered from."""
+
+    uri: str
+    storage: str = ""
+    logged_model: str = ""
+
+
+def _source(connection: Connection, run: Run, path: str) -> _Source:
+    """An output of a sealed run; of a run that a client logged, a logged model by its name, else an artifact."""
+    if run.outputs:
+        return _Source(f"runs:/{run.id}/{_output(run, path)}")
+    wanted = path.strip("/")
+    logged = connection.execute(
+        "SELECT id, name FROM logged_models WHERE run = ? AND removed IS NULL ORDER BY seq DESC", (run.id,)
+    ).fetchall()
+    meant = [id for id, name in logged if wanted in (name, id) or (not wanted and len(logged) == 1)]
+    if meant:
+        return _Source(f"models:/{meant[0]}", locations.of_model(connection, meant[0]), meant[0])
+    return _Source(f"runs:/{run.id}/{_artifact(connection, run, wanted)}")
 
 
 def _output(run: Run, path: str) -> str:
@@ -250,6 +272,27 @@ def _output(run: Run, path: str) -> str:
         because=f"It made {told}." if likely else "It made no files.",
         hint=f"--path {likely[0]}" if likely else f"bis show {run.id[:8]}",
     )
+
+
+def _artifact(connection: Connection, run: Run, path: str) -> str:
+    """A file or folder that a client logged. What lies elsewhere than with this ledger is not looked for."""
+    if not path:
+        raise UsageError(f"which artifact of {readable(run.name)} is the model?", hint="--path model")
+    uri = locations.of_run(connection, run.id)
+    if not uri.startswith(f"{locations.SCHEME}:"):
+        return path
+    folder = locations.path_of(uri)
+    if not locations.listing(connection, f"{folder}/{path}"):
+        try:
+            locations.get(connection, f"{folder}/{path}")
+        except NotFound:
+            there = ", ".join(readable(one.name) for one in locations.listing(connection, folder))
+            raise NotFound(
+                f"{readable(run.name)} has no artifact {readable(path)}",
+                because=f"It has {there}." if there else "It has none.",
+                hint="--path PATH  names one",
+            ) from None
+    return path
 
 
 def _is_metrics(file: str) -> bool:
