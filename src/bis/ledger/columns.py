@@ -66,6 +66,11 @@ def read_raw(data: bytes) -> list[Row]:
     return list(zip(numbers[:count], numbers[count : 2 * count], numbers[2 * count :], strict=True))
 
 
+def earliest(data: bytes) -> int:
+    """The smallest moment in what `raw` gave."""
+    return int(min(struct.unpack_from(f"<{len(data) // 24}q", data)))
+
+
 def pack(rows: Sequence[Row]) -> bytes:
     """The columns as small as they get; `unpack` gives the rows back, each bit of them."""
     count = len(rows)
