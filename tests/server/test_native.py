@@ -57,7 +57,10 @@ def test_what_is_wrong_is_told_with_a_code_and_what_to_do(server: Any) -> None:
     for query in ({"limit": "0"}, {"limit": "x"}, {"unknown": "1"}, {"after": "garbage"}, {"limit": "1e9"}):
         assert server.http.get(f"{API}/runs", params=query).status_code == 400, query
     assert server.http.get(f"{API}/nothing/here").json()["error"]["hint"] == "GET /api/bis/1/openapi.json"
-    assert server.http.post(f"{API}/runs").status_code == 405
+    assert server.http.get(f"{API}/data/a%0Ab").json()["error"]["code"] == "B003"
+    other = server.http.post(f"{API}/runs")
+    assert (other.status_code, "GET" in other.headers["allow"]) == (405, True)
+    assert server.http.get("/nothing").json()["error_code"] == "ENDPOINT_NOT_FOUND"
 
 
 def test_experiments_models_and_files_are_there(server: Any) -> None:

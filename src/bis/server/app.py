@@ -13,13 +13,14 @@ from typing import Any, Final
 
 import msgspec
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from bis import __version__
-from bis.errors import BisError
+from bis.errors import BisError, NotFound
 from bis.ledger.connection import Connection
 from bis.server.desk import Desk
 from bis.server.mlflow import (
@@ -37,6 +38,7 @@ from bis.server.mlflow import (
 )
 from bis.server.mlflow.endpoint import Endpoint, Refused, convert, read
 from bis.server.mlflow.wording import told
+from bis.server.native.call import ROOT, failed
 from bis.server.native.routes import routes as native
 
 MLFLOW: Final[tuple[Endpoint, ...]] = (
@@ -78,7 +80,7 @@ class Application:
         }
         self._paths = frozenset(path for _, path in self._exact)
         self._routes = [route for route in _routes(desk) if isinstance(route, Route)]
-        self._others = Starlette(routes=self._routes)
+        self._others = Starlette(routes=self._routes, exception_handlers={HTTPException: _unanswered})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         endpoint = self._exact.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
@@ -153,6 +155,19 @@ def _routes(desk: Desk) -> Iterable[BaseRoute]:
     for face in FACES:
         yield Route(f"{face}/{{version}}/mlflow/{{rest:path}}", unknown, methods=METHODS)
     yield Route("/v1/traces", unknown, methods=["POST"])
+
+
+async def _unanswered(request: Request, error: Exception) -> Response:
+    """A path that leads nowhere, or a method that it does not know, in the form of the API that was meant."""
+    assert isinstance(error, HTTPException)
+    if request.url.path.startswith(f"{ROOT}/"):
+        answer = failed(NotFound(f"there is no {request.url.path}", hint=f"GET {ROOT}/openapi.json"))
+        answer.status_code = error.status_code
+    else:
+        what = f"{request.method} {request.url.path[:200]} is no call of this server."
+        answer = _json(error.status_code, {"error_code": "ENDPOINT_NOT_FOUND", "message": what})
+    answer.headers.update(error.headers or {})
+    return answer
 
 
 def _handler(desk: Desk, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:

@@ -9,9 +9,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from bis.errors import NotFound
 from bis.server.desk import Desk
-from bis.server.native.call import ROOT, failed, route
+from bis.server.native.call import ROOT, route
 from bis.server.native.looking import CALLS
 from bis.server.native.openapi import described
 
@@ -22,10 +21,6 @@ def routes(desk: Desk) -> Iterator[Route]:
     async def description(_: Request) -> Response:
         return Response(text, media_type="application/json")
 
-    async def nothing(request: Request) -> Response:
-        return failed(NotFound(f"there is no {request.url.path}", hint=f"GET {ROOT}/openapi.json"))
-
     yield Route(f"{ROOT}/openapi.json", description, methods=["GET"])
     for call in CALLS:
         yield route(desk, call)
-    yield Route(f"{ROOT}/{{rest:path}}", nothing, methods=["GET"])
