@@ -14,7 +14,6 @@ from typing import Any, Final
 
 import msgspec
 
-from bis.acts import registry as models
 from bis.digest import Digest, digest_file, readable, short, spell
 from bis.errors import BisError, NotFound, counted
 from bis.ledger import made, registry, used
@@ -28,6 +27,7 @@ from bis.parts import pylock
 from bis.parts.installed import normal
 from bis.steps.bring import leaves_of
 from bis.steps.home import Home
+from bis.steps.models import database_of, resolve
 from bis.store.squeeze import unpack
 
 DEEPEST: Final = 10
@@ -67,7 +67,7 @@ class Lineage(msgspec.Struct, frozen=True, kw_only=True):
 def lineage(text: str, home: Home, folder: Path, now: datetime, *, packages: bool = False) -> Lineage:
     """Of whatever a person names: a version of a model, data, a package, a file, a run, a commit; `folder` is where
     paths start. With `packages`, those of each environment are told one by one. Raises NotFound with what was tried."""
-    database = models.database_of(home)
+    database = database_of(home)
     if not database.there:
         raise NotFound("nothing is recorded here yet", hint="bis run -- python train.py")
     with database.reading() as connection:
@@ -100,7 +100,7 @@ class _Tracer:
 
     def of(self, text: str, folder: Path, now: datetime) -> Found:
         if text.startswith(MODELS):
-            return self.of_version(models.resolve(self.connection, parse_model(text, now)))
+            return self.of_version(resolve(self.connection, parse_model(text, now)))
         if text.startswith(DATA):
             return self.of_data(self.home.ledger.data.find(parse_data(text, now))[0])
         if package := PACKAGE.fullmatch(text):
@@ -126,7 +126,7 @@ class _Tracer:
 
     def _as_model(self, text: str, now: datetime) -> Found | None:
         try:
-            return self.of_version(models.resolve(self.connection, parse_model(text, now)))
+            return self.of_version(resolve(self.connection, parse_model(text, now)))
         except BisError:
             return None
 
@@ -362,7 +362,8 @@ class _Tracer:
 
     def _some(self, seqs: Iterable[int], *, repeats: bool = True) -> list[int]:
         """As many as one answer still has room for."""
-        room, chosen = max(MOST - len(self.told), 0), []
+        room = max(MOST - len(self.told), 0)
+        chosen: list[int] = []
         waiting = list(dict.fromkeys(seqs))
         while waiting and len(chosen) < room:
             seq = waiting.pop(0)
@@ -397,14 +398,14 @@ class _Tracer:
         """Note the packages of environments that nobody has asked for yet, from their locks in the store."""
         missing = 0
         for environment, seq in unread.items():
-            with models.database_of(self.home).reading() as self.connection:
+            with database_of(self.home).reading() as self.connection:
                 part = self._run(seq).parts.get("environment")
             try:
                 packages = self._locked(part.trees.get("lock") if part else None)
             except (BisError, ValueError):
                 missing += 1
                 continue
-            with models.database_of(self.home).writing(durable=False) as connection:
+            with database_of(self.home).writing(durable=False) as connection:
                 made.note_packages(connection, environment, packages)
         if missing:
             self.limits.append(f"the packages of {counted(missing, 'environment')} are not in the store here")

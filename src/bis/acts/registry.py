@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
 from typing import Final, Literal, NamedTuple
 
 from bis.digest import readable
 from bis.errors import NotFound, UsageError, explains
 from bis.ledger import history, locations, registry, tracked
 from bis.ledger.connection import Connection
-from bis.ledger.database import Database
-from bis.ledger.moments import micros, stamp
+from bis.ledger.moments import micros
 from bis.ledger.refusals import NoSuch
-from bis.ledger.runs import SqlLedger
 from bis.nouns.model import By, Event, Model, ModelVersion, Standing
 from bis.nouns.reference import ModelReference
 from bis.nouns.run import Run
@@ -22,6 +19,7 @@ from bis.nouns.tracking import TrackedRun
 from bis.settings import Promotion
 from bis.steps.here import now, user_here
 from bis.steps.home import Home
+from bis.steps.models import asking, database_of, model_named, model_once, resolve
 
 REFUSED = explains("B070", "A promotion was refused: a condition does not hold. Nothing was changed.")
 ENOUGH: Final = {"identical": ("identical",), "equivalent": ("identical", "equivalent")}
@@ -92,8 +90,8 @@ def models(home: Home) -> list[Shown]:
 
 def show(home: Home, name: str) -> Shown:
     """Raises NotFound, with the nearest names."""
-    with _asking(home) as connection:
-        model = _model(connection, name)
+    with asking(home) as connection:
+        model = model_named(connection, name)
         versions = registry.versions(connection, "m.name = ?", (name,))
         runs = _runs(connection, [one.run for one in versions])
         return Shown(model, versions, runs)
@@ -101,8 +99,8 @@ def show(home: Home, name: str) -> Shown:
 
 def standing(home: Home, name: str, moment: str) -> Standing:
     """How a model stood at a time. Raises NotFound where there was none."""
-    with _asking(home) as connection:
-        model = _once(connection, name)
+    with asking(home) as connection:
+        model = model_once(connection, name)
         found = history.standing(connection, model, micros(moment))
         if found is None:
             raise NotFound(f"the model {readable(name)!r} was not there on {moment}", hint=f"bis model history {name}")
@@ -111,82 +109,21 @@ def standing(home: Home, name: str, moment: str) -> Standing:
 
 def find(home: Home, reference: ModelReference) -> ModelVersion:
     """The version that a person means; of a model as a whole, the newest. Raises NotFound."""
-    with _asking(home) as connection:
+    with asking(home) as connection:
         return resolve(connection, reference)
 
 
 def made_of(home: Home, version: ModelVersion) -> Made:
     """The run of a version, with its parts where it is sealed."""
-    with _asking(home) as connection:
+    with asking(home) as connection:
         run = _runs(connection, [version.run]).get(version.run)
     return Made(version, run, home.ledger.get(version.run) if run and run.sealed else None)
 
 
 def happened(home: Home, name: str, limit: int) -> list[Event]:
     """The history of a model, newest first; of one that was removed, too."""
-    with _asking(home) as connection:
-        return history.events(connection, _once(connection, name), limit=limit)
-
-
-def resolve(connection: Connection, reference: ModelReference) -> ModelVersion:
-    """Raises NotFound, with the nearest names."""
-    name = reference.name
-    if reference.moment:
-        return _at_that_time(connection, reference)
-    model = _model(connection, name)
-    if reference.number is not None:
-        return registry.version(connection, name, reference.number)
-    if reference.alias:
-        return registry.by_alias(connection, name, reference.alias)
-    stage = registry.canonical_stage(reference.stage) if reference.stage else ""
-    condition, values = ("m.name = ? AND v.stage = ?", (name, stage)) if stage else ("m.name = ?", (name,))
-    for found in registry.versions(connection, condition, values, limit=1):
-        return found
-    where = f" in {stage}" if stage else ""
-    raise NotFound(
-        f"the model {readable(model.name)!r} has no version{where}", hint=f"bis model register {model.name} RUN"
-    )
-
-
-def _at_that_time(connection: Connection, reference: ModelReference) -> ModelVersion:
-    model, moment = _once(connection, reference.name), micros(reference.moment)
-    if reference.alias:
-        number = history.version_meant(connection, model, reference.alias, moment)
-    elif reference.number is not None:
-        number = reference.number
-    else:
-        stood = history.standing(connection, model, moment)
-        number = stood.versions[-1] if stood and stood.versions else None
-    if number is None:
-        what = f"no version of {model.name!r}" + (f" was called {reference.alias!r}" if reference.alias else "")
-        raise NotFound(f"{what} on {stamp(moment)}", hint=f"bis model history {model.name}")
-    return registry.version(connection, model.name, number)
-
-
-def _model(connection: Connection, name: str) -> Model:
-    try:
-        return registry.get(connection, name)
-    except NoSuch as error:
-        raise _nearest(connection, name) from error
-
-
-def _once(connection: Connection, name: str) -> Model:
-    try:
-        return registry.once(connection, name)
-    except NoSuch as error:
-        raise _nearest(connection, name) from error
-
-
-def _nearest(connection: Connection, name: str) -> NotFound:
-    from difflib import get_close_matches
-
-    names = [model.name for model in registry.models(connection, limit=2000)]
-    near = get_close_matches(name, names, 3)
-    return NotFound(
-        f"no registered model is called {readable(name)!r}",
-        because=f"Names like it: {', '.join(map(readable, near))}." if near else "",
-        hint=f"bis model show {near[0]}" if near else "bis model list" if names else "bis model register NAME RUN",
-    )
+    with asking(home) as connection:
+        return history.events(connection, model_once(connection, name), limit=limit)
 
 
 def _runs(connection: Connection, ids: Sequence[str]) -> dict[str, TrackedRun]:
@@ -314,7 +251,7 @@ def alias(home: Home, reference: ModelReference, name: str, by: By) -> ModelVers
 def unalias(home: Home, model: str, alias: str, by: By) -> None:
     """Raises NotFound where there is no such alias."""
     with database_of(home).writing() as connection:
-        if alias not in _model(connection, model).aliases:
+        if alias not in model_named(connection, model).aliases:
             raise registry.NoAlias(model, alias)
         registry.delete_alias(connection, model, alias, by)
 
@@ -322,7 +259,7 @@ def unalias(home: Home, model: str, alias: str, by: By) -> None:
 def rollback(home: Home, model: str, alias: str, by: By) -> tuple[int, ModelVersion]:
     """The number that the alias meant, and the version that it means again."""
     with database_of(home).writing() as connection:
-        _model(connection, model)
+        model_named(connection, model)
         before, number = registry.rollback(connection, model, alias, by)
         return before, registry.version(connection, model, number)
 
@@ -332,7 +269,7 @@ def remove(home: Home, reference: ModelReference, by: By, *, undo: bool = False)
     with database_of(home).writing() as connection:
         if not reference.is_version:
             if not undo:
-                _model(connection, reference.name)
+                model_named(connection, reference.name)
             (registry.restore if undo else registry.remove)(connection, reference.name, by)
             return f"models:/{reference.name}"
         if undo and reference.number is None:
@@ -488,18 +425,3 @@ def metric_of(connection: Connection, version: ModelVersion, metric: str) -> flo
     for value, flag in found:
         return float(flag.replace("Infinity", "inf")) if flag else float(value)
     return None
-
-
-# -- the ledger --------------------------------------------------------------------------------------------------
-
-
-def database_of(home: Home) -> Database:
-    assert isinstance(home.ledger, SqlLedger)
-    return home.ledger.database
-
-
-def _asking(home: Home) -> AbstractContextManager[Connection]:
-    database = database_of(home)
-    if not database.there:
-        raise NotFound("no models are registered here yet", hint="bis model register NAME RUN")
-    return database.reading()
