@@ -10,6 +10,11 @@ from typing import Any
 
 import pytest
 
+from bis.ledger import points, tracked
+from bis.ledger.runs import SqlLedger
+from bis.nouns.reference import Reference
+from bis.steps.home import Home
+
 SCRIPT = """
 import bis
 bis.params(lr=0.1, model={"layers": 3, "act": "relu"})
@@ -44,6 +49,27 @@ def test_what_a_script_logs_is_in_the_record_of_its_run(bis: Any, project: Path,
         bis("log", "--filter", "metrics.loss < 0.2 AND params.lr = '0.1' AND tags.team = 'fraud'", "--json").stdout
     )["runs"]
     assert row["name"] == run["name"]
+
+
+def test_every_point_that_was_logged_is_in_the_ledger_and_in_one_made_anew(
+    bis: Any, project: Path, home: Callable[[], Home]
+) -> None:
+    (project / "train.py").write_text("import bis\nfor step in range(6000): bis.log(step=step, loss=step / 2)\n")
+    bis("run", "--name", "run", "--", sys.executable, "train.py")
+
+    def history() -> list[tuple[int, float]]:
+        ledger = home().ledger
+        assert isinstance(ledger, SqlLedger)
+        with ledger.database.reading() as connection:
+            seq = tracked.seq_of(connection, ledger.find(Reference(text="run", base="run")).id)
+            found = points.history(connection, seq, "loss", limit=10_000)
+        return sorted((point.step, point.value) for point in found)
+
+    assert history() == [(step, step / 2) for step in range(6000)]
+    for file in (project / ".bis").glob("ledger*"):
+        file.unlink()
+    assert bis("reindex").returncode == 0
+    assert history() == [(step, step / 2) for step in range(6000)]
 
 
 def test_a_repeat_compares_what_was_logged(bis: Any, project: Path) -> None:

@@ -115,6 +115,11 @@ class Ledger(Protocol):
         """Note the sealed record of a run, which it replaces. Survives power loss when it returns."""
         ...
 
+    def take_history(self, run: Run, content: bytes) -> None:
+        """Note all points of the metrics of a sealed run, as the blob `run.history` has them. Those that are lost with
+        the power can be taken again."""
+        ...
+
     def get(self, id: str) -> Run:
         """Raises NotFound."""
         ...

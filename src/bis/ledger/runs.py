@@ -6,7 +6,7 @@ import math
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -93,7 +93,13 @@ def reindex(store: Store, ledger: SqlLedger, progress: Callable[[int, int], None
     for start in range(0, len(new), AT_ONCE):
         if progress:
             progress(len(records) - len(new) + start, len(records))
-        ledger.take(list(_readable(store, new[start : start + AT_ONCE])))
+        found = list(_readable(store, new[start : start + AT_ONCE]))
+        ledger.take(found)
+        for value, _ in found:
+            if isinstance(value, Run) and value.history:
+                # Of a removed run, and in a shallow clone, it may not be there.
+                with suppress(NotFound, Damaged):
+                    ledger.take_history(value, store.get_bytes(value.history))
     if progress:
         progress(len(records), len(records))
     return len(records)
@@ -151,6 +157,12 @@ class SqlLedger:
     def seal(self, run: Run, record: Digest) -> None:
         with self._writing() as connection:
             _put_run(connection, run, record)
+
+    def take_history(self, run: Run, content: bytes) -> None:
+        from bis.ledger import histories
+
+        with self._writing(durable=False) as connection:
+            histories.put(connection, run.id, content)
 
     def annotate(self, annotation: Annotation, record: Digest) -> None:
         with self._writing() as connection:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import csv
 import heapq
-import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
 
 from bis.digest import Digest, spell
+from bis.ledger.histories import COLUMNS
 from bis.nouns.logged import ARTIFACTS, Entry, File, Logged, Params, Tags, Values
 from bis.nouns.run import Output
 from bis.steps.journal import entries, journals
 from bis.store import Store
-
-COLUMNS: Final = ("key", "step", "moment", "value")
 
 
 def gather(folder: Path, store: Store) -> Logged:
@@ -49,14 +46,6 @@ def gather(folder: Path, store: Store) -> Logged:
         history=store.put_file(history) if newest else Digest(""),
         artifacts=tuple(_kept(name, path, store) for name, path in sorted(files.items()) if path.exists()),
     )
-
-
-def points(content: bytes) -> Iterator[tuple[str, int, int, float]]:
-    """Key, step, moment and value of each point of a history."""
-    rows = csv.reader(io.StringIO(content.decode("utf-8"), newline=""))
-    next(rows, None)
-    for key, step, moment, value in rows:
-        yield key, int(step), int(moment), float(value)
 
 
 def _in_order(folder: Path) -> Iterator[tuple[Entry, Path]]:

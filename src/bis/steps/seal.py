@@ -93,6 +93,8 @@ def seal(run: Run, store: Store, ledger: Ledger) -> Digest:
     digest = store.put_bytes(canonical(run), "record")
     store.flush()
     ledger.seal(run, digest)
+    if run.history:
+        ledger.take_history(run, store.get_bytes(run.history))
     return digest
 
 
