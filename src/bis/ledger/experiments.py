@@ -80,7 +80,7 @@ def rename(connection: Connection, id: int, name: str, now: int) -> None:
 
 
 def remove(connection: Connection, id: int, now: int) -> None:
-    """With the runs that clients logged in it, and its models. It can be restored, with what went with it."""
+    """With the runs that clients logged in it. It can be restored, with those that went with it."""
     if get(connection, id).removed:
         raise NoSuch("experiment", str(id))
     connection.execute("UPDATE experiments SET removed = ?, changed = ? WHERE id = ?", (now, now, id))
