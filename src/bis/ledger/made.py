@@ -91,7 +91,7 @@ def runs_with_package(connection: Connection, name: str, version: str) -> list[i
     where, values = ("p.version = ?", (name, version)) if version else ("TRUE", (name,))
     found = connection.execute(
         f"SELECT DISTINCT r.seq FROM environment_packages p JOIN runs r ON r.environment = p.environment"
-        f" WHERE p.name = ? AND {where} ORDER BY r.seq",
+        f" WHERE r.environment <> '' AND p.name = ? AND {where} ORDER BY r.seq",
         values,
     ).fetchall()
     return [seq for (seq,) in found]

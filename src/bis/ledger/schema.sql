@@ -132,7 +132,7 @@ CREATE TABLE data_used (                            -- files that the data part 
 
 CREATE INDEX data_used_by_run ON data_used (run);
 
-CREATE INDEX runs_by_environment ON runs (environment);
+CREATE INDEX runs_by_environment ON runs (environment) WHERE environment <> '';
 
 CREATE TABLE run_outputs (                          -- files that a run made, for lineage
     digest  TEXT    NOT NULL,                       -- its first 24 hexadecimal digits

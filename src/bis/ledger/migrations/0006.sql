@@ -243,7 +243,7 @@ CREATE TABLE tokens (
     removed   INTEGER
 ) WITHOUT ROWID;
 
-CREATE INDEX runs_by_environment ON runs (environment);
+CREATE INDEX runs_by_environment ON runs (environment) WHERE environment <> '';
 
 CREATE TABLE run_outputs (
     digest  TEXT    NOT NULL,
