@@ -10,7 +10,7 @@ import pytest
 import bis
 from bis.live import saying
 from bis.live.session import STACK, Session
-from bis.nouns.logged import Entry, File, Input, Params, Tags, Values
+from bis.nouns.logged import Saying, File, Input, Params, Tags, Values
 from bis.steps.journal import entries, journals
 
 
@@ -25,7 +25,7 @@ def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     STACK.pop()
 
 
-def told(folder: Path) -> list[Entry]:
+def told(folder: Path) -> list[Saying]:
     return [told.entry for path in journals(folder) for told in entries(path)]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bis.nouns.logged import End, Entry, File, Input, Params, Tags, Values
+from bis.nouns.logged import End, Saying, File, Input, Params, Tags, Values
 from bis.steps.journal import HEADER, create, entries, journals
 
 TEXT = st.text(max_size=20)
@@ -25,14 +25,14 @@ ENTRIES = st.one_of(
 )
 
 
-def same(some: list[Entry], others: list[Entry]) -> bool:
+def same(some: list[Saying], others: list[Saying]) -> bool:
     """Equal, NaN being NaN."""
     return repr(some) == repr(others)
 
 
 @given(written=st.lists(ENTRIES, max_size=20), cut=st.integers(0, 40))
 def test_what_is_read_is_what_was_written_up_to_where_it_was_cut_short(
-    written: list[Entry], cut: int, tmp_path_factory: object
+    written: list[Saying], cut: int, tmp_path_factory: object
 ) -> None:
     folder = Path(tmp_path_factory.mktemp("journal"))  # type: ignore[attr-defined]
     path, append = create(folder)
@@ -47,7 +47,7 @@ def test_what_is_read_is_what_was_written_up_to_where_it_was_cut_short(
 
 
 @given(written=st.lists(ENTRIES, min_size=1, max_size=20))
-def test_reading_goes_on_where_it_stopped(written: list[Entry], tmp_path_factory: object) -> None:
+def test_reading_goes_on_where_it_stopped(written: list[Saying], tmp_path_factory: object) -> None:
     path, append = create(Path(tmp_path_factory.mktemp("journal")))  # type: ignore[attr-defined]
     for entry in written:
         append(entry)

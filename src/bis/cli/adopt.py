@@ -78,7 +78,8 @@ def prefix_option(function: Function) -> Function:
 def import_dvc(door: Door, path: str, prefix: str, as_json: bool) -> int:
     """Each commit in which an output changed becomes a version of the data set of that output, with the commit's time,
     author and message. Content is taken from the cache and from the project's remotes: folders, buckets, SSH and web
-    servers, with what .dvc/config and .dvc/config.local say of them. Of others, fetch it first: dvc fetch --all-commits.
+    servers, with what .dvc/config and .dvc/config.local say of them. Of others, fetch it first:
+    dvc fetch --all-commits.
     """
     from bis.acts.adopt_dvc import adopt_dvc
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from bis.nouns.logged import JOURNALS, Entry, File, Params, Tags, Values
+from bis.nouns.logged import JOURNALS, Saying, File, Params, Tags, Values
 from bis.steps.journal import create
 
 RANKS: Final = ("RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID")
@@ -26,7 +26,7 @@ class Session:
     def __init__(self, folder: Path | None, before: str = "") -> None:
         self.folder = folder
         self._before = before
-        self._append: Callable[[Entry], None] | None = None
+        self._append: Callable[[Saying], None] | None = None
         self._files = 0
 
     @property
@@ -34,7 +34,7 @@ class Session:
         """Whether nothing is logged: this process is not the one that speaks."""
         return self.folder is None
 
-    def tell(self, entry: Entry) -> None:
+    def tell(self, entry: Saying) -> None:
         """Write an entry. It survives the death of this process when this returns."""
         if self._append is None:
             if self.folder is None:
@@ -85,7 +85,7 @@ def speaks() -> bool:
     return all(rank in ("", "0") for rank in ranks)
 
 
-def _prefixed(entry: Entry, before: str) -> Entry:
+def _prefixed(entry: Saying, before: str) -> Saying:
     match entry:
         case Values():
             return Values(entry.moment, entry.step, {before + key: value for key, value in entry.values.items()})

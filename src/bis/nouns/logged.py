@@ -63,7 +63,7 @@ class End(msgspec.Struct, frozen=True, array_like=True, tag="e"):
     """finished, failed or interrupted."""
 
 
-Entry = Values | Params | Tags | File | Input | End
+Saying = Values | Params | Tags | File | Input | End
 
 
 class Logged(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,7 +18,7 @@ from typing import Final, Protocol
 import msgspec
 
 from bis.errors import UsageError
-from bis.nouns.logged import End, Entry
+from bis.nouns.logged import End, Saying
 from bis.nouns.run import Status
 from bis.steps.here import host_here
 from bis.steps.journal import Told, entries, journals
@@ -60,7 +60,7 @@ class Target(Protocol):
 
     def begin(self, beginning: Beginning) -> None: ...
 
-    def take(self, beginning: Beginning, told: Sequence[Entry], folder: Path) -> None:
+    def take(self, beginning: Beginning, told: Sequence[Saying], folder: Path) -> None:
         """`folder`: where the content of artifacts lies."""
         ...
 
@@ -97,7 +97,7 @@ class Delivery:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _deliver(self, path: Path) -> int:
-        done, some, reached = 0, list[Entry](), self._sent.get(path.name, 0)
+        done, some, reached = 0, list[Saying](), self._sent.get(path.name, 0)
         for told in _some(path, reached):
             if isinstance(told.entry, End):
                 self._ended = told.entry
@@ -109,7 +109,7 @@ class Delivery:
                 some = []
         return done + self._hand_on(path, some, reached)
 
-    def _hand_on(self, path: Path, some: Sequence[Entry], reached: int) -> int:
+    def _hand_on(self, path: Path, some: Sequence[Saying], reached: int) -> int:
         try:
             if some:
                 self._target.take(self.beginning, some, self.folder)

@@ -17,7 +17,7 @@ from typing import Any, Final
 from urllib.parse import quote, urlencode, urlsplit
 
 from bis.errors import KeepingError, UsageError
-from bis.nouns.logged import Entry, File, Input, Params, Tags, Values
+from bis.nouns.logged import Saying, File, Input, Params, Tags, Values
 from bis.nouns.run import Status
 from bis.steps.deliver import Beginning
 
@@ -70,7 +70,7 @@ class Server:
         )
         self._known[beginning.id] = made["run"]["info"]
 
-    def take(self, beginning: Beginning, told: Sequence[Entry], folder: Path) -> None:
+    def take(self, beginning: Beginning, told: Sequence[Saying], folder: Path) -> None:
         run = self._its_id(beginning)
         for metrics, params, tags in _batches(told):
             self._call(
@@ -172,7 +172,7 @@ def _checked(status: int, found: dict[str, Any], path: str) -> dict[str, Any]:
     raise UsageError(f"the server refused it: {said}")
 
 
-def _batches(told: Sequence[Entry]) -> Iterator[tuple[list[Any], list[Any], list[Any]]]:
+def _batches(told: Sequence[Saying]) -> Iterator[tuple[list[Any], list[Any], list[Any]]]:
     metrics = [
         {"key": key, "value": _spelled(value), "timestamp": entry.moment, "step": entry.step}
         for entry in told

@@ -13,7 +13,7 @@ from bis.ledger.moments import micros
 from bis.ledger.naming import drawn_name
 from bis.ledger.refusals import NoSuch
 from bis.ledger.runs import SqlLedger
-from bis.nouns.logged import Entry, File, Input, Params, Tags, Values
+from bis.nouns.logged import Saying, File, Input, Params, Tags, Values
 from bis.nouns.run import Status
 from bis.nouns.tracking import Described, Point, UsedData
 from bis.steps.deliver import Beginning
@@ -60,7 +60,7 @@ class Recorded:
                 tags={key: value for key, value in told.items() if value},
             )
 
-    def take(self, beginning: Beginning, told: Sequence[Entry], folder: Path) -> None:
+    def take(self, beginning: Beginning, told: Sequence[Saying], folder: Path) -> None:
         files = {entry.path: folder / entry.content for entry in told if isinstance(entry, File)}
         kept = {name: (self._home.store.put_file(path), path.stat().st_size) for name, path in files.items()}
         if kept:
@@ -86,7 +86,7 @@ class Recorded:
             tracked.update(connection, beginning.id, status=status, ended=moment * 1000)
 
 
-def _points(entry: Entry) -> list[Point]:
+def _points(entry: Saying) -> list[Point]:
     if not isinstance(entry, Values):
         return []
     return [Point(key, value, entry.moment, entry.step) for key, value in entry.values.items()]

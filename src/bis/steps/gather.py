@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bis.digest import Digest, spell
 from bis.ledger.histories import COLUMNS
-from bis.nouns.logged import ARTIFACTS, Entry, File, Logged, Params, Tags, Values
+from bis.nouns.logged import ARTIFACTS, Saying, File, Logged, Params, Tags, Values
 from bis.nouns.run import Output
 from bis.steps.journal import entries, journals
 from bis.store import Store
@@ -48,14 +48,14 @@ def gather(folder: Path, store: Store) -> Logged:
     )
 
 
-def _in_order(folder: Path) -> Iterator[tuple[Entry, Path]]:
+def _in_order(folder: Path) -> Iterator[tuple[Saying, Path]]:
     """The entries of all journals: those of metrics by their moment, others where their journal has them."""
     streams = [_timed(path) for path in journals(folder)]
     for _, _, entry, beside in heapq.merge(*streams, key=lambda item: item[:2]):
         yield entry, beside
 
 
-def _timed(path: Path) -> Iterator[tuple[int, str, Entry, Path]]:
+def _timed(path: Path) -> Iterator[tuple[int, str, Saying, Path]]:
     latest = 0
     for told in entries(path):
         latest = max(latest, getattr(told.entry, "moment", 0))

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from bis.nouns.logged import ENDING, Entry
+from bis.nouns.logged import ENDING, Saying
 
 HEADER: Final = b"bis.journal/1\n"
 LENGTH: Final = struct.Struct("<I")
@@ -28,11 +28,11 @@ AT_ONCE: Final = 1 << 20
 class Told(NamedTuple):
     """An entry, and where the next one begins."""
 
-    entry: Entry
+    entry: Saying
     end: int
 
 
-def create(folder: Path) -> tuple[Path, Callable[[Entry], None]]:
+def create(folder: Path) -> tuple[Path, Callable[[Saying], None]]:
     """A journal of this process alone, and the function that writes an entry into it. The function costs about a
     microsecond, may be called by any thread, and raises OSError where nothing can be written."""
     path = folder / f"{time.time_ns():020d}-{os.getpid()}{ENDING}"
@@ -40,7 +40,7 @@ def create(folder: Path) -> tuple[Path, Callable[[Entry], None]]:
     os.write(descriptor, HEADER)
     encode, length, write = msgspec.msgpack.Encoder().encode, LENGTH.pack, os.write
 
-    def append(entry: Entry) -> None:
+    def append(entry: Saying) -> None:
         data = encode(entry)
         write(descriptor, length(len(data)) + data)
 
@@ -54,7 +54,7 @@ def journals(folder: Path) -> list[Path]:
 
 def entries(path: Path, start: int = 0) -> Iterator[Told]:
     """What a journal holds from a place on; up to one that is cut short, or of which there is no knowing what it is."""
-    decoder = msgspec.msgpack.Decoder(Entry)
+    decoder = msgspec.msgpack.Decoder(Saying)
     with path.open("rb") as file:
         if start < len(HEADER):
             if file.read(len(HEADER)) != HEADER:
