@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -194,8 +195,6 @@ def test_an_upload_that_is_broken_off_leaves_nothing(server: Any, tmp_path: Path
     for _ in range(100):
         if not list((tmp_path / ".bis" / "uploads").iterdir()):
             break
-        import time
-
         time.sleep(0.05)
     assert not list((tmp_path / ".bis" / "uploads").iterdir())
 
@@ -215,6 +214,20 @@ def test_garbage_collection_keeps_what_is_named_and_takes_what_was_removed(
     packs = sum(path.stat().st_size for path in (tmp_path / ".bis" / "store" / "packs").iterdir())
     assert 2_000_000 <= packs < 2_500_000
     assert "sound" in bis(tmp_path, "verify")
+
+
+def test_garbage_is_collected_while_the_server_runs(server: Any, tmp_path: Path) -> None:
+    kept = {f"0/run/artifacts/{number}": noise(3000, number) for number in range(110)}
+    for path, content in {**kept, "0/run/artifacts/gone": noise(2_000_000)}.items():
+        put(server, path, content)
+    server.http.delete(f"{ROOT}/0/run/artifacts/gone")
+    time.sleep(1.5)  # by then nothing is being uploaded, and the store is told so
+    bis(tmp_path, "gc", "--now")
+    packs = [path.stat().st_size for path in (tmp_path / ".bis" / "store" / "packs").iterdir()]
+    assert (len(packs), sum(packs) < 500_000) == (1, True)
+    assert all(server.http.get(f"{ROOT}/{path}").content == content for path, content in kept.items())
+    put(server, "0/run/artifacts/new", b"new")
+    assert server.http.get(f"{ROOT}/0/run/artifacts/new").content == b"new"
 
 
 def test_verify_names_an_artifact_whose_content_is_gone(serving: Callable[..., Any], tmp_path: Path) -> None:
