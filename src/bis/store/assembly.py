@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import chain
 
 from blake3 import blake3
 
 from bis.errors import Damaged
 from bis.store import deltas, packs
 from bis.store.chunks import PartList, read_list, total
-from bis.store.crew import in_order
+from bis.store.crew import Behind, in_order
 from bis.store.packs import DELTA, PARTS, Item
 
 Fetch = Callable[[bytes], bytes]
 """The bytes of an object that others are made from, verified. Raises NotFound or Damaged."""
+Glance = Callable[[bytes], bytes]
+"""The same, not verified: what is made from them is."""
 AHEAD = 3
 """Pieces fetched at once: more would cost memory, and the disk no time."""
 
@@ -36,6 +37,17 @@ def stream(fd: int, item: Item, fetch: Fetch) -> Iterator[bytes]:
         yield _applied(fd, item, fetch)
     else:
         yield from packs.raw_blocks(fd, item)
+
+
+def at_the_end(fd: int, item: Item, glance: Glance) -> Iterator[bytes]:
+    """As `stream`, of a large object, for who hands nothing out before the end: only the whole is verified, so nothing
+    is hashed twice. When that fails, `stream` says which piece is damaged, or finds another copy of it."""
+    yield from _in_pieces(item, list_of(fd, item), glance)
+
+
+def glimpse(fd: int, item: Item, fetch: Fetch) -> bytes:
+    """All bytes of a piece, not verified."""
+    return _changed(fd, item, fetch) if item.method == DELTA else packs.content(item, packs.payload(fd, item))
 
 
 def stretch(fd: int, item: Item, fetch: Fetch, start: int) -> Iterator[bytes]:
@@ -67,19 +79,29 @@ def needs(fd: int, item: Item) -> tuple[bytes, ...]:
 
 
 def _applied(fd: int, item: Item, fetch: Fetch) -> bytes:
-    delta = deltas.read(packs.payload(fd, item))
-    data = deltas.apply(delta, deltas.joined([fetch(base) for base in delta.bases]), item.raw)
+    data = _changed(fd, item, fetch)
     if blake3(data).digest() != item.digest:
         raise Damaged("its bytes do not match its digest")
     return data
 
 
-def _in_pieces(item: Item, found: PartList, fetch: Fetch) -> Iterator[bytes]:
+def _changed(fd: int, item: Item, fetch: Fetch) -> bytes:
+    delta = deltas.read(packs.payload(fd, item))
+    return deltas.apply(delta, deltas.joined([fetch(base) for base in delta.bases]), item.raw)
+
+
+def _in_pieces(item: Item, found: PartList, fetch: Fetch | Glance) -> Iterator[bytes]:
     hasher = blake3()
     digests = (part.digest for part in found.parts)
-    ahead = in_order(fetch, digests, AHEAD) if len(found.parts) > AHEAD else map(fetch, digests)
-    for data in chain(ahead):
-        hasher.update(data)
-        yield data
+    if len(found.parts) <= AHEAD:
+        for data in map(fetch, digests):
+            hasher.update(data)
+            yield data
+    else:
+        with Behind(hasher.update, AHEAD) as hashing:
+            for data in in_order(fetch, digests, AHEAD):
+                hashing.do(data)
+                yield data
+            hashing.catch_up()
     if hasher.digest() != item.digest:
         raise Damaged("its bytes do not match its digest")

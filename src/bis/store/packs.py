@@ -334,6 +334,25 @@ def read_object(fd: int, item: Item) -> bytes:
     return data
 
 
+def proved(item: Item, stored: bytes | memoryview) -> bytes | memoryview:
+    """The content of an object by its head and payload, or its payload where it needs others. Raises Damaged unless
+    its seal holds and its bytes have its digest. Each byte is hashed once where it is stored as it is."""
+    payload = stored[HEAD.size :]
+    if len(payload) != item.stored:
+        raise Damaged("the pack ends in the middle of it")
+    digest = blake3(payload).digest()
+    if stored[: HEAD.size] != head_of(item, digest):
+        raise Damaged("its seal is broken")
+    if item.method not in WHOLE:
+        return payload
+    data = payload if item.method == RAW else content(item, bytes(payload))
+    if item.method != RAW:
+        digest = blake3(data).digest()
+    if digest != item.digest or len(data) != item.raw:
+        raise Damaged("its bytes do not match its digest")
+    return data
+
+
 def content(item: Item, stored: bytes) -> bytes:
     """What is kept of an object that a pack holds alone, as it was before. Its digest is not looked at."""
     if item.method == ZSTD:

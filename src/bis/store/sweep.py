@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from bis.nouns.part import Finding
 from bis.store import ObjectKind, doomed, packs
 from bis.store.local import LocalStore, digest_of
 from bis.store.packs import CHUNK, KINDS, SUFFIX, UNFINISHED, Item
+from bis.store.proofs import Reader, Wholes, in_order_of_pieces, lists
 from bis.store.records import Named, named_by, sort_out
 from bis.store.snapshot import read_tree
 from bis.store.trouble import shown
@@ -77,18 +79,20 @@ def verify(store: LocalStore, progress: Progress | None = None) -> list[Finding]
     lots = doomed.read(store.path)
     gone, leaving = doomed.names(lot for lot in lots if lot.going), doomed.names(lots)
     names = sorted(path.name for path in store.packs.iterdir() if path.name.endswith(SUFFIX) and path.name not in gone)
-    total = sum((store.packs / name).stat().st_size for name in names)
-    seen, done = _Seen(), 0
-    for name in names:
-        done += _verify_pack(store, name, seen)
+    sizes = {name: (store.packs / name).stat().st_size for name in names}
+    seen, wholes, done = _Seen(), Wholes(), 0
+    listed = {name: items for name in names if (items := _listed(store.packs / name, seen, wholes)) is not None}
+    for name in in_order_of_pieces(listed, wholes):
+        _verify_pack(store, store.packs / name, listed[name], seen, wholes)
         if name not in leaving:
             seen.staying.update(item.digest for item in seen.good.get(name, ()) if packs.leans(item))
+        done += sizes[name]
         if progress:
-            progress(done, total)
-    broken = _put_together(store, seen)
+            progress(done, sum(sizes.values()))
+    broken = _put_together(store, seen, wholes)
     seen.findings += [*_missing(store, seen), *_strangers(store)]
-    for name, items in seen.good.items():  # again: whoever read meanwhile may have asked the packs
-        store.index.settle(name, items)
+    for name, good in seen.good.items():  # again: whoever read meanwhile may have asked the packs
+        store.index.settle(name, good)
     store.index.forget(broken)
     return seen.findings
 
@@ -108,56 +112,86 @@ def room(store: LocalStore) -> Room:
     )
 
 
-def _verify_pack(store: LocalStore, name: str, seen: _Seen) -> int:
-    """Look at every byte of a pack; returns how many there are."""
-    path = store.packs / name
+def _listed(path: Path, seen: _Seen, wholes: Wholes) -> list[Item] | None:
+    """The objects that a pack says it has; its large ones are expected from now on. None when it cannot be read."""
+    with _opened(path, seen.findings) as fd:
+        items = list(_items(fd, path.name, path, seen.findings))
+        for item, found in lists(fd, items):
+            wholes.expect(item, found)
+        return items
+    return None
+
+
+def _verify_pack(store: LocalStore, path: Path, items: list[Item], seen: _Seen, wholes: Wholes) -> None:
+    """Look at every byte of a pack."""
+    with _opened(path, seen.findings) as fd:
+        reader = Reader(fd)
+        good = {item for item in items if reader.holds(item, wholes)}
+        for item in items:
+            if item not in good:
+                what = f"{KINDS[item.kind - 1]} {short(digest_of(item.digest))}"
+                seen.findings.append(_damage(f"{what} is damaged in pack {path.name[:12]}", path))
+        seen.good[path.name] = good
+        store.index.settle(path.name, good)
+        for item in good:
+            if item.method in packs.WHOLE:
+                seen.whole[KINDS[item.kind - 1]].add(item.digest)
+            else:
+                seen.composed[item.digest] = item.kind
+
+
+@contextlib.contextmanager
+def _opened(path: Path, findings: list[Finding]) -> Iterator[int]:
+    """A pack to be read. That it cannot be is told of, and ends what was to be done with it."""
+    doing = "opened"
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
-        seen.findings.append(_damage(f"pack {name[:12]} cannot be opened: {error.strerror}", path))
-        return 0
-    try:
-        items = list(_items(fd, name, path, seen.findings))
-        bad = [item for item in items if not _holds(fd, item)]
-        size = os.fstat(fd).st_size
-    except OSError as error:
-        seen.findings.append(_damage(f"pack {name[:12]} cannot be read: {error.strerror}", path))
-        return 0
-    finally:
-        os.close(fd)
-    for item in bad:
-        kind = KINDS[item.kind - 1]
-        seen.findings.append(_damage(f"{kind} {short(digest_of(item.digest))} is damaged in pack {name[:12]}", path))
-    seen.good[name] = set(items) - set(bad)
-    store.index.settle(name, seen.good[name])
-    for item in seen.good[name]:
-        if item.method in packs.WHOLE:
-            seen.whole[KINDS[item.kind - 1]].add(item.digest)
-        else:
-            seen.composed[item.digest] = item.kind
-    return size
-
-
-def _put_together(store: LocalStore, seen: _Seen) -> list[bytes]:
-    """Read what is stored in pieces or as a difference, and name what cannot be put together. Returns its digests."""
-    broken = []
-    for digest in sorted(seen.composed, key=lambda digest: (seen.composed[digest] != CHUNK, digest)):
-        kind = KINDS[seen.composed[digest] - 1]
+        doing = "read"
         try:
-            if kind == "chunk":
+            yield fd
+        finally:
+            os.close(fd)
+    except OSError as error:
+        findings.append(_damage(f"pack {path.name[:12]} cannot be {doing}: {error.strerror}", path))
+
+
+def _put_together(store: LocalStore, seen: _Seen, wholes: Wholes) -> list[bytes]:
+    """Prove what is stored in pieces or as a difference, and name what cannot be put together. Returns its digests."""
+    wrong: dict[bytes, str] = {}
+    fetched: set[bytes] = set()
+
+    def fetch(digest: bytes) -> bytes:
+        data = store.fetch(digest)
+        fetched.add(digest)
+        return data
+
+    for digest, kind in sorted(seen.composed.items()):
+        if kind != CHUNK and not wholes.proved(digest, fetch) and (why := _why_not(store, digest)):
+            wrong[digest] = why
+    for digest, kind in sorted(seen.composed.items()):
+        if kind == CHUNK and digest not in fetched:
+            try:
                 store.fetch(digest)
-            else:
-                with store.open(digest_of(digest)) as stream:
-                    while stream.read(READ_SIZE):
-                        pass
-        except BisError as error:
-            broken.append(digest)
-            if digest in seen.staying:  # else it is about to be deleted, as what it needs was; or a record names it
-                text = f"{kind} {short(digest_of(digest))} cannot be put together: {error.what}"
-                seen.findings.append(Finding(code="damaged", text=text, hint=REMEDY, blocks=True))
-        else:
-            seen.whole[kind].add(digest)
-    return broken
+            except BisError as error:
+                wrong[digest] = error.what
+    for digest, why in sorted(wrong.items(), key=lambda one: (seen.composed[one[0]] != CHUNK, one[0])):
+        if digest in seen.staying:  # else it is about to be deleted, as what it needs was; or a record names it
+            text = f"{KINDS[seen.composed[digest] - 1]} {short(digest_of(digest))} cannot be put together: {why}"
+            seen.findings.append(Finding(code="damaged", text=text, hint=REMEDY, blocks=True))
+    for digest in seen.composed.keys() - wrong.keys():
+        seen.whole[KINDS[seen.composed[digest] - 1]].add(digest)
+    return list(wrong)
+
+
+def _why_not(store: LocalStore, digest: bytes) -> str:
+    """What is wrong with an object, of which each piece is looked at singly; empty when nothing is."""
+    try:
+        with store.open(digest_of(digest)) as stream:
+            while stream.read(READ_SIZE):
+                pass
+    except BisError as error:
+        return error.what
+    return ""
 
 
 def _items(fd: int, name: str, path: Path, findings: list[Finding]) -> Iterable[Item]:
@@ -170,15 +204,6 @@ def _items(fd: int, name: str, path: Path, findings: list[Finding]) -> Iterable[
     whole = f"whole of it: {counted(len(found), 'object')}"
     findings.append(_damage(f"pack {name[:12]} ({counted(size, 'byte')}) is cut short or changed; {whole}", path))
     return found
-
-
-def _holds(fd: int, item: Item) -> bool:
-    try:
-        if not packs.seal_holds(fd, item):
-            return False
-        return item.method not in packs.WHOLE or sum(len(block) for block in packs.raw_blocks(fd, item)) == item.raw
-    except Damaged:
-        return False
 
 
 def _missing(store: LocalStore, found: _Seen) -> Iterator[Finding]:

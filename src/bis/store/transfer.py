@@ -15,11 +15,12 @@ from bis.digest import short
 from bis.errors import BisError, Damaged, KeepingError, NotFound
 from bis.nouns.part import Finding
 from bis.store import chunks, deltas, packs
+from bis.store.assembly import AHEAD
 from bis.store.crew import in_order
 from bis.store.index import Place
 from bis.store.known import Known, damaged_pack
 from bis.store.local import FORMAT, SERVES, VERSION, LocalStore, digest_of, pieces
-from bis.store.packs import DELTA, HEAD, KINDS, NUMBER_OF_KIND, PARTS, RAW, WHOLE, Form, Item
+from bis.store.packs import DELTA, HEAD, KINDS, NUMBER_OF_KIND, PARTS, WHOLE, Form, Item
 from bis.store.parcels import Parcel, blocks, compose, stage
 from bis.store.remote import NO_SUCH_REMOTE, Remote
 from bis.store.trouble import NEWER, NOT_A_STORE
@@ -182,7 +183,8 @@ class _Got(NamedTuple):
 
     pack: str
     item: Item
-    payload: bytes
+    payload: bytes | memoryview
+    """As part of all that came with it, which it keeps in memory."""
     wrong: str = ""
 
 
@@ -246,7 +248,7 @@ class Receiving:
         one = self.held.get(digest)
         if one is None:
             return None
-        return packs.content(one.item, one.payload)
+        return packs.content(one.item, bytes(one.payload))
 
     def _round(self, places: Sequence[Place]) -> None:
         """One copy of each object."""
@@ -262,14 +264,15 @@ class Receiving:
             data = self.remote.read(asked.pack, asked.start, asked.size)
         except NotFound:
             return [_Got(asked.pack, item, b"", "it is gone") for item in asked.items]
-        return [_proved(asked, item, data) for item in asked.items]
+        view = memoryview(data)
+        return [_proved(asked, item, view) for item in asked.items]
 
     def _take(self, one: _Got) -> None:
         self.done += HEAD.size + one.item.stored
         if one.wrong:
             self._fail(one)
         elif one.item.kind == NUMBER_OF_KIND["record"] and one.item.method in WHOLE:
-            self.held[one.item.digest] = one
+            self.held[one.item.digest] = one._replace(payload=bytes(one.payload))
             self.wrong.pop(_use(one.item), None)
         elif one.item.method in WHOLE:
             self._keep(one)
@@ -297,27 +300,35 @@ class Receiving:
 
     def _put_together(self, one: _Got) -> chunks.PartList | None:
         """Raises Damaged unless an object that needs others has the digest that it should have."""
-        item, hasher, found = one.item, blake3(), None
+        item, found = one.item, None
         if item.method == DELTA:
-            delta = deltas.read(one.payload)
+            delta = deltas.read(bytes(one.payload))
             base = deltas.joined([self.store.fetch(digest) for digest in delta.bases])
-            hasher.update(deltas.apply(delta, base, item.raw))
+            if blake3(deltas.apply(delta, base, item.raw)).digest() != item.digest:
+                raise Damaged("its bytes do not match its digest")
         elif item.method == PARTS:
-            found = chunks.read_list(one.payload)
-            for data in in_order(self.store.fetch, (part.digest for part in found.parts)):
-                hasher.update(data)
+            found = chunks.read_list(bytes(one.payload))
             if chunks.total(found.parts) != item.raw:
                 raise Damaged(f"its pieces do not make {item.raw} bytes")
-        if item.method not in WHOLE and hasher.digest() != item.digest:
-            raise Damaged("its bytes do not match its digest")
+            if self._digest_of_all(found) != item.digest:
+                for part in found.parts:
+                    self.store.fetch(part.digest)  # which says what is wrong, if a piece is
+                raise Damaged("its bytes do not match its digest")
         return found
+
+    def _digest_of_all(self, found: chunks.PartList) -> bytes:
+        """Pieces that came were proved when they did; whatever they are, the digest of all proves the whole."""
+        hasher = blake3()
+        for data in in_order(self.store.glance, (part.digest for part in found.parts), AHEAD):
+            hasher.update(data)
+        return hasher.digest()
 
     def _absent(self, one: _Got) -> set[bytes]:
         """What it is put together from and is not here."""
         if one.item.method == DELTA:
-            needs = deltas.read(one.payload).bases
+            needs = deltas.read(bytes(one.payload)).bases
         else:
-            needs = tuple(part.digest for part in chunks.read_list(one.payload).parts)
+            needs = tuple(part.digest for part in chunks.read_list(bytes(one.payload)).parts)
         return {digest for digest in needs if not self.store.holds(digest, "chunk")}
 
     def _keep(self, one: _Got, parts: chunks.PartList | None = None) -> None:
@@ -362,23 +373,15 @@ def _ranges(places: Sequence[Place]) -> Iterator[_Range]:
         yield _Range(pack, tuple(items))
 
 
-def _proved(asked: _Range, item: Item, data: bytes) -> _Got:
+def _proved(asked: _Range, item: Item, data: memoryview) -> _Got:
     """An object out of what came, with what is wrong with it: nothing in it is believed before."""
     at = item.offset - asked.start
-    head, payload = data[at : at + HEAD.size], data[at + HEAD.size : at + HEAD.size + item.stored]
-    if len(payload) != item.stored:
-        return _Got(asked.pack, item, b"", "the pack ends in the middle of it")
-    seal = blake3(payload).digest()
-    if head != packs.head_of(item, seal):
-        return _Got(asked.pack, item, b"", "its seal is broken")
+    stored = data[at : at + HEAD.size + item.stored]
     try:
-        if item.method in WHOLE and item.method != RAW:
-            seal = blake3(packs.content(item, payload)).digest()
-        if item.method in WHOLE and seal != item.digest:
-            return _Got(asked.pack, item, b"", "its bytes do not match its digest")
+        packs.proved(item, stored)
     except Damaged as error:
         return _Got(asked.pack, item, b"", error.what)
-    return _Got(asked.pack, item, payload)
+    return _Got(asked.pack, item, stored[HEAD.size :])
 
 
 def spread(copies: Iterable[Copies], sizes: Mapping[str, int]) -> list[Copies]:
