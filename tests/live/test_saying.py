@@ -10,7 +10,7 @@ import pytest
 import bis
 from bis.live import saying
 from bis.live.session import STACK, Session
-from bis.nouns.logged import Saying, File, Input, Params, Tags, Values
+from bis.nouns.logged import File, Input, Params, Saying, Tags, Values
 from bis.steps.journal import entries, journals
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bis.nouns.logged import End, Saying, File, Input, Params, Tags, Values
+from bis.nouns.logged import End, File, Input, Params, Saying, Tags, Values
 from bis.steps.journal import HEADER, create, entries, journals
 
 TEXT = st.text(max_size=20)

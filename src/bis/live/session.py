@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from bis.nouns.logged import JOURNALS, Saying, File, Params, Tags, Values
+from bis.nouns.logged import JOURNALS, File, Params, Saying, Tags, Values
 from bis.steps.journal import create
 
 RANKS: Final = ("RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID")

@@ -17,7 +17,7 @@ from typing import Any, Final
 from urllib.parse import quote, urlencode, urlsplit
 
 from bis.errors import KeepingError, UsageError
-from bis.nouns.logged import Saying, File, Input, Params, Tags, Values
+from bis.nouns.logged import File, Input, Params, Saying, Tags, Values
 from bis.nouns.run import Status
 from bis.steps.deliver import Beginning
 

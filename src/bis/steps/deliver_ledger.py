@@ -13,7 +13,7 @@ from bis.ledger.moments import micros
 from bis.ledger.naming import drawn_name
 from bis.ledger.refusals import NoSuch
 from bis.ledger.runs import SqlLedger
-from bis.nouns.logged import Saying, File, Input, Params, Tags, Values
+from bis.nouns.logged import File, Input, Params, Saying, Tags, Values
 from bis.nouns.run import Status
 from bis.nouns.tracking import Described, Point, UsedData
 from bis.steps.deliver import Beginning

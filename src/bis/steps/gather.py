@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bis.digest import Digest, spell
 from bis.ledger.histories import COLUMNS
-from bis.nouns.logged import ARTIFACTS, Saying, File, Logged, Params, Tags, Values
+from bis.nouns.logged import ARTIFACTS, File, Logged, Params, Saying, Tags, Values
 from bis.nouns.run import Output
 from bis.steps.journal import entries, journals
 from bis.store import Store
