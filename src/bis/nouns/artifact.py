@@ -11,9 +11,7 @@ from bis.errors import UsageError, explains
 
 LONGEST: Final = 2000
 """Bytes of a path: what an index of PostgreSQL holds in one entry."""
-UNSAFE_PATH: Final = explains(
-    "B068", "The path of an artifact is absolute, leads out of its folder, or is no name."
-)
+UNSAFE_PATH: Final = explains("B068", "The path of an artifact is absolute, leads out of its folder, or is no name.")
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _FOREIGN: Final = re.compile(r"\\|^[A-Za-z]:(/|$)|^file:")
