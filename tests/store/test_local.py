@@ -256,6 +256,32 @@ def test_a_disk_that_refuses_to_sync_is_never_taken_for_durable(
         store.put_bytes(b"y")
 
 
+@pytest.mark.skipif(not hasattr(os, "fdatasync"), reason="this system syncs in one way only")
+def test_what_a_disk_refuses_while_a_large_pack_is_written_is_not_forgotten_at_its_end(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(fd: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    kept = store.put_bytes(b"kept")
+    store.flush()
+    monkeypatch.setattr(packs.os, "fdatasync", refuse)
+    noise = random.Random(5).randbytes(packs.AHEAD + 3 * MIB)
+    store.put_bytes(noise)
+    with pytest.raises(KeepingError) as caught:
+        store.flush()
+    assert caught.value.code == "B052"
+    monkeypatch.undo()  # the next sync of the same file would succeed, as the system tells its error once
+    with pytest.raises(KeepingError):
+        store.flush()
+    assert len(list(store.packs.glob("*.pack"))) == 1
+    with open_store(store.path) as again:
+        assert again.get_bytes(kept) == b"kept"
+        assert again.put_bytes(noise) == digest_bytes(noise)
+        again.flush()
+        assert verify(again) == []
+
+
 def test_a_pack_is_on_disk_before_it_has_its_name_and_its_name_before_anybody_is_told(
     store: LocalStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -409,6 +435,39 @@ def test_what_a_dead_writer_left_is_removed_and_a_living_writer_is_left_alone(tm
     assert not (tmp_path / "packs" / "tmp-dead").exists()
     living.flush()
     assert other.get_bytes(digest_bytes(b"in the making")) == b"in the making"
+
+
+def test_a_new_pack_that_a_sweep_takes_for_a_dead_one_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, sweeps = list[Path](), list[threading.Thread]()
+    plain_open = os.open
+
+    def swept(path: Path, flags: int, mode: int = 0o777) -> int:
+        """The sweep of another comes between the creation of the first file and its lock."""
+        fd = plain_open(path, flags, mode)
+        made.append(Path(path))
+        if len(made) == 1:
+            other = plain_open(path, os.O_RDWR)
+            assert packs.lock(other)
+            sweeps.append(threading.Thread(target=remove, args=(Path(path), other)))
+            sweeps[0].start()
+        return fd
+
+    def remove(path: Path, fd: int) -> None:
+        time.sleep(0.1)
+        path.unlink()
+        os.close(fd)
+
+    monkeypatch.setattr(packs.os, "open", swept)
+    path, fd = packs.create(tmp_path)
+    monkeypatch.undo()
+    sweeps[0].join()
+    assert len(made) == 2
+    assert path == made[1]
+    packs.remove_unfinished(tmp_path)
+    assert list(tmp_path.iterdir()) == [path]
+    os.close(fd)
 
 
 # the index is a cache

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import struct
+import threading
 from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -45,6 +46,10 @@ WHOLE: Final = frozenset((RAW, ZSTD, PLANES))
 BLOCK: Final = 1 << 20
 AS_IT_IS: Final = 32 << 10
 """A payload from this size on is written from where it lies: to copy it costs more than another call of the system."""
+
+
+AHEAD: Final = 16 << 20
+"""After so many bytes the disk begins to take them."""
 
 
 class Item(NamedTuple):
@@ -120,6 +125,7 @@ class PackWriter:
         self._buffer = bytearray()
         self._written = 0
         self.path, self._fd = create(folder)
+        self._ahead = _Ahead(self._fd)
         self._buffer += MAGIC
 
     @property
@@ -153,6 +159,7 @@ class PackWriter:
         except BaseException:
             self._cut(start)
             raise
+        self._ahead.written(self._written)
 
     def _note(self, item: Item, head: bytes) -> None:
         self.items.append(item)
@@ -203,6 +210,7 @@ class PackWriter:
         except BaseException:
             self._cut(end)
             raise
+        self._ahead.end()
         try:
             os.fsync(self._fd)
         except OSError as error:
@@ -221,6 +229,8 @@ class PackWriter:
 
     def close(self) -> None:
         if self._fd >= 0:
+            with contextlib.suppress(Unsynced):  # raised before, or of no interest any more
+                self._ahead.end()
             os.close(self._fd)
             self._fd = -1
 
@@ -229,6 +239,41 @@ class PackWriter:
             with contextlib.suppress(OSError):
                 self.path.unlink()
             self.close()
+
+
+class _Ahead:
+    """Has the disk begin while a large pack is written, by a thread, so that less is left for the end, when all of it
+    is synced. Any error is kept: the operating system tells it once, and the last sync would know nothing of it."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._begun = 0
+        self._thread: threading.Thread | None = None
+        self._error: OSError | None = None
+
+    def written(self, size: int) -> None:
+        """So much was written so far. Does not wait. Raises Unsynced for what was found out meanwhile."""
+        if size - self._begun < AHEAD or (self._thread and self._thread.is_alive()):
+            return
+        self.end()
+        self._begun, thread = size, threading.Thread(target=self._sync, name="bis-sync")
+        with contextlib.suppress(RuntimeError):  # no thread to be had: the last sync does it all
+            thread.start()
+            self._thread = thread
+
+    def _sync(self) -> None:
+        try:
+            getattr(os, "fdatasync", os.fsync)(self._fd)
+        except OSError as error:
+            self._error = error
+
+    def end(self) -> None:
+        """Wait for the thread. Raises Unsynced, each time, if it failed."""
+        if self._thread:
+            self._thread.join()
+            self._thread = None
+        if self._error:
+            raise Unsynced(self._error) from self._error
 
 
 def pack_name(heads: list[bytes]) -> str:
