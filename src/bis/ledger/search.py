@@ -23,6 +23,8 @@ FAR: Final = 2.0**62
 LARGEST: Final = 1.7976931348623157e308
 EITHER: Final = 500
 """Conditions of which one must hold: SQLite nests no more than 1,000."""
+TOGETHER: Final = 100
+"""Sets of owners that are intersected in one place: SQLite takes no more than 500."""
 
 
 class Query(NamedTuple):
@@ -30,6 +32,8 @@ class Query(NamedTuple):
 
     where: str
     values: tuple[Any, ...]
+    owners: str = ""
+    """A SELECT of rows, where the condition holds for none but these."""
 
 
 class Term(NamedTuple):
@@ -85,8 +89,17 @@ def compile_filter(text: str, grammar: Grammar = RUNS) -> Query:
 
 
 def compiled(comparisons: Sequence[Comparison], grammar: Grammar) -> Query:
-    """A condition that all of them hold."""
-    return both(*(_compiled(comparison, grammar) for comparison in comparisons))
+    """A condition that all of them hold. Owners that several ask for are intersected before any row is looked at."""
+    found = [_compiled(comparison, grammar) for comparison in comparisons]
+    sets = [query for query in found if query.owners]
+    groups = [sets[at : at + TOGETHER] for at in range(0, len(sets), TOGETHER)]
+    whole = both(*(query for query in found if not query.owners), *(_in_all(grammar.row, group) for group in groups))
+    return whole._replace(owners=" INTERSECT ".join(query.owners for query in sets))
+
+
+def _in_all(row: str, sets: Sequence[Query]) -> Query:
+    owners = " INTERSECT ".join(query.owners for query in sets)
+    return Query(f"{row} IN ({owners})", tuple(value for query in sets for value in query.values))
 
 
 def compile_order(terms: Sequence[str], grammar: Grammar = RUNS) -> Ordering:
@@ -134,7 +147,7 @@ def both(*queries: Query) -> Query:
 
 
 def one_of(column: str, values: Sequence[Any]) -> Query:
-    """A condition that a column has one of these values."""
+    """A condition that a column has one of these values. With a `+` before the column no index of it is used."""
     return Query(f"{column} IN ({', '.join('?' * len(values))})" if values else "1 = 0", tuple(values))
 
 
@@ -177,10 +190,8 @@ def _owned(field: Field, grammar: Grammar, condition: str, values: Sequence[Any]
     if grammar.each:
         owned = f"{keyed.owner} = {grammar.row} AND key = ? AND {condition}{some}"
         return Query(f"EXISTS (SELECT 1 FROM {keyed.table} WHERE {owned})", (field.key, *values, *keyed.values))
-    return Query(
-        f"{grammar.row} IN (SELECT {keyed.owner} FROM {keyed.table} WHERE key = ? AND {condition}{some})",
-        (field.key, *values, *keyed.values),
-    )
+    owners = f"SELECT {keyed.owner} FROM {keyed.table} WHERE key = ? AND {condition}{some}"
+    return Query(f"{grammar.row} IN ({owners})", (field.key, *values, *keyed.values), owners)
 
 
 def _is_null(field: Field, grammar: Grammar, negated: bool) -> Query:

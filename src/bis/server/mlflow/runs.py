@@ -13,7 +13,7 @@ from bis.ledger.connection import Connection
 from bis.ledger.grammar import Attribute
 from bis.ledger.naming import drawn_name
 from bis.ledger.refusals import Sealed
-from bis.ledger.search import both, compile_filter, compile_order, one_of
+from bis.ledger.search import compile_filter, compile_order
 from bis.nouns.run import Status
 from bis.nouns.tracking import TrackedRun, usual_place
 from bis.server import sealed
@@ -124,15 +124,15 @@ async def find(desk: Desk, asked: OfRun) -> dict[str, Any]:
 
 async def search(desk: Desk, asked: Search) -> dict[str, Any]:
     question = ("runs", *asked.order_by)
-    among = one_of("experiment", experiment_ids(asked.experiment_ids))
     found, place = await desk.read(
         tracked.search,
-        both(among, compile_filter(asked.filter, RUNS)),
+        compile_filter(asked.filter, RUNS),
         compile_order(asked.order_by, RUNS),
         limit=page_size(asked.max_results, USUAL),
         after=place_of(asked.page_token, question),
         removed=view(asked.run_view_type),
-        each=both(among, compile_filter(asked.filter, EACH)),
+        each=compile_filter(asked.filter, EACH),
+        among=experiment_ids(asked.experiment_ids),
     )
     return {"runs": [shown(run) for run in found], **following(place, question)}
 
