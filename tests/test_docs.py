@@ -232,3 +232,17 @@ def test_nothing_that_is_committed_names_a_machine_or_an_index() -> None:
         if path != ROOT / "src/bis/parts/indexes.py"  # which knows the index that pip and uv ask by default
     ]
     assert not found
+
+
+def test_no_two_errors_have_one_code() -> None:
+    registered = [
+        (ast.literal_eval(node.args[0]), f"{path.name}:{node.lineno}")
+        for path in sorted((ROOT / "src").rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "explains"
+    ]
+    assert len(registered) > 20
+    places: dict[str, list[str]] = {}
+    for code, place in registered:
+        places.setdefault(code, []).append(place)
+    assert {code: found for code, found in places.items() if len(found) > 1} == {}

@@ -16,6 +16,7 @@ from bis.ledger import experiments
 from bis.ledger.connection import Connection
 from bis.ledger.database import Database
 from bis.ledger.places import database_at
+from bis.server.reset import forget
 
 
 @pytest.fixture
@@ -112,11 +113,11 @@ def test_answers_are_plain_values(base: Database) -> None:
 def test_bytes_and_the_widest_numbers_come_back(base: Database) -> None:
     blob = bytes(range(256)) * 40
     with base.writing() as connection:
-        insert = "INSERT INTO metric_tail (run, points, content) VALUES (?, ?, ?) RETURNING seq"
-        ((seq,),) = connection.execute(insert, (-(1 << 63), (1 << 63) - 1, blob)).fetchall()
-        asked = "SELECT run, points, content FROM metric_tail WHERE seq = ?"
-        assert connection.execute(asked, (seq,)).fetchall() == [(-(1 << 63), (1 << 63) - 1, blob)]
-        ((following,),) = connection.execute(insert, (1, 2, memoryview(b"x"))).fetchall()
+        insert = "INSERT INTO annotations (record, run, made, content) VALUES (?, 'x', ?, ?) RETURNING seq"
+        ((seq,),) = connection.execute(insert, ("a", (1 << 63) - 1, blob)).fetchall()
+        asked = "SELECT made, content FROM annotations WHERE seq = ?"
+        assert connection.execute(asked, (seq,)).fetchall() == [((1 << 63) - 1, blob)]
+        ((following,),) = connection.execute(insert, ("b", -(1 << 63), memoryview(b"x"))).fetchall()
         assert following == seq + 1
 
 
@@ -170,11 +171,11 @@ def test_the_default_experiment_is_there_and_the_next_is_another(base: Database)
 
 
 def test_a_failed_change_does_not_keep_the_ids_of_those_that_follow_from_rising(base: Database) -> None:
-    insert = "INSERT INTO metric_tail (run, points, content) VALUES (1, 1, ?) RETURNING seq"
+    insert = "INSERT INTO series (run, key) VALUES (1, ?) RETURNING id"
     found = []
     for number in range(4):
         with contextlib.suppress(ZeroDivisionError), base.writing() as connection:
-            ((seq,),) = connection.execute(insert, (b"x",)).fetchall()
+            ((seq,),) = connection.execute(insert, (f"{number}",)).fetchall()
             if number % 2:
                 raise ZeroDivisionError
             found.append(seq)
@@ -230,3 +231,13 @@ def test_a_reader_waits_for_no_writer_and_sees_what_was_committed(base: Database
         assert base.ask("SELECT count(*) FROM tags") == [(2,)]  # what it wrote itself
         with other.reading() as asking:
             assert asking.execute("SELECT count(*) FROM tags").fetchall() == [(1,)]
+
+
+def test_a_ledger_that_was_told_to_forget_numbers_as_a_new_one_does(base: Database) -> None:
+    for _ in range(2):
+        with base.writing() as connection:
+            made = [experiments.create(connection, name, "", {}, 1) for name in ("a", "b")]
+        assert made == [1, 2]
+        with base.writing() as connection:
+            forget(connection, base)
+        assert base.ask("SELECT id, name FROM experiments") == [(0, "Default")]
