@@ -13,9 +13,11 @@ change to the script.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False
+"""Type checkers know the name; `typing` is not imported for it, which would take as long as all else here."""
 if TYPE_CHECKING:
+    from typing import Any
+
     from bis.live.reading import runs
     from bis.live.saying import data, log, log_artifact, log_figure, log_image, log_table, log_text, params, tags
     from bis.live.standalone import run

@@ -157,12 +157,12 @@ def test_times_are_told_by_the_clock_of_utc_when_that_is_wanted(bis: Type, termi
         assert f"{began[:10]} {began[11:19]}Z" in re.findall(stamp, told)
 
 
-def alone(name: str) -> list[tuple[str, click.Command]]:
-    """A command, or those of its family, by what is typed."""
-    found = command(name)
-    if isinstance(found, click.Group):
-        return [(f"{name} {inner}", each) for inner, each in found.commands.items()]
-    return [(name, found)]
+def alone(name: str, found: click.Command | None = None) -> list[tuple[str, click.Command]]:
+    """A command, or those of its family and of the families in it, by what is typed."""
+    found = found or command(name)
+    if not isinstance(found, click.Group):
+        return [(name, found)]
+    return [each for inner, below in found.commands.items() for each in alone(f"{name} {inner}", below)]
 
 
 def test_every_command_but_completion_has_json() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bis.digest import Digest
@@ -172,6 +172,7 @@ def test_a_lock_with_two_versions_for_two_platforms_fixes_neither(compare: Compa
     assert compare({"uv.lock": lock}, have("numpy", "2.1.0")).difference == Difference()
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_no_text_breaks_a_reader(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     folder = tmp_path_factory.getbasetemp() / "texts"

@@ -190,13 +190,17 @@ def list_(door: Door, ledger: str, as_json: bool) -> int:
 @command("rm", short_help="Take a token back.", statuses={3: STATUSES[3], 5: STATUSES[5]})
 @click.argument("name")
 @click.option("--ledger", default="", metavar="PLACE", help="File of the ledger, or postgresql://USER@HOST/NAME.")
-def rm(door: Door, name: str, ledger: str) -> int:
+@json_option
+def rm(door: Door, name: str, ledger: str, as_json: bool) -> int:
     """Take back the token called NAME. Servers that run refuse it within a second."""
     from bis.ledger import tokens
 
     with _database(door, ledger).writing() as connection:
         tokens.remove(connection, name, _micros(door.now))
-    door.terminal.say("removed", name)
+    if as_json:
+        door.terminal.json("bis.token/1", {"removed": name})
+    else:
+        door.terminal.say("removed", name)
     return 0
 
 
