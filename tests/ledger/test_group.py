@@ -158,3 +158,30 @@ def test_small_changes_are_made_right_here_while_nobody_else_writes(database, wr
     assert writer.now([change("bad")])
     assert told[3:] == [(None, ValueError)]
     assert readers.ask(names) == ["a", "b", "theirs"]
+
+
+def test_changes_that_all_succeed_are_made_once_and_those_beside_one_that_fails_again(writer, readers):
+    made = []
+
+    def change(name):
+        def apply(connection):
+            made.append(name)
+            if name == "bad":
+                raise ValueError(name)
+            return add(connection, name)
+
+        return apply
+
+    release, _ = held(writer)
+    done = [writer.submit(change(name)) for name in "ab"]
+    release.set()
+    assert [one.result(30) for one in done] == ["a", "b"]
+    assert made == ["a", "b"]
+
+    release, _ = held(writer)
+    done = [writer.submit(change(name)) for name in ("c", "bad", "d")]
+    release.set()
+    assert [one.result(30) for one in (done[0], done[2])] == ["c", "d"]
+    assert isinstance(done[1].exception(30), ValueError)
+    assert made[2:] == ["c", "bad", "c", "bad", "d"]
+    assert readers.ask(names) == ["a", "b", "c", "d"]

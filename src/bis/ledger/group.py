@@ -1,6 +1,8 @@
 """Many small changes of the ledger, one transaction: a thread of its own writes what gathered while it wrote before.
 
-Who waits for a change waits for the commit that holds it. A change that fails takes back what it did, and nothing else.
+Who waits for a change waits for the commit that holds it. A change that fails takes back what it did, and nothing else:
+most do not fail, so all are tried together first, and only where one has failed they are made again, each with a way
+back. A change is therefore a function of the connection, which gives the same when it is called again.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ WAITING: Final = 4096
 
 
 class Change(NamedTuple):
-    """What is to be done, whether it must survive power loss, and who is told."""
+    """What is to be done (once or again), whether it must survive power loss, and who is told."""
 
     apply: Callable[[Connection], Any]
     durable: bool
@@ -65,8 +67,7 @@ class Writer:
             with self._here.reading() as connection:
                 connection.execute("PRAGMA busy_timeout = 0")
         try:
-            with self._here.writing(durable=False) as connection:
-                done = self._applied_all(connection, changes)
+            done = self._applied_all(self._here, changes, durable=False)
         except KeepingError as error:
             if error.code == BUSY:
                 return False
@@ -118,17 +119,26 @@ class Writer:
     def _committed(self, changes: list[Change]) -> list[tuple[Change, Any, BaseException | None]]:
         """Each with its result, or with what went wrong: with it, or with all of them."""
         try:
-            with self._database.writing(durable=any(change.durable for change in changes)) as connection:
-                return self._applied_all(connection, changes)
+            return self._applied_all(self._database, changes, durable=any(change.durable for change in changes))
         except BaseException as error:  # nothing of it was committed: whoever waits is told
             return [(change, None, error) for change in changes]
 
     def _applied_all(
-        self, connection: Connection, changes: Sequence[Change]
+        self, database: Database, changes: Sequence[Change], *, durable: bool
     ) -> list[tuple[Change, Any, BaseException | None]]:
-        if len(changes) == 1:  # it is the transaction
-            return [(changes[0], changes[0].apply(connection), None)]
-        return [(change, *self._applied(connection, change)) for change in changes]
+        one_failed = False
+        try:
+            with database.writing(durable=durable) as connection:
+                try:
+                    return [(change, change.apply(connection), None) for change in changes]
+                except Exception:
+                    one_failed = True
+                    raise
+        except Exception:
+            if not one_failed or len(changes) == 1:  # then it was the transaction
+                raise
+        with database.writing(durable=durable) as connection:
+            return [(change, *self._applied(connection, change)) for change in changes]
 
     def _applied(self, connection: Connection, change: Change) -> tuple[Any, Exception | None]:
         connection.execute("SAVEPOINT change")

@@ -358,8 +358,11 @@ class _Link:
         return self._raw.execute(spelled(statement), values, binary=True)
 
     def executemany(self, statement: str, values: Iterable[Any], /) -> Any:
+        rows = list(values)
+        if len(rows) == 1:  # several are sent ahead of their answers, which one would pay for in vain
+            return self.execute(statement, rows[0])
         cursor = self._raw.cursor(binary=True)
-        cursor.executemany(spelled(statement), values)
+        cursor.executemany(spelled(statement), rows)
         return cursor
 
     @property
