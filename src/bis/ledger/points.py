@@ -114,7 +114,9 @@ def _append(connection: Connection, run: int, found: dict[Series, list[Row]]) ->
     content = msgspec.msgpack.encode([(*series, columns.raw(rows)) for series, rows in found.items()])
     count = sum(map(len, found.values()))
     ((seq,),) = connection.execute(
-        "INSERT INTO metric_tail (run, points, content) VALUES (?, ?, ?) RETURNING seq", (run, count, content)
+        "INSERT INTO metric_tail (run, seq, points, content)"
+        " SELECT ?, coalesce(max(seq), 0) + 1, ?, ? FROM metric_tail WHERE run = ? RETURNING seq",
+        (run, count, content, run),
     ).fetchall()
     _keep_newest(connection, run, found)
     if _is_time_to_look(seq, count):
@@ -124,8 +126,7 @@ def _append(connection: Connection, run: int, found: dict[Series, list[Row]]) ->
 
 
 def _is_time_to_look(seq: int, points: int) -> bool:
-    """Whether to ask how long the tail is: about each 32nd time, more often after many points. Scattered by the number
-    of the row, so that runs that take turns have turns here, too."""
+    """Whether to ask how long the tail is: about each 32nd time, more often after many points."""
     return (seq * 0x9E3779B1 >> 12) % 1024 < max(points, 32)
 
 

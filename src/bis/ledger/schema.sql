@@ -188,13 +188,12 @@ CREATE TABLE series (                               -- all points of a metric of
 );
 
 CREATE TABLE metric_tail (                          -- points as they came, until they are folded into chunks
-    seq      INTEGER PRIMARY KEY,
     run      INTEGER NOT NULL,                      -- runs.seq
+    seq      INTEGER NOT NULL,                      -- in the order in which they came to the run
     points   INTEGER NOT NULL,
-    content  BLOB    NOT NULL                       -- ledger/columns.py says how
-);
-
-CREATE INDEX metric_tail_by_run ON metric_tail (run, seq);
+    content  BLOB    NOT NULL,                      -- ledger/columns.py says how
+    PRIMARY KEY (run, seq)
+) WITHOUT ROWID;
 
 CREATE TABLE metric_chunks (                        -- points of a series by moment, at most 4,096 in each
     series    INTEGER NOT NULL,

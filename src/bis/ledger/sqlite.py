@@ -36,6 +36,7 @@ class SqliteDatabase:
         self.path: Path = local_path(path)
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
+        self._durable = True
 
     @property
     def place(self) -> str:
@@ -89,7 +90,9 @@ class SqliteDatabase:
         with self._lock, self._words():
             connection = self._open(create=True)
             assert connection
-            connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            if durable != self._durable:
+                connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+                self._durable = durable
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
@@ -123,7 +126,7 @@ class SqliteDatabase:
             except BaseException:
                 connection.close()
                 raise
-            self._connection = connection
+            self._connection, self._durable = connection, True
         return self._connection
 
     def _make_folder(self) -> None:

@@ -40,13 +40,12 @@ CREATE TABLE series (
 );
 
 CREATE TABLE metric_tail (
-    seq      INTEGER PRIMARY KEY,
     run      INTEGER NOT NULL,
+    seq      INTEGER NOT NULL,
     points   INTEGER NOT NULL,
-    content  BLOB    NOT NULL
-);
-
-CREATE INDEX metric_tail_by_run ON metric_tail (run, seq);
+    content  BLOB    NOT NULL,
+    PRIMARY KEY (run, seq)
+) WITHOUT ROWID;
 
 CREATE TABLE metric_chunks (
     series    INTEGER NOT NULL,
