@@ -40,6 +40,7 @@ from bis.server.mlflow.endpoint import Endpoint, Refused, convert, read
 from bis.server.mlflow.wording import told
 from bis.server.native.call import ROOT, failed
 from bis.server.native.routes import routes as native
+from bis.server.whole import whole_of
 
 MLFLOW: Final[tuple[Endpoint, ...]] = (
     *experiments.ENDPOINTS,
@@ -59,6 +60,7 @@ METHODS: Final = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 LONGEST: Final = 32 << 20
 """Bytes of a request's body; files have their own way."""
 
+JSON: Final = b"content-type: application/json\r\n"
 LATER: Final = (429, 503)
 """Whoever gets these does well to ask again, in a second."""
 PATIENCE: Final = 5.0
@@ -88,8 +90,12 @@ class Application:
             plain = {**scope, "path": "/" + scope["path"].lstrip("/")} if scope["type"] == "http" else scope
             await self._others(plain, receive, send)
             return
-        response = await _answered(self.desk, endpoint, scope["query_string"], await _body(receive))
-        await response(scope, receive, send)
+        found = await _found(self.desk, endpoint, scope["query_string"], await _body(receive))
+        whole = whole_of(scope)
+        if isinstance(found, bytes) and whole:
+            await whole(200, JSON + b"content-length: %d\r\n" % len(found), found)
+        else:
+            await _response(found)(scope, receive, send)
 
     def calls(self) -> Iterator[tuple[str, str]]:
         """Every call that is answered: method and path, names in braces."""
@@ -108,11 +114,24 @@ class Application:
 async def _answered(
     desk: Desk, endpoint: Endpoint, query: bytes, body: bytes | Refused, place: Mapping[str, str] | None = None
 ) -> Response:
+    return _response(await _found(desk, endpoint, query, body, place))
+
+
+def _response(found: bytes | Response) -> Response:
+    return Response(found, media_type="application/json") if isinstance(found, bytes) else found
+
+
+async def _found(
+    desk: Desk, endpoint: Endpoint, query: bytes, body: bytes | Refused, place: Mapping[str, str] | None = None
+) -> bytes | Response:
+    """What is answered: JSON, where all went well."""
     try:
         if isinstance(body, Refused):
             raise body
         found = await endpoint.answer(desk, read(endpoint, query, body, place))
-        return found if isinstance(found, Response) else _json(200, {} if found is None else found)
+        if found is None:
+            return b"{}"
+        return found if isinstance(found, Response) else msgspec.json.encode(found)
     except Exception as error:
         refused = told(error)
         if refused is None:
@@ -208,13 +227,13 @@ async def _body(receive: Receive) -> bytes | Refused:
     size = 0
     while True:
         message = await receive()
-        part = message.get("body", b"")
+        part: bytes = message.get("body", b"")
         size += len(part)
         if size > LONGEST:
             return Refused("INVALID_PARAMETER_VALUE", f"The request is larger than {LONGEST >> 20} MiB.")
         parts.append(part)
         if not message.get("more_body"):
-            return b"".join(parts)
+            return b"".join(parts) if len(parts) > 1 else part
 
 
 def _json(status: int, content: Any) -> Response:

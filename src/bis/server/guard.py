@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import functools
+import itertools
 import logging
-import os
+import random
 import re
 import time
 from collections.abc import Callable
@@ -21,10 +23,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bis.errors import BisError
 from bis.ledger import tokens
-from bis.ledger.tokens import Token
+from bis.ledger.tokens import Role, Token
 from bis.server.desk import ASKING, Desk
 from bis.server.meter import Gauges, Meter
 from bis.server.roles import LOOKS, needed
+from bis.server.whole import WHOLE, Whole, whole_of
 
 FRESH: Final = 1.0
 """Seconds for which the tokens that were read last are believed: one that is removed is refused by then."""
@@ -33,6 +36,8 @@ SOON: Final = 0.05
 LINGER: Final = 5.0
 """Seconds for which the rest of a refused body is passed over."""
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
+LONG: Final = 200
+"""Characters of a path that are remembered: known calls have fewer."""
 GONE: Final = 499
 """What is counted and logged for a client that went away."""
 FILES: Final = ("/mlflow-artifacts/", "/get-artifact", "/upload-artifact", "/artifacts/files")
@@ -106,6 +111,7 @@ class Guard:
         rules: Rules | None = None,
         limits: Limits | None = None,
         log: Callable[[Seen], None] | None = None,
+        least: int = 0,
         calls: Callable[[str], str] = lambda path: "other",
         gauges: Gauges | None = None,
         root: str = "",
@@ -114,11 +120,13 @@ class Guard:
         self.rules, self.limits = rules or Rules(), limits or Limits()
         self.meter = Meter()
         self.gauges = gauges or {}
-        self._log = log
+        self._log, self._least = log, least
         self._calls = calls
         self._root = root.rstrip("/")
         self._tokens: dict[str, Token] = {}
         self._read = -FRESH
+        self._under_way: dict[_Request, float] = {}
+        self._watched = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -134,13 +142,13 @@ class Guard:
             seconds = time.perf_counter() - request.began
             call = self._calls(scope["path"])
             self.meter.count(scope["method"] if call != "other" else "", call, request.status, seconds)
-            if self._log:
+            if self._log and request.status >= self._least:
                 self._log(request.seen(seconds))
 
     async def refuse(self, request: _Request) -> Refusal | None:
         """What is wrong with a request, before a byte of its body is read."""
         scope, headers = request.scope, request.headers
-        size = sum(len(name) + len(value) for name, value in scope["headers"])
+        size = sum(map(len, itertools.chain.from_iterable(scope["headers"])))
         if size + len(scope.get("raw_path") or b"") + len(scope["query_string"]) > self.limits.headers:
             return Refusal(431, "INVALID_PARAMETER_VALUE", "The headers and the path are too long.")
         if self.meter.under_way > self.limits.at_once:
@@ -153,8 +161,10 @@ class Guard:
     def _foreign(self, request: _Request) -> Refusal | None:
         """A page of another server asks, within somebody's browser. What changes something is refused; what is only
         looked at, that page's scripts cannot see."""
+        if request.method in LOOKS:
+            return None
         origin = request.headers.get(b"origin", b"").decode("latin-1")
-        if request.method in LOOKS or origin in self.rules.origins:
+        if origin in self.rules.origins:
             return None
         host = request.headers.get(b"host", b"").decode("latin-1")
         site = request.headers.get(b"sec-fetch-site", b"none")
@@ -163,7 +173,7 @@ class Guard:
         return None
 
     async def _unknown(self, request: _Request) -> Refusal | None:
-        role = needed(request.method, request.path)
+        role = request.role
         if role is None:
             return None
         known = await self._known()
@@ -184,11 +194,44 @@ class Guard:
 
     def _rebound(self, request: _Request) -> Refusal | None:
         """An open server on loopback is asked by another name: by a page whose name was made to mean this machine."""
-        host = request.headers.get(b"host", b"").decode("latin-1").lower()
-        name = host.rpartition(":")[0] if re.search(r":\d+$", host) else host
+        name = _name_of(request.headers.get(b"host", b""))
         if not self.rules.loopback or self.rules.open or name in LOOPBACK or name in self.rules.hosts:
             return None
         return Refusal(403, "PERMISSION_DENIED", f"Invalid Host header: {name[:80]!r} is no name of this server.")
+
+    async def within_time(self, request: _Request, receive: Receive) -> None:
+        """Let the application answer. Raises TimeoutError where that takes too long: one timer looks after all that is
+        under way, oldest first."""
+        task = asyncio.current_task()
+        assert task
+        request.task = task
+        self._under_way[request] = request.began + self.limits.seconds
+        if not self._watched:
+            self._watched = True
+            self._look_again()
+        try:
+            await self.app(request.scope, receive, request.sending)
+        except asyncio.CancelledError:
+            if not request.late or task.uncancel():
+                raise
+            raise TimeoutError from None
+        finally:
+            del self._under_way[request]
+
+    def _look_again(self) -> None:
+        asyncio.get_running_loop().call_later(min(1.0, self.limits.seconds / 8), self._watch)
+
+    def _watch(self) -> None:
+        now = time.perf_counter()
+        for request, until in self._under_way.items():
+            if until > now:
+                break
+            if not request.late:
+                request.late = True
+                request.task.cancel()
+        self._watched = bool(self._under_way)
+        if self._watched:
+            self._look_again()
 
     async def _known(self, age: float = FRESH) -> dict[str, Token]:
         """By digest, read again where they were read longer than that ago."""
@@ -210,7 +253,7 @@ class _Request:
         self.status = 0
         self.user = ""
         asked = self.headers.get(b"x-request-id", b"")
-        self.id = asked if _ID.fullmatch(asked) else os.urandom(8).hex().encode()
+        self.id = asked if asked and _ID.fullmatch(asked) else b"%016x" % random.getrandbits(64)
         root = guard._root
         if root and (self.scope["path"] == root or self.scope["path"].startswith(root + "/")):
             raw = scope.get("raw_path") or b""
@@ -219,7 +262,9 @@ class _Request:
             scope["root_path"] = ""
             scope["app_root_path"] = root
         self.path: str = scope["path"]
-        self.moves_files = any(part in self.path for part in FILES)
+        self.role, self.moves_files = (_kind if len(self.path) < LONG else _kind.__wrapped__)(self.method, self.path)
+        self.task: asyncio.Task[None]
+        self.late = False
         self._taken = 0
         self._ended = False
 
@@ -237,10 +282,12 @@ class _Request:
                 return
             ASKING.set(self.user)
             if self.moves_files:
-                await self.guard.app(self.scope, self._waiting, self._sending)
+                self.scope.pop("extensions", None)
+                await self.guard.app(self.scope, self._waiting, self.sending)
                 return
-            async with asyncio.timeout(limits.seconds):
-                await self.guard.app(self.scope, self._bounded, self._sending)
+            if whole := whole_of(self.scope):
+                self.scope["extensions"] = {WHOLE: functools.partial(self._whole, whole)}
+            await self.guard.within_time(self, self._bounded)
         except TimeoutError:
             await self._refuse(TOO_SLOW)
         except _Gone:
@@ -284,7 +331,13 @@ class _Request:
         except TimeoutError:
             return {"type": "http.disconnect"}
 
-    async def _sending(self, message: Message) -> None:
+    async def _whole(self, send: Whole, status: int, head: bytes, body: bytes) -> None:
+        self.status, self._ended = status, True
+        if (origin := self.headers.get(b"origin", b"")) and origin.decode("latin-1") in self.guard.rules.origins:
+            head += b"access-control-allow-origin: %s\r\nvary: Origin\r\n" % origin
+        await send(status, b"%sx-request-id: %s\r\n" % (head, self.id), body)
+
+    async def sending(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             headers = list(message.get("headers", []))
@@ -300,8 +353,8 @@ class _Request:
         body = self.guard.meter.text(self.guard.gauges).encode()
         headers = [(b"content-type", b"text/plain; version=0.0.4; charset=utf-8")]
         headers.append((b"content-length", str(len(body)).encode()))
-        await self._sending({"type": "http.response.start", "status": 200, "headers": headers})
-        await self._sending({"type": "http.response.body", "body": body})
+        await self.sending({"type": "http.response.start", "status": 200, "headers": headers})
+        await self.sending({"type": "http.response.body", "body": body})
 
     async def _preflight(self) -> None:
         allowed = [
@@ -311,8 +364,8 @@ class _Request:
         ]
         known = self.headers.get(b"origin", b"").decode("latin-1") in self.guard.rules.origins
         start = {"type": "http.response.start", "status": 204 if known else 403, "headers": allowed if known else []}
-        await self._sending(start)
-        await self._sending({"type": "http.response.body", "body": b""})
+        await self.sending(start)
+        await self.sending({"type": "http.response.body", "body": b""})
 
     async def _refuse(self, refusal: Refusal) -> None:
         if self.status:  # too late to say so
@@ -324,11 +377,11 @@ class _Request:
         if refusal.status == 503:
             headers.append((b"retry-after", b"1"))
         headers.append((b"connection", b"close"))
-        await self._sending({"type": "http.response.start", "status": refusal.status, "headers": headers})
-        await self._sending({"type": "http.response.body", "body": body, "more_body": True})
+        await self.sending({"type": "http.response.start", "status": refusal.status, "headers": headers})
+        await self.sending({"type": "http.response.body", "body": body, "more_body": True})
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._pass_over(), LINGER)
-        await self._sending({"type": "http.response.body", "body": b""})
+        await self.sending({"type": "http.response.body", "body": b""})
 
     async def _pass_over(self) -> None:
         """What a client still sends: it looks at the answer behind it, and not at all where the connection breaks."""
@@ -336,6 +389,19 @@ class _Request:
         while more:
             message = await self._receive()
             more = message["type"] == "http.request" and message.get("more_body", False)
+
+
+@functools.lru_cache(1024)
+def _kind(method: str, path: str) -> tuple[Role | None, bool]:
+    """Of a call: the role that it needs, and whether it moves files."""
+    return needed(method, path), any(part in path for part in FILES)
+
+
+@functools.lru_cache(64)
+def _name_of(host: bytes) -> str:
+    """By which a server was called, without the port."""
+    name = host.decode("latin-1").lower()
+    return name.rpartition(":")[0] if re.search(r":\d+$", name) else name
 
 
 class _TooLarge(Exception):

@@ -156,6 +156,7 @@ def _work(home: Home, asked: Serving, listening: socket.socket) -> None:
         rules=Rules(asked.loopback, asked.open, frozenset(asked.hosts), frozenset(asked.origins)),
         limits=asked.limits,
         log=teller(asked.log, sys.stderr),
+        least=500 if asked.log == "errors" else 0,
         calls=application.call,
         gauges={
             "bis_writer_queue": ("gauge", "Changes that wait to be written.", lambda: desk.writer.waiting),

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from typing import Any, Final
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from bis.server.whole import WHOLE
 
 MOST: Final = 128 << 10
 """Bytes of a head: the line of the request and its headers."""
@@ -24,6 +27,8 @@ class Wire(HttpToolsProtocol):
         self._heading = True
         self._complete = 0
         self._patience: asyncio.TimerHandle | None = None
+        self._idle_since = 0.0
+        self._idling: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -41,6 +46,8 @@ class Wire(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._be_patient()
+        if self._idling is not None:
+            self._idling.cancel()
         super().connection_lost(exc)
 
     def on_headers_complete(self) -> None:
@@ -52,6 +59,49 @@ class Wire(HttpToolsProtocol):
         self._head, self._heading = 0, True
         self._complete += 1
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """One timer for as long as the connection is kept, not one for each answer."""
+        if self.pipeline or self.transport.is_closing():
+            super().on_response_complete()
+            return
+        self.server_state.total_requests += 1
+        self.flow.resume_reading()
+        self._idle_since = self.loop.time()
+        if self._idling is None:
+            self._idling = self.loop.call_later(self.timeout_keep_alive, self._look)
+
+    def _look(self) -> None:
+        """End the connection if nothing has come for long; else look again when that may be."""
+        under_way = self.cycle is not None and not self.cycle.response_complete
+        rest = self.timeout_keep_alive - (0 if under_way or self._head else self.loop.time() - self._idle_since)
+        self._idling = None
+        if rest > 0:
+            self._idling = self.loop.call_later(rest, self._look)
+        else:
+            self.timeout_keep_alive_handler()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        if cycle.scope["method"] != "HEAD":
+            offered: dict[str, Any] = {WHOLE: functools.partial(self._answer, cycle)}
+            cycle.scope["extensions"] = offered
+        super()._start_asgi_task(cycle, app)
+
+    async def _answer(self, cycle: RequestResponseCycle, status: int, head: bytes, body: bytes) -> None:
+        """A whole answer in one write; of the connection it says what uvicorn would."""
+        if self.flow.write_paused and not cycle.disconnected:
+            await self.flow.drain()
+        if cycle.disconnected:
+            return
+        assert not cycle.response_started, "an answer after another"
+        cycle.response_started = cycle.response_complete = True
+        own = [line for name, value in cycle.default_headers for line in (name, b": ", value, b"\r\n")]
+        end = b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"
+        self.transport.write(b"".join((STATUS_LINE[status], *own, head, end, body)))
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            self.transport.close()
+        cycle.on_response()
 
     def _be_patient(self) -> None:
         if self._patience is not None:

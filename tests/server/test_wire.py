@@ -1,0 +1,134 @@
+"""Connections of the server: how answers are written, and for how long a connection is kept."""
+
+import asyncio
+import json
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+import uvicorn
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
+
+from bis.server.app import Application
+from bis.server.guard import Guard, Limits, Rules
+from bis.server.wire import Wire
+
+ASK = b"GET /api/2.0/mlflow/experiments/get?experiment_id=0 HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+def connected(app: Any, work: Callable[[Stream], Awaitable[None]], keep: int = 5) -> None:
+    """Do something on a connection to an application behind the server's own wire."""
+
+    async def run() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            quiet: dict[str, Any] = {"lifespan": "off", "log_config": None, "access_log": False}
+            config = uvicorn.Config(app, http=Wire, ws="none", timeout_keep_alive=keep, **quiet)
+            server = uvicorn.Server(config)
+            serving = asyncio.create_task(server.serve([listening]))
+            reader, writer = await asyncio.open_connection(*listening.getsockname())
+            try:
+                await work((reader, writer))
+            finally:
+                writer.close()
+                server.should_exit = True
+                await serving
+
+    asyncio.run(run())
+
+
+async def answer(stream: Stream, asked: bytes) -> tuple[bytes, bytes]:
+    reader, writer = stream
+    writer.write(asked)
+    head = await reader.readuntil(b"\r\n\r\n")
+    size = next(int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+    return head, await reader.readexactly(size)
+
+
+def test_an_answer_comes_in_one_piece(application: Application) -> None:
+    async def work(stream: Stream) -> None:
+        for _ in range(20):
+            stream[1].write(ASK + b"\r\n")
+            piece = await stream[0].read(1 << 16)
+            assert json.loads(piece.partition(b"\r\n\r\n")[2])["experiment"]["name"] == "Default"
+
+    connected(Guard(application, application.desk), work)
+
+
+def test_an_answer_in_one_piece_says_what_every_answer_says(application: Application) -> None:
+    page = b"https://board.example"
+    guard = Guard(application, application.desk, rules=Rules(origins=frozenset({page.decode()})))
+
+    async def work(stream: Stream) -> None:
+        head, body = await answer(stream, ASK + b"x-request-id: mine-1\r\nOrigin: " + page + b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+        lines = {line.lower() for line in head.split(b"\r\n")}
+        assert {b"content-type: application/json", b"x-request-id: mine-1", b"vary: origin"} <= lines
+        assert b"access-control-allow-origin: " + page in lines
+        assert any(line.startswith(b"date: ") for line in lines)
+        assert json.loads(body)
+        head, _ = await answer(stream, ASK + b"Connection: close\r\n\r\n")
+        assert b"connection: close" in head.lower().split(b"\r\n")
+        assert await stream[0].read() == b""
+        assert guard.meter.text({}).count('status="200"} 2') == 1
+
+    connected(guard, work)
+
+
+def test_requests_that_come_before_the_answer_are_answered_in_turn(application: Application) -> None:
+    async def work(stream: Stream) -> None:
+        for number in range(5):
+            stream[1].write(ASK + b"x-request-id: %d\r\n\r\n" % number)
+        for number in range(5):
+            head, _ = await answer(stream, b"")
+            assert b"x-request-id: %d\r\n" % number in head
+
+    connected(Guard(application, application.desk), work)
+
+
+def test_a_connection_is_kept_while_it_asks_and_ended_when_it_has_been_silent(application: Application) -> None:
+    async def work(stream: Stream) -> None:
+        for _ in range(3):
+            await answer(stream, ASK + b"\r\n")
+            await asyncio.sleep(0.7)
+        assert await asyncio.wait_for(stream[0].read(), 30) == b""
+
+    connected(Guard(application, application.desk), work, keep=1)
+
+
+def test_a_request_that_takes_too_long_is_given_up_and_no_other(application: Application) -> None:
+    ended = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await asyncio.sleep(0 if scope["path"] == "/quick" else 60)
+        finally:
+            ended.append(scope["path"])
+        await PlainTextResponse("done")(scope, receive, send)
+
+    guard = Guard(app, application.desk, rules=Rules(open=True), limits=Limits(seconds=0.3))
+
+    async def work(stream: Stream) -> None:
+        for path, status in (("quick", b"200"), ("slow", b"503")):
+            head, body = await answer(stream, f"GET /{path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            assert head.split()[1] == status, (head, body)
+        assert b"took too long" in body
+        assert ended == ["/quick", "/slow"]
+
+    connected(guard, work)
+
+
+@pytest.fixture
+def application(tmp_path):  # type: ignore[no-untyped-def]
+    from bis.ledger.runs import open_ledger
+    from bis.server.desk import Desk
+    from bis.store.local import open_store
+
+    with open_ledger(tmp_path / "ledger") as ledger, open_store(tmp_path / "store") as store:
+        with ledger.database.writing():
+            pass
+        desk = Desk(ledger.database, store, tmp_path / "uploads")
+        yield Application(desk)
+        desk.close()
