@@ -5,7 +5,7 @@ import random
 import subprocess
 import sys
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -118,6 +118,62 @@ def test_a_list_of_pieces_can_be_read_back() -> None:
 
 
 # what edits cost
+
+
+def test_a_version_is_cut_anew_only_where_it_changed(
+    store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, file, cuts = random.Random(6).randbytes(40 * MIB), tmp_path / "file", list[int]()
+    plain = chunks._fast() or chunks._equal
+
+    def counting(view: memoryview) -> Iterator[int]:
+        for size in plain(view):
+            cuts.append(size)
+            yield size
+
+    monkeypatch.setattr(chunks, "_fast", lambda: counting)
+    file.write_bytes(data)
+    store.put_file(file)
+    store.flush()
+    first = len(cuts)
+    changed = data[: 20 * MIB] + bytes(range(256)) + data[20 * MIB + 256 :]
+    file.write_bytes(changed)
+    digest = store.put_file(file)
+    store.flush()
+    assert first > 20
+    assert len(cuts) - first <= 4
+    store.get_file(digest, tmp_path / "out")
+    assert (tmp_path / "out").read_bytes() == changed
+
+
+@pytest.mark.parametrize("pack", [True, False], ids=["next day", "at once"])
+def test_versions_that_grow_shrink_and_move_come_back_and_cost_what_is_new(tmp_path: Path, pack: bool) -> None:
+    data, more = random.Random(8).randbytes(9 * MIB), random.Random(9).randbytes(2 * MIB)
+    versions = [
+        data,
+        data + more,
+        data[: 5 * MIB],
+        b"inserted" + data + more,
+        data[: 4 * MIB] + more + data[6 * MIB :],
+        data[:MIB] * 6,
+        data + more,
+    ]
+    file, store, put = tmp_path / "file", open_store(tmp_path / "store"), dict[Digest, bytes]()
+    for version in versions:
+        file.write_bytes(version)
+        put[store.put_file(file)] = version
+        if pack:
+            store.flush()
+            store.close()
+            store = open_store(tmp_path / "store")
+    assert on_disk(store) < 24 * MIB
+    assert verify(store) == []
+    for number, (digest, version) in enumerate(put.items()):
+        assert digest == digest_bytes(version)
+        store.get_file(digest, tmp_path / f"out{number}")
+        assert (tmp_path / f"out{number}").read_bytes() == version
+        assert store.get_bytes(digest) == version
+    store.close()
 
 
 def test_a_row_inserted_near_the_top_costs_next_to_nothing(store: LocalStore) -> None:

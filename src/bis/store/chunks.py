@@ -89,6 +89,13 @@ class Cut(NamedTuple):
     base: Base | None
 
 
+class Same(NamedTuple):
+    """A piece that is kept already, and that lies at its place again."""
+
+    size: int
+    digest: bytes
+
+
 class Piece(NamedTuple):
     data: memoryview
     """Holds what it is a part of in memory, which is used anew when nobody holds it."""
@@ -96,8 +103,12 @@ class Piece(NamedTuple):
     end: bytes
     """Anchors of the cuts around it."""
     base: Base | None = None
+    digest: bytes | None = None
+    """Where it was found out already."""
 
 
+Again = Callable[[int, memoryview], Same | None]
+"""Told where a piece begins and the bytes from there on: the piece that is there, if it need not be looked for."""
 Better = Callable[[int, memoryview, int], Cut | None]
 """Told where a piece begins, the bytes from there on and the size that they say: another cut, if that is better."""
 
@@ -119,7 +130,10 @@ def cutter() -> str:
 
 
 def pieces(
-    read: Callable[[memoryview], int], better: Better = lambda at, view, size: None, hint: int = BLOCK
+    read: Callable[[memoryview], int],
+    better: Better = lambda at, view, size: None,
+    hint: int = BLOCK,
+    again: Again = lambda at, view: None,
 ) -> Iterator[Piece]:
     """Cut what `read` puts where it is told to, returning how many bytes that were (0 at the end). `hint`: how many
     there are in all, as far as that is known. Memory is bounded by some blocks, for who does not hoard pieces."""
@@ -131,17 +145,21 @@ def pieces(
         filled = _fill(view, rest, read)
         ended = filled < len(view)
         view = view[:filled]
-        done, sizes = 0, cut(view)
-        while size := next(sizes, 0):
-            if not ended and len(view) - done < MAXIMUM:
-                break  # more bytes could move this cut
-            other = better(offset, view[done:], size)
-            if other and other.size != size:
-                size, sizes = other.size, cut(view[done + other.size :])
+        done, sizes = 0, None
+        while done < filled and (ended or filled - done >= MAXIMUM):  # else more bytes could move the next cut
+            other, same = None, again(offset, view[done:])
+            if same:
+                size, sizes = same.size, None
+            else:
+                sizes = sizes or cut(view[done:])
+                size = next(sizes)
+                other = better(offset, view[done:], size)
+                if other and other.size != size:
+                    size, sizes = other.size, None
             data = view[done : done + size]
             at = at or anchor(data[:ANCHOR])
             end = anchor(data[-ANCHOR:])
-            yield Piece(data, at, end, other.base if other else None)
+            yield Piece(data, at, end, other.base if other else None, same.digest if same else None)
             at = end
             done += size
             offset += size

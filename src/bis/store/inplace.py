@@ -14,7 +14,7 @@ from blake3 import blake3
 
 from bis.errors import BisError
 from bis.store import chunks, planes
-from bis.store.chunks import ANCHOR, MINIMUM, Base, Cut
+from bis.store.chunks import ANCHOR, MAXIMUM, MINIMUM, Base, Cut, Same
 
 
 class Standing(NamedTuple):
@@ -42,20 +42,37 @@ class Keeper(Protocol):
 
 
 class Before:
-    """Tells where the version before was cut. See `chunks.Better`."""
+    """Tells where the version before was cut. See `chunks.Better`, and `chunks.Again` for `same`."""
 
     def __init__(self, store: Keeper, size: int, path: bytes) -> None:
         self.store, self.size, self.path = store, size, path
+        self._known = True
+        self._stood: tuple[int, Standing | None] = -1, None
+
+    def same(self, offset: int, view: memoryview) -> Same | None:
+        """The piece that stood here before, if nothing of it changed: to cut costs more than to look. A cut that the
+        end of a file made is one too."""
+        found = self._standing(offset)
+        if found is None or not min(MINIMUM, len(view)) <= found.size <= min(MAXIMUM, len(view)):
+            return None
+        digest = blake3(view[: found.size]).digest()
+        return Same(found.size, digest) if digest == found.digest else None
+
+    def _standing(self, offset: int) -> Standing | None:
+        if self._stood[0] != offset:
+            found = self.store.standing(chunks.spots(self.size, self.path, offset)) if self._known else None
+            self._known = self._known and (offset > 0 or found is not None)  # each version has a piece at its start
+            self._stood = offset, found
+        return self._stood[1]
 
     def __call__(self, offset: int, view: memoryview, size: int) -> Cut | None:
+        """After `same` said that it is another one."""
         if not planes.numbers(view[:size]):
             return None
-        found = self.store.standing(chunks.spots(self.size, self.path, offset))
+        found = self._standing(offset)
         if found is None or found.size < min(MINIMUM, len(view)):  # what was the end is none any more
             return None
         there = view[: found.size]
-        if blake3(there).digest() == found.digest:
-            return Cut(len(there), None)
         if base := self._like(there, found):
             return Cut(len(there), base)
         # Another tensor may go on in place behind this one; unless what was there before goes on elsewhere.

@@ -69,7 +69,7 @@ def put_large(store: Keeper, content: Content, kind: ObjectKind, wanted: Callabl
     before = Before(store, content.size, content.path)
     start, parts = b"", list[Part]()
     with store.undoing(), _Whole() as whole:
-        cut = whole.seen(chunks.pieces(content.read, before, content.size))
+        cut = whole.seen(chunks.pieces(content.read, before, content.size, before.same))
         for anchor, ready in in_order(lambda piece: (piece.start, _prepared(store, piece)), cut):
             start = start or anchor
             parts.append(ready.part)
@@ -119,7 +119,7 @@ class _Whole:
 
 
 def _prepared(store: Keeper, piece: Piece) -> _Ready:
-    digest = blake3(piece.data).digest()
+    digest = piece.digest or blake3(piece.data).digest()
     part = Part(digest, len(piece.data), piece.end)
     if store.holds(digest, "chunk"):
         return _Ready(part, None)
