@@ -67,7 +67,8 @@ ROLES = ("reader", "writer", "admin")
     metavar="SECONDS",
     help="Time for requests under way when the server is told to end.",
 )
-@click.option("--socket", "socket", default=-1, hidden=True)
+@click.option("--socket", default=-1, hidden=True)
+@click.option("--overseer", default=0, hidden=True)
 @pass_door
 @click.pass_context
 def server(ctx: click.Context, door: Door, /, ledger: str, store: str, **asked: Any) -> int:
@@ -99,6 +100,7 @@ def server(ctx: click.Context, door: Door, /, ledger: str, store: str, **asked: 
         grace=asked["grace"],
         reset=door.variables.get("BIS_SERVER_RESET") == "1",
         socket=asked["socket"],
+        overseer=asked["overseer"],
     )
     serve(_home(door, ledger, store), serving, door.terminal.tell, [sys.executable, "-m", "bis", *sys.argv[1:]])
     return 0

@@ -67,6 +67,8 @@ class Serving(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it can be told to forget everything: for tests of clients."""
     socket: int = -1
     """A descriptor that listens already: this is one of several workers."""
+    overseer: int = 0
+    """The process that started it, without which it ends."""
 
     @property
     def loopback(self) -> bool:
@@ -90,7 +92,7 @@ def serve(home: Home, asked: Serving, told: Callable[[str], None], again: Sequen
         pass
     _demand(home, asked, ledger)
     if asked.socket >= 0:
-        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+        threading.Thread(target=_end_with, args=(asked.overseer,), daemon=True).start()
         _work(home, asked, socket.socket(fileno=asked.socket))
         return
     listening = _listen(asked)
@@ -209,7 +211,8 @@ def _oversee(again: Sequence[str], listening: socket.socket, asked: Serving) -> 
     """Several workers over one socket; one that dies is started again. Each has the socket from its start."""
     ending: list[int] = []
     before = {number: signal.signal(number, lambda *_: ending.append(1)) for number in (signal.SIGINT, signal.SIGTERM)}
-    command = [*again, "--socket", str(listening.fileno())]
+    # Told, not asked by the worker: when it can ask, the overseer may be gone already.
+    command = [*again, "--socket", str(listening.fileno()), "--overseer", str(os.getpid())]
 
     def start() -> subprocess.Popen[bytes]:
         return subprocess.Popen(command, pass_fds=(listening.fileno(),), start_new_session=True)
