@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from bis.digest import Digest, canonical, digest_value
 from bis.errors import NotFound, UsageError
-from bis.ledger import Ledger
+from bis.ledger import Ledger, experiments
 from bis.ledger.runs import command_key, open_ledger
 from bis.nouns.annotation import Annotation
 from bis.nouns.part import Finding, Part
@@ -601,3 +601,31 @@ def test_a_removal_can_be_taken_back_whatever_the_order_in_which_it_is_heard_of(
     assert ledger.find(parse("train-1", NOW)).name == "train-1"
     annotate(ledger, said(a_run(1), 12, tags={"a": "b"}), said(a_run(1), 13, hidden=True))
     assert ledger.count("removed = ''") == 0
+
+
+def test_a_run_is_called_and_lies_where_it_was_said_last_whatever_the_order(ledger: Ledger) -> None:
+    first = Annotation(run=a_run(1).id, made=stamp(5), experiment="old", name="first")
+    last = Annotation(run=a_run(1).id, made=stamp(6), experiment="churn", name="base")
+    ledger.annotate(last, digest_value(2))
+    ledger.seal(a_run(1), digest_value("1"))
+    ledger.annotate(first, digest_value(1))
+    ledger.seal(a_run(2), digest_value("2"))
+    ledger.seal(a_run(1), digest_value("1"))
+    (row,) = ledger.rows("experiment = 'churn' AND name = 'base'")
+    assert (row.id, row.name, row.experiment) == (a_run(1).id, "base", "churn")
+    assert ledger.find(parse("base", NOW)).id == ledger.get(a_run(1).id).id == a_run(1).id
+    assert ledger.get(a_run(1).id).name == "base"
+    assert [row.name for row in ledger.rows("experiment != 'churn'")] == ["train-2"]
+    assert (ledger.experiment(a_run(1).id), ledger.experiment(a_run(2).id)) == ("churn", "")
+
+
+def test_a_run_stays_in_an_experiment_that_got_another_name(ledger: Any) -> None:
+    ledger.seal(a_run(1), digest_value("1"))
+    ledger.annotate(Annotation(run=a_run(1).id, made=stamp(5), experiment="churn"), digest_value(1))
+    with ledger.database.writing() as connection:
+        experiments.rename(connection, experiments.find(connection, "churn").id, "growth", 1)
+    ledger.annotate(Annotation(run=a_run(1).id, made=stamp(6), tags={"a": "b"}), digest_value(2))
+    ledger.seal(a_run(1), digest_value("1"))
+    assert ledger.experiment(a_run(1).id) == "growth"
+    ledger.annotate(Annotation(run=a_run(1).id, made=stamp(7), experiment="Default"), digest_value(3))
+    assert ledger.experiment(a_run(1).id) == ""

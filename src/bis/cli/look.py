@@ -86,6 +86,7 @@ def _show_stream(door: Door, run: Run, name: str) -> int:
         "bis log -n 5 -f 'metrics.auc > 0.9 and params.lr = 0.1'",
         "bis log --sort=-metrics.auc --columns name,auc,lr,code",
         "bis log -f \"tags.state = 'final'\" --utc",
+        "bis log --experiment churn",
         "bis log -n 0 --jsonl",
     ],
 )
@@ -93,6 +94,7 @@ def _show_stream(door: Door, run: Run, name: str) -> int:
     "-n", "--limit", type=click.IntRange(min=0), default=LISTED, metavar="N", show_default=True, help="So many; 0: all."
 )
 @click.option("-f", "--filter", "wanted", default="", metavar="FILTER", help="Only runs for which this is true.")
+@click.option("--experiment", default="", metavar="NAME", help="Only the runs of this experiment.")
 @click.option("--sort", "keys", multiple=True, metavar="KEY", help="metrics.auc, or -metrics.auc: the largest first.")
 @click.option("--columns", default="", metavar="NAMES", help="These columns, separated by commas.")
 @click.option("--all-columns", is_flag=True, help="Every column, also those in which all runs are the same.")
@@ -105,6 +107,7 @@ def log(
     door: Door,
     limit: int,
     wanted: str,
+    experiment: str,
     keys: tuple[str, ...],
     columns: str,
     all_columns: bool,
@@ -118,7 +121,8 @@ def log(
     is told once, below the list.
 
     FILTER is made of comparisons joined by AND, as in MLflow: metrics.NAME, params.NAME, tags.NAME, and
-    the run's own name, status, started, seconds, command, note, code, data, environment, machine, verdict, removed.
+    the run's own name, experiment, status, started, seconds, command, note, code, data, environment, machine, verdict,
+    removed.
     The first column is the newest verdict: [=] identical, [~] equivalent, [x] different, [!] not repeatable.
     """
     from bis.cli.page_log import Listing, as_plain
@@ -130,6 +134,8 @@ def log(
     terminal.utc = utc
     # Read alone first: an error must not speak of what was not typed.
     compile_filter(wanted)
+    if experiment:
+        wanted = " AND ".join(filter(None, (wanted, _within(door, experiment))))
     there = f"removed {'!=' if removed else '='} ''"
     hidden = ["repeats = ''"] if not (repeats or removed or "repeats" in wanted) else []
     only = " AND ".join(filter(None, (wanted, *hidden, there if removed or "removed" not in wanted else "")))
@@ -153,6 +159,14 @@ def log(
     if unknown:
         terminal.tell("\n".join(unknown))
     return 0
+
+
+def _within(door: Door, name: str) -> str:
+    """A filter for the runs of an experiment. Raises NotFound where there is none."""
+    from bis.acts.experiments import find
+
+    quoted = find(door.home, name).name.replace("'", "''")
+    return f"experiment = '{quoted}'"
 
 
 def _unknown(wanted: str, keys: Sequence[str], ledger: Ledger, rows: Sequence[Row]) -> Iterator[str]:

@@ -34,6 +34,8 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "status": Entry("differ", "Say what would be different if a run ran now."),
         "tag": Entry("annotate", "Give tags to a run, to find it by."),
         "note": Entry("annotate", "Write a remark on a run."),
+        "rename": Entry("experiment", "Give a run another name."),
+        "experiment": Entry("experiment", "Keep runs that belong together in one place."),
         "rm": Entry("collect", "Remove runs, so that their content may be collected."),
     },
     "Data": {

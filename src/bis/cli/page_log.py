@@ -23,7 +23,7 @@ PARTS = ("code", "data", "environment", "infrastructure", "machine")
 SHOWN_PARTS = ("code", "data", "environment")
 NAMES = (
     *("verdict", "run", "name", "status", "started", "took", *PARTS, "params", "note", "command", "folder", "user"),
-    *("host", "outputs", "findings", "repeats", "id", "ended", "exit"),
+    *("host", "outputs", "findings", "repeats", "id", "ended", "exit", "experiment"),
 )
 VALUES = ("metrics.", "params.", "tags.")
 """What stands before the names of columns that some runs have."""

@@ -10,6 +10,7 @@ import click
 
 from bis.cli.command import Door, command, json_option
 from bis.errors import BisError, Failure, UsageError
+from bis.nouns.run import check_name
 
 if TYPE_CHECKING:
     from bis.acts.run import RunOptions
@@ -77,12 +78,9 @@ def run(
     """
     if seed is not None and no_seed:
         raise UsageError("--seed and --no-seed exclude each other", hint="bis run --seed 7 -- python train.py")
-    if name and (not name.isprintable() or set(name) & set("@~/:") or name[0] in "-. " or name.endswith(" ")):
-        raise UsageError(
-            f"{name!r} cannot be the name of a run",
-            because="Names have no control characters and none of @ ~ / :, and do not begin with - or a dot.",
-            hint=f"bis run --name {re.sub('[^A-Za-z0-9]+', '-', name).strip('-') or 'baseline'} -- COMMAND",
-        )
+    if name:
+        better = re.sub("[^A-Za-z0-9]+", "-", name).strip("-") or "baseline"
+        check_name(name, f"bis run --name {better} -- COMMAND")
     if not words:
         raise UsageError("there is no command to run", hint="bis run -- python train.py")
     from bis.acts.run import RunOptions

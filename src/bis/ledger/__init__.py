@@ -55,7 +55,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The newest word on whether it repeats; empty when nobody tried."""
     record: Digest = Digest("")
     experiment: str = ""
-    """The name of the one that a client logged it to."""
+    """The name of the one that it was logged or moved to."""
     removed: str = ""
     """When it was removed; empty for a run that is there."""
 
@@ -174,7 +174,7 @@ class Ledger(Protocol):
         ...
 
     def experiment(self, run: str) -> str:
-        """The name of the experiment that a client logged a run to; empty for the other runs."""
+        """The name of the experiment that a run was logged or moved to; empty for the other runs."""
         ...
 
     def annotations(self, run: str) -> list[Annotation]:

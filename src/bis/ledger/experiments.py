@@ -27,6 +27,14 @@ def create(connection: Connection, name: str, artifacts: str, tags: Mapping[str,
     return int(id)
 
 
+def found_or_made(connection: Connection, name: str, now: int) -> int:
+    """The id of the experiment of that name, a removed one, too; of a new one where there is none."""
+    try:
+        return find(connection, name).id
+    except NoSuch:
+        return create(connection, name, "", {}, now)
+
+
 def get(connection: Connection, id: int) -> Experiment:
     """A removed one, too. Raises NoSuch."""
     for row in connection.execute(f"SELECT {COLUMNS} FROM experiments WHERE id = ?", (id,)).fetchall():

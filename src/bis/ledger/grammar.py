@@ -114,6 +114,7 @@ _TEXT: Final = {
     **dict.fromkeys(("run_id", "id"), Attribute("id")),
     **dict.fromkeys(("run_name", "run name", "Run name", "Run Name", "name"), Attribute("name")),
     **dict.fromkeys(("user", "user_id", "User"), Attribute("username")),
+    "experiment": Attribute("(SELECT e.name FROM experiments AS e WHERE e.id = runs.experiment)"),
 }
 _PARTS: Final = {
     **{name: Attribute(name, "part") for name in ("code", "data", "environment", "infrastructure", "machine")},

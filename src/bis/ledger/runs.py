@@ -22,7 +22,7 @@ from bis.ledger.made import put_made
 from bis.ledger.moments import micros, shown_time, stamp
 from bis.ledger.places import database_at
 from bis.ledger.used import put_used
-from bis.nouns.annotation import Annotation, removed_at, tags_after
+from bis.nouns.annotation import Annotation, experiment_after, name_after, removed_at, tags_after
 from bis.nouns.dataset import DataAnnotation, DataVersion
 from bis.nouns.reference import EXAMPLES, Reference
 from bis.nouns.run import Run
@@ -39,6 +39,8 @@ NEVER: Final = 1 << 62
 A_DAY: Final = 86_400_000_000
 """Microseconds."""
 EXPERIMENT: Final = "(SELECT e.name FROM experiments AS e WHERE e.id = runs.experiment)"
+PLACED: Final = f"CASE WHEN tracked = 1 OR experiment <> 0 THEN coalesce({EXPERIMENT}, '') ELSE '' END"
+"""The name of the experiment that a run was logged or moved to."""
 THERE: Final = "removed = ''"
 GONE: Final = "removed <> ''"
 DIGITS: Final = frozenset("0123456789abcdef")
@@ -93,16 +95,21 @@ def reindex(store: Store, ledger: SqlLedger, progress: Callable[[int, int], None
     for start in range(0, len(new), AT_ONCE):
         if progress:
             progress(len(records) - len(new) + start, len(records))
-        found = list(_readable(store, new[start : start + AT_ONCE]))
-        ledger.take(found)
-        for value, _ in found:
-            if isinstance(value, Run) and value.history:
-                # Of a removed run, and in a shallow clone, it may not be there.
-                with suppress(NotFound, Damaged):
-                    ledger.take_history(value, store.get_bytes(value.history))
+        take_in(store, ledger, new[start : start + AT_ONCE])
     if progress:
         progress(len(records), len(records))
     return len(records)
+
+
+def take_in(store: Store, ledger: SqlLedger, records: Sequence[Digest]) -> None:
+    """Take some records of the store into the ledger."""
+    found = list(_readable(store, records))
+    ledger.take(found)
+    for value, _ in found:
+        if isinstance(value, Run) and value.history:
+            # Of a removed run, and in a shallow clone, it may not be there.
+            with suppress(NotFound, Damaged):
+                ledger.take_history(value, store.get_bytes(value.history))
 
 
 def _readable(store: Store, digests: Sequence[Digest]) -> Iterator[tuple[Record, Digest]]:
@@ -169,7 +176,7 @@ class SqlLedger:
             _put_annotation(connection, annotation, record)
 
     def amend(self, annotation: Annotation) -> None:
-        from bis.ledger import tracked
+        from bis.ledger import experiments, tracked
 
         with self._writing() as connection:
             seq, moment = tracked.seq_of(connection, annotation.run), micros(annotation.made)
@@ -178,6 +185,11 @@ class SqlLedger:
             tracked.put_tags(connection, seq, annotation.tags)
             if annotation.note:
                 connection.execute("UPDATE runs SET note = ? WHERE seq = ?", (annotation.note, seq))
+            if annotation.experiment:
+                place = experiments.find(connection, annotation.experiment)
+                tracked.move(connection, annotation.run, place.id)
+            if annotation.name:
+                tracked.update(connection, annotation.run, name=annotation.name)
             if annotation.hidden:
                 tracked.remove(connection, annotation.run, moment)
             elif annotation.hidden is False:
@@ -215,7 +227,7 @@ class SqlLedger:
     # asking
 
     def get(self, id: str) -> Run:
-        for row in self.database.ask("SELECT seq, content FROM runs WHERE id = ?", (id,)):
+        for row in self.database.ask("SELECT seq, name, content FROM runs WHERE id = ?", (id,)):
             return self._decoded([row])[0]
         raise NotFound(f"no run has the id {id}", hint="bis log")
 
@@ -233,7 +245,7 @@ class SqlLedger:
         return {Digest(record) for (record,) in found}
 
     def runs(self, filter: str = "", order: Sequence[str] = (), limit: int | None = None) -> list[Run]:
-        return self._decoded(self._select("seq, content", filter, order, limit))
+        return self._decoded(self._select("seq, runs.name, content", filter, order, limit))
 
     def recorded(self, limit: int) -> list[Run]:
         asked = "SELECT content FROM runs WHERE tracked = 0 ORDER BY started DESC, seq DESC LIMIT ?"
@@ -244,18 +256,26 @@ class SqlLedger:
         return [decode_run(unpack(content)) for (content,) in found]
 
     def rows(self, filter: str = "", order: Sequence[str] = (), limit: int | None = None) -> list[Row]:
-        found = self._select(f"seq, tracked, {EXPERIMENT}, brief, note, verdict, record, removed", filter, order, limit)
+        columns = f"seq, tracked, runs.name, {PLACED}, brief, note, verdict, record, removed"
+        found = self._select(columns, filter, order, limit)
         tags = self._tags([seq for seq, *_ in found])
         logged = self._logged([seq for seq, tracked, *_ in found if tracked])
         decoder = msgspec.json.Decoder(Row, strict=False)
         rows = []
-        for seq, _, experiment, brief, note, verdict, record, gone in found:
+        for seq, _, name, experiment, brief, note, verdict, record, gone in found:
             row: Row = msgspec.structs.replace(
-                decoder.decode(brief), tags=tags.get(seq, {}), note=note, verdict=verdict, record=record, removed=gone
+                decoder.decode(brief),
+                name=name,
+                tags=tags.get(seq, {}),
+                note=note,
+                verdict=verdict,
+                record=record,
+                experiment=experiment,
+                removed=gone,
             )
             if seq in logged:
                 params, metrics = logged[seq]
-                row = msgspec.structs.replace(row, params=params, metrics=metrics, experiment=experiment)
+                row = msgspec.structs.replace(row, params=params, metrics=metrics)
             rows.append(row)
         return rows
 
@@ -282,7 +302,7 @@ class SqlLedger:
         return [decode_annotation(unpack(content)) for (content,) in found] or self._rows_say(run)
 
     def experiment(self, run: str) -> str:
-        found = self.database.ask(f"SELECT {EXPERIMENT} FROM runs WHERE id = ? AND tracked = 1", (run,))
+        found = self.database.ask(f"SELECT {PLACED} FROM runs WHERE id = ?", (run,))
         return str(found[0][0]) if found else ""
 
     def _rows_say(self, run: str) -> list[Annotation]:
@@ -394,11 +414,11 @@ class SqlLedger:
         )
 
     def _content(self, seq: int) -> Run:
-        return self._decoded(self.database.ask("SELECT seq, content FROM runs WHERE seq = ?", (seq,)))[0]
+        return self._decoded(self.database.ask("SELECT seq, name, content FROM runs WHERE seq = ?", (seq,)))[0]
 
-    def _decoded(self, rows: Sequence[tuple[int, bytes]]) -> list[Run]:
-        """Runs by their records; those that clients log to, with what they logged until now."""
-        found = {seq: decode_run(unpack(content)) for seq, content in rows}
+    def _decoded(self, rows: Sequence[tuple[int, str, bytes]]) -> list[Run]:
+        """Runs by their records, called as they are now; those that clients log to, with what they logged until now."""
+        found = {seq: _called(decode_run(unpack(content)), name) for seq, name, content in rows}
         logged = self._logged([seq for seq, run in found.items() if run.tracked])
         return [
             msgspec.structs.replace(run, logged=logged[seq][0], metrics=logged[seq][1]) if seq in logged else run
@@ -540,6 +560,9 @@ def _put_run(connection: Connection, run: Run, record: str) -> None:
     # Verdicts and annotations may come before their run when a ledger is rebuilt.
     _judge(connection, run.id)
     _annotate(connection, run.id)
+    # Where it was placed before, it stays: the experiment may have another name by now.
+    if connection.execute("SELECT 1 FROM runs WHERE id = ? AND experiment = 0", (run.id,)).fetchall():
+        _place(connection, run.id)
 
 
 def _put_verdict(connection: Connection, verdict: Verdict, record: str) -> None:
@@ -561,24 +584,48 @@ def _judge(connection: Connection, id: str) -> None:
 
 
 def _put_annotation(connection: Connection, annotation: Annotation, record: str) -> None:
-    connection.execute(
-        "INSERT INTO annotations (record, run, made, content) VALUES (?, ?, ?, ?) ON CONFLICT (record) DO NOTHING",
+    new = connection.execute(
+        "INSERT INTO annotations (record, run, made, content) VALUES (?, ?, ?, ?) ON CONFLICT (record) DO NOTHING"
+        " RETURNING seq",
         (record, annotation.run, micros(annotation.made), pack(canonical(annotation))),
-    )
+    ).fetchall()
     _annotate(connection, annotation.run)
+    if new and annotation.experiment:
+        _place(connection, annotation.run)
 
 
 def _annotate(connection: Connection, id: str) -> None:
-    """Tags and note of a run as its annotations leave them, whatever the order in which they came here."""
-    found = connection.execute("SELECT content FROM annotations WHERE run = ? ORDER BY made, record", (id,)).fetchall()
-    seq = connection.execute("SELECT seq FROM runs WHERE id = ?", (id,)).fetchone()
-    if not found or not seq:
+    """Tags, note and name of a run as its annotations leave them, whatever the order in which they came here."""
+    annotations = _said(connection, id)
+    run = connection.execute("SELECT seq, name FROM runs WHERE id = ?", (id,)).fetchone()
+    if not annotations or not run:
         return
-    annotations = [decode_annotation(unpack(content)) for (content,) in found]
-    _put_texts(connection, "tags", seq[0], tags_after(annotations))
-    connection.execute("UPDATE runs SET removed = ? WHERE id = ?", (removed_at(annotations), id))
+    _put_texts(connection, "tags", run[0], tags_after(annotations))
+    changed = (removed_at(annotations), name_after(annotations, run[1]), id)
+    connection.execute("UPDATE runs SET removed = ?, name = ? WHERE id = ?", changed)
     for note in [annotation.note for annotation in annotations if annotation.note][-1:]:
         connection.execute("UPDATE runs SET note = ? WHERE id = ?", (note, id))
+
+
+def _place(connection: Connection, id: str) -> None:
+    """Into the experiment that its annotations name, which is made where this ledger has none of that name."""
+    from bis.ledger import experiments
+
+    annotations = _said(connection, id)
+    if not (name := experiment_after(annotations)):
+        return
+    made = next(micros(one.made) for one in reversed(annotations) if one.experiment == name)
+    place = experiments.found_or_made(connection, name, made)
+    connection.execute("UPDATE runs SET experiment = ? WHERE id = ?", (place, id))
+
+
+def _said(connection: Connection, id: str) -> list[Annotation]:
+    found = connection.execute("SELECT content FROM annotations WHERE run = ? ORDER BY made, record", (id,)).fetchall()
+    return [decode_annotation(unpack(content)) for (content,) in found]
+
+
+def _called(run: Run, name: str) -> Run:
+    return run if run.name == name else msgspec.structs.replace(run, name=name)
 
 
 def _put_texts(connection: Connection, table: str, seq: int, values: Mapping[str, str]) -> None:

@@ -28,6 +28,10 @@ class Annotation(
     """A remark, in words. Earlier ones stay."""
     hidden: bool | None = None
     """True: the run is removed, so that its content may go. False: taken back. None: nothing is said of that."""
+    experiment: str = ""
+    """The name of the experiment that the run is moved to; empty: it stays where it is."""
+    name: str = ""
+    """What the run is called from now on; empty: as before."""
 
 
 def tags_after(annotations: Sequence[Annotation]) -> dict[str, str]:
@@ -36,6 +40,16 @@ def tags_after(annotations: Sequence[Annotation]) -> dict[str, str]:
     for annotation in annotations:
         tags = {name: value for name, value in tags.items() if name not in annotation.removed} | annotation.tags
     return dict(sorted(tags.items()))
+
+
+def name_after(annotations: Sequence[Annotation], name: str) -> str:
+    """What a run is called that was called so when it was recorded."""
+    return next((annotation.name for annotation in reversed(annotations) if annotation.name), name)
+
+
+def experiment_after(annotations: Sequence[Annotation]) -> str:
+    """The name of the experiment that a run was moved to last; empty where nobody moved it."""
+    return next((annotation.experiment for annotation in reversed(annotations) if annotation.experiment), "")
 
 
 def removed_at(annotations: Sequence[Annotation]) -> str:

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from bis.digest import Digest
+from bis.errors import UsageError
 from bis.nouns.part import Finding, Part, PartKind
 
 Status = Literal["scheduled", "running", "finished", "failed", "interrupted", "lost"]
@@ -131,3 +132,13 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag=RUN
 def is_tracked(id: str) -> bool:
     """Whether an id is that of a run which a client logged."""
     return len(id) > 12
+
+
+def check_name(name: str, hint: str = "") -> None:
+    """Raises UsageError for what could not be typed to mean a run."""
+    if not name or not name.isprintable() or set(name) & set("@~/:") or name[0] in "-. " or name.endswith(" "):
+        raise UsageError(
+            f"{name!r} cannot be the name of a run",
+            because="Names have no control characters and none of @ ~ / :, and do not begin with - or a dot.",
+            hint=hint,
+        )

@@ -6,12 +6,23 @@ from typing import NamedTuple
 
 import msgspec
 
+from bis.errors import UsageError
 from bis.nouns.run import Status
 
 
 def usual_place(experiment: int) -> str:
     """Where the artifacts of an experiment lie that names no place of its own: below the server's root of all."""
     return f"mlflow-artifacts:/{experiment}"
+
+
+def check_experiment_name(name: str) -> None:
+    """Raises UsageError for what could not be typed, or what MLflow's clients could not have."""
+    if not name.strip() or not name.isprintable() or len(name) > 500:
+        raise UsageError(
+            f"{name[:80]!r} cannot be the name of an experiment",
+            because="Names have 1 to 500 characters, and none that cannot be printed.",
+            hint="bis experiment create churn",
+        )
 
 
 class Experiment(msgspec.Struct, frozen=True, kw_only=True):

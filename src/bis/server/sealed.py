@@ -1,5 +1,5 @@
-"""What may be said of a run that bis recorded: its tags, and whether it is removed. It lies beside the record, which
-stays as it is, so that it comes back with it whatever happens to the ledger."""
+"""What may be said of a run that bis recorded: its tags, name and experiment, and whether it is removed. It lies beside
+the record, which stays as it is, so that it comes back with it whatever happens to the ledger."""
 
 from __future__ import annotations
 
@@ -27,6 +27,19 @@ async def drop_tag(desk: Desk, id: str, key: str) -> None:
     if key not in (await desk.read(tracked.get, id)).tags:
         raise NoSuch("tag", key, f"run with id {id}")
     await _say(desk, Annotation(run=id, made=stamp(desk.now()), user=desk.asking(), removed=(key,)))
+
+
+async def note(desk: Desk, id: str, text: str) -> None:
+    await _say(desk, Annotation(run=id, made=stamp(desk.now()), user=desk.asking(), note=text))
+
+
+async def rename(desk: Desk, id: str, name: str) -> None:
+    await _say(desk, Annotation(run=id, made=stamp(desk.now()), user=desk.asking(), name=name))
+
+
+async def move(desk: Desk, id: str, experiment: str) -> None:
+    """By the name of the experiment."""
+    await _say(desk, Annotation(run=id, made=stamp(desk.now()), user=desk.asking(), experiment=experiment))
 
 
 async def remove(desk: Desk, id: str, *, undo: bool = False) -> None:
