@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import random
 import sqlite3
 import struct
 
@@ -206,3 +207,53 @@ def test_points_that_come_out_of_order_are_read_in_order(steps):
         for step in steps:
             points.append(ledger, 1, [Point("loss", float(step), step, step)])
         assert [point.step for point in points.history(ledger, 1, "loss", limit=17)] == list(range(17))
+
+
+def said(ledger, words, work):
+    """What work gives, and how many statements with these words it takes."""
+    statements = []
+    ledger.set_trace_callback(statements.append)
+    try:
+        return work(), sum(words in statement for statement in statements)
+    finally:
+        ledger.set_trace_callback(None)
+
+
+def logged(ledger, steps):
+    for step in steps:
+        points.append(ledger, 1, [Point("loss", float(step), step, step)])
+
+
+@pytest.mark.parametrize("start", [0, 700, 1990])
+def test_a_page_of_a_series_that_came_shuffled_is_read_from_few_chunks(ledger, start):
+    steps = list(range(2000))
+    random.Random(5).shuffle(steps)
+    _, written = said(ledger, "INSERT INTO metric_chunks", lambda: logged(ledger, steps))
+    points.fold(ledger, 1)
+    assert written <= 8 * 2000 / points.CHUNK  # each point, that is, eight times
+    after = Point("loss", float(start), start, start)
+    page, read = said(
+        ledger, "SELECT content FROM metric_chunks", lambda: points.history(ledger, 1, "loss", limit=8, after=after)
+    )
+    assert [point.step for point in page] == list(range(start + 1, min(start + 9, 2000)))
+    assert read <= 40  # of some 250
+
+
+@pytest.mark.parametrize("late", [1, 3, 20])
+def test_chunks_stay_one_behind_the_other_where_some_points_come_a_little_late(ledger, late):
+    steps = [step - late if step % 7 == 0 else step + (step % 7 == 6) * late for step in range(700)]
+    logged(ledger, steps)
+    points.fold(ledger, 1)
+    assert points.count(ledger, 1, "loss") == len(set(steps))
+    page, read = said(
+        ledger,
+        "SELECT content FROM metric_chunks",
+        lambda: points.history(ledger, 1, "loss", limit=8, after=Point("loss", 300.0, 300, 300)),
+    )
+    assert [point.step for point in page] == [step for step in sorted(set(steps)) if step > 300][:8]
+    assert read <= 10
+
+
+def test_a_series_that_comes_in_order_is_written_about_twice(ledger):
+    _, written = said(ledger, "INSERT INTO metric_chunks", lambda: logged(ledger, range(2000)))
+    assert written <= 2.5 * 2000 / points.CHUNK

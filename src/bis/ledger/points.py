@@ -1,9 +1,10 @@
 """Points of metrics: taken in as they come, kept in columns, read back whole, in pages, or thinned for a chart.
 
 A call that logs adds one row to the *tail* of its run. When the tail is long, and when the run ends, it is folded into
-*chunks*, at most 4,096 points of one series in each. A chunk holds what came between two folds, or several of those
-put together, so points that come out of order cost their readers and nobody else. Identical points are one point: a
-request that is sent again doubles nothing.
+*chunks*, at most 4,096 points of one series in each, one behind the other where points come in order. What comes out of
+order is merged with what it overlaps, if that is no more than itself: each point is written a few times, and a reader
+finds the points of one stretch in few chunks. Identical points are one point: a request that is sent again doubles
+nothing.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ LONG_POINTS: Final = 16384
 """A tail with so many rows or points is folded, in steps of that size."""
 LONG_ROW: Final = 24 * 256
 """Bytes of points that are read from a row of the tail only when their turn comes."""
+MERGED: Final = 32
+"""Chunks that are taken up in one step at most, so that nobody waits for long meanwhile."""
 SHORT: Final = 64
 """A tail with fewer rows is left as it is when its run ends."""
 CLOSE: Final = 32
@@ -69,6 +72,7 @@ class _Chunk(NamedTuple):
         return self.latest, self.last, self.greatest
 
 
+_DESCRIBED: Final = ", ".join(_Chunk._fields)
 _Part = Literal["points", "outline", "summit"]
 _PARTS: Final[dict[_Part, tuple[str, Callable[[bytes], list[Row]]]]] = {
     "points": ("content", columns.unpack),
@@ -212,18 +216,17 @@ def _series_id(connection: Connection, run: int, series: Series) -> int:
 
 
 def _add(connection: Connection, series: int, rows: list[Row]) -> None:
-    """Add chunks to a series. The last ones that are no larger than what is added are taken into it: each point is
-    written a few times, however short the steps are, and few chunks are small."""
-    number = 0
-    for number, points, content in connection.execute(
-        "SELECT number, points, content FROM metric_chunks WHERE series = ? ORDER BY number DESC LIMIT 16", (series,)
-    ).fetchall():
-        if points >= CHUNK or points > len(rows):
-            number += 1
-            break
-        rows = columns.unpack(content) + rows
-        connection.execute("DELETE FROM metric_chunks WHERE series = ? AND number = ?", (series, number))
+    """Add chunks to a series. The last ones are taken up that overlap what is added, or are small, and no larger than
+    it: so two that overlap are few for a stretch, and few are small, while each point is written a few times."""
     rows = columns.ordered(rows)
+    last = _last_chunks(connection, series)
+    number, left = (last[0].number + 1 if last else 0), MERGED
+    while taken := _to_take(last, rows, left):
+        number, left, last = taken[-1].number, left - len(taken), last[len(taken) :]
+        for chunk in taken:
+            rows += columns.unpack(_content(connection, chunk))
+        rows = columns.ordered(rows)
+    connection.execute("DELETE FROM metric_chunks WHERE series = ? AND number >= ?", (series, number))
     connection.executemany(
         "INSERT INTO metric_chunks (series, number, points, first, last, earliest, latest, least, greatest, outline,"
         " content) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -232,6 +235,39 @@ def _add(connection: Connection, series: int, rows: list[Row]) -> None:
             for place, some in enumerate(rows[at : at + CHUNK] for at in range(0, len(rows), CHUNK))
         ],
     )
+
+
+def _last_chunks(connection: Connection, series: int) -> list[_Chunk]:
+    """As many as may be taken up, the last one first, and one more."""
+    return [
+        _Chunk(*row)
+        for row in connection.execute(
+            f"SELECT {_DESCRIBED} FROM metric_chunks WHERE series = ? ORDER BY number DESC LIMIT ?",
+            (series, MERGED + 1),
+        ).fetchall()
+    ]
+
+
+def _to_take(last: Sequence[_Chunk], rows: Sequence[Row], most: int) -> Sequence[_Chunk]:
+    """Of the last chunks, the last one first, those that are to be merged with these rows: all or nothing of a row of
+    chunks that are in order, as half of it would overlap what is made of the other half."""
+    low, found, before = rows[0][:2], 0, None
+    while found < len(last) and last[found].high[:2] >= low:
+        if before is not None and last[found].high[:2] > before.low[:2]:
+            break  # another row of chunks ends there
+        before = last[found]
+        found += 1
+    if not found and last and last[0].points < CHUNK:
+        found = 1
+    taken = last[:found]
+    return taken if found <= most and sum(chunk.points for chunk in taken) <= len(rows) else ()
+
+
+def _content(connection: Connection, chunk: _Chunk) -> bytes:
+    ((content,),) = connection.execute(
+        "SELECT content FROM metric_chunks WHERE series = ? AND number = ?", (chunk.series, chunk.number)
+    ).fetchall()
+    return bytes(content)
 
 
 def _described(rows: Sequence[Row]) -> tuple[Any, ...]:
@@ -355,8 +391,7 @@ class _Source:
             _Chunk(*row)
             for series in self._series
             for row in self._connection.execute(
-                "SELECT series, number, points, first, last, earliest, latest, least, greatest FROM metric_chunks"
-                " WHERE series = ? ORDER BY number",
+                f"SELECT {_DESCRIBED} FROM metric_chunks WHERE series = ? ORDER BY number",
                 (series,),
             ).fetchall()
         ]
