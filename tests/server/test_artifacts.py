@@ -1,5 +1,6 @@
 """Artifacts over HTTP: what is acknowledged is there, whole, in ranges, after a kill, and after `bis gc`."""
 
+import json
 import os
 import signal
 import subprocess
@@ -14,6 +15,8 @@ import httpx
 import pytest
 
 from bis.digest import digest_bytes
+from bis.errors import NotFound
+from bis.store.local import open_store
 
 ROOT = "/api/2.0/mlflow-artifacts/artifacts"
 MPU = "/api/2.0/mlflow-artifacts/mpu"
@@ -325,3 +328,32 @@ def test_damaged_content_is_never_handed_out_as_if_it_were_whole(serving: Callab
     except httpx.RemoteProtocolError:
         return
     assert answer.status_code >= 500
+
+
+def test_a_removed_run_comes_back_until_gc_then_it_and_its_files_are_gone(server: Any, tmp_path: Path) -> None:
+    made = server.http.post("/api/2.0/mlflow/runs/create", json={"experiment_id": "0"}).json()["run"]["info"]
+    run, content = made["run_id"], noise(300_000)
+    put(server, f"0/{run}/artifacts/model.bin", content)
+    put(server, "0/other/artifacts/x", noise(1000, 2))
+
+    def ask(what: str) -> httpx.Response:
+        return server.http.post(f"/api/2.0/mlflow/runs/{what}", json={"run_id": run})  # type: ignore[no-any-return]
+
+    ask("delete")
+    assert "nothing" in bis(tmp_path, "gc"), "the time of grace has not passed"
+    told = bis(tmp_path, "gc", "--dry-run", "--now")
+    assert "would be gone for good: 1 run, with 1 artifact of 293 KiB" in told
+    assert ask("restore").status_code == 200
+    assert server.http.get(f"{ROOT}/0/{run}/artifacts/model.bin").content == content
+    ask("delete")
+    assert json.loads(bis(tmp_path, "gc", "--now", "--json"))["removed_by_clients"]["runs"] == 1
+    refused = ask("restore")
+    assert (refused.status_code, "is gone: it was removed" in refused.json()["message"]) == (404, True)
+    with pytest.raises(AssertionError, match="is gone: it was removed"):
+        bis(tmp_path, "rm", "--undo", run)
+    assert server.http.get(f"{ROOT}/0/{run}/artifacts/model.bin").status_code == 404
+    assert server.http.get(f"{ROOT}/0/other/artifacts/x").content == noise(1000, 2)
+    time.sleep(1.1)  # the server relies on nothing any more
+    bis(tmp_path, "gc", "--now")
+    with pytest.raises(NotFound):
+        open_store(tmp_path / ".bis" / "store").size(digest_bytes(content))

@@ -14,6 +14,7 @@ from bis.cli.text import count, plain, size
 
 if TYPE_CHECKING:
     from bis.cli.render import Cell, Terminal
+    from bis.ledger.collecting import Counted
     from bis.store.collect import Collected
 
 GRACE = "1h"
@@ -34,8 +35,11 @@ def rm(door: Door, runs: tuple[str, ...], undo: bool, as_json: bool) -> int:
     by `bis log --removed`. Until it is collected, --undo brings it back.
     """
     from bis.acts.annotate import remove
+    from bis.steps.removals import refuse_collected
 
     terminal = door.terminal
+    for text in runs if undo else ():
+        refuse_collected(door.home, text)
     found = list({run.id: run for run in (door.find(text, removed=undo) for text in runs)}.values())
     remove(found, door.home, undo=undo)
     if as_json:
@@ -65,12 +69,15 @@ def gc(door: Door, dry_run: bool, grace: float, at_once: bool, utc: bool, as_jso
     """Delete what no run, verdict, annotation or version of data needs. Runs that `bis rm`, and versions that `bis data
     rm` removed need nothing. It takes two rounds: the first finds what may go, and a later one, when the time of grace
     has passed and nobody writes who was writing then, deletes it. Others may read and write meanwhile.
+
+    Runs, experiments and models that clients logged or registered, and that were removed longer ago than the time of
+    grace, are deleted from the ledger for good, with their artifacts. What a registered version came from stays.
     """
     from bis.acts.collect import collect
 
     terminal = door.terminal
     terminal.utc = utc
-    done = collect(
+    done, clients = collect(
         door.home,
         now=door.now,
         grace=timedelta(seconds=grace),
@@ -79,11 +86,10 @@ def gc(door: Door, dry_run: bool, grace: float, at_once: bool, utc: bool, as_jso
         progress=lambda text: terminal.meter(text, 0, 0),
     )
     if as_json:
-        terminal.json(
-            "bis.gc/1", {"dry_run": dry_run, **{name: getattr(done, name) for name in done.__struct_fields__}}
-        )
+        facts = {name: getattr(done, name) for name in done.__struct_fields__}
+        terminal.json("bis.gc/1", {"dry_run": dry_run, **facts, "removed_by_clients": clients})
         return 0
-    terminal.show([*_kind_lines(done, terminal), *_told(done, dry=dry_run)])
+    terminal.show([*_kind_lines(done, terminal), *_client_lines(clients, dry=dry_run), *_told(done, dry=dry_run)])
     for hint in _hints(done, door, dry=dry_run):
         terminal.tell(hint)
     return 0
@@ -98,6 +104,26 @@ def _kind_lines(done: Collected, terminal: Terminal) -> list[str]:
     ]
     columns = [Column("not needed"), Column("objects", right=True), Column("on disk", right=True)]
     return terminal.table(columns, rows) if rows else []
+
+
+def _client_lines(clients: Counted, *, dry: bool) -> list[str]:
+    """What clients removed, and is deleted for good."""
+    kinds = {
+        "run": clients.runs,
+        "experiment": clients.experiments,
+        "logged model": clients.logged_models,
+        "registered model": clients.models,
+        "version": clients.versions,
+    }
+    some = [count(number, kind) for kind, number in kinds.items() if number]
+    lines = []
+    if some:
+        files = f", with {count(clients.files, 'artifact')} of {size(clients.size)}" if clients.files else ""
+        lines.append(f"{'would be gone' if dry else 'gone'} for good: {', '.join(some)}{files}")
+    if clients.kept:
+        some_kept = count(clients.kept, "removed run or model", "removed runs or models")
+        lines.append(f"kept: {some_kept} that registered versions came from")
+    return lines
 
 
 def _told(done: Collected, *, dry: bool) -> list[str]:

@@ -6,7 +6,7 @@ before its row is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, Final
 
 from bis.digest import Digest
@@ -24,7 +24,7 @@ END: Final = "\U0010ffff"
 def put(connection: Connection, path: str, digest: Digest, size: int, now: int) -> None:
     """What lay there before is replaced. Raises UsageError where a folder lies there, or a file where a folder of the
     path would be."""
-    above = [path[:place] for place, character in enumerate(path) if character == "/"]
+    above = _above(path)
     marks = ", ".join("?" * len(above))
     if above and (found := _rows(connection, f"SELECT path FROM artifacts WHERE path IN ({marks}) LIMIT 1", *above)):
         raise UsageError(f"{found[0][0]!r} is a file: nothing can be put below it")
@@ -84,17 +84,22 @@ def remove(connection: Connection, path: str) -> int:
     return found.rowcount
 
 
-def digests(connection: Connection) -> Iterator[Digest]:
-    """The content that is needed, each once."""
+def digests(connection: Connection, without: Collection[str] = ()) -> Iterator[Digest]:
+    """The content that is needed, each once: by what lies outside of the folders `without`."""
     last = ""
     statement = f"SELECT path, digest FROM artifacts WHERE path > ? ORDER BY path LIMIT {AT_ONCE}"
     seen: set[str] = set()
     while rows := _rows(connection, statement, last):
-        for _, digest in rows:
-            if digest not in seen:
+        for path, digest in rows:
+            if digest not in seen and not (without and any(above in without for above in _above(path))):
                 seen.add(digest)
                 yield Digest(digest)
         last = rows[-1][0]
+
+
+def _above(path: str) -> list[str]:
+    """The folders in which a path lies."""
+    return [path[:place] for place, character in enumerate(path) if character == "/"]
 
 
 def _range(folder: str) -> tuple[str, str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from bis.errors import AlreadyThere
+from bis.ledger import gone
 from bis.ledger.connection import Connection
 from bis.ledger.moments import stamp
 from bis.ledger.refusals import NoSuch, Removed, StillThere
@@ -22,9 +23,10 @@ def create(connection: Connection, name: str, artifacts: str, tags: Mapping[str,
         "INSERT INTO experiments (name, artifacts, made, changed) VALUES (?, ?, ?, ?) RETURNING id",
         (name, artifacts, now, now),
     ).fetchall()
+    id = gone.fresh(connection, "experiment", int(id))
     for key, value in tags.items():
         _put_tag(connection, id, key, value)
-    return int(id)
+    return id
 
 
 def found_or_made(connection: Connection, name: str, now: int) -> int:

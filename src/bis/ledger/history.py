@@ -43,6 +43,14 @@ def events(
     return [_event(row) for row in found]
 
 
+def forgotten(connection: Connection, id: int, name: str) -> Model:
+    """A model of which its history alone is left."""
+    ((made, gone),) = connection.execute(
+        "SELECT min(made), max(made) FROM registry_events WHERE model = ?", (id,)
+    ).fetchall()
+    return Model(id=id, name=name, made=made, changed=gone, removed=gone)
+
+
 def alias_moves(connection: Connection, model: Model, alias: str, *, until: int = NEVER) -> list[Event]:
     """Which versions an alias meant, one after the other: oldest first."""
     found = connection.execute(

@@ -20,6 +20,15 @@ class NoSuch(NotFound):
         self.of = of
 
 
+class Collected(NoSuch):
+    """It was removed, and `bis gc` deleted it for good."""
+
+    def __init__(self, kind: Kind, named: str, when: str, of: str = "") -> None:
+        super().__init__(kind, named, of)
+        self.what = f"{kind} {named}{f' of {of}' if of else ''} is gone: it was removed, and collected on {when}"
+        self.because = "`bis gc` deleted what it was and what it held for good."
+
+
 class Removed(UsageError):
     """It was removed, and is not changed before it is restored."""
 

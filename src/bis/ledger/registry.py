@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from bis.errors import AlreadyThere, NotFound, UsageError
-from bis.ledger import history
+from bis.ledger import gone, history
 from bis.ledger.connection import Connection
-from bis.ledger.refusals import NoSuch
+from bis.ledger.moments import shown_time
+from bis.ledger.refusals import Collected, NoSuch
 from bis.nouns.model import ACTIVE, STAGES, By, Model, ModelVersion, is_model_name
 
 MODEL: Final = "m.id, m.name, m.description, m.made, m.changed, m.removed"
@@ -53,14 +54,13 @@ def create(
 ) -> Model:
     """A new registered model. Raises AlreadyThere. Where one of that name was removed, its numbers stay given."""
     _check_name(connection, name)
-    ((given,),) = connection.execute(
-        "SELECT coalesce(max(versions), 0) FROM registered_models WHERE name = ?", (name,)
-    ).fetchall()
+    given = _given(connection, name)
     ((id,),) = connection.execute(
         "INSERT INTO registered_models (name, description, versions, made, changed) VALUES (?, ?, ?, ?, ?)"
         " RETURNING id",
         (name, description, given, by.at, by.at),
     ).fetchall()
+    id = gone.fresh(connection, "registered model", int(id))
     model = Model(id=id, name=name, description=description, made=by.at, changed=by.at)
     history.note(connection, model, "created", by, after=description)
     for key, value in (tags or {}).items():
@@ -77,14 +77,15 @@ def get(connection: Connection, name: str) -> Model:
 
 
 def once(connection: Connection, name: str) -> Model:
-    """The model of that name, else the one that was removed or renamed last and had it. Raises NoModel."""
+    """The model of that name, else the one that was removed or renamed last and had it; one that was collected, too, as
+    far as its history tells. Raises NoModel."""
     if found := models(connection, "m.name = ?", (name,), limit=1):
         return found[0]
     for (id,) in connection.execute(
         "SELECT model FROM registry_events WHERE name = ? ORDER BY seq DESC LIMIT 1", (name,)
     ).fetchall():
         rows = connection.execute(f"SELECT {MODEL} FROM registered_models m WHERE m.id = ?", (id,)).fetchall()
-        return _models(connection, rows)[0]
+        return _models(connection, rows)[0] if rows else history.forgotten(connection, id, name)
     raise NoModel(name)
 
 
@@ -112,9 +113,7 @@ def rename(connection: Connection, name: str, new: str, by: By) -> Model:
     if new == name:
         return model
     _check_name(connection, new)
-    ((given,),) = connection.execute(
-        "SELECT coalesce(max(versions), 0) FROM registered_models WHERE name = ?", (new,)
-    ).fetchall()
+    given = _given(connection, new)
     connection.execute(
         "UPDATE registered_models SET name = ?, changed = ?, versions = CASE WHEN versions < ? THEN ? ELSE versions END"
         " WHERE id = ?",
@@ -168,6 +167,7 @@ def restore(connection: Connection, name: str, by: By) -> Model:
         model = Model(id=id, name=name, made=made, changed=changed)
         history.note(connection, model, "restored", by)
         return get(connection, name)
+    _was_collected(connection, name, None)
     raise NoModel(name)
 
 
@@ -314,6 +314,7 @@ def restore_version(connection: Connection, name: str, number: int, by: By) -> M
         (by.at, model.id, number),
     ).fetchall()
     if not found:
+        _was_collected(connection, name, number)
         raise NoVersion(name, number)
     history.note(connection, model, "restored", by, version=number)
     return version(connection, name, number)
@@ -381,6 +382,32 @@ def _check_name(connection: Connection, name: str) -> None:
         )
     if models(connection, "m.name = ?", (name,), limit=1):
         raise AlreadyThere(f"a model called {name!r} is there already", hint=f"bis model show {name}")
+
+
+def _given(connection: Connection, name: str) -> int:
+    """The highest number that a version was given under a name, whatever has become of it."""
+    ((given,),) = connection.execute(
+        "SELECT max(given) FROM (SELECT coalesce(max(versions), 0) AS given FROM registered_models WHERE name = :name"
+        " UNION ALL SELECT coalesce(max(version), 0) FROM registry_events WHERE name = :name) AS known",
+        {"name": name},
+    ).fetchall()
+    return int(given)
+
+
+def _was_collected(connection: Connection, name: str, number: int | None) -> None:
+    """Raises Collected for a model or version that `bis gc` deleted."""
+    same = "version IS NULL" if number is None else "version = ?"
+    for (made,) in connection.execute(
+        f"SELECT made FROM registry_events WHERE name = ? AND action = 'collected' AND {same}"
+        " ORDER BY seq DESC LIMIT 1",
+        (name,) if number is None else (name, number),
+    ).fetchall():
+        when = shown_time(made)
+        raise (
+            Collected("registered model", name, when)
+            if number is None
+            else Collected("model version", str(number), when, name)
+        )
 
 
 def _point(connection: Connection, model: Model, alias: str, number: int, by: By, *, back: bool) -> None:

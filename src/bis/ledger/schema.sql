@@ -369,6 +369,13 @@ CREATE TABLE artifacts (                            -- files that clients upload
     made    INTEGER NOT NULL
 ) WITHOUT ROWID;
 
+CREATE TABLE collected (                            -- what `bis gc` deleted for good, so that it is known to be gone
+    kind  TEXT    NOT NULL,                         -- run, logged model, experiment, registered model
+    id    TEXT    NOT NULL,
+    made  INTEGER NOT NULL,
+    PRIMARY KEY (kind, id)
+) WITHOUT ROWID;
+
 CREATE TABLE webhooks (
     id           TEXT    PRIMARY KEY,
     name         TEXT    NOT NULL,

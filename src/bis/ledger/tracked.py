@@ -16,7 +16,7 @@ import msgspec
 
 from bis.digest import canonical
 from bis.errors import UsageError
-from bis.ledger import Row, experiments, inputs, points
+from bis.ledger import Row, experiments, gone, inputs, points
 from bis.ledger.connection import Connection
 from bis.ledger.moments import stamp
 from bis.ledger.refusals import NoSuch, ParamChanged, Removed, Sealed
@@ -401,6 +401,7 @@ def _tracked(connection: Connection, id: str) -> int:
         if not tracked:
             raise Sealed(id)
         return int(seq)
+    gone.refuse(connection, "run", id)
     raise NoSuch("run", id)
 
 

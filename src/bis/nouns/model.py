@@ -26,8 +26,10 @@ Action = Literal[
     "restored",
     "refused",
     "forced",
+    "collected",
 ]
-"""What happened. `refused` and `forced` are of promotions: the one changed nothing, the other comes with an alias."""
+"""What happened. `refused` and `forced` are of promotions: the one changed nothing, the other comes with an alias.
+`collected`: what was removed is deleted for good; its history is all that is left."""
 
 
 class By(NamedTuple):

@@ -1,16 +1,18 @@
-"""What was removed and may be collected: taken back while it is still there, and who else still needs something."""
+"""What was removed: collected for good, or taken back while it is still there, and who else needs something."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 import msgspec
 
 from bis.digest import Digest
 from bis.errors import Damaged, NotFound, counted
-from bis.ledger import artifacts
+from bis.ledger import artifacts, collecting, gone
+from bis.ledger.collecting import Doomed
 from bis.ledger.runs import SqlLedger
+from bis.nouns.model import By
 from bis.nouns.part import Finding, Part, PartKind
 from bis.steps.home import Home
 from bis.store import doomed
@@ -44,13 +46,38 @@ def _collected(what: str) -> NotFound:
     )
 
 
-def of_clients(home: Home) -> list[Digest]:
-    """What clients of a server uploaded: no record names it."""
+def of_clients(home: Home, without: Collection[str] = ()) -> list[Digest]:
+    """What clients of a server uploaded, but for these folders: no record names it."""
     ledger = home.ledger
     if not isinstance(ledger, SqlLedger) or not ledger.database.there:
         return []
     with ledger.database.reading() as connection:
-        return list(artifacts.digests(connection))
+        return list(artifacts.digests(connection, without))
+
+
+def removed_by_clients(home: Home, until: int) -> Doomed:
+    """What clients removed by a time, and nothing needs that stays."""
+    ledger = home.ledger
+    if not isinstance(ledger, SqlLedger) or not ledger.database.there:
+        return Doomed(until=until)
+    with ledger.database.reading() as connection:
+        return collecting.doomed(connection, until)
+
+
+def delete_for_good(home: Home, doomed: Doomed, by: By) -> None:
+    """In steps: killed in between, the next collection goes on. Who logs meanwhile has turns in between."""
+    assert isinstance(home.ledger, SqlLedger)
+    for step in collecting.steps(doomed):
+        with home.ledger.database.writing() as connection:
+            collecting.delete(connection, step, by)
+
+
+def refuse_collected(home: Home, named: str) -> None:
+    """Raises NotFound for a run that a client logged, by its id, that was deleted for good."""
+    ledger = home.ledger
+    if isinstance(ledger, SqlLedger) and ledger.database.there:
+        with ledger.database.reading() as connection:
+            gone.refuse_run(connection, named)
 
 
 def missing_artifacts(home: Home) -> list[Finding]:

@@ -221,6 +221,13 @@ CREATE TABLE artifacts (
     made    INTEGER NOT NULL
 ) WITHOUT ROWID;
 
+CREATE TABLE collected (
+    kind  TEXT    NOT NULL,
+    id    TEXT    NOT NULL,
+    made  INTEGER NOT NULL,
+    PRIMARY KEY (kind, id)
+) WITHOUT ROWID;
+
 CREATE TABLE webhooks (
     id           TEXT    PRIMARY KEY,
     name         TEXT    NOT NULL,

@@ -6,8 +6,9 @@ from typing import Final
 
 from bis.errors import AlreadyThere, BisError, NotFound, UsageError
 from bis.ledger.filter import Problem, Unfit
-from bis.ledger.refusals import BadToken, NoSuch, ParamChanged, Removed
+from bis.ledger.refusals import BadToken, Collected, NoSuch, ParamChanged, Removed
 from bis.server.mlflow.endpoint import Refused
+from bis.steps.promotion import Refusal
 
 _NO_SUCH: Final = {"alias": "INVALID_PARAMETER_VALUE"}
 """Codes other than the one that stands for itself."""
@@ -18,6 +19,8 @@ def told(error: Exception) -> Refused | None:
     match error:
         case Refused():
             return error
+        case Collected():
+            return Refused("RESOURCE_DOES_NOT_EXIST", error.what)
         case NoSuch():
             return Refused(_NO_SUCH.get(error.kind, "RESOURCE_DOES_NOT_EXIST"), _no_such(error))
         case Removed():
@@ -31,6 +34,8 @@ def told(error: Exception) -> Refused | None:
             return Refused("INVALID_PARAMETER_VALUE", f"Invalid page token: {error.why}")
         case Unfit():
             return Refused("INVALID_PARAMETER_VALUE", _unfit(error))
+        case Refusal():
+            return Refused("PERMISSION_DENIED", f"{error.what}. {error.because}")
         case AlreadyThere():
             return Refused("RESOURCE_ALREADY_EXISTS", error.what)
         case UsageError():
