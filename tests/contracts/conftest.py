@@ -1,5 +1,6 @@
-"""Remotes of every kind, as real as they come: a folder, an SFTP server behind the user's `ssh`, a server of S3, which
-also answers the calls that Google Cloud Storage shares with S3, and Azurite, Microsoft's own emulator."""
+"""Remotes of every kind, as real as they come: a folder, an SFTP server behind the user's `ssh`, a `bis server`, a
+server of S3, which also answers the calls that Google Cloud Storage shares with S3, and Azurite, Microsoft's own
+emulator."""
 
 import base64
 import contextlib
@@ -22,6 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from bis.store.remote.address import open_remote
 
 S3_SERVER = """
 import os, sys
@@ -69,6 +72,25 @@ class Place:
         path = self.folder / name
         path.unlink(missing_ok=True)
         path.write_bytes(data)
+
+    def declare(self, text: str) -> None:
+        """Say which format the store has, whatever it has."""
+        with contextlib.closing(open_remote(self.url, self.variables)) as remote:
+            remote.declare(text)
+
+    def forget_format(self) -> None:
+        """Be no store any more."""
+
+
+class ServerPlace(Place):
+    """A `bis server`: its store is in a folder."""
+
+    def declare(self, text: str) -> None:
+        self.write("format", text.encode())
+
+    def forget_format(self) -> None:
+        assert self.folder is not None
+        (self.folder / "format").unlink()
 
 
 class BucketPlace(Place):
@@ -227,8 +249,29 @@ def sftp(make_ssh: Callable[..., str], tmp_path: Path) -> Place:
     return Place(url, {"BIS_SSH": make_ssh()}, folder)
 
 
+@pytest.fixture
+def http_server(tmp_path: Path) -> Iterator[ServerPlace]:
+    """A server on loopback, and the token of a writer."""
+    words = [sys.executable, "-m", "bis", "-C", str(tmp_path / "team"), "server"]
+    (tmp_path / "team").mkdir()
+    added = subprocess.run([*words, "token", "add", "ana", "--role", "writer"], check=True, capture_output=True)
+    with subprocess.Popen([*words, "--port", "0"], stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        try:
+            url = process.stderr.readline().split()[-1]
+            yield ServerPlace(url, {"BIS_TOKEN": added.stdout.decode().strip()}, tmp_path / "team" / ".bis" / "store")
+        finally:
+            process.terminate()
+            process.stderr.read()
+
+
 @pytest.fixture(
-    params=["folder", "sftp", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("s3", "gs", "az"))],
+    params=[
+        "folder",
+        "sftp",
+        "http_server",
+        *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("s3", "gs", "az")),
+    ],
 )
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     """A remote of each kind, empty."""

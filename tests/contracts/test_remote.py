@@ -1,5 +1,5 @@
-"""What every remote promises: a folder, SFTP over ssh, a bucket of each cloud. A new kind is one more parameter of the
-fixture `place`."""
+"""What every remote promises: a folder, SFTP over ssh, a `bis server`, a bucket of each cloud. A new kind
+is one more parameter of the fixture `place`."""
 
 import contextlib
 import os
@@ -34,7 +34,7 @@ from bis.steps.remotes import add as add_remote
 from bis.steps.remotes import remotes, remove
 from bis.store import choose, deltas, doomed, planes
 from bis.store.local import digest_of, open_store
-from bis.store.packs import CHUNK, DELTA, PARTS, PLANES, Form, PackWriter, list_items
+from bis.store.packs import CHUNK, DELTA, PARTS, PLANES, RAW, Form, PackWriter, list_items
 from bis.store.remote import NO_SUCH_REMOTE, REFUSED, UNREACHABLE, Remote
 from bis.store.remote.address import checked, open_remote
 from bis.store.sweep import verify
@@ -216,23 +216,28 @@ def test_two_who_push_at_once_lose_nothing(place: Any, make_home: Callable[[str]
     assert verify(there.store) == []
 
 
-def test_one_who_is_overtaken_while_writing_a_pack_has_written_it(place: Any) -> None:
+def test_one_who_is_overtaken_while_writing_a_pack_has_written_it(place: Any, tmp_path: Path) -> None:
     """Two push the same pack at once. It is the same, so it is there for both, and whole."""
-    data = random.Random(20).randbytes(20 * MIB)
+    writer = PackWriter(_made(tmp_path / "made"))
+    for number in range(20):
+        content = random.Random(number).randbytes(MIB)
+        writer.add("blob", blake3(content).digest(), MIB, Form(RAW, content))
+    name, _ = writer.finish()
+    data = (tmp_path / "made" / name).read_bytes()
     slow, quick = (open_remote(place.url, place.variables) for _ in range(2))
     slow.declare("bis store 3\n")
 
     def blocks(overtaken: bool) -> Iterator[bytes]:
         for start in range(0, len(data), MIB):
             if overtaken and start == 12 * MIB:
-                other = threading.Thread(target=quick.write, args=("a.pack", len(data), blocks(False)))
+                other = threading.Thread(target=quick.write, args=(name, len(data), blocks(False)))
                 other.start()
                 other.join()
             yield data[start : start + MIB]
 
-    slow.write("a.pack", len(data), blocks(True))
-    assert slow.list() == {"a.pack": len(data)}
-    assert place.read("packs/a.pack") == data
+    slow.write(name, len(data), blocks(True))
+    assert slow.list() == {name: len(data)}
+    assert place.read(f"packs/{name}") == data
     slow.close()
     quick.close()
 
@@ -380,7 +385,7 @@ def test_planes_that_give_other_bytes_are_not_believed(place: Any, tmp_path: Pat
 
 
 def test_an_older_remote_says_that_it_is_a_newer_one_before_a_pack_comes(ana: Home, place: Any, tmp_path: Path) -> None:
-    open_remote(place.url, place.variables).declare("bis store 2\n")
+    place.declare("bis store 2\n")
     pull(ana, place.url, place.variables)
     assert open_remote(place.url, place.variables).format() == "bis store 2\n", "who reads changes nothing"
     push(ana, place.url, place.variables)
@@ -462,7 +467,7 @@ def test_damage_here_is_not_spread_and_is_told(ana: Home, place: Any, make_home:
 
 
 def test_a_remote_of_a_newer_bis_is_left_alone(ana: Home, place: Any) -> None:
-    open_remote(place.url, place.variables).declare("bis store 4\n")
+    place.declare("bis store 4\n")
     for act in (push, pull):
         with pytest.raises(KeepingError) as error:
             act(ana, place.url, place.variables)
@@ -471,11 +476,12 @@ def test_a_remote_of_a_newer_bis_is_left_alone(ana: Home, place: Any) -> None:
 
 
 def test_a_remote_that_is_no_store_is_said_to_be_none(ana: Home, place: Any, tmp_path: Path) -> None:
+    place.forget_format()
     with pytest.raises(NotFound) as error:
         clone(place.url, tmp_path / "bea", place.variables, seen_from=tmp_path)
     assert error.value.code == NO_SUCH_REMOTE
     assert not (tmp_path / "bea").exists()
-    open_remote(place.url, place.variables).declare("something else\n")
+    place.declare("something else\n")
     with pytest.raises(KeepingError) as other:
         push(ana, place.url, place.variables)
     assert other.value.code == NOT_A_STORE
@@ -654,7 +660,11 @@ def test_the_settings_may_name_remotes_for_a_team(ana: Home, tmp_path: Path) -> 
         "s3://key:secret@bucket/x",
         "s3://key@bucket/x",
         "ssh://me:secret@host/x",
-        "https://host/x",
+        "ftp://host/x",
+        "https://me:secret@host/x",
+        "http://secret@host",
+        "http://host/x?token=secret",
+        "http://",
         "ssh://host/",
         "s3:///x",
     ],

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from bis.steps.home import Home
 
 DAMAGED = "the remote could not be reached, or something there or here is damaged; the rest has travelled"
-URLS = """URL is a folder, s3://bucket/prefix, gs://bucket/prefix, az://container/prefix, or ssh://host/path
-    (ssh://host/~/path is below the home folder there)."""
+URLS = """URL is a folder, s3://bucket/prefix, gs://bucket/prefix, az://container/prefix, ssh://host/path
+    (ssh://host/~/path is below the home folder there), or that of a `bis server`, http://host:5000."""
 
 
 @family(
@@ -37,8 +37,9 @@ def remote() -> None:
     """Name the places to share with: other stores, to which `bis push` sends and from which `bis pull` brings runs,
     data and all that they need.
 
-    A remote is a folder, s3://bucket/prefix, gs://bucket/prefix, az://container/prefix, or ssh://host/path. Passwords
-    and keys do not belong in a URL: they are taken from the environment, the files of each cloud's tools, or ssh.
+    A remote is a folder, s3://bucket/prefix, gs://bucket/prefix, az://container/prefix, ssh://host/path, or a
+    `bis server`, http://host:5000. Passwords and keys do not belong in a URL: they are taken from the environment
+    (BIS_TOKEN for a server), the files of each cloud's tools, or ssh.
     """
 
 
@@ -224,7 +225,7 @@ def pull(door: Door, as_json: bool, name: str, whole: bool) -> int:
     "clone",
     short_help="Make a project that has all that a remote has.",
     statuses={3: STATUSES[3], 5: DAMAGED},
-    examples=["bis clone ssh://lab.example.org/srv/bis", "bis clone --shallow s3://bucket/churn churn"],
+    examples=["bis clone http://lab.example.org:5000 churn", "bis clone --shallow s3://bucket/churn churn"],
 )
 @click.option("--shallow", is_flag=True, help="Only records; contents are brought when they are needed.")
 @json_option

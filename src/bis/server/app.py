@@ -38,6 +38,7 @@ from bis.server.mlflow import (
 )
 from bis.server.mlflow.endpoint import Endpoint, Refused, convert, read
 from bis.server.mlflow.wording import told
+from bis.server.native import sharing
 from bis.server.native.call import ROOT, failed
 from bis.server.native.routes import routes as native
 from bis.server.whole import whole_of
@@ -165,6 +166,8 @@ def _routes(desk: Desk) -> Iterable[BaseRoute]:
     yield Route("/version", version)
     yield from artifacts.routes(desk)
     yield from native(desk)
+    if not desk.around:
+        yield from sharing.routes(desk)
 
     async def unknown(request: Request) -> Response:
         refused = server_info.unsupported(request.path_params.get("rest") or "traces")

@@ -40,7 +40,7 @@ LONG: Final = 200
 """Characters of a path that are remembered: known calls have fewer."""
 GONE: Final = 499
 """What is counted and logged for a client that went away."""
-FILES: Final = ("/mlflow-artifacts/", "/get-artifact", "/upload-artifact", "/artifacts/files")
+FILES: Final = ("/mlflow-artifacts/", "/get-artifact", "/upload-artifact", "/artifacts/files", "/bis/1/store/packs")
 """In the paths of calls that move files: those may be of any size, and take as long as they go on."""
 
 _log = logging.getLogger("bis.server")
@@ -187,6 +187,7 @@ class Guard:
         if token is None or not token.valid(self.desk.now()):
             return INVALID
         request.user = token.name
+        request.scope["bis.role"] = token.role
         if not token.may(role):
             what = f"This needs the role {role}; the token {token.name!r} has the role {token.role}."
             return Refusal(403, "PERMISSION_DENIED", what)

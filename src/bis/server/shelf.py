@@ -102,11 +102,15 @@ class Shelf:
             if start == 0 and size == 0:
                 await self.work(blocks.next)  # whether the whole matches is known behind its end
         finally:
-            self._hands.submit(blocks.close)
+            self.later(blocks.close)
 
     async def work(self, function: Callable[[], T]) -> T:
         """Do something that may wait for the disk."""
         return await asyncio.get_running_loop().run_in_executor(self._hands, function)
+
+    def later(self, function: Callable[[], object]) -> None:
+        """The same, for what nobody waits for."""
+        self._hands.submit(function)
 
     def close(self) -> None:
         self._hands.shutdown()

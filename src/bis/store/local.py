@@ -562,6 +562,12 @@ class LocalStore:
             if name in self._open:
                 self._stale.append(self._open.pop(name))
 
+    def know(self, name: str) -> None:
+        """A pack was put among these by other means, perhaps in place of another of that name."""
+        with self._lock:
+            self.let_go(name)
+            self.index.read_again(name)
+
     def _from_copy(self, place: Place, read: Callable[[int, Item], T]) -> T:
         with self._reading(place) as fd:
             packs.check_head(fd, place.item)

@@ -22,6 +22,10 @@ class Session:
     def __init__(self, path: Path, fd: int) -> None:
         self._path, self._fd = path, fd
 
+    @property
+    def name(self) -> str:
+        return self._path.name
+
     def end(self) -> None:
         with contextlib.suppress(OSError):
             self._path.unlink()
