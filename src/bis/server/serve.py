@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import ipaddress
 import os
 import signal
@@ -188,6 +189,8 @@ def _work(home: Home, asked: Serving, listening: socket.socket) -> None:
         desk.close()
         what = f"the certificate {asked.cert} with its key {asked.key or asked.cert} cannot be used: {error}"
         raise UsageError(what, hint="both are in PEM format, the key without a password, and belong together") from None
+    gc.collect()
+    gc.freeze()  # what is there now stays until the end, and need not be looked through again and again
     try:
         Server(config).run(sockets=[listening])
     finally:
