@@ -1,6 +1,7 @@
 """Every call of MLflow's API with values that nobody means: an answer in the 400s, and never a trace."""
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,8 +10,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bis.errors import UsageError
+from bis.ledger.filter import read_filter
+from bis.ledger.grammar import EXPERIMENTS
 from bis.server.app import MLFLOW
-from bis.server.mlflow.endpoint import Endpoint
+from bis.server.mlflow.endpoint import Endpoint, Refused
+from bis.server.mlflow.graphql import read_question
+from bis.server.mlflow.model_versions import _check_path
 
 HOSTILE: tuple[Any, ...] = (
     *(
@@ -140,3 +146,49 @@ def test_bodies_that_are_no_objects_are_refused_by_every_call(filled: Any) -> No
                 answer.text[:200],
             )
     assert "Traceback" not in filled.told
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Of the processor, for what is refused."""
+    began = time.process_time()
+    with pytest.raises((Refused, UsageError)):
+        work()
+    return time.process_time() - began
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        pytest.param(lambda size: read_question("#" * size, {}), id="remarks"),
+        pytest.param(lambda size: _check_path("s3://x/%" + "25" * size), id="encoded again and again"),
+        pytest.param(lambda size: read_filter("(" * size, EXPERIMENTS), id="marks"),
+    ],
+)
+def test_a_text_that_is_eight_times_as_long_is_not_refused_many_times_as_slowly(work: Callable[[int], object]) -> None:
+    # Where the cost grows faster than the text, one request holds up all others.
+    short, long = (min(seconds(lambda: work(size)) for _ in range(2)) for size in (40_000, 320_000))  # noqa: B023
+    assert long < 16 * max(short, 0.002)
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "{mlflowGetRun(input: 007) {run {info {runId}}}}",
+        '{mlflowGetRun(input: "\\q") {run {info {runId}}}}',
+        '{mlflowGetRun(input: "text") {run {info {runId}}}}',
+        "{mlflowGetRun(input: [1]) {run {info {runId}}}}",
+        "#" * 100,
+    ],
+)
+def test_a_question_in_graphql_that_makes_no_sense_is_told_so(server: Any, question: str) -> None:
+    answer = server.http.post("/graphql", json={"query": question})
+    assert answer.status_code == 200
+    assert answer.json()["errors"]
+    assert "Traceback" not in server.told
+
+
+def test_what_is_said_of_an_upload_in_parts_has_an_end(server: Any) -> None:
+    for call in ("create", "complete", "abort"):
+        answer = server.http.post(f"/api/2.0/mlflow-artifacts/mpu/{call}/0", content=b" " * (5 << 20))
+        assert answer.status_code == 400
+        assert "larger than" in answer.text

@@ -255,11 +255,11 @@ class _Reader:
         self._next = 0
 
     def _split(self, text: str) -> list[Token]:
-        found, at = [], 0
-        while text[at:].strip():
+        found, at, end = [], 0, len(text.rstrip())
+        while at < end:
             match = TOKEN.match(text, at)
             if not match or not match.lastgroup:
-                start = at + len(text[at:]) - len(text[at:].lstrip())
+                start = len(text) - len(text[at:].lstrip())
                 raise Unfit(
                     self._problem,
                     text,

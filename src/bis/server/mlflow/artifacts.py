@@ -19,12 +19,14 @@ from bis.ledger import locations
 from bis.nouns.artifact import Artifact, Listed, joined, safe_path
 from bis.server.desk import Desk
 from bis.server.files import Broken, body_of, sent
-from bis.server.mlflow.endpoint import Endpoint, Refused, get, post, read_body
+from bis.server.mlflow.endpoint import Asked, Endpoint, Refused, get, post, read_body
 from bis.server.mlflow.wording import told
 from bis.server.multipart import Multipart
 
 FACES: Final = ("/api", "/ajax-api")
 PROXY: Final = "2.0/mlflow-artifacts"
+LONGEST: Final = 4 << 20
+"""Bytes of what is said of an upload in parts: 10,000 of them take a quarter of it."""
 
 _BEHIND: Final = re.compile(r".*?/mlflow-artifacts/(?:artifacts|presigned|mpu/\w+)/(.*)")
 
@@ -176,7 +178,7 @@ async def remove(desk: Desk, request: Request) -> Response:
 
 
 async def begin(desk: Desk, request: Request) -> Response:
-    asked = read_body(await request.body(), Begin)
+    asked = await _said(request, Begin)
     path = _target(request, asked.path)
     await desk.read(locations.demand_open, path)
     id = await desk.shelf.work(lambda: Multipart(desk.shelf).begin(path))
@@ -195,7 +197,7 @@ async def take_part(desk: Desk, request: Request) -> Response:
 
 
 async def complete(desk: Desk, request: Request) -> Response:
-    asked = read_body(await request.body(), Finish)
+    asked = await _said(request, Finish)
     path = _target(request, asked.path)
     parts = [(part.part_number, part.etag.strip('"')) for part in asked.parts]
     async with Multipart(desk.shelf).complete(asked.upload_id, path, parts) as kept:
@@ -204,7 +206,7 @@ async def complete(desk: Desk, request: Request) -> Response:
 
 
 async def abort(desk: Desk, request: Request) -> Response:
-    asked = read_body(await request.body(), Finish)
+    asked = await _said(request, Finish)
     path = _target(request, asked.path)
     await desk.shelf.work(lambda: Multipart(desk.shelf).abort(asked.upload_id, path))
     return _json({})
@@ -212,6 +214,16 @@ async def abort(desk: Desk, request: Request) -> Response:
 
 async def presigned(desk: Desk, request: Request) -> Response:
     raise Refused("NOT_IMPLEMENTED", "Presigned downloads are not supported: GET the artifact, in ranges if you like.")
+
+
+async def _said(request: Request, asked: type[Asked]) -> Asked:
+    """Bounded here: calls that move files may be of any size."""
+    body = bytearray()
+    async for part in body_of(request):
+        body += part
+        if len(body) > LONGEST:
+            raise Refused("INVALID_PARAMETER_VALUE", f"The request is larger than {LONGEST >> 20} MiB.")
+    return read_body(bytes(body), asked)
 
 
 def _target(request: Request, local: str) -> str:

@@ -31,7 +31,7 @@ CALLS: Final = {
 USUAL: Final = {"isDir": False, "fileSize": "0", "context": ""}
 """What a field is that the other calls leave out."""
 TOKEN: Final = re.compile(
-    r'[\s,]*(?:#[^\n]*[\s,]*)*(?:(?P<text>"(?:[^"\\\n]|\\.)*")|(?P<number>-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)'
+    r'[\s,]*+(?:#[^\n]*+[\s,]*+)*+(?:(?P<text>"(?:[^"\\\n]|\\.)*")|(?P<number>-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)'
     r"|(?P<word>[A-Za-z_]\w*)|(?P<mark>\.\.\.|[{}()\[\]:!=@$|&]))"
 )
 
@@ -60,6 +60,8 @@ async def answer(asked: Asked, call: Call) -> dict[str, Any]:
         return {"data": {field.called: await _root(field, call) for field in wanted}, "errors": None}
     except Refused as refused:
         return {"data": None, "errors": [refused.message]}
+    except RecursionError:
+        return {"data": None, "errors": ["The variables are nested too deep."]}
 
 
 def read_question(text: str, variables: Mapping[str, Any]) -> tuple[Wanted, ...]:
@@ -90,7 +92,10 @@ async def _root(field: Wanted, call: Call) -> Any:
     if field.name not in CALLS:
         raise Refused("INVALID_PARAMETER_VALUE", f"Cannot query field '{field.name}'.")
     method, path = CALLS[field.name]
-    found = await call(method, path, _snake(field.arguments.get("input") or {}))
+    asked = field.arguments.get("input") or {}
+    if not isinstance(asked, dict):
+        raise Refused("INVALID_PARAMETER_VALUE", f"The input of '{field.name}' is no object.")
+    found = await call(method, path, _snake(asked))
     await _add(found, field, call)
     return _picked(_camel(found), field.fields)
 
@@ -209,7 +214,7 @@ class _Reader:
         kind, token = self._kind, self._token
         self._next()
         if kind in ("text", "number"):
-            return msgspec.json.decode(token)
+            return self._literal(token)
         if kind == "word":
             return {"true": True, "false": False, "null": None}.get(token, token)
         if token == "$":
@@ -219,6 +224,12 @@ class _Reader:
         if token == "{":
             return dict(self._until("}", lambda: self._entry(depth + 1)))
         raise self._wrong(token)
+
+    def _literal(self, token: str) -> Any:
+        try:
+            return msgspec.json.decode(token)
+        except msgspec.DecodeError:
+            raise self._wrong(token[:20]) from None
 
     def _entry(self, depth: int) -> tuple[str, Any]:
         name = self._word()

@@ -9,6 +9,7 @@ from urllib.parse import unquote_plus, urlparse
 
 import msgspec
 
+from bis.errors import NotFound, UsageError
 from bis.ledger import locations, model_search, registry
 from bis.ledger.connection import Connection
 from bis.nouns.model import ACTIVE, By, ModelVersion
@@ -30,6 +31,8 @@ from bis.server.mlflow.registered_models import (
 
 VERSIONS_AT_ONCE: Final = 200_000
 USUAL: Final = 10_000
+DEEPEST: Final = 10
+"""Times that a source may be encoded."""
 REGISTERED_AS: Final = "mlflow.modelVersions"
 """The tag of a logged model that says under which names it is registered."""
 
@@ -214,7 +217,7 @@ def _where(connection: Connection, source: str) -> tuple[str, str, str]:
             found = registry.by_alias(connection, *name.split("@", 1))
         else:
             found = registry.version(connection, name, version_number(number))
-    except Exception as error:
+    except (NotFound, UsageError, Refused) as error:
         said = f"Unable to fetch model from model URI source artifact location '{source}'."
         raise Refused("RESOURCE_DOES_NOT_EXIST", f"{said} Error: {error}") from None
     return found.storage or found.source, found.run, found.logged_model
@@ -295,8 +298,12 @@ def _local(source: str) -> str | None:
 
 def _check_path(source: str) -> None:
     plain = source
-    while (unquoted := unquote_plus(plain)) != plain:
-        plain = unquoted
+    for _ in range(DEEPEST):
+        plain, before = unquote_plus(plain), plain
+        if plain == before:
+            break
+    else:
+        plain = ".."  # nobody means what is encoded so often
     try:
         path = re.sub(r"/+", "/", urlparse(plain).path.rstrip("/"))
     except ValueError:
