@@ -22,7 +22,6 @@ MOST: Final = 10_000
 """Parts of one upload."""
 _ID: Final = re.compile(r"[0-9a-f]{32}")
 _TARGET: Final = "path"
-_WHOLE: Final = "whole"
 
 
 class Multipart:
@@ -55,9 +54,14 @@ class Multipart:
         numbers = [number for number, _ in parts]
         if not parts or numbers != sorted(set(numbers)):
             raise UsageError("an upload is completed with its parts, in the order of their numbers, each once")
-        await self.shelf.work(lambda: _join(folder, parts))
-        async with self.shelf.kept_file(folder / _WHOLE) as kept:
-            yield kept
+        # A file of its own: a client that did not hear the answer asks again while this is still at it.
+        whole = folder / f"whole-{secrets.token_hex(8)}"
+        try:
+            await self.shelf.work(lambda: _join(folder, parts, whole))
+            async with self.shelf.kept_file(whole) as kept:
+                yield kept
+        finally:
+            whole.unlink(missing_ok=True)
         await self.shelf.work(lambda: shutil.rmtree(folder, ignore_errors=True))
 
     def abort(self, id: str, path: str) -> None:
@@ -72,14 +76,17 @@ class Multipart:
         return folder
 
 
-def _join(folder: Path, parts: Sequence[tuple[int, str]]) -> None:
+def _join(folder: Path, parts: Sequence[tuple[int, str]], into: Path) -> None:
     """Raises UsageError for a part that did not come, or is not the one that was meant."""
-    with (folder / _WHOLE).open("wb") as whole:
-        for number, digest in parts:
-            part = folder / str(number)
-            if not part.is_file():
-                raise UsageError(f"part {number} did not come")
-            if digest and digest_file(part) != digest:
-                raise UsageError(f"part {number} is not the one with the ETag {digest!r}")
-            with part.open("rb") as file:
-                shutil.copyfileobj(file, whole, BLOCK)
+    try:
+        with into.open("wb") as whole:
+            for number, digest in parts:
+                part = folder / str(number)
+                if not part.is_file():
+                    raise UsageError(f"part {number} did not come")
+                if digest and digest_file(part) != digest:
+                    raise UsageError(f"part {number} is not the one with the ETag {digest!r}")
+                with part.open("rb") as file:
+                    shutil.copyfileobj(file, whole, BLOCK)
+    except OSError as error:
+        raise trouble(error, "write", into) from error
