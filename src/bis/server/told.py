@@ -3,10 +3,10 @@ headers nor queries are told."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import re
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final, Literal, TextIO
@@ -76,9 +76,6 @@ def _now() -> str:
 
 
 def _write(out: TextIO, line: str) -> None:
-    try:
+    with contextlib.suppress(OSError, ValueError):  # nobody reads it any more; that is no reason to refuse a request
         out.write(line + "\n")
         out.flush()
-    except (OSError, ValueError):  # nobody reads it any more; that is no reason to refuse a request
-        if out is not sys.__stderr__:
-            return

@@ -169,7 +169,6 @@ def _parsed(body: bytes) -> dict[str, Any]:
         found = json.loads(body) if body else {}
         found = json.loads(found) if isinstance(found, str) else found
         given = _given(found)
-        json.dumps(given, ensure_ascii=False).encode()  # no halves of letters, which no database takes
         json.dumps(given, ensure_ascii=False).encode()  # half of a surrogate pair is no text
     except (ValueError, RecursionError):
         raise Refused("BAD_REQUEST", "The request body is not valid JSON.") from None
