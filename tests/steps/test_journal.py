@@ -99,3 +99,60 @@ def test_values_that_are_no_numbers_come_back_as_they_were(tmp_path: Path) -> No
     found = told.entry.values
     assert math.isnan(found["a"])
     assert (found["b"], found["c"], math.copysign(1, found["d"])) == (math.inf, -math.inf, -1)
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from bis.nouns.logged import Params
+from bis.steps.journal import create
+
+folder, limit = Path(sys.argv[1]), int(sys.argv[2])
+path, append = create(folder)
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+for number in range(20):
+    try:
+        append(Params({"n": str(number)}))
+    except OSError:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    else:
+        print(number)
+"""
+
+
+def test_what_is_written_when_there_is_room_again_is_read(tmp_path: Path) -> None:
+    """At each size of the file, one entry finds no room for the whole of itself, and those behind it do."""
+    for limit in range(len(HEADER) + 1, len(HEADER) + 20):
+        folder = tmp_path / str(limit)
+        folder.mkdir()
+        said = subprocess.run(
+            [sys.executable, "-c", FULL, str(folder), str(limit)], check=True, capture_output=True, text=True
+        )
+        (path,) = journals(folder)
+        found = [told.entry.values["n"] for told in entries(path) if isinstance(told.entry, Params)]
+        assert found == said.stdout.split()
+        assert len(found) == 19
+
+
+NO_ROOM = """
+import os, resource, sys
+from pathlib import Path
+from bis.nouns.logged import Params
+from bis.steps.journal import create
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (3, resource.RLIM_INFINITY))
+for _ in range(3):
+    try:
+        create(Path(sys.argv[1]))
+    except OSError:
+        print(len(os.listdir("/dev/fd")))
+"""
+
+
+def test_a_journal_that_finds_no_room_leaves_neither_a_file_nor_a_descriptor(tmp_path: Path) -> None:
+    said = subprocess.run(
+        [sys.executable, "-c", NO_ROOM, str(tmp_path)], check=True, capture_output=True, text=True
+    ).stdout.split()
+    assert len(said) == 3
+    assert len(set(said)) == 1
+    assert not journals(tmp_path)

@@ -7,8 +7,10 @@ say; what stands before it counts.
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -37,14 +39,29 @@ def create(folder: Path) -> tuple[Path, Callable[[Saying], None]]:
     microsecond, may be called by any thread, and raises OSError where nothing can be written."""
     path = folder / f"{time.time_ns():020d}-{os.getpid()}{ENDING}"
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
-    os.write(descriptor, HEADER)
-    encode, length, write = msgspec.msgpack.Encoder().encode, LENGTH.pack, os.write
+    try:
+        _whole(os.write(descriptor, HEADER), HEADER)
+    except OSError:  # the next entry tries again: nothing may gather meanwhile
+        os.close(descriptor)
+        path.unlink()
+        raise
+    encode, length, write, turn = msgspec.msgpack.Encoder().encode, LENGTH.pack, os.write, threading.RLock()
 
     def append(entry: Saying) -> None:
         data = encode(entry)
-        write(descriptor, length(len(data)) + data)
+        data = length(len(data)) + data
+        with turn:
+            written = write(descriptor, data)
+            if written != len(data):  # what comes behind half an entry could not be read
+                os.ftruncate(descriptor, os.fstat(descriptor).st_size - written)
+        _whole(written, data)
 
     return path, append
+
+
+def _whole(written: int, data: bytes) -> None:
+    if written != len(data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def journals(folder: Path) -> list[Path]:
