@@ -42,6 +42,8 @@ EXPERIMENT: Final = "(SELECT e.name FROM experiments AS e WHERE e.id = runs.expe
 PLACED: Final = f"CASE WHEN tracked = 1 OR experiment <> 0 THEN coalesce({EXPERIMENT}, '') ELSE '' END"
 """The name of the experiment that a run was logged or moved to."""
 THERE: Final = "removed = ''"
+OWN: Final = "repeats = '' AND (tracked = 0 OR parent = '')"
+"""A person's runs: not those that a repeat made, nor what a client logged while `bis run` ran it."""
 GONE: Final = "removed <> ''"
 DIGITS: Final = frozenset("0123456789abcdef")
 SHORTEST: Final = 4
@@ -147,7 +149,7 @@ class SqlLedger:
         moment = micros(at)
         with self._writing(durable=False) as connection:
             connection.execute("DELETE FROM names WHERE given < ?", (moment - A_DAY,))
-            (number,) = connection.execute("SELECT count(*) + 1 FROM runs WHERE repeats = ''").fetchone()
+            (number,) = connection.execute(f"SELECT count(*) + 1 FROM runs WHERE {OWN}").fetchone()
             while _is_taken(connection, f"{stem}-{number}"):
                 number += 1
             connection.execute("INSERT INTO names (name, given) VALUES (?, ?)", (f"{stem}-{number}", moment))
@@ -316,19 +318,19 @@ class SqlLedger:
         return []
 
     def find(self, reference: Reference, *, removed: bool = False) -> Run:
-        # Runs that a repeat made are found by id and name; "the newest" and "the one before" mean a person's runs.
+        # All runs are found by id and name; "the newest" and "the one before" mean a person's runs.
         there = GONE if removed else THERE
         seq, started = self._base(reference, there)
         if not reference.back:
             return self._content(seq)
         earlier = self.database.ask(
-            f"SELECT seq FROM runs WHERE (started, seq) < (?, ?) AND repeats = '' AND {there}"
+            f"SELECT seq FROM runs WHERE (started, seq) < (?, ?) AND {OWN} AND {there}"
             " ORDER BY started DESC, seq DESC LIMIT 1 OFFSET ?",
             (started, seq, reference.back - 1),
         )
         if not earlier:
             ((before,),) = self.database.ask(
-                f"SELECT count(*) FROM runs WHERE (started, seq) < (?, ?) AND repeats = '' AND {there}",
+                f"SELECT count(*) FROM runs WHERE (started, seq) < (?, ?) AND {OWN} AND {there}",
                 (started, seq),
             )
             few = f"only {before} run lies" if before == 1 else f"only {before} runs lie" if before else "no run lies"
@@ -342,7 +344,7 @@ class SqlLedger:
         newest, bound = "ORDER BY started DESC, seq DESC LIMIT 1", _by_then(reference)
         if not reference.base:
             found = self.database.ask(
-                f"SELECT seq, started FROM runs WHERE started <= ? AND repeats = '' AND {there} {newest}", (bound,)
+                f"SELECT seq, started FROM runs WHERE started <= ? AND {OWN} AND {there} {newest}", (bound,)
             )
         else:
             found = self.database.ask(
