@@ -58,6 +58,8 @@ class Promotion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Metrics by which it must beat the version that has the alias: `metrics.rmse:lower`, `auc:higher`."""
     tags: tuple[str, ...] = ()
     """Tags that it must have: `reviewed=yes`, or `reviewed` with any value."""
+    enforce: bool = False
+    """Look at the conditions whoever sets the alias: MLflow's clients and `bis model alias`, too."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -210,3 +210,16 @@ def test_a_list_of_no_models_is_empty(tmp_path: Path, bis: Type) -> None:
     bis("run", "--", "true", folder=tmp_path)
     assert json.loads(bis("model", "list", "--json", folder=tmp_path).out)["models"] == []
     assert bis("model", "history", "x", folder=tmp_path).status == 3
+
+
+def test_conditions_that_are_enforced_hold_for_whoever_sets_the_alias(model: Type, project: Path) -> None:
+    (project / "bis.toml").write_text('[promotion.champion]\nbetter = ["rmse:lower"]\nenforce = true\n')
+    assert model("promote", "churn/2").status == 0
+    refused = model("alias", "churn/3", "champion")
+    assert (refused.status, champion(model)) == (1, 2)
+    assert "rmse is lower than that of the champion: models:/churn/3 has 0.4" in refused.err
+    assert actions(model)[0] == "refused"
+    assert model("register", "churn", "train-1", "--alias", "champion").status == 1
+    assert model("alias", "churn/3", "challenger").status == 0
+    assert model("rollback", "churn").status == 0
+    assert model("promote", "churn/3", "--force", "--reason", "we know").status == 0

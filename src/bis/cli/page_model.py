@@ -14,10 +14,11 @@ from bis.ledger.moments import stamp
 from bis.nouns.model import Event, ModelVersion, Standing
 
 if TYPE_CHECKING:
-    from bis.acts.registry import Made, Promoted, Shown
+    from bis.acts.registry import Made, Shown
     from bis.cli.render import Cell, Terminal
     from bis.nouns.run import Run
     from bis.nouns.tracking import TrackedRun
+    from bis.steps.promotion import Promoted
 
 SHOWN = 4
 """Metrics of a version in a list."""

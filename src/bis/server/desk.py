@@ -21,6 +21,8 @@ from bis.ledger.group import Change, Writer
 from bis.ledger.readers import Readers
 from bis.server.hooks import Hooks
 from bis.server.shelf import Shelf
+from bis.settings import Promotion
+from bis.steps.home import Home
 from bis.store.local import LocalStore
 
 T = TypeVar("T")
@@ -40,8 +42,16 @@ class Desk:
     wait neither for it nor for each other."""
 
     def __init__(
-        self, database: Database, store: LocalStore, spool: Path, hooks: Hooks | None = None, around: str = ""
+        self,
+        database: Database,
+        store: LocalStore,
+        spool: Path,
+        hooks: Hooks | None = None,
+        around: str = "",
+        home: Home | None = None,
     ) -> None:
+        self.home = home
+        """Of the project that is served, where all of it is."""
         self.around = around
         """The run whose clients are answered, where it is one run that they log for."""
         self.database = database
@@ -58,6 +68,11 @@ class Desk:
         self.hooks = hooks or Hooks()
         self.points = 0
         """Of metrics, that were written since the server began."""
+
+    @property
+    def rules(self) -> Mapping[str, Promotion]:
+        """What must hold before an alias means a version."""
+        return self.home.settings.promotion if self.home else {}
 
     @staticmethod
     def now() -> int:

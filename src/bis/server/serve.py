@@ -151,7 +151,7 @@ def _work(home: Home, asked: Serving, listening: socket.socket) -> None:
     ledger = home.ledger
     assert isinstance(ledger, SqlLedger)
     hooks = Hooks(anywhere=home.settings.webhooks_anywhere)
-    desk = Desk(ledger.database, home.store, home.folder / "uploads", hooks)
+    desk = Desk(ledger.database, home.store, home.folder / "uploads", hooks, home=home)
     application = Application(desk)
     guard = Guard(
         Resetting(application, desk) if asked.reset else application,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -17,6 +18,8 @@ from bis.server.desk import Desk
 from bis.server.mlflow.endpoint import Endpoint, Refused, delete, get, invalid, missing, patch, post
 from bis.server.mlflow.limits import check_length, check_name
 from bis.server.mlflow.paging import page_token, start_of
+from bis.settings import Promotion
+from bis.steps import promotion
 
 PROMPT: Final = "mlflow.prompt.is_prompt"
 """The tag of what is a template of text and no model. Searches pass it over, unless they ask for it."""
@@ -169,9 +172,15 @@ async def set_alias(desk: Desk, asked: Alias) -> None:
     if re.match(r"[vV]\d+\Z", asked.alias):
         raise Refused("INVALID_PARAMETER_VALUE", f"Version alias name '{asked.alias}' is reserved.")
     number = version_number(asked.version)
-    await desk.keep(registry.set_alias, asked.name, asked.alias, number, by(desk))
+    promotion.done(await desk.keep(_point, asked.name, asked.alias, number, by(desk), desk.rules))
     told = {"name": asked.name, "alias": asked.alias, "version": str(number)}
     await desk.tell("model_version_alias.created", told)
+
+
+def _point(
+    connection: Connection, name: str, alias: str, number: int, by: By, rules: Mapping[str, Promotion]
+) -> promotion.Promoted | promotion.Refusal:
+    return promotion.set_alias(connection, rules, registry.version(connection, name, number), alias, by)
 
 
 async def delete_alias(desk: Desk, asked: Alias) -> None:
