@@ -29,7 +29,8 @@ def test_one_that_is_completed_several_times_at_once_is_kept_whole(shelf: Shelf)
     upload = Multipart(shelf)
     parts = [(number, "") for number in range(1, 9)]
 
-    async def complete(id: str) -> Kept:
+    async def complete(id: str, pause: float) -> Kept:
+        await asyncio.sleep(pause)
         async with upload.complete(id, "a", parts) as kept:
             await asyncio.sleep(1)  # until the others have come as far
             return kept
@@ -38,7 +39,7 @@ def test_one_that_is_completed_several_times_at_once_is_kept_whole(shelf: Shelf)
         id = upload.begin("a")
         for number, _ in parts:
             await upload.take(id, number, body(bytes([number]) * (4 << 20)))
-        return await asyncio.gather(*(complete(id) for _ in range(4)))
+        return await asyncio.gather(*(complete(id, number / 50) for number in range(8)))
 
     found = asyncio.run(several())
     assert {kept.size for kept in found} == {32 << 20}
