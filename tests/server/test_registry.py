@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -164,3 +165,19 @@ def test_pages_of_a_search_follow_one_another(call: Any) -> None:
         if not (token := told.get("next_page_token", "")):
             break
     assert found == ["m0", "m2", "m4", "m6"]
+
+
+def test_conditions_that_are_enforced_hold_for_clients_too(serving: Any, tmp_path: Path) -> None:
+    (tmp_path / "bis.toml").write_text('[promotion.champion]\ntags = ["reviewed=yes"]\nenforce = true\n')
+    http = serving().http
+    http.post(f"{API}/registered-models/create", json={"name": "churn"})
+    http.post(f"{API}/model-versions/create", json={"name": "churn", "source": "s3://bucket/model"})
+    asked = {"name": "churn", "alias": "champion", "version": "1"}
+    refused = http.post(f"{API}/registered-models/alias", json=asked)
+    assert (refused.status_code, refused.json()["error_code"]) == (403, "PERMISSION_DENIED")
+    assert "models:/churn/1 has no tag reviewed" in refused.json()["message"]
+    assert http.get("/api/bis/1/models/churn/history").json()["events"][0]["action"] == "refused"
+    assert http.post(f"{API}/registered-models/alias", json={**asked, "alias": "other"}).status_code == 200
+    tag = {"name": "churn", "version": "1", "key": "reviewed", "value": "yes"}
+    assert http.post(f"{API}/model-versions/set-tag", json=tag).status_code == 200
+    assert http.post(f"{API}/registered-models/alias", json=asked).status_code == 200

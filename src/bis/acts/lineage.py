@@ -64,9 +64,10 @@ class Lineage(msgspec.Struct, frozen=True, kw_only=True):
     """What was not looked at in full, in words."""
 
 
-def lineage(text: str, home: Home, folder: Path, now: datetime, *, packages: bool = False) -> Lineage:
+def lineage(text: str, home: Home, folder: Path | None, now: datetime, *, packages: bool = False) -> Lineage:
     """Of whatever a person names: a version of a model, data, a package, a file, a run, a commit; `folder` is where
-    paths start. With `packages`, those of each environment are told one by one. Raises NotFound with what was tried."""
+    paths start: None looks at no file of this machine. With `packages`, those of each environment are told one by one.
+    Raises NotFound with what was tried."""
     database = database_of(home)
     if not database.there:
         raise NotFound("nothing is recorded here yet", hint="bis run -- python train.py")
@@ -98,14 +99,14 @@ class _Tracer:
 
     # -- what is meant -------------------------------------------------------------------------------------------
 
-    def of(self, text: str, folder: Path, now: datetime) -> Found:
+    def of(self, text: str, folder: Path | None, now: datetime) -> Found:
         if text.startswith(MODELS):
             return self.of_version(resolve(self.connection, parse_model(text, now)))
         if text.startswith(DATA):
             return self.of_data(self.home.ledger.data.find(parse_data(text, now))[0])
         if package := PACKAGE.fullmatch(text):
             return self.of_package(package["name"], package["version"])
-        if (folder / text).is_file():
+        if folder and (folder / text).is_file():
             return self.of_file(_named(folder / text, self.home), digest_file(folder / text))
         for look in (self._as_run, self._as_model, self._as_commit, self._as_data, self._as_path):
             if found := look(text, now):

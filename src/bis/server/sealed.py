@@ -4,7 +4,7 @@ the record, which stays as it is, so that it comes back with it whatever happens
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 
 from bis.errors import UsageError
@@ -19,27 +19,14 @@ from bis.steps.removals import still_there
 
 
 async def tag(desk: Desk, id: str, tags: Mapping[str, str]) -> None:
-    await _say(desk, Annotation(run=id, made=stamp(desk.now()), user=desk.asking(), tags=dict(tags)))
+    await say(desk, Annotation(run=id, made=stamp(desk.now()), user=desk.asking(), tags=dict(tags)))
 
 
 async def drop_tag(desk: Desk, id: str, key: str) -> None:
     """Raises NoSuch."""
     if key not in (await desk.read(tracked.get, id)).tags:
         raise NoSuch("tag", key, f"run with id {id}")
-    await _say(desk, Annotation(run=id, made=stamp(desk.now()), user=desk.asking(), removed=(key,)))
-
-
-async def note(desk: Desk, id: str, text: str) -> None:
-    await _say(desk, Annotation(run=id, made=stamp(desk.now()), user=desk.asking(), note=text))
-
-
-async def rename(desk: Desk, id: str, name: str) -> None:
-    await _say(desk, Annotation(run=id, made=stamp(desk.now()), user=desk.asking(), name=name))
-
-
-async def move(desk: Desk, id: str, experiment: str) -> None:
-    """By the name of the experiment."""
-    await _say(desk, Annotation(run=id, made=stamp(desk.now()), user=desk.asking(), experiment=experiment))
+    await say(desk, Annotation(run=id, made=stamp(desk.now()), user=desk.asking(), removed=(key,)))
 
 
 async def remove(desk: Desk, id: str, *, undo: bool = False) -> None:
@@ -56,5 +43,20 @@ def _remove(desk: Desk, id: str, made: str, user: str, undo: bool) -> None:
         keep(Annotation(run=id, made=made, user=user, hidden=not undo), desk.store, ledger)
 
 
-async def _say(desk: Desk, annotation: Annotation) -> None:
+def said(
+    desk: Desk, id: str, *, tags: Mapping[str, str], removed: Sequence[str], name: str, experiment: str
+) -> Annotation:
+    """What somebody who asks now says of a run. `experiment`: the name of the one that it is moved to."""
+    return Annotation(
+        run=id,
+        made=stamp(desk.now()),
+        user=desk.asking(),
+        tags=dict(tags),
+        removed=tuple(removed),
+        name=name,
+        experiment=experiment,
+    )
+
+
+async def say(desk: Desk, annotation: Annotation) -> None:
     await asyncio.to_thread(keep, annotation, desk.store, SqlLedger(desk.database))

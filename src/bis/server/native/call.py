@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl, unquote_to_bytes
@@ -14,6 +15,7 @@ from starlette.routing import Route
 
 from bis.errors import AlreadyThere, BisError, NotFound, UsageError
 from bis.server.desk import Desk
+from bis.steps.promotion import Refusal
 
 ROOT: Final = "/api/bis/1"
 
@@ -37,7 +39,7 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Call(NamedTuple):
-    """Answered to GET: the API looks, and changes nothing."""
+    """One way to ask. GET looks; DELETE is asked by path and query, too; all others have a body in JSON."""
 
     path: str
     """Behind the root, names in braces."""
@@ -45,12 +47,23 @@ class Call(NamedTuple):
     asked: type[msgspec.Struct]
     answered: type[msgspec.Struct]
     answer: Callable[[Desk, Any], Awaitable[msgspec.Struct]]
+    method: str = "GET"
+
+    @property
+    def in_path(self) -> frozenset[str]:
+        """The names in the path."""
+        return frozenset(re.findall(r"{(\w+)", self.path))
+
+    @property
+    def has_body(self) -> bool:
+        return self.method not in ("GET", "DELETE")
 
 
 def route(desk: Desk, call: Call) -> Route:
     async def answer(request: Request) -> Response:
+        body = await request.body() if call.has_body else b""
         try:
-            found = await call.answer(desk, _asked(call, request))
+            found = await call.answer(desk, _with_body(call, request, body) if call.has_body else _asked(call, request))
             return told(found)
         except BisError as error:
             return failed(error)
@@ -58,7 +71,7 @@ def route(desk: Desk, call: Call) -> Route:
             _log.exception("%s failed", call.path)
             return failed(BisError("the server failed; its log says more"))
 
-    return Route(ROOT + call.path, answer, methods=["GET"])
+    return Route(ROOT + call.path, answer, methods=[call.method])
 
 
 def told(content: msgspec.Struct, status: int = 200) -> Response:
@@ -69,6 +82,8 @@ def failed(error: BisError) -> Response:
     match error:
         case AlreadyThere():
             status = 409
+        case Refusal():
+            status = 403
         case UsageError():
             status = 400
         case NotFound():
@@ -91,6 +106,26 @@ def _asked(call: Call, request: Request) -> msgspec.Struct:
             raise UsageError("there is a NUL character in the request")
         return msgspec.convert(said, call.asked, strict=False)
     except msgspec.ValidationError as error:
+        raise UsageError(f"the request makes no sense: {error}", hint=f"GET {ROOT}/openapi.json") from None
+    except UnicodeError:
+        raise UsageError("the request is not UTF-8") from None
+
+
+def _with_body(call: Call, request: Request, body: bytes) -> msgspec.Struct:
+    """A number in JSON is a number; one in the path is text until it is read."""
+    types = {field.encode_name: field.type for field in msgspec.structs.fields(call.asked)}
+    try:
+        if request.scope["query_string"]:
+            raise UsageError(f"{call.method} {call.path} takes no query: what it is told stands in its body")
+        said = msgspec.json.decode(body or b"{}", type=dict[str, Any])
+        for name, text in request.path_params.items():
+            if name in said:
+                raise UsageError(f"{name} stands in the path, and not in the body")
+            said[name] = msgspec.convert(text, types[name], strict=False)
+        if b"\\u0000" in body or any("\0" in str(value) for value in request.path_params.values()):
+            raise UsageError("there is a NUL character in the request")
+        return msgspec.convert(said, call.asked)
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise UsageError(f"the request makes no sense: {error}", hint=f"GET {ROOT}/openapi.json") from None
     except UnicodeError:
         raise UsageError("the request is not UTF-8") from None

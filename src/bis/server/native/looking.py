@@ -192,7 +192,7 @@ async def chart(desk: Desk, asked: Chart) -> ChartPoints:
 
     found = await desk.read(ask)
     return ChartPoints(
-        points=[ChartPoint(step=point.step, value=_number(point.value), moment=point.moment) for point in found]
+        points=[ChartPoint(step=point.step, value=as_number(point.value), moment=point.moment) for point in found]
     )
 
 
@@ -227,7 +227,7 @@ def _run(run: TrackedRun) -> Run:
         commit=run.commit,
         removed=bool(run.removed),
         params=run.params,
-        metrics={point.key: _number(point.value) for point in run.metrics},
+        metrics={point.key: as_number(point.value) for point in run.metrics},
         tags=run.tags,
     )
 
@@ -236,7 +236,7 @@ def _said(verdict: Verdict) -> Said:
     return Said(made=verdict.made, sameness=verdict.sameness, run=verdict.run, again=verdict.again)
 
 
-def _number(value: float) -> Any:
+def as_number(value: float) -> Any:
     if math.isnan(value):
         return "NaN"
     return value if math.isfinite(value) else "Infinity" if value > 0 else "-Infinity"

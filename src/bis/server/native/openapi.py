@@ -24,12 +24,12 @@ def described(calls: Sequence[Call]) -> dict[str, Any]:
         "info": {
             "title": "bis",
             "version": __version__,
-            "description": "Runs, metrics, models and data of a bis server. All calls look, and change nothing.",
+            "description": "Runs, metrics, models and data of a bis server. GET looks, and changes nothing.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": ROOT}],
         "security": [{}, {"token": []}, {"password": []}],
-        "paths": {re.sub(r":\w+}", "}", call.path): {"get": _call(call, components, answers)} for call in calls},
+        "paths": _paths(calls, components, answers),
         "components": {
             "schemas": components,
             "securitySchemes": {
@@ -40,6 +40,14 @@ def described(calls: Sequence[Call]) -> dict[str, Any]:
     }
 
 
+def _paths(calls: Sequence[Call], components: dict[str, Any], answers: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for call in calls:
+        path = re.sub(r":\w+}", "}", call.path)
+        found.setdefault(path, {})[call.method.lower()] = _call(call, components, answers)
+    return found
+
+
 def _call(call: Call, components: dict[str, Any], answers: dict[str, Any]) -> dict[str, Any]:
     refused = {"content": {"application/json": {"schema": answers["Failed"]}}}
     told = {"content": {"application/json": {"schema": answers[call.answered.__name__]}}}
@@ -47,24 +55,36 @@ def _call(call: Call, components: dict[str, Any], answers: dict[str, Any]) -> di
         "operationId": call.answer.__name__,
         "summary": call.says,
         "parameters": list(_parameters(call, components)),
+        **({"requestBody": _body(call, components)} if call.has_body else {}),
         "responses": {
             "200": {"description": inspect.getdoc(call.answered) or call.says, **told},
             "400": {"description": "It makes no sense as it was asked.", **refused},
             "401": {"description": "A token is needed."},
             "403": {"description": "The token does not allow it, or a page of another server asks."},
             "404": {"description": "It is not there.", **refused},
+            **({"409": {"description": "The name is taken.", **refused}} if call.has_body else {}),
             "503": {"description": "Ask again later.", **refused},
         },
     }
 
 
+def _body(call: Call, components: dict[str, Any]) -> dict[str, Any]:
+    shape = components[call.asked.__name__]
+    inner = {name: schema for name, schema in shape["properties"].items() if name not in call.in_path}
+    required = [name for name in shape.get("required", ()) if name in inner]
+    schema = {"type": "object", "properties": inner, "required": required, "additionalProperties": False}
+    return {"required": bool(required), "content": {"application/json": {"schema": schema}}}
+
+
 def _parameters(call: Call, components: dict[str, Any]) -> Any:
-    in_path = set(re.findall(r"{(\w+)", call.path))
+    in_path = call.in_path
     shape = components[call.asked.__name__]
     for field in msgspec.structs.fields(call.asked):
         schema = dict(shape["properties"][field.encode_name])
         text = schema.pop("description", "")
         placed = field.name in in_path
+        if call.has_body and not placed:
+            continue
         yield {
             "name": field.encode_name,
             "in": "path" if placed else "query",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 import msgspec
 from starlette.requests import Request
@@ -10,9 +11,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from bis.server.desk import Desk
-from bis.server.native.call import ROOT, route
-from bis.server.native.looking import CALLS
+from bis.server.native import changing, looking, modelling
+from bis.server.native.call import ROOT, Call, route
 from bis.server.native.openapi import described
+
+CALLS: Final[tuple[Call, ...]] = (*looking.CALLS, *changing.CALLS, *modelling.CALLS)
 
 
 def routes(desk: Desk) -> Iterator[Route]:
