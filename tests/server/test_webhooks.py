@@ -4,6 +4,8 @@ import base64
 import hashlib
 import hmac
 import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -234,3 +236,39 @@ def test_what_makes_no_sense_is_refused(open_server: Any, listener: Listener) ->
     assert said(events=[])[0] == 400
     assert said(status="ASLEEP")[0] == 400
     assert open_server.http.get(f"{API}/webhooks", params={"max_results": 5000}).status_code == 400
+
+
+def test_what_is_changed_from_a_shell_is_told_too(open_server: Any, listener: Listener, tmp_path: Path) -> None:
+    open_server.http.post(f"{API}/registered-models/create", json={"name": "churn"})
+    open_server.http.post(f"{API}/model-versions/create", json={"name": "churn", "source": "s3://bucket/model"})
+    create(open_server, f"{listener.url}/hook", ("MODEL_VERSION_ALIAS", "CREATED"), ("MODEL_VERSION_ALIAS", "DELETED"))
+    for words in (("promote", "churn/1"), ("alias", "churn", "--remove", "champion")):
+        done = subprocess.run(
+            [sys.executable, "-m", "bis", "model", *words], cwd=tmp_path, capture_output=True, text=True
+        )
+        assert (done.returncode, "not told" in done.stderr) == (0, False), done.stderr
+    said = [json.loads(body) for _, _, body in listener.came]
+    assert [one["action"] for one in said] == ["created", "deleted"]
+    assert said[0]["data"] == {"name": "churn", "alias": "champion", "version": "1"}
+    assert listener.came[0][1]["x-mlflow-signature"].startswith("v1,")
+
+
+def test_a_shell_says_who_was_not_told_and_goes_on(open_server: Any, listener: Listener, tmp_path: Path) -> None:
+    open_server.http.post(f"{API}/registered-models/create", json={"name": "churn"})
+    open_server.http.post(f"{API}/model-versions/create", json={"name": "churn", "source": "s3://bucket/model"})
+    create(open_server, "http://127.0.0.1:9/hook", ("MODEL_VERSION_ALIAS", "CREATED"))
+    begun = time.monotonic()
+    words = [sys.executable, "-m", "bis", "model", "promote", "churn/1"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "not told of model_version_alias.created: ops (http://127.0.0.1:9/hook): " in done.stderr
+    assert time.monotonic() - begun < 20
+
+
+def test_the_own_api_tells_webhooks(open_server: Any, listener: Listener) -> None:
+    create(open_server, f"{listener.url}/hook", ("REGISTERED_MODEL", "CREATED"), ("MODEL_VERSION_ALIAS", "CREATED"))
+    open_server.http.post("/api/bis/1/models", json={"name": "churn"})
+    open_server.http.post(f"{API}/model-versions/create", json={"name": "churn", "source": "s3://bucket/model"})
+    open_server.http.put("/api/bis/1/models/churn/aliases/champion", json={"version": 1})
+    said = [json.loads(body) for _, _, body in listener.wait(2)]
+    assert sorted(one["entity"] for one in said) == ["model_version_alias", "registered_model"]

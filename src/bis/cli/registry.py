@@ -7,6 +7,7 @@ import shlex
 import click
 
 from bis.cli.command import STATUSES, Door, Function, RunReference, command, family, json_option, utc_option
+from bis.cli.hooks import tell
 from bis.cli.model_words import ModelName, model_reference
 from bis.cli.text import plain
 from bis.digest import spell
@@ -184,6 +185,7 @@ def register(
     from bis.acts import registry
     from bis.cli import page_model
     from bis.cli.data_words import pair
+    from bis.server import telling
 
     named = model_reference(door, name)
     if named.is_version:
@@ -195,6 +197,9 @@ def register(
     added, new = registry.register(door.home, named.name, found, spell(path), by, description=spell(message), tags=told)
     if alias:
         added = registry.alias(door.home, model_reference(door, f"{added.name}/{added.number}"), alias, by)
+    if new:
+        tell(door, [telling.model_made(registry.show(door.home, added.name).model)])
+    tell(door, [telling.version_made(added), *([telling.alias_set(added, alias)] if alias else ())])
     if as_json:
         door.terminal.json("bis.model.register/1", {"version": page_model.version_json(added), "new": new})
     else:
@@ -206,7 +211,7 @@ def register(
 @command(
     "alias",
     short_help="Let a word mean a version.",
-    statuses={3: NO_MODEL, 5: STATUSES[5]},
+    statuses={1: "a condition does not hold that the settings enforce", 3: NO_MODEL, 5: STATUSES[5]},
     examples=[
         "bis model alias churn/3 challenger",
         "bis model alias churn --remove challenger",
@@ -222,15 +227,18 @@ def alias(
     door: Door, reference: str, aliases: tuple[str, ...], remove: tuple[str, ...], reason: str, as_json: bool
 ) -> int:
     """Let each ALIAS mean the version MODEL from now on, and no other: `churn@champion` finds it. No condition is
-    looked at: `bis model promote` does that. Without ALIAS, list the aliases of the model.
+    looked at, unless the settings enforce those of the alias: `bis model promote` does that. Without ALIAS, list the
+    aliases of the model.
     """
     from bis.acts import registry
+    from bis.server import telling
 
     named, by = model_reference(door, reference), registry.by_here(spell(reason))
     for word in aliases:
-        registry.alias(door.home, named, word, by)
+        tell(door, [telling.alias_set(registry.alias(door.home, named, word, by), word)])
     for word in remove:
         registry.unalias(door.home, named.name, word, by)
+        tell(door, [telling.alias_deleted(named.name, word)])
     has = registry.show(door.home, named.name).model.aliases
     if as_json:
         door.terminal.json("bis.model.alias/1", {"name": named.name, "aliases": has})
@@ -283,11 +291,13 @@ def promote(
     """
     from bis.acts import registry
     from bis.cli import page_model
+    from bis.server import telling
     from bis.settings import Promotion
 
     conditions = Promotion(repeat=repeat or "", better=better, tags=tagged)
     by = registry.by_here(spell(reason))
     done = registry.promote(door.home, model_reference(door, reference), alias_, conditions, by, force=force)
+    tell(door, [telling.alias_set(done.version, done.alias)])
     if as_json:
         door.terminal.json("bis.model.promote/1", page_model.promoted_json(done))
     else:
@@ -312,9 +322,11 @@ def rollback(door: Door, name: str, alias_: str, reason: str, as_json: bool) -> 
     """
     from bis.acts import registry
     from bis.cli import page_model
+    from bis.server import telling
 
     named = model_reference(door, name).name
     before, found = registry.rollback(door.home, named, alias_, registry.by_here(spell(reason)))
+    tell(door, [telling.alias_set(found, alias_)])
     if as_json:
         told = {"alias": alias_, "before": before or None, "version": page_model.version_json(found)}
         door.terminal.json("bis.model.rollback/1", told)

@@ -20,7 +20,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 from urllib.parse import urljoin, urlsplit, urlunsplit
@@ -133,6 +133,37 @@ class Hooks:
         else:
             pause = max(FIRST_PAUSE * 2**delivery.tries + random.random(), answer.after)
             self.put(webhook, event, delivery.data, tries=delivery.tries + 1, pause=min(pause, LONGEST_PAUSE))
+
+
+def deliver(webhooks: Sequence[Webhook], event: str, data: Mapping[str, Any], *, anywhere: bool, seconds: float) -> str:
+    """Tell each of them now, at the same time, and again while there is time. Returns, in words, who was not told, and
+    why; empty when all were."""
+    ends = time.monotonic() + seconds
+    said = {webhook.id: f"no answer within {seconds:.0f} s" for webhook in webhooks}
+
+    def work(webhook: Webhook) -> None:
+        for pause in itertools.chain([0.0], itertools.repeat(FIRST_PAUSE)):
+            if time.monotonic() + pause > ends:
+                return
+            time.sleep(pause)
+            try:
+                answer = send(webhook, event, data, anywhere=anywhere)
+            except UsageError as error:
+                said[webhook.id] = error.what
+                return
+            except OSError as error:
+                said[webhook.id] = str(error) or type(error).__name__
+                continue
+            said[webhook.id] = "" if answer.status < 400 else f"it answered with status {answer.status}"
+            if answer.status not in AGAIN:
+                return
+
+    threads = [threading.Thread(target=work, args=(webhook,), daemon=True) for webhook in webhooks]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(ends - time.monotonic(), 0))
+    return "; ".join(f"{webhook.name} ({webhook.url}): {said[webhook.id]}" for webhook in webhooks if said[webhook.id])
 
 
 def send(webhook: Webhook, event: str, data: Mapping[str, Any], *, anywhere: bool = False) -> Answer:
