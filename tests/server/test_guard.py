@@ -1,5 +1,6 @@
 """Who may ask a server, for what, and how much: by real requests to real servers."""
 
+import asyncio
 import base64
 import http.client
 import json
@@ -17,9 +18,11 @@ from typing import Any
 import httpx
 import pytest
 
+from bis.ledger import tokens
 from bis.ledger.runs import open_ledger
 from bis.server.app import Application
 from bis.server.desk import Desk
+from bis.server.guard import Guard
 from bis.server.roles import ADMIN, SEARCHES, needed
 from bis.store.local import open_store
 
@@ -86,6 +89,29 @@ def test_a_token_allows_what_its_role_says(
     assert status(server, "PUT", f"{UPLOAD}/0/a", given, content=b"x") == changes
     assert status(server, "DELETE", f"{UPLOAD}/0/a", given) == changes
     assert status(server, "GET", "/metrics", given) == 200
+
+
+def test_a_slash_more_asks_for_the_same_role(serving: Callable[..., Any], tmp_path: Path) -> None:
+    given = token(tmp_path, "somebody", "writer")
+    server = serving()
+    for method, path in (("PATCH", "webhooks/w"), ("DELETE", "webhooks/w"), ("POST", "webhooks/w/test")):
+        for slashes in ("/", "//", "///"):
+            assert status(server, method, f"{server.url}{slashes}api/2.0/mlflow/{path}", given, json={}) == 403
+
+
+def test_who_comes_while_the_tokens_are_read_for_the_first_time_is_let_in_no_sooner(
+    application: Application,
+) -> None:
+    with application.desk.database.writing() as connection:
+        tokens.add(connection, "somebody", "admin", application.desk.now())
+
+    async def several() -> list[int]:
+        transport = httpx.ASGITransport(Guard(application, application.desk))
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            answers = await asyncio.gather(*(client.get(GET) for _ in range(5)))
+        return [answer.status_code for answer in answers]
+
+    assert asyncio.run(several()) == [401] * 5
 
 
 def test_where_tokens_were_given_nobody_comes_in_without_one(serving: Callable[..., Any], tmp_path: Path) -> None:

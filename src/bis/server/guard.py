@@ -123,7 +123,7 @@ class Guard:
         self._log, self._least = log, least
         self._calls = calls
         self._root = root.rstrip("/")
-        self._tokens: dict[str, Token] = {}
+        self._tokens: dict[str, Token] | None = None
         self._read = -FRESH
         self._under_way: dict[_Request, float] = {}
         self._watched = False
@@ -236,9 +236,10 @@ class Guard:
             self._look_again()
 
     async def _known(self, age: float = FRESH) -> dict[str, Token]:
-        """By digest, read again where they were read longer than that ago."""
+        """By digest, read again where they were read longer than that ago. Before they were read once, nobody goes on:
+        none would mean that the server is open."""
         now = time.monotonic()
-        if now - self._read >= age:
+        if self._tokens is None or now - self._read >= age:
             self._read = now
             self._tokens = {token.digest: token for token in await self.desk.read(tokens.given)}
         return self._tokens
