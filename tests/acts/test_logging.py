@@ -175,6 +175,36 @@ def test_a_folder_that_cannot_be_written_ends_no_training(own: Any, project: Pat
     assert done.stderr.count("nothing is logged") == 1
 
 
+def test_a_step_of_too_many_bits_is_told_and_holds_up_nothing_else(bis: Any, own: Any) -> None:
+    done = own("import bis\nbis.log(step=1 << 63, loss=1)\nbis.log(step=1, loss=0.5)")
+    assert "more than 63 bits" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(listed(bis, "metrics.loss = 0.5")) == 1
+
+
+@pytest.mark.parametrize("address", ["htp://somebody:secret@127.0.0.1", "http://somebody:secret@127.0.0.1:99999"])
+def test_an_address_that_is_none_is_told_without_its_password_and_the_others_are_delivered(
+    bis: Any, own: Any, address: str
+) -> None:
+    done = own("import bis\nbis.log(step=1, loss=7)", BIS_SERVER=address)
+    assert done.returncode == 0
+    assert "is no address of a server" in done.stderr
+    assert "Traceback" not in done.stderr
+    own("import bis, os\nbis.log(step=1, loss=0.5)\nos._exit(1)")
+    told = bis("sync")
+    assert "is no address of a server" in told.stdout + told.stderr
+    assert "secret" not in done.stderr + told.stdout + told.stderr
+    assert len(listed(bis, "metrics.loss = 0.5")) == 1
+
+
+def test_a_run_that_cannot_begin_ends_no_training(own: Any, project: Path) -> None:
+    (project / ".bis").mkdir(exist_ok=True)
+    (project / ".bis" / "logging").write_text("in the way")
+    done = own("import bis\nwith bis.run('trial'):\n    bis.log(loss=1)\nprint('trained')")
+    assert done.stdout == "trained\n"
+    assert "nothing is logged" in done.stderr
+
+
 @pytest.fixture
 def server(project: Path, variables: dict[str, str], tmp_path: Path) -> Iterator[Callable[[], str]]:
     """Start `bis server` in another project, on the same port each time; `stop` ends it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import msgspec
 
@@ -30,14 +31,22 @@ def sync(home: Home, variables: Mapping[str, str], *, servers: bool = True) -> I
     for folder in left(home.logging):
         with alone(folder) as ours:
             if ours and (servers or not read_beginning(folder).server):
-                yield _deliver(Delivery(folder, target(read_beginning(folder), lambda: home, variables)))
+                yield _deliver(folder, home, variables)
 
 
-def _deliver(delivery: Delivery) -> Synced:
-    entries, trouble = 0, ""
+def _deliver(folder: Path, home: Home, variables: Mapping[str, str]) -> Synced:
+    beginning, entries, trouble = read_beginning(folder), 0, ""
+    try:
+        delivery = Delivery(folder, target(beginning, lambda: home, variables))
+    except (BisError, OSError) as error:  # the others are delivered
+        return Synced(run=beginning, trouble=_line(error))
     try:
         entries = delivery.go_on()
         delivery.end()
     except (BisError, OSError) as error:
-        trouble = str(error)
+        trouble = _line(error)
     return Synced(run=delivery.beginning, entries=entries, refused=tuple(delivery.refused), trouble=trouble)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).splitlines())

@@ -143,7 +143,13 @@ def run(name: str = "", *, experiment: str = "", note: str = "", server: str = "
         with entered(Session(folder, f"{name}/" if name else "")) as inner:
             yield inner
         return
-    own = OwnRun(name, experiment, note, server)
+    try:
+        own = OwnRun(name, experiment, note, server)
+    except OSError as error:
+        _tell(f"nothing is logged: {error}")
+        with entered(Session(None)) as inner:
+            yield inner
+        return
     before = os.environ.get(JOURNALS)
     os.environ[JOURNALS] = str(own.folder)
     status: Status = "finished"

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
 from bis.errors import KeepingError, UsageError
 from bis.nouns.logged import File, Input, Params, Saying, Tags, Values
@@ -41,8 +41,9 @@ class Server:
 
     def __init__(self, url: str, variables: Mapping[str, str]) -> None:
         self._url = urlsplit(url if "://" in url else f"http://{url}")
-        if self._url.scheme not in ("http", "https") or not self._url.hostname:
-            raise UsageError(f"{url!r} is no address of a server", hint="BIS_SERVER=http://127.0.0.1:5000")
+        if self._url.scheme not in ("http", "https") or not self._url.hostname or not _has_port(self._url):
+            shown = url.rpartition("@")[2]  # what stands before it may be a password
+            raise UsageError(f"{shown!r} is no address of a server", hint="BIS_SERVER=http://127.0.0.1:5000")
         self._headers = {"Content-Type": "application/json", **_credentials(self._url.username, variables)}
         self._connection: http.client.HTTPConnection | None = None
         self._known: dict[str, dict[str, str]] = {}
@@ -151,15 +152,31 @@ class Server:
                         hint="bis sync, when it does",
                     ) from None
         try:
-            return answer.status, json.loads(text or b"{}")
+            found = json.loads(text or b"{}")
         except ValueError:
-            return answer.status, {"message": text[:200].decode(errors="replace")}
+            found = None
+        if isinstance(found, dict):
+            return answer.status, found
+        if answer.status < 300:
+            raise KeepingError(
+                f"{self._url.hostname} answered {path} with something that no server of runs says: {text[:60]!r}",
+                hint="BIS_SERVER=http://127.0.0.1:5000 names the server",
+            )
+        return answer.status, {"message": text[:200].decode(errors="replace")}
 
     def _connect(self) -> http.client.HTTPConnection:
         host, port = self._url.hostname or "", self._url.port
         if self._url.scheme == "https":
             return http.client.HTTPSConnection(host, port, timeout=PATIENCE, context=ssl.create_default_context())
         return http.client.HTTPConnection(host, port, timeout=PATIENCE)
+
+
+def _has_port(url: SplitResult) -> bool:
+    """One that there may be, or none given."""
+    try:
+        return url.port != 0
+    except ValueError:
+        return False
 
 
 def _checked(status: int, found: dict[str, Any], path: str) -> dict[str, Any]:

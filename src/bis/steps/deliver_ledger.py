@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from bis.errors import UsageError
 from bis.ledger import batches, experiments, inputs, locations, tracked
 from bis.ledger.moments import micros
 from bis.ledger.naming import drawn_name
@@ -61,6 +63,13 @@ class Recorded:
             )
 
     def take(self, beginning: Beginning, told: Sequence[Saying], folder: Path) -> None:
+        try:
+            self._take(beginning, told, folder)
+        except struct.error:
+            said = f"a step of run {beginning.id[:8]} has more than 63 bits, and was not kept with its values"
+            raise UsageError(said, hint="bis.log(step=...) takes numbers up to 9,223,372,036,854,775,807") from None
+
+    def _take(self, beginning: Beginning, told: Sequence[Saying], folder: Path) -> None:
         files = {entry.path: folder / entry.content for entry in told if isinstance(entry, File)}
         kept = {name: (self._home.store.put_file(path), path.stat().st_size) for name, path in files.items()}
         if kept:
