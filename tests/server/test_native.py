@@ -131,6 +131,17 @@ def test_runs_of_both_kinds_are_changed_removed_and_restored(recorded: str, serv
     assert sorted(run["sealed"] for run in found) == [False, True]
 
 
+def test_the_files_of_a_recorded_run_are_there_wherever_it_is_moved(recorded: str, server: Any) -> None:
+    asked = {"name": "bucket", "artifact_location": "s3://bucket/churn"}
+    id = int(server.http.post(f"{MLFLOW}/experiments/create", json=asked).json()["experiment_id"])
+    assert server.http.patch(f"{API}/runs/{recorded}", json={"experiment": id}).json()["experiment"] == id
+    files = server.http.get(f"{API}/runs/{recorded}/files").json()["files"]
+    assert "model.bin" in [file["name"] for file in files]
+    place = server.http.get(f"{MLFLOW}/runs/get", params={"run_id": recorded}).json()["run"]["info"]["artifact_uri"]
+    path = place.removeprefix("mlflow-artifacts:/")
+    assert server.http.get(f"/api/2.0/mlflow-artifacts/artifacts/{path}/model.bin").text == "weights"
+
+
 def test_experiments_are_changed_removed_and_restored(server: Any) -> None:
     id = server.http.post(f"{API}/experiments", json={"name": "old"}).json()["id"]
     changed = server.http.patch(f"{API}/experiments/{id}", json={"name": "new", "tags": {"a": "1"}}).json()

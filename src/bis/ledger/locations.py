@@ -30,8 +30,8 @@ def of_run(connection: Connection, run_id: str) -> str:
     """The URI of a run's artifacts. Raises NotFound."""
     rows = _rows(
         connection,
-        "SELECT r.experiment, r.artifacts, e.artifacts FROM runs r LEFT JOIN experiments e ON e.id = r.experiment"
-        " WHERE r.id = ?",
+        "SELECT r.experiment, r.artifacts, CASE WHEN r.tracked = 1 THEN e.artifacts ELSE '' END FROM runs r"
+        " LEFT JOIN experiments e ON e.id = r.experiment WHERE r.id = ?",
         run_id,
     )
     for experiment, own, above in rows:
