@@ -192,3 +192,15 @@ def test_what_is_said_of_an_upload_in_parts_has_an_end(server: Any) -> None:
         answer = server.http.post(f"/api/2.0/mlflow-artifacts/mpu/{call}/0", content=b" " * (5 << 20))
         assert answer.status_code == 400
         assert "larger than" in answer.text
+
+
+def test_what_a_point_is_about_has_a_name_that_an_index_holds(filled: Any) -> None:
+    """It would be found too long only when points are put together, and the run could not be ended any more."""
+    run, point = filled.known["run_id"], {"key": "m", "value": 1, "timestamp": 2, "step": 2}
+    for name in ("dataset_name", "dataset_digest", "model_id"):
+        about = {**point, name: "".join(chr(97 + number * number % 26) for number in range(5000))}
+        one = filled.http.post("/api/2.0/mlflow/runs/log-metric", json={"run_id": run, **about})
+        several = filled.http.post("/api/2.0/mlflow/runs/log-batch", json={"run_id": run, "metrics": [point, about]})
+        assert (one.status_code, several.status_code) == (400, 400), name
+        assert "maximum length" in one.text
+        assert "maximum length" in several.text

@@ -11,14 +11,14 @@ from bis.ledger import inputs, tracked
 from bis.nouns.tracking import Described, UsedData, UsedModel
 from bis.server.desk import Desk
 from bis.server.mlflow.endpoint import Endpoint, Refused, get, post
-from bis.server.mlflow.limits import check_length, check_run_id, experiment_ids
+from bis.server.mlflow.limits import DATASET, DIGEST, check_length, check_run_id, experiment_ids
 from bis.server.mlflow.runs import OfRun
 
 CONTEXT: Final = "mlflow.data.context"
 """The tag that says what a data set was used for."""
 AT_ONCE: Final = 20
 """Experiments in one question for data sets."""
-LENGTHS: Final = {"name": 500, "digest": 36, "source": 65_535, "schema": 1_048_575, "profile": 16_777_215}
+LENGTHS: Final = {"name": DATASET, "digest": DIGEST, "source": 65_535, "schema": 1_048_575, "profile": 16_777_215}
 
 
 class InputTag(msgspec.Struct):

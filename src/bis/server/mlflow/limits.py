@@ -11,6 +11,8 @@ from typing import Final
 from bis.server.mlflow.endpoint import Refused, invalid, missing
 
 KEY: Final = 250
+DATASET: Final = 500
+DIGEST: Final = 36
 PARAM: Final = 6000
 TAG: Final = 8000
 EXPERIMENT_NAME: Final = 500

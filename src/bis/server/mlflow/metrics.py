@@ -16,6 +16,8 @@ from bis.nouns.tracking import Point
 from bis.server.desk import Desk
 from bis.server.mlflow.endpoint import Endpoint, Refused, get, invalid, missing, post
 from bis.server.mlflow.limits import (
+    DATASET,
+    DIGEST,
     KEY,
     check_batch,
     check_length,
@@ -182,7 +184,7 @@ def check_metrics(found: Sequence[Point]) -> None:
     """Raises Refused for the first that makes no sense. Each key is looked at once."""
     fine: set[str] = set()
     for number, point in enumerate(found):
-        if point.key not in fine or point.moment < 0:
+        if point.key not in fine or point.moment < 0 or point.model or point.dataset:
             check_metric(point, f"metrics[{number}].")
             fine.add(point.key)
 
@@ -191,6 +193,12 @@ def check_metric(point: Point, path: str) -> None:
     if not _is_plain(point.key):
         check_name(point.key, f"{path}name")
         check_length("Metric name", point.key, KEY)
+    for what, value, most in (
+        ("Model id", point.model, KEY),
+        ("Dataset name", point.dataset[0] if point.dataset else "", DATASET),
+        ("Dataset digest", point.dataset[1] if point.dataset else "", DIGEST),
+    ):
+        check_length(what, value, most)
     if point.moment < 0:
         why = f": metric '{point.key}' (value={point.value}). Timestamp must be a nonnegative long (64-bit integer) "
         raise invalid(f"{path}timestamp", point.moment, why)
