@@ -11,6 +11,7 @@ from bis.ledger import group
 from bis.ledger.group import Change, Writer
 from bis.ledger.readers import Readers
 from bis.ledger.sqlite import SqliteDatabase
+from bis.store.trouble import DISK_FULL
 
 
 @pytest.fixture
@@ -185,3 +186,28 @@ def test_changes_that_all_succeed_are_made_once_and_those_beside_one_that_fails_
     assert isinstance(done[1].exception(30), ValueError)
     assert made[2:] == ["c", "bad", "c", "bad", "d"]
     assert readers.ask(names) == ["a", "b", "c", "d"]
+
+
+def test_a_full_disk_is_told_as_one_to_all_that_came_together(database, writer):
+    with database.writing() as connection:
+        connection.execute("CREATE TABLE IF NOT EXISTS names (name, given)")
+    with database.reading() as connection:
+        ((pages,),) = connection.execute("PRAGMA page_count").fetchall()
+        connection.execute(f"PRAGMA max_page_count = {pages + 3}")
+    release, _ = held(writer)
+    several = [writer.submit(lambda connection: add(connection, "x" * 100_000)) for _ in range(3)]
+    release.set()
+    for future in several:
+        with pytest.raises(KeepingError, match="no room") as told:
+            future.result(timeout=30)
+        assert told.value.code == DISK_FULL
+
+
+def test_that_a_database_cannot_be_opened_right_here_is_told_to_who_asked(tmp_path):
+    folder = tmp_path / "place"
+    writer = Writer(SqliteDatabase(folder / "ledger.db"))
+    folder.write_text("a file in the way")
+    told = []
+    assert writer.now([Change(names, False, lambda result, trouble: told.append(trouble))])
+    assert told[0] is not None
+    writer.close()

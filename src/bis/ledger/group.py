@@ -62,11 +62,12 @@ class Writer:
         where somebody else writes to the ledger. It never waits for anybody. For one thread only, and for a file."""
         if self.waiting:
             return False
-        if self._here is None:
-            self._here = self._database.another()
-            with self._here.reading() as connection:
-                connection.execute("PRAGMA busy_timeout = 0")
         try:
+            if self._here is None:
+                here = self._database.another()
+                with here.reading() as connection:
+                    connection.execute("PRAGMA busy_timeout = 0")
+                self._here = here
             done = self._applied_all(self._here, changes, durable=False)
         except KeepingError as error:
             if error.code == BUSY:
@@ -145,8 +146,11 @@ class Writer:
         try:
             result = change.apply(connection)
         except Exception as error:
-            connection.execute("ROLLBACK TO change")
-            connection.execute("RELEASE change")
+            try:
+                connection.execute("ROLLBACK TO change")
+                connection.execute("RELEASE change")
+            except Exception:  # a full disk or a lost connection took the whole transaction back: that is what is told
+                raise error from None
             return None, self._database.told(error)
         connection.execute("RELEASE change")
         return result, None
