@@ -130,7 +130,7 @@ class History(msgspec.Struct, forbid_unknown_fields=True):
     id: str
     metric: Annotated[str, Meta(description="Its key.")]
     limit: Limit = 1000
-    after: Annotated[str, Meta(description="`next` of the page before.", max_length=8000)] = ""
+    after: Annotated[str, Meta(description="`next` of the page before.", max_length=4000)] = ""
 
 
 class Events(msgspec.Struct, kw_only=True):
