@@ -10,6 +10,7 @@ from bis.ledger.collecting import Counted, counted
 from bis.nouns.model import By
 from bis.steps.here import user_here
 from bis.steps.home import Home
+from bis.steps.keeping import keep_all
 from bis.steps.removals import delete_for_good, of_clients, removed_by_clients, under_way
 from bis.steps.shallow import demand_whole
 from bis.store.collect import Collected
@@ -35,6 +36,8 @@ def collect(
     demand_whole(home, "be collected")
     moment = (now - EPOCH) // timedelta(microseconds=1)
     removed = removed_by_clients(home, moment - (timedelta(0) if at_once else grace) // timedelta(microseconds=1))
+    if not dry:
+        keep_all(home)
     if removed and not dry:
         progress("deleting what clients removed")
         delete_for_good(home, removed, By(user_here(), moment))

@@ -11,6 +11,7 @@ from bis.ledger import history, locations, registry, tracked
 from bis.ledger.connection import Connection
 from bis.ledger.moments import micros
 from bis.ledger.refusals import NoSuch
+from bis.nouns.artifact import SCHEME, path_of
 from bis.nouns.model import By, Event, Model, ModelVersion, Standing
 from bis.nouns.reference import ModelReference
 from bis.nouns.run import Run
@@ -201,9 +202,9 @@ def _artifact(connection: Connection, run: Run, path: str) -> str:
     if not path:
         raise UsageError(f"which artifact of {readable(run.name)} is the model?", hint="--path model")
     uri = locations.of_run(connection, run.id)
-    if not uri.startswith(f"{locations.SCHEME}:"):
+    if not uri.startswith(f"{SCHEME}:"):
         return path
-    folder = locations.path_of(uri)
+    folder = path_of(uri)
     if not locations.listing(connection, f"{folder}/{path}"):
         try:
             locations.get(connection, f"{folder}/{path}")

@@ -17,6 +17,7 @@ from bis.nouns.part import Finding
 from bis.nouns.run import Run
 from bis.settings import FOLDER, load_settings
 from bis.steps.home import Home, open_home
+from bis.steps.keeping import keep_all, newest_record
 from bis.steps.meeting import RECEIVING, SENDING, Meeting, Told, bring_missing, bring_needed, packs_of, telling
 from bis.steps.remotes import FIRST, add, choose
 from bis.steps.shallow import demand_whole, make_shallow, make_whole, shallow_of
@@ -61,6 +62,7 @@ def push(
         demand_whole(home, f"be pushed to {name}")
     # What a shallow clone has and its origin has not was recorded here, and is all that it can send.
     what = () if origin else what
+    keep_all(home)
     roots = _roots(home, what)
     with Meeting(home, url, variables) as meeting:
         fresh, asked = meeting.unserved(roots)
@@ -89,7 +91,7 @@ def _roots(home: Home, what: Iterable[Run | Held]) -> list[Digest]:
         if isinstance(one, Held):
             found.append(one.record)
             continue
-        record = home.ledger.record(one.id)
+        record = newest_record(home, one) if one.tracked else home.ledger.record(one.id)
         if not record:
             raise UsageError(f"run {one.id[:8]} has not ended yet", hint=f"bis show {one.id[:8]}")
         found.append(record)
@@ -159,6 +161,7 @@ def pull(
     if whole:
         make_whole(home)
     shared = fetch(home, name, variables, told=told)
+    keep_all(home)
     before = home.ledger.count()
     assert isinstance(home.ledger, SqlLedger)
     reindex(home.store, home.ledger)

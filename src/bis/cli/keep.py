@@ -269,8 +269,10 @@ def _file_lines(files: Sequence[File], terminal: Terminal) -> list[str]:
 def reindex(door: Door, as_json: bool) -> int:
     """Read every sealed record of the store and add to the ledger what it does not know. Nothing is removed from it."""
     from bis.ledger.runs import reindex as build
+    from bis.steps.keeping import keep_all
 
     terminal, home = door.terminal, _home_to_write(door)
+    keep_all(home)
     before = home.ledger.count()
     records = build(home.store, _sql(home), record_meter(terminal))
     runs = home.ledger.count()

@@ -11,11 +11,11 @@ from typing import Any, Final
 
 import msgspec
 
-from bis.errors import UsageError
-from bis.ledger import artifacts, gone, history, locations, points
+from bis.ledger import artifacts, gone, history, points
 from bis.ledger.connection import Connection
 from bis.ledger.moments import stamp
 from bis.ledger.refusals import Kind
+from bis.nouns.artifact import path_or_nothing
 from bis.nouns.model import By, Model
 
 STEP: Final = 50
@@ -152,14 +152,6 @@ def _upwards(path: str) -> Iterator[str]:
     while path:
         yield path
         path = path.rpartition("/")[0]
-
-
-def path_or_nothing(uri: str) -> str:
-    """The path below the root of all artifacts; empty for what lies elsewhere, which clients keep themselves."""
-    try:
-        return locations.path_of(uri)
-    except UsageError:
-        return ""
 
 
 def _experiments(connection: Connection, until: int, runs: set[str], models: set[str]) -> Iterator[int]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from bis.errors import AlreadyThere
-from bis.ledger import gone
+from bis.ledger import changed, gone
 from bis.ledger.connection import Connection
 from bis.ledger.moments import stamp
 from bis.ledger.refusals import NoSuch, Removed, StillThere
@@ -87,6 +87,7 @@ def rename(connection: Connection, id: int, name: str, now: int) -> None:
     if there(connection, id).name != name:
         _refuse_taken(connection, name)
         connection.execute("UPDATE experiments SET name = ?, changed = ? WHERE id = ?", (name, now, id))
+        changed.runs(connection, "experiment = ?", id)
 
 
 def remove(connection: Connection, id: int, now: int) -> None:
@@ -94,6 +95,7 @@ def remove(connection: Connection, id: int, now: int) -> None:
     if get(connection, id).removed:
         raise NoSuch("experiment", str(id))
     connection.execute("UPDATE experiments SET removed = ?, changed = ? WHERE id = ?", (now, now, id))
+    changed.runs(connection, "experiment = ? AND removed = ''", id)
     connection.execute(
         "UPDATE runs SET removed = ? WHERE experiment = ? AND tracked = 1 AND removed = ''", (stamp(now), id)
     )
@@ -105,6 +107,7 @@ def restore(connection: Connection, id: int, now: int) -> None:
     if not removed:
         raise StillThere("experiment", str(id))
     connection.execute("UPDATE experiments SET removed = NULL, changed = ? WHERE id = ?", (now, id))
+    changed.runs(connection, "experiment = ? AND removed = ?", id, stamp(removed))
     connection.execute(
         "UPDATE runs SET removed = '' WHERE experiment = ? AND tracked = 1 AND removed = ?", (id, stamp(removed))
     )

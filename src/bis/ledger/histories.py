@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterable, Iterator
+from typing import Final, TextIO
 
 from bis.ledger import points
 from bis.ledger.connection import Connection
@@ -24,6 +24,13 @@ def put(connection: Connection, id: str, content: bytes) -> None:
         while some := list(itertools.islice(rows, AT_ONCE)):
             points.append(connection, seq, some)
         points.fold(connection, seq)
+
+
+def write(out: TextIO, points: Iterable[Point]) -> None:
+    """The points of a history, as they come."""
+    rows = csv.writer(out, lineterminator="\n")
+    rows.writerow(COLUMNS)
+    rows.writerows((point.key, point.step, point.moment, repr(point.value)) for point in points)
 
 
 def read(content: bytes) -> Iterator[Point]:

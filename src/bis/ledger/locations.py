@@ -5,21 +5,17 @@ from __future__ import annotations
 
 import re
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from bis.digest import Digest
 from bis.errors import NotFound, UsageError
-from bis.ledger import artifacts
+from bis.ledger import artifacts, changed
 from bis.ledger.connection import Connection
 from bis.ledger.refusals import NoSuch, Sealed
 from bis.ledger.runs import decode_run
-from bis.nouns.artifact import Artifact, Listed, joined, safe_path
+from bis.nouns.artifact import SCHEME, Artifact, Listed, joined
 from bis.nouns.run import Output, Run
 from bis.store.squeeze import unpack
 
-SCHEME: Final = "mlflow-artifacts"
-ROUTE: Final = "/mlflow-artifacts/artifacts"
-"""Below it a server answers with artifacts."""
 OUTSIDE: Final = "(outside the project)"
 """The folder of outputs that a run wrote elsewhere."""
 
@@ -59,19 +55,6 @@ def of_version(connection: Connection, name: str, version: str) -> str:
     raise NotFound(f"Model Version (name={name}, version={version}) not found")
 
 
-def path_of(uri: str) -> str:
-    """The path below the root of all artifacts that a URI of this server means. Raises UsageError for another place."""
-    parts = urlsplit(uri)
-    if parts.scheme == SCHEME:
-        return safe_path(parts.path.lstrip("/"))
-    if parts.scheme in ("http", "https") and ROUTE in parts.path:
-        return safe_path(parts.path.partition(ROUTE)[2].lstrip("/"))
-    raise UsageError(
-        f"The artifacts are in {uri}, which this server does not read",
-        because="An experiment made with that artifact location is read and written by the clients themselves.",
-    )
-
-
 def get(connection: Connection, path: str) -> Artifact:
     """A file. Raises NotFound, also for an output of which only the digest was kept."""
     if not (sealed := _sealed(connection, path)):
@@ -101,11 +84,13 @@ def put(connection: Connection, path: str, digest: Digest, size: int, now: int) 
     """Raises UsageError where nothing can be put."""
     demand_open(connection, path)
     artifacts.put(connection, path, digest, size, now)
+    changed.of_path(connection, path)
 
 
 def remove(connection: Connection, path: str) -> int:
     """A file or folder; returns how many files."""
     demand_open(connection, path)
+    changed.of_path(connection, path)
     return artifacts.remove(connection, path)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from bis.ledger import experiments
+from bis.ledger import changed, experiments
 from bis.ledger.connection import Connection
 from bis.ledger.filter import Field, Order, read_order
 from bis.ledger.grammar import LOGGED_MODELS, Grammar
@@ -57,6 +57,7 @@ def create(
     ).fetchall()
     _put(connection, "logged_model_params", seq, params)
     _put(connection, "logged_model_tags", seq, tags)
+    changed.of_models(connection, [id])
     return get(connection, id)
 
 
@@ -71,6 +72,7 @@ def get(connection: Connection, id: str, *, removed: bool = False) -> LoggedMode
 def add_params(connection: Connection, id: str, params: Mapping[str, str]) -> None:
     """Raises NoSuch."""
     _put(connection, "logged_model_params", seq_of(connection, id), params)
+    changed.of_models(connection, [id])
 
 
 def finish(connection: Connection, id: str, status: int, now: int) -> LoggedModel:
@@ -78,6 +80,7 @@ def finish(connection: Connection, id: str, status: int, now: int) -> LoggedMode
     connection.execute(
         "UPDATE logged_models SET status = ?, changed = ? WHERE seq = ?", (status, now, seq_of(connection, id))
     )
+    changed.of_models(connection, [id])
     return get(connection, id)
 
 
@@ -86,11 +89,13 @@ def remove(connection: Connection, id: str, now: int) -> None:
     connection.execute(
         "UPDATE logged_models SET removed = ?, changed = ? WHERE seq = ?", (now, now, seq_of(connection, id))
     )
+    changed.of_models(connection, [id])
 
 
 def set_tags(connection: Connection, id: str, tags: Mapping[str, str]) -> None:
     """Raises NoSuch."""
     _put(connection, "logged_model_tags", seq_of(connection, id), tags)
+    changed.of_models(connection, [id])
 
 
 def drop_tag(connection: Connection, id: str, key: str) -> None:
@@ -99,6 +104,7 @@ def drop_tag(connection: Connection, id: str, key: str) -> None:
     if not connection.execute("SELECT 1 FROM logged_model_tags WHERE model = ? AND key = ?", (seq, key)).fetchall():
         raise NoSuch("tag", key, f"model with ID '{id}'")
     connection.execute("DELETE FROM logged_model_tags WHERE model = ? AND key = ?", (seq, key))
+    changed.of_models(connection, [id])
 
 
 def measure(connection: Connection, run: str, points: Sequence[Point]) -> None:
@@ -107,6 +113,7 @@ def measure(connection: Connection, run: str, points: Sequence[Point]) -> None:
     for point in points:
         if point.model:
             _measure(connection, run, point)
+    changed.of_models(connection, sorted({point.model for point in points if point.model}))
 
 
 def search(

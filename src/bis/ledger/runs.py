@@ -26,12 +26,13 @@ from bis.nouns.annotation import Annotation, experiment_after, name_after, remov
 from bis.nouns.dataset import DataAnnotation, DataVersion
 from bis.nouns.reference import EXAMPLES, Reference
 from bis.nouns.run import Run
+from bis.nouns.tracked import Tracked
 from bis.nouns.verdict import Verdict
 from bis.store import Store
 from bis.store.squeeze import pack, unpack
 
 T = TypeVar("T")
-Record = Run | Verdict | Annotation | DataVersion | DataAnnotation
+Record = Run | Verdict | Annotation | DataVersion | DataAnnotation | Tracked
 
 SCRIPTS: Final = (".py", ".ipynb", ".sh", ".r", ".jl", ".pyz", ".pl", ".js")
 AT_ONCE: Final = 500
@@ -41,9 +42,9 @@ A_DAY: Final = 86_400_000_000
 EXPERIMENT: Final = "(SELECT e.name FROM experiments AS e WHERE e.id = runs.experiment)"
 PLACED: Final = f"CASE WHEN tracked = 1 OR experiment <> 0 THEN coalesce({EXPERIMENT}, '') ELSE '' END"
 """The name of the experiment that a run was logged or moved to."""
-THERE: Final = "removed = ''"
 OWN: Final = "repeats = '' AND (tracked = 0 OR parent = '')"
 """A person's runs: not those that a repeat made, nor what a client logged while `bis run` ran it."""
+THERE: Final = "removed = ''"
 GONE: Final = "removed <> ''"
 DIGITS: Final = frozenset("0123456789abcdef")
 SHORTEST: Final = 4
@@ -106,9 +107,9 @@ def reindex(store: Store, ledger: SqlLedger, progress: Callable[[int, int], None
 def take_in(store: Store, ledger: SqlLedger, records: Sequence[Digest]) -> None:
     """Take some records of the store into the ledger."""
     found = list(_readable(store, records))
-    ledger.take(found)
-    for value, _ in found:
-        if isinstance(value, Run) and value.history:
+    passed_over = ledger.take(found)
+    for value, record in found:
+        if isinstance(value, Run | Tracked) and value.history and record not in passed_over:
             # Of a removed run, and in a shallow clone, it may not be there.
             with suppress(NotFound, Damaged):
                 ledger.take_history(value, store.get_bytes(value.history))
@@ -167,7 +168,7 @@ class SqlLedger:
         with self._writing() as connection:
             _put_run(connection, run, record)
 
-    def take_history(self, run: Run, content: bytes) -> None:
+    def take_history(self, run: Run | Tracked, content: bytes) -> None:
         from bis.ledger import histories
 
         with self._writing(durable=False) as connection:
@@ -178,13 +179,14 @@ class SqlLedger:
             _put_annotation(connection, annotation, record)
 
     def amend(self, annotation: Annotation) -> None:
-        from bis.ledger import experiments, tracked
+        from bis.ledger import changed, experiments, tracked
 
         with self._writing() as connection:
             seq, moment = tracked.seq_of(connection, annotation.run), micros(annotation.made)
             for key in annotation.removed:
                 tracked.drop_tag(connection, annotation.run, key)
             tracked.put_tags(connection, seq, annotation.tags)
+            changed.runs(connection, "seq = ?", seq)
             if annotation.note:
                 connection.execute("UPDATE runs SET note = ? WHERE seq = ?", (annotation.note, seq))
             if annotation.experiment:
@@ -201,8 +203,12 @@ class SqlLedger:
         with self._writing() as connection:
             _put_verdict(connection, verdict, record)
 
-    def take(self, records: Sequence[tuple[Record, Digest]]) -> None:
-        """Note records that are in the store already. What is lost with the power can be taken again."""
+    def take(self, records: Sequence[tuple[Record, Digest]]) -> set[Digest]:
+        """Note records that are in the store already. What is lost with the power can be taken again. Returns those
+        that say of a run how it was once, and not how it is."""
+        from bis.ledger import kept
+
+        old: set[Digest] = set()
         with self._writing(durable=False) as connection:
             for value, record in records:
                 match value:
@@ -216,6 +222,10 @@ class SqlLedger:
                         put_version(connection, value, record)
                     case DataAnnotation():
                         put_data_annotation(connection, value, record)
+                    case Tracked():
+                        if not kept.take(connection, value, record):
+                            old.add(record)
+        return old
 
     @property
     def data(self) -> SqlDataSets:
@@ -243,6 +253,7 @@ class SqlLedger:
         found = self.database.ask(
             "SELECT record FROM runs UNION ALL SELECT record FROM verdicts UNION ALL SELECT record FROM annotations"
             " UNION ALL SELECT record FROM data_versions UNION ALL SELECT record FROM data_annotations"
+            " UNION ALL SELECT record FROM tracked_records"
         )
         return {Digest(record) for (record,) in found}
 

@@ -35,13 +35,15 @@ CREATE TABLE runs (
     removed         TEXT    NOT NULL DEFAULT '',    -- when it was removed, RFC 3339; its content may be gone
     experiment      INTEGER NOT NULL DEFAULT 0,     -- experiments.id
     tracked         INTEGER NOT NULL DEFAULT 0,     -- 1: by a client that logs: its facts are here
-    artifacts       TEXT    NOT NULL DEFAULT ''     -- where they lie, as clients are told; or empty
+    artifacts       TEXT    NOT NULL DEFAULT '',    -- where they lie, as clients are told; or empty
+    kept            TEXT    NOT NULL DEFAULT ''     -- tracked: digest of its newest record; empty: it has changed since
 );
 
 CREATE INDEX runs_by_start   ON runs (started, seq);
 CREATE INDEX runs_by_name    ON runs (name, started);
 CREATE INDEX runs_by_command ON runs (command_key, started) WHERE record <> '';
 CREATE INDEX runs_by_experiment ON runs (experiment, started, seq);
+CREATE INDEX runs_not_kept   ON runs (seq) WHERE tracked = 1 AND kept < 'b' AND status <> 'running';
 CREATE INDEX runs_under_way  ON runs (started) WHERE record = '' AND tracked = 0;
 
 CREATE TABLE params (
@@ -368,6 +370,14 @@ CREATE TABLE artifacts (                            -- files that clients upload
     size    INTEGER NOT NULL,
     made    INTEGER NOT NULL
 ) WITHOUT ROWID;
+
+CREATE TABLE tracked_records (                      -- records of runs that clients log: one each time that something changed
+    record  TEXT    PRIMARY KEY,                    -- digest of the record in the store
+    run     TEXT    NOT NULL,                       -- runs.id
+    made    INTEGER NOT NULL
+) WITHOUT ROWID;
+
+CREATE INDEX tracked_records_by_run ON tracked_records (run, made);
 
 CREATE TABLE collected (                            -- what `bis gc` deleted for good, so that it is known to be gone
     kind  TEXT    NOT NULL,                         -- run, logged model, experiment, registered model

@@ -16,7 +16,7 @@ import msgspec
 
 from bis.digest import canonical
 from bis.errors import UsageError
-from bis.ledger import Row, experiments, gone, inputs, points
+from bis.ledger import Row, changed, experiments, gone, inputs, points
 from bis.ledger.connection import Connection
 from bis.ledger.moments import stamp
 from bis.ledger.refusals import NoSuch, ParamChanged, Removed, Sealed
@@ -57,7 +57,7 @@ def create(
     Removed for the experiment, UsageError for a time that no calendar has."""
     place = experiments.there(connection, experiment)
     row = {
-        **_facts(id, name, user, started, None, "running"),
+        **facts(id, name, user, started, None, "running"),
         "id": id,
         "experiment": experiment,
         "tracked": 1,
@@ -101,15 +101,17 @@ def seq_of(connection: Connection, id: str) -> int:
 
 
 def loggable(connection: Connection, id: str) -> int:
-    """The seq of a run that may be logged to. Raises NoSuch, Removed or Sealed."""
-    found = connection.execute("SELECT seq, tracked, removed FROM runs WHERE id = ?", (id,)).fetchall()
+    """The seq of a run that may be logged to, and is in no record as it will be. Raises NoSuch, Removed or Sealed."""
+    found = connection.execute("SELECT seq, tracked, removed, kept FROM runs WHERE id = ?", (id,)).fetchall()
     if not found:
         raise NoSuch("run", id)
-    ((seq, tracked, removed),) = found
+    ((seq, tracked, removed, kept),) = found
     if not tracked:
         raise Sealed(id)
     if removed:
         raise Removed("run", id)
+    if kept:
+        changed.runs(connection, "seq = ?", seq)
     return int(seq)
 
 
@@ -120,7 +122,7 @@ def update(
     seq = loggable(connection, id)
     run = get(connection, id)
     over = run.ended if ended is None else ended
-    row = _facts(id, name or run.name, run.user, run.started, over, status or run.status)
+    row = facts(id, name or run.name, run.user, run.started, over, status or run.status)
     changes = ", ".join(f"{column} = :{column}" for column in row)
     connection.execute(f"UPDATE runs SET {changes} WHERE seq = :seq", {**row, "seq": seq})
     if status in OVER:
@@ -353,7 +355,7 @@ EMPTY: Final = dict.fromkeys(
 )
 
 
-def _facts(id: str, name: str, user: str, started: int, ended: int | None, status: Status) -> dict[str, Any]:
+def facts(id: str, name: str, user: str, started: int, ended: int | None, status: Status) -> dict[str, Any]:
     """The columns that a run has from its beginning, and those that change with it."""
     if not all(EARLIEST <= time <= LATEST for time in (started, ended or 0)):
         raise UsageError(f"{started if ended is None else ended} µs since 1970 is no time that a run has")
@@ -400,6 +402,7 @@ def _tracked(connection: Connection, id: str) -> int:
     for seq, tracked in connection.execute("SELECT seq, tracked FROM runs WHERE id = ?", (id,)).fetchall():
         if not tracked:
             raise Sealed(id)
+        changed.runs(connection, "seq = ?", seq)
         return int(seq)
     gone.refuse(connection, "run", id)
     raise NoSuch("run", id)

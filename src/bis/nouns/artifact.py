@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from typing import Final, NamedTuple
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from bis.digest import Digest
 from bis.errors import UsageError, explains
 
+SCHEME: Final = "mlflow-artifacts"
+ROUTE: Final = "/mlflow-artifacts/artifacts"
+"""Below it a server answers with artifacts."""
 LONGEST: Final = 2000
 """Bytes of a path: what an index of PostgreSQL holds in one entry."""
 UNSAFE_PATH: Final = explains("B068", "The path of an artifact is absolute, leads out of its folder, or is no name.")
@@ -66,3 +69,24 @@ def _can_be_kept(path: str) -> bool:
 def joined(*paths: str) -> str:
     """Paths one below the other; those that are empty do not count."""
     return "/".join(filter(None, paths))
+
+
+def path_of(uri: str) -> str:
+    """The path below the root of all artifacts that a URI of this server means. Raises UsageError for another place."""
+    parts = urlsplit(uri)
+    if parts.scheme == SCHEME:
+        return safe_path(parts.path.lstrip("/"))
+    if parts.scheme in ("http", "https") and ROUTE in parts.path:
+        return safe_path(parts.path.partition(ROUTE)[2].lstrip("/"))
+    raise UsageError(
+        f"The artifacts are in {uri}, which this server does not read",
+        because="An experiment made with that artifact location is read and written by the clients themselves.",
+    )
+
+
+def path_or_nothing(uri: str) -> str:
+    """The same; empty for what lies elsewhere, which clients keep themselves."""
+    try:
+        return path_of(uri)
+    except UsageError:
+        return ""

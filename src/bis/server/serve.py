@@ -28,6 +28,7 @@ from bis.server.app import Application
 from bis.server.desk import Desk
 from bis.server.guard import Guard, Limits, Rules
 from bis.server.hooks import Hooks
+from bis.server.keeper import Keeper
 from bis.server.reset import Resetting
 from bis.server.told import Format, tell_troubles, teller
 from bis.server.wire import Wire
@@ -152,6 +153,7 @@ def _work(home: Home, asked: Serving, listening: socket.socket) -> None:
     assert isinstance(ledger, SqlLedger)
     hooks = Hooks(anywhere=home.settings.webhooks_anywhere)
     desk = Desk(ledger.database, home.store, home.folder / "uploads", hooks, home=home)
+    keeper = Keeper(ledger.database, home.store)
     application = Application(desk)
     guard = Guard(
         Resetting(application, desk) if asked.reset else application,
@@ -186,6 +188,7 @@ def _work(home: Home, asked: Serving, listening: socket.socket) -> None:
         )
         config.load()
     except (ssl.SSLError, OSError) as error:
+        keeper.close()
         desk.close()
         what = f"the certificate {asked.cert} with its key {asked.key or asked.cert} cannot be used: {error}"
         raise UsageError(what, hint="both are in PEM format, the key without a password, and belong together") from None
@@ -194,6 +197,7 @@ def _work(home: Home, asked: Serving, listening: socket.socket) -> None:
     try:
         Server(config).run(sockets=[listening])
     finally:
+        keeper.close()
         desk.close()
 
 

@@ -15,6 +15,7 @@ from bis.ledger.moments import micros
 from bis.ledger.naming import drawn_name
 from bis.ledger.refusals import NoSuch
 from bis.ledger.runs import SqlLedger
+from bis.nouns.artifact import path_of
 from bis.nouns.logged import File, Input, Params, Saying, Tags, Values
 from bis.nouns.run import Status
 from bis.nouns.tracking import Described, Point, UsedData
@@ -87,7 +88,7 @@ class Recorded:
             declared = [UsedData(_described(entry), {}, "") for entry in told if isinstance(entry, Input)]
             inputs.add_datasets(connection, tracked.seq_of(connection, beginning.id), run.experiment, declared)
             for name, (digest, size) in kept.items():
-                place = f"{locations.path_of(run.artifacts)}/{name}"
+                place = f"{path_of(run.artifacts)}/{name}"
                 locations.put(connection, place, digest, size, micros(beginning.started))
 
     def end(self, beginning: Beginning, status: Status, moment: int) -> None:

@@ -8,8 +8,9 @@ from typing import Final, TypeVar
 import msgspec
 
 from bis.digest import spell
-from bis.ledger import artifacts, locations, tracked
+from bis.ledger import artifacts, tracked
 from bis.ledger.runs import SqlLedger
+from bis.nouns.artifact import path_of
 from bis.nouns.logged import ARTIFACTS, Logged
 from bis.nouns.run import Output
 from bis.nouns.tracking import TrackedRun
@@ -27,11 +28,11 @@ def with_received(logged: Logged, run: str, home: Home) -> Logged:
     assert isinstance(home.ledger, SqlLedger)
     with home.ledger.database.reading() as connection:
         found = tracked.children(connection, run)
-        files = [list(artifacts.below(connection, locations.path_of(one.artifacts))) for one in found]
+        files = [list(artifacts.below(connection, path_of(one.artifacts))) for one in found]
     before = _prefixes(found)
     outputs = [
         Output(
-            path=ARTIFACTS + spell(prefix + file.path.removeprefix(locations.path_of(one.artifacts)).lstrip("/")),
+            path=ARTIFACTS + spell(prefix + file.path.removeprefix(path_of(one.artifacts)).lstrip("/")),
             digest=file.digest,
             size=file.size,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 import msgspec
@@ -12,10 +12,11 @@ from bis.errors import Damaged
 from bis.nouns.annotation import ANNOTATION_SCHEMA
 from bis.nouns.dataset import NOTE_SCHEMA, VERSION_SCHEMA, DataAnnotation, DataVersion
 from bis.nouns.run import RUN_SCHEMA, Run
+from bis.nouns.tracked import TRACKED_SCHEMA, Tracked
 from bis.store.trouble import NEWER
 
 VERDICT_SCHEMA: Final = "bis.verdict/1"
-KNOWN: Final = frozenset((RUN_SCHEMA, VERDICT_SCHEMA, ANNOTATION_SCHEMA, VERSION_SCHEMA, NOTE_SCHEMA))
+KNOWN: Final = frozenset((RUN_SCHEMA, VERDICT_SCHEMA, ANNOTATION_SCHEMA, VERSION_SCHEMA, NOTE_SCHEMA, TRACKED_SCHEMA))
 """A record of another schema may name objects that nobody here knows of."""
 
 
@@ -60,7 +61,17 @@ def named_by(record: bytes) -> list[Named]:
     if schema == NOTE_SCHEMA:
         said = msgspec.json.decode(record, type=DataAnnotation, strict=False)
         return [Named(f"data set {readable(said.name)}", said.seen)] if said.seen else []
+    if schema == TRACKED_SCHEMA:
+        return list(_named_by_tracked(msgspec.json.decode(record, type=Tracked, strict=False)))
     return []
+
+
+def _named_by_tracked(run: Tracked) -> Iterator[Named]:
+    what = f"run {readable(run.name)} ({run.id})"
+    if run.history:
+        yield Named(f"{what}: history of metrics", run.history)
+    for file in run.files:
+        yield Named(f"{what}: artifact {readable(file.path)}", file.digest)
 
 
 def named_by_run(run: Run) -> list[Named]:
@@ -76,7 +87,8 @@ class Records(NamedTuple):
 
     needed: list[Digest]
     removed: set[Digest]
-    """Of runs and versions of data that a person removed: they tell what was, and their content may go."""
+    """Of runs and versions of data that a person removed, and of runs of clients as they were before: they tell what
+    was, and their content may go."""
 
 
 def sort_out(records: Iterable[tuple[Digest, bytes]], *, strict: bool = True) -> Records:
@@ -84,6 +96,8 @@ def sort_out(records: Iterable[tuple[Digest, bytes]], *, strict: bool = True) ->
     names cannot be known."""
     ids: dict[Digest, str] = {}
     said: list[tuple[str, Digest, tuple[str, ...], bool]] = []
+    newest: dict[str, tuple[str, Digest]] = {}
+    before: set[Digest] = set()
     for digest, data in records:
         try:
             subject = msgspec.json.decode(data, type=_Subject, strict=False)
@@ -99,10 +113,15 @@ def sort_out(records: Iterable[tuple[Digest, bytes]], *, strict: bool = True) ->
                 code=NEWER,
             )
         ids[digest] = subject.id
+        if subject.schema == TRACKED_SCHEMA:
+            before.add(digest)
+            newest[subject.id] = max(newest.get(subject.id, ("", Digest(""))), (subject.made, digest))
+            subject = msgspec.structs.replace(subject, run=subject.id)
         if subject.hidden is not None:
             said.append((subject.made, digest, subject.about or (subject.run,), subject.hidden))
     hidden: dict[str, bool] = {}
     for _, _, about, state in sorted(said):
         hidden |= dict.fromkeys(about, state)
-    removed = {digest for digest, id in ids.items() if hidden.get(id) or hidden.get(digest)}
+    before -= {digest for _, digest in newest.values()}
+    removed = {digest for digest, id in ids.items() if hidden.get(id) or hidden.get(digest)} | before
     return Records([digest for digest in ids if digest not in removed], removed)

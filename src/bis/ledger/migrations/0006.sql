@@ -20,9 +20,11 @@ CREATE TABLE experiment_tags (
 ALTER TABLE runs ADD COLUMN experiment INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE runs ADD COLUMN tracked INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE runs ADD COLUMN artifacts TEXT NOT NULL DEFAULT '';
+ALTER TABLE runs ADD COLUMN kept TEXT NOT NULL DEFAULT '';
 
 CREATE INDEX runs_by_experiment ON runs (experiment, started, seq);
 
+CREATE INDEX runs_not_kept ON runs (seq) WHERE tracked = 1 AND kept < 'b' AND status <> 'running';
 DROP INDEX runs_under_way;
 CREATE INDEX runs_under_way ON runs (started) WHERE record = '' AND tracked = 0;
 
@@ -220,6 +222,14 @@ CREATE TABLE artifacts (
     size    INTEGER NOT NULL,
     made    INTEGER NOT NULL
 ) WITHOUT ROWID;
+
+CREATE TABLE tracked_records (
+    record  TEXT    PRIMARY KEY,
+    run     TEXT    NOT NULL,
+    made    INTEGER NOT NULL
+) WITHOUT ROWID;
+
+CREATE INDEX tracked_records_by_run ON tracked_records (run, made);
 
 CREATE TABLE collected (
     kind  TEXT    NOT NULL,

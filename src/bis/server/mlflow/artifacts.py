@@ -16,7 +16,7 @@ from starlette.routing import BaseRoute, Route
 
 from bis.errors import UsageError
 from bis.ledger import locations
-from bis.nouns.artifact import Artifact, Listed, joined, safe_path
+from bis.nouns.artifact import Artifact, Listed, joined, path_of, safe_path
 from bis.server.desk import Desk
 from bis.server.files import Broken, body_of, sent
 from bis.server.mlflow.endpoint import Asked, Endpoint, Refused, get, post, read_body
@@ -86,7 +86,7 @@ async def of_model(desk: Desk, request: Request) -> Response:
 
 async def _listed(desk: Desk, uri: str, folder: str) -> dict[str, Any]:
     """Paths in the answer are relative to the run or model, not to the folder."""
-    found = await desk.read(locations.listing, joined(locations.path_of(uri), folder))
+    found = await desk.read(locations.listing, joined(path_of(uri), folder))
     return {"root_uri": uri, "files": [_shown(listed, folder) for listed in found]}
 
 
@@ -102,7 +102,7 @@ async def download_of_run(desk: Desk, request: Request) -> Response:
     asked = request.query_params
     run_id, path = asked.get("run_id") or asked.get("run_uuid"), _demanded(asked.get("path"), "path")
     uri = await desk.read(locations.of_run, _demanded(run_id, "run_id"))
-    return await _sent(desk, request, joined(locations.path_of(uri), safe_path(path)))
+    return await _sent(desk, request, joined(path_of(uri), safe_path(path)))
 
 
 async def download_of_model(desk: Desk, request: Request) -> Response:
@@ -110,14 +110,14 @@ async def download_of_model(desk: Desk, request: Request) -> Response:
     if not path:
         raise Refused("BAD_REQUEST", 'Request must include the "artifact_file_path" query parameter.')
     uri = await desk.read(locations.of_model, request.path_params["model_id"])
-    return await _sent(desk, request, joined(locations.path_of(uri), safe_path(path)))
+    return await _sent(desk, request, joined(path_of(uri), safe_path(path)))
 
 
 async def download_of_version(desk: Desk, request: Request) -> Response:
     asked = request.query_params
     path = safe_path(_demanded(asked.get("path"), "path"))
     uri = await desk.read(locations.of_version, _demanded(asked.get("name"), "name"), asked.get("version", ""))
-    return await _sent(desk, request, joined(locations.path_of(uri), path))
+    return await _sent(desk, request, joined(path_of(uri), path))
 
 
 async def download(desk: Desk, request: Request) -> Response:
@@ -159,7 +159,7 @@ async def upload_to_run(desk: Desk, request: Request) -> Response:
     if request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in request.headers:
         raise Refused("INVALID_PARAMETER_VALUE", "Request must specify data.")
     uri = await desk.read(locations.of_run, asked["run_uuid"])
-    return await _put(desk, request, joined(locations.path_of(uri), path))
+    return await _put(desk, request, joined(path_of(uri), path))
 
 
 async def _put(desk: Desk, request: Request, path: str) -> Response:

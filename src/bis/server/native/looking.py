@@ -204,9 +204,9 @@ async def verdicts(desk: Desk, asked: One) -> Verdicts:
 
 async def files(desk: Desk, asked: Folder) -> Files:
     def ask(connection: Connection) -> list[File]:
-        from bis.nouns.artifact import joined, safe_path
+        from bis.nouns.artifact import joined, path_of, safe_path
 
-        place = locations.path_of(locations.of_run(connection, asked.id))
+        place = path_of(locations.of_run(connection, asked.id))
         found = locations.listing(connection, joined(place, safe_path(asked.path)))
         return [File(name=one.name, folder=one.size is None, size=one.size) for one in found]
 

@@ -1,0 +1,54 @@
+"""Writes the records of runs that have ended, some seconds later, in a thread that nobody waits for."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Final
+
+from bis.errors import BisError
+from bis.ledger.database import Database
+from bis.steps.keeping import is_left, keep_some
+from bis.store.local import LocalStore, open_store
+
+EVERY: Final = 5.0
+"""Seconds between two looks; one is a question that an index answers."""
+REST: Final = 0.2
+"""Seconds between two batches, in which whoever logs has all of the processor."""
+
+
+class Keeper:
+    """One for each server. It has connections of its own, to the ledger and to the store: what it relies on there ends
+    with each look."""
+
+    def __init__(self, database: Database, store: LocalStore) -> None:
+        self._database = database
+        self._place = store.path
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="keeper", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """What is not in a record yet will be with the next server, or with `bis gc`, `bis push` and `bis reindex`."""
+        self._ending.set()
+        self._thread.join()
+
+    def _work(self) -> None:
+        while not self._ending.wait(EVERY):
+            try:
+                self._look()
+            except (BisError, OSError) as error:
+                logging.getLogger(__name__).warning("runs could not be kept in the store: %s", error)
+
+    def _look(self) -> None:
+        database, last = self._database.another(), 0
+        try:
+            if not is_left(database):
+                return
+            with open_store(self._place) as store:
+                while not self._ending.is_set():
+                    _, last = keep_some(database, store, last)
+                    if not last or self._ending.wait(REST):
+                        return
+        finally:
+            database.close()
