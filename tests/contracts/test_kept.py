@@ -1,0 +1,42 @@
+"""Records of runs that clients log, on every database: written once, again after a change, and taken back."""
+
+import contextlib
+from pathlib import Path
+
+import msgspec
+
+from bis.digest import canonical, digest_bytes
+from bis.ledger import batches, kept, tracked
+from bis.ledger.places import database_at
+from bis.nouns.tracking import Point
+
+NOW = 1_790_000_000_000_000
+ID = "a" * 32
+
+
+def test_a_run_is_claimed_when_it_has_ended_and_again_when_it_has_changed(
+    ledger_place: Path | str, tmp_path: Path
+) -> None:
+    with contextlib.closing(database_at(ledger_place)) as base, base.writing(durable=False) as ledger:
+        tracked.create(ledger, ID, experiment=0, name="first", user="ada", started=NOW, tags={"team": "x"})
+        batches.log(ledger, ID, [Point("loss", step / 7, step, step) for step in range(5000)], {"lr": "0.1"})
+        own = kept.token(NOW, "one")
+        assert not kept.are_there(ledger, NOW, 0)
+        tracked.update(ledger, ID, status="finished", ended=NOW)
+        ((seq, _),) = kept.claim(ledger, own, NOW, 0, 10)
+        assert kept.claim(ledger, kept.token(NOW, "two"), NOW, 0, 10) == []
+        value = kept.facts(ledger, ID, NOW)
+        assert list(kept.every_point(ledger, seq)) == [Point("loss", step / 7, step, step) for step in range(5000)]
+        tracked.set_tags(ledger, ID, {"late": "yes"})
+        kept.note(ledger, seq, own, value, digest_bytes(canonical(value)))
+        assert kept.are_there(ledger, NOW, 0), "it was changed while the record was written"
+        ((seq, _),) = kept.claim(ledger, own, NOW, 0, 10)
+        value = kept.facts(ledger, ID, NOW + 1)
+        record = digest_bytes(canonical(value))
+        kept.note(ledger, seq, own, value, record)
+        assert (kept.are_there(ledger, NOW, 0), kept.newest(ledger, ID)) == (False, record)
+    other = tmp_path / "other"
+    with contextlib.closing(database_at(other)) as base, base.writing(durable=False) as ledger:
+        assert kept.take(ledger, value, record)
+        without_points = msgspec.structs.replace(value, metrics={})
+        assert kept.facts(ledger, ID, NOW + 1) == without_points, "points come with the history"
