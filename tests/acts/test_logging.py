@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -269,6 +270,28 @@ def test_an_unchanged_client_of_mlflow_logs_into_the_record(bis: Any, project: P
     assert "<artifacts>/notes/report.txt" in {output["path"] for output in run["outputs"]}
     found = [*run.get("findings", []), *run["parts"]["data"].get("findings", [])]
     assert not {"not-received", "network-input"} & {finding["code"] for finding in found}
+
+
+def test_a_repeat_is_told_what_the_run_was_told_of_an_experiment_that_was_not_there(
+    bis: Any, project: Path, clients: Path
+) -> None:
+    (project / "train.py").write_text(
+        "import mlflow\nprint(mlflow.get_experiment_by_name('search'))\n"
+        "mlflow.set_experiment('search')\nwith mlflow.start_run(): mlflow.log_metric('loss', 1)\n"
+    )
+    for _ in range(2):
+        assert bis("run", "--", str(clients), "train.py").stdout.splitlines()[0] == "None"
+    assert len(listed(bis, "experiment = 'search'")) == 2
+
+
+def test_what_a_worker_says_after_its_script_has_ended_is_delivered_too(bis: Any, own: Any) -> None:
+    worker = "import bis, time; bis.log(early=1); time.sleep(4); bis.log(late=1)"
+    code = f"import bis, subprocess, sys\nbis.log(main=1)\nsubprocess.Popen([sys.executable, '-c', {worker!r}])\n"
+    assert own(code + "import time; time.sleep(2)").returncode == 0
+    deadline = time.monotonic() + 60
+    while "late" not in (found := listed(bis)[0]["metrics"]) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert found == {"main": 1, "early": 1, "late": 1}
 
 
 def test_a_tracking_server_of_the_user_is_left_alone(bis: Any, project: Path, shown: Any) -> None:

@@ -204,3 +204,18 @@ def test_what_a_point_is_about_has_a_name_that_an_index_holds(filled: Any) -> No
         assert (one.status_code, several.status_code) == (400, 400), name
         assert "maximum length" in one.text
         assert "maximum length" in several.text
+
+
+def test_names_have_lengths_that_both_databases_hold(filled: Any) -> None:
+    long = "x" * 100_000
+    run, model = filled.known["run_id"], filled.known["name"]
+    for call, asked in (
+        ("runs/create", {"experiment_id": "0", "run_name": long}),
+        ("runs/create", {"experiment_id": "0", "user_id": long}),
+        ("runs/update", {"run_id": run, "run_name": long}),
+        ("registered-models/create", {"name": long}),
+        ("registered-models/rename", {"name": model, "new_name": long}),
+        ("model-versions/create", {"name": model, "source": f"models:/{long}"}),
+    ):
+        answer = filled.http.post(f"/api/2.0/mlflow/{call}", json=asked)
+        assert (answer.status_code, "maximum length" in answer.text) == (400, True), call

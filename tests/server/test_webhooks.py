@@ -188,6 +188,9 @@ def test_more_than_can_wait_is_dropped_and_nothing_is_sent_after_the_end(
         "https:///x",
         "https://[broken/x",
         "https://host.invalid/x",
+        "https://[64:ff9b::7f00:1]",
+        "https://[64:ff9b::a00:1]",
+        "https://[::127.0.0.1]",
     ],
 )
 def test_no_address_that_only_the_server_can_reach_is_told_anything(url: str) -> None:

@@ -28,6 +28,8 @@ from bis.store.local import LocalStore
 T = TypeVar("T")
 P = ParamSpec("P")
 
+DEFAULT: Final = "Default"
+"""The experiment that is always there."""
 ASKING: Final[ContextVar[str]] = ContextVar("asking", default="")
 """Who asks in this request, for those that know it to set."""
 
@@ -54,6 +56,8 @@ class Desk:
         """Of the project that is served, where all of it is."""
         self.around = around
         """The run whose clients are answered, where it is one run that they log for."""
+        self.met: set[str] = set()
+        """Names of experiments that its clients have made."""
         self.database = database
         self.store = store
         self.shelf = Shelf(store, spool)
@@ -73,6 +77,11 @@ class Desk:
     def rules(self) -> Mapping[str, Promotion]:
         """What must hold before an alias means a version."""
         return self.home.settings.promotion if self.home else {}
+
+    def is_news(self, experiment: str) -> bool:
+        """Whether it is for the clients of one run to make the experiment, though it may be there: a repeat is told
+        what the recorded run was told, when there was none yet."""
+        return bool(self.around) and experiment not in self.met and experiment != DEFAULT
 
     @staticmethod
     def now() -> int:

@@ -37,6 +37,8 @@ PATIENCE: Final = 10.0
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 60.0
 AGAIN: Final = frozenset({429, 500, 502, 503, 504})
+HOLDING: Final = tuple(map(ipaddress.ip_network, ("64:ff9b::/96", "64:ff9b:1::/48", "::/96")))
+"""Networks whose last four bytes are an address of IPv4, which a gateway may reach."""
 HOPS: Final = 3
 """Redirects that are followed: those that keep the method and the body."""
 SHOWN: Final = 64 << 10
@@ -197,14 +199,14 @@ def address_of(url: str, *, anywhere: bool = False) -> str:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
     except ValueError as error:
-        raise UsageError(f"{url!r} is no URL: {error}") from None
+        raise UsageError(f"the address of the webhook is no URL: {error}") from None
     if parts.scheme not in (("https", "http") if anywhere else ("https",)):
         raise UsageError(
-            f"the scheme {parts.scheme!r} of {url!r} is not allowed: https is",
+            f"the scheme {parts.scheme!r} of the webhook is not allowed: https is",
             hint="webhooks_anywhere = true  in bis.toml allows http and private addresses",
         )
     if not host:
-        raise UsageError(f"{url!r} names no host")
+        raise UsageError("the address of the webhook names no host")
     try:
         found = [row[4][0] for row in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
     except (OSError, UnicodeError) as error:
@@ -222,6 +224,8 @@ def address_of(url: str, *, anywhere: bool = False) -> str:
 def _is_public(text: str) -> bool:
     address = ipaddress.ip_address(text)
     inner = getattr(address, "ipv4_mapped", None) or getattr(address, "sixtofour", None)
+    if any(address in network for network in HOLDING):
+        inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     return address.is_global and not address.is_multicast and (inner is None or _is_public(str(inner)))
 
 

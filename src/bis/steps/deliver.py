@@ -94,7 +94,10 @@ class Delivery:
         newest = max(path.stat().st_mtime_ns for path in (self.folder, *journals(self.folder)))
         last = self._ended or _last_word(self.folder) or End(newest // 1_000_000, "lost")
         self._target.end(self.beginning, last.status, last.moment)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        # What another process of the run says from now on is delivered when that has ended, too.
+        self.go_on()
+        if not _spoken_for(self.folder):
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def _deliver(self, path: Path) -> int:
         done, some, reached = 0, list[Saying](), self._sent.get(path.name, 0)
@@ -143,12 +146,19 @@ def read_beginning(folder: Path) -> Beginning:
 
 
 def is_alive(folder: Path, beginning: Beginning) -> bool:
-    """Whether the process that began the run is there; of one on another machine, whether it wrote something lately."""
+    """Whether the process that began the run is there, or one that it started and that logs; of one on another machine,
+    whether it wrote something lately."""
     if beginning.host != host_here():
         newest = max(path.stat().st_mtime for path in (folder, *journals(folder)))
         return time.time() - newest < QUIET
     pid, start = beginning.process
-    return started_at(pid) == start != 0
+    return started_at(pid) == start != 0 or _spoken_for(folder)
+
+
+def _spoken_for(folder: Path) -> bool:
+    """Whether another process that has a journal there may say more."""
+    pids = {int(path.stem.rpartition("-")[2]) for path in journals(folder)}
+    return any(started_at(pid) for pid in pids - {os.getpid()})
 
 
 def left(folder: Path) -> Iterator[Path]:

@@ -68,6 +68,7 @@ class Server:
                 "start_time": _millis(beginning.started),
                 "tags": [{"key": key, "value": value} for key, value in tags.items() if value],
             },
+            once=True,  # a run that was made and not told is found when it is tried again
         )
         self._known[beginning.id] = made["run"]["info"]
 
@@ -112,6 +113,8 @@ class Server:
         return str(self._call("POST", f"{API}/experiments/create", {"name": name})["experiment_id"])
 
     def _upload(self, artifacts: str, name: str, content: Path) -> None:
+        if urlsplit(artifacts).scheme != "mlflow-artifacts":
+            raise UsageError(f"{name} was not kept: the server keeps artifacts in {artifacts}, not behind itself")
         below = urlsplit(artifacts).path.strip("/")
         path = f"/api/2.0/mlflow-artifacts/artifacts/{quote(below)}/{quote(name)}"
         with content.open("rb") as file:
@@ -127,12 +130,12 @@ class Server:
         }
         self._call("POST", f"{API}/runs/log-inputs", {"run_id": run, "datasets": [{"dataset": dataset, "tags": []}]})
 
-    def _call(self, method: str, path: str, content: Any) -> dict[str, Any]:
-        status, found = self._ask(method, path, json.dumps(content).encode())
+    def _call(self, method: str, path: str, content: Any, *, once: bool = False) -> dict[str, Any]:
+        status, found = self._ask(method, path, json.dumps(content).encode(), once=once)
         return _checked(status, found, path)
 
     def _ask(
-        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
+        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None, *, once: bool = False
     ) -> tuple[int, dict[str, Any]]:
         path = self._url.path.rstrip("/") + path
         for again in (True, False):
@@ -146,7 +149,7 @@ class Server:
                 self._connection = None
                 connection.close()
                 # A server closes connections that rest; a second one says whether it is there.
-                if not again or hasattr(body, "read"):
+                if not again or once or hasattr(body, "read"):
                     raise KeepingError(
                         f"the server {self._url.hostname} does not answer: {error or type(error).__name__}",
                         hint="bis sync, when it does",

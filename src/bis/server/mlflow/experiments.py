@@ -72,7 +72,10 @@ async def create(desk: Desk, asked: Create) -> dict[str, Any]:
     try:
         id = await desk.keep(experiments.create, asked.name, asked.artifact_location, tags, desk.now())
     except AlreadyThere as error:
-        raise _taken(asked.name, error) from None
+        if not desk.is_news(asked.name):
+            raise _taken(asked.name, error) from None
+        id = (await desk.read(experiments.find, asked.name)).id
+    desk.met.add(asked.name)
     return {"experiment_id": str(id)}
 
 
@@ -82,6 +85,8 @@ async def find(desk: Desk, asked: Named) -> dict[str, Any]:
 
 async def find_by_name(desk: Desk, asked: ByName) -> dict[str, Any]:
     try:
+        if desk.is_news(asked.experiment_name):
+            raise NoSuch("experiment", asked.experiment_name)
         return {"experiment": shown(await desk.glance(experiments.find, asked.experiment_name))}
     except NoSuch:
         message = f"Could not find experiment with name '{asked.experiment_name}'"

@@ -16,6 +16,10 @@ DIGEST: Final = 36
 PARAM: Final = 6000
 TAG: Final = 8000
 EXPERIMENT_NAME: Final = 500
+CALLED: Final = 1000
+"""The name of a run, of a user, of a registered model."""
+SOURCE: Final = 8000
+"""Where the files of a version lie."""
 EXPERIMENT_TAG: Final = 5000
 METRICS_AT_ONCE: Final = 1000
 PARAMS_AT_ONCE: Final = 100

@@ -15,7 +15,7 @@ from bis.ledger.connection import Connection
 from bis.nouns.model import ACTIVE, By, ModelVersion
 from bis.server.desk import Desk
 from bis.server.mlflow.endpoint import Endpoint, Refused, delete, get, missing, patch, post
-from bis.server.mlflow.limits import check_name
+from bis.server.mlflow.limits import SOURCE, check_length, check_name
 from bis.server.mlflow.paging import page_token, start_of
 from bis.server.mlflow.registered_models import (
     PROMPT,
@@ -89,6 +89,7 @@ async def create(desk: Desk, asked: Create) -> dict[str, Any]:
     check_model(asked.name)
     if not asked.source:
         raise missing("source")
+    check_length("Source", asked.source, SOURCE)
     tags = checked(asked.tags)
     made = await desk.keep(_register, asked, tags, by(desk))
     told = {

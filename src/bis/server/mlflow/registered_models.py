@@ -16,7 +16,7 @@ from bis.ledger.filter import Unfit
 from bis.nouns.model import STAGES, By, Model, ModelVersion
 from bis.server.desk import Desk
 from bis.server.mlflow.endpoint import Endpoint, Refused, delete, get, invalid, missing, patch, post
-from bis.server.mlflow.limits import check_length, check_name
+from bis.server.mlflow.limits import CALLED, check_length, check_name
 from bis.server.mlflow.paging import page_token, start_of
 from bis.settings import Promotion
 from bis.steps import promotion
@@ -258,6 +258,7 @@ def check_model(name: str, field: str = "name") -> None:
         raise missing(field)
     if set(name) & set("/:"):
         raise Refused("INVALID_PARAMETER_VALUE", f"Invalid model name '{name}'. Names cannot contain '/' or ':'.")
+    check_length("Registered model name", name, CALLED)
     plain = posixpath.normpath(name)
     if plain != name or plain == "." or plain.startswith(".."):
         raise invalid("name", name, f": it would be read as {plain!r} where names are paths")

@@ -20,7 +20,16 @@ from bis.server import sealed
 from bis.server.desk import Desk
 from bis.server.mlflow.endpoint import Endpoint, Refused, get, invalid, post
 from bis.server.mlflow.experiments import Tag
-from bis.server.mlflow.limits import check_param, check_tag, experiment_id, experiment_ids, page_size, view
+from bis.server.mlflow.limits import (
+    CALLED,
+    check_length,
+    check_param,
+    check_tag,
+    experiment_id,
+    experiment_ids,
+    page_size,
+    view,
+)
 from bis.server.mlflow.places import following, place_of
 from bis.server.mlflow.shown import NUMBERED, OURS, STATUSES, dataset, metric, tagged
 
@@ -105,11 +114,14 @@ async def create(desk: Desk, asked: Create) -> dict[str, Any]:
             "Both 'run_name' argument and 'mlflow.runName' tag are specified, but with different values"
             f" (run_name='{asked.run_name}', mlflow.runName='{tagged_name}').",
         )
+    name = asked.run_name or tagged_name or drawn_name()
+    check_length("Run name", name, CALLED)
+    check_length("User id", asked.user_id, CALLED)
     run = await desk.keep(
         tracked.create,
         uuid.uuid4().hex,
         experiment=experiment_id(asked.experiment_id),
-        name=asked.run_name or tagged_name or drawn_name(),
+        name=name,
         user=asked.user_id,
         started=desk.now() if asked.start_time is None else asked.start_time * 1000,
         tags=said,
@@ -138,6 +150,7 @@ async def search(desk: Desk, asked: Search) -> dict[str, Any]:
 
 
 async def update(desk: Desk, asked: Update) -> dict[str, Any]:
+    check_length("Run name", asked.run_name, CALLED)
     run = await desk.keep(
         tracked.update,
         asked.run_id,
