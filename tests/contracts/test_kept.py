@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 
 from bis.digest import canonical, digest_bytes
-from bis.ledger import batches, kept, tracked
+from bis.ledger import artifacts, batches, kept, tracked
 from bis.ledger.places import database_at
 from bis.nouns.tracking import Point
 
@@ -40,3 +40,18 @@ def test_a_run_is_claimed_when_it_has_ended_and_again_when_it_has_changed(
         assert kept.take(ledger, value, record)
         without_points = msgspec.structs.replace(value, metrics={})
         assert kept.facts(ledger, ID, NOW + 1) == without_points, "points come with the history"
+
+
+def test_a_record_speaks_of_its_own_files_alone(ledger_place: str | Path) -> None:
+    """A record may come from somebody else."""
+    with contextlib.closing(database_at(ledger_place)) as database, database.writing() as connection:
+        experiment = {"experiment": 0, "user": "", "started": 1, "tags": {}}
+        mine = tracked.create(connection, "a" * 32, name="mine", **experiment)
+        theirs = tracked.create(connection, "b" * 32, name="theirs", **experiment)
+        artifacts.put(connection, f"0/{mine.id}/artifacts/model.bin", digest_bytes(b"mine"), 4, 1)
+        tracked.update(connection, theirs.id, status="finished", ended=2)
+        said = msgspec.structs.replace(kept.facts(connection, theirs.id, 3), id="c" * 32, place=mine.artifacts)
+        assert kept.take(connection, said, digest_bytes(canonical(said)))
+        assert [one.path for one in artifacts.below(connection, f"0/{mine.id}/artifacts")] == [
+            f"0/{mine.id}/artifacts/model.bin"
+        ]

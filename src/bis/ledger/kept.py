@@ -210,7 +210,7 @@ def _put(connection: Connection, value: Tracked, record: Digest) -> None:
     inputs.add_datasets(connection, seq, experiment, [_used(one) for one in value.inputs])
     inputs.add_models(connection, seq, inputs.INPUT, [UsedModel(one.id, one.step) for one in value.used])
     inputs.add_models(connection, seq, inputs.OUTPUT, [UsedModel(one.id, one.step) for one in value.saved])
-    _put_files(connection, value.place, value.artifacts, micros(value.made))
+    _put_files(connection, value.id, value.place, value.artifacts, micros(value.made))
     for model in value.models:
         _put_model(connection, value, experiment, model)
 
@@ -228,8 +228,10 @@ def _experiment(connection: Connection, value: Tracked) -> int:
         return experiments.create(connection, value.experiment, "", value.experiment_tags, micros(value.started))
 
 
-def _put_files(connection: Connection, place: str, files: Sequence[File], now: int) -> None:
-    if folder := path_or_nothing(place):
+def _put_files(connection: Connection, id: str, place: str, files: Sequence[File], now: int) -> None:
+    """In place of those that were there. A record speaks of its own folder alone, which has its id in its path."""
+    folder = path_or_nothing(place)
+    if folder and id in folder.split("/"):
         artifacts.remove(connection, folder)
         for file in files:
             artifacts.put(connection, f"{folder}/{file.path}", file.digest, file.size, now)
@@ -269,4 +271,4 @@ def _put_model(connection: Connection, value: Tracked, experiment: int, model: S
             for at in model.metrics
         ],
     )
-    _put_files(connection, model.place, model.artifacts, micros(value.made))
+    _put_files(connection, model.id, model.place, model.artifacts, micros(value.made))
