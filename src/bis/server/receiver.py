@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -39,7 +40,7 @@ class Receiver:
         self._port = self._socket.getsockname()[1]
         self._closing, self._close = os.pipe()
         self._given = dict(variables)
-        self._trouble = ""
+        self._trouble, self._ending = "", False
         self._process: subprocess.Popen[bytes] | None = None
         self._thread = threading.Thread(target=self._wait, name="receiver", daemon=True)
         self._thread.start()
@@ -60,6 +61,7 @@ class Receiver:
         return self._trouble
 
     def close(self) -> None:
+        self._ending = True
         os.close(self._close)
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
@@ -86,8 +88,10 @@ class Receiver:
             # In a group of its own: Ctrl-C is for the command, which may have a last word.
             process_group=0,
         )
+        if self._ending:  # it was not there to be told
+            self._process.terminate()
         _, said = self._process.communicate()
-        if self._process.returncode:
+        if self._process.returncode and not (self._ending and self._process.returncode == -signal.SIGTERM):
             self._trouble = (said.decode(errors="replace").strip().splitlines() or ["it was killed"])[-1]
         # Nobody answers any more: clients are to hear of it at once.
         self._socket.close()
