@@ -164,10 +164,9 @@ def seconds(work: Callable[[], object]) -> float:
         pytest.param(lambda size: read_filter("(" * size, EXPERIMENTS), id="marks"),
     ],
 )
-def test_a_text_that_is_eight_times_as_long_is_not_refused_many_times_as_slowly(work: Callable[[int], object]) -> None:
-    # Where the cost grows faster than the text, one request holds up all others.
-    short, long = (min(seconds(lambda: work(size)) for _ in range(2)) for size in (40_000, 320_000))  # noqa: B023
-    assert long < 16 * max(short, 0.002)
+def test_a_very_long_text_that_makes_no_sense_is_refused_soon(work: Callable[[int], object]) -> None:
+    # Where the cost grows as the square of the text, this takes minutes, and one request holds up all others.
+    assert seconds(lambda: work(2_000_000)) < 60
 
 
 @pytest.mark.parametrize(

@@ -206,8 +206,6 @@ class SqlLedger:
     def take(self, records: Sequence[tuple[Record, Digest]]) -> set[Digest]:
         """Note records that are in the store already. What is lost with the power can be taken again. Returns those
         that say of a run how it was once, and not how it is."""
-        from bis.ledger import kept
-
         old: set[Digest] = set()
         with self._writing(durable=False) as connection:
             for value, record in records:
@@ -223,6 +221,8 @@ class SqlLedger:
                     case DataAnnotation():
                         put_data_annotation(connection, value, record)
                     case Tracked():
+                        from bis.ledger import kept
+
                         if not kept.take(connection, value, record):
                             old.add(record)
         return old

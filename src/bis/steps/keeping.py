@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
-import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +12,6 @@ import msgspec
 
 from bis.digest import Digest, canonical
 from bis.errors import NotFound
-from bis.ledger import histories, kept
 from bis.ledger.connection import Connection
 from bis.ledger.database import Database
 from bis.ledger.runs import SqlLedger
@@ -32,6 +29,8 @@ def keep_all(home: Home) -> int:
     ledger = home.ledger
     if not isinstance(ledger, SqlLedger) or not ledger.database.there:
         return 0
+    if not ledger.database.ask("SELECT 1 FROM runs WHERE tracked = 1 LIMIT 1"):
+        return 0  # as in most projects, whose commands are to import no more than they use
     done = 0
     last = 0
     while (batch := keep_some(ledger.database, home.store, last))[1]:
@@ -41,6 +40,8 @@ def keep_all(home: Home) -> int:
 
 def newest_record(home: Home, run: Run) -> Digest:
     """Of a run that a client logged; empty where it is under way."""
+    from bis.ledger import kept
+
     assert isinstance(home.ledger, SqlLedger)
     with home.ledger.database.reading() as connection:
         return kept.newest(connection, run.id)
@@ -48,6 +49,8 @@ def newest_record(home: Home, run: Run) -> Digest:
 
 def is_left(database: Database, after: int = 0) -> bool:
     """Whether something of a run that has ended is in no record."""
+    from bis.ledger import kept
+
     with database.reading() as connection:
         return kept.are_there(connection, time.time_ns() // 1000, after)
 
@@ -55,8 +58,10 @@ def is_left(database: Database, after: int = 0) -> bool:
 def keep_some(database: Database, store: LocalStore, after: int = 0) -> tuple[int, int]:
     """The same for a batch, from `after` on: how many, and where the next one begins; 0: there is none. Whoever logs
     waits for none of it, but for two short changes. Killed in between, others do it again some minutes later."""
+    from bis.ledger import kept
+
     now = time.time_ns() // 1000
-    own = kept.token(now, secrets.token_hex(8))
+    own = kept.token(now, os.urandom(8).hex())
     if not is_left(database, after):
         return 0, 0
     with database.writing(durable=False) as connection:
@@ -78,6 +83,8 @@ def keep_some(database: Database, store: LocalStore, after: int = 0) -> tuple[in
 def _put(connection: Connection, store: LocalStore, seq: int, id: str, now: int) -> tuple[Tracked, Digest | None]:
     """What is known of a run, and the record of it; none where a file of it is not in this store: a ledger that
     several share is kept where the files are."""
+    from bis.ledger import kept
+
     value = kept.facts(connection, id, now)
     if not all(store.has(file.digest) for file in value.files):
         return value, None
@@ -87,6 +94,10 @@ def _put(connection: Connection, store: LocalStore, seq: int, id: str, now: int)
 
 
 def _put_history(connection: Connection, store: LocalStore, seq: int) -> Digest:
+    import tempfile
+
+    from bis.ledger import histories, kept
+
     fd, name = tempfile.mkstemp(prefix="bis-history-")
     try:
         with os.fdopen(fd, "w", encoding="utf-8", newline="") as out:
