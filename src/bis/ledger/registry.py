@@ -442,9 +442,10 @@ def _touch(connection: Connection, name: str, number: int, by: By, **values: Any
 
 
 def _put_tag(connection: Connection, model: Model, number: int | None, key: str, value: str, by: By) -> None:
-    table, where, bound = "registered_model_tags", "model", (model.id,)
+    table, where = "registered_model_tags", "model"
+    bound: tuple[int, ...] = (model.id,)
     if number is not None:
-        table, where, bound = "model_version_tags", "model, version", (model.id, number)  # type: ignore[assignment]
+        table, where, bound = "model_version_tags", "model, version", (model.id, number)
     own = " AND ".join(f"{column} = ?" for column in where.split(", "))
     old = connection.execute(f"SELECT value FROM {table} WHERE {own} AND key = ?", (*bound, key)).fetchall()
     if old == [(value,)]:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
 from bis.errors import BisError
@@ -115,9 +116,9 @@ def begin() -> Session:
     failed: list[bool] = []
     before = sys.excepthook
 
-    def note(*trouble: object) -> None:
+    def note(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         failed.append(True)
-        before(*trouble)  # type: ignore[arg-type]  # handed on as it came
+        before(kind, error, trace)
 
     def end() -> None:
         if os.getpid() == process:

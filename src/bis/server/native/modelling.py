@@ -350,9 +350,9 @@ async def metric_history(desk: Desk, asked: History) -> HistoryPoints:
 
 def _place(place: list[str | int | float | None]) -> tuple[float, int, int]:
     try:
-        value, moment, step = place
-        return float(value), int(moment), int(step)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+        value, moment, step = map(str, place)
+        return float(value), int(moment), int(step)
+    except ValueError:
         raise UsageError("that is not the mark of a page") from None
 
 

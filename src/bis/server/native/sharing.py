@@ -28,6 +28,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from bis.digest import Digest
 from bis.errors import BisError, Damaged, KeepingError, NotFound, UsageError
@@ -218,9 +219,9 @@ class _Open(StreamingResponse):
         super().__init__(blocks, status, headers, "application/octet-stream")
         self._fd = fd
 
-    async def __call__(self, *words: object) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await super().__call__(*words)  # type: ignore[arg-type]
+            await super().__call__(scope, receive, send)
         finally:
             os.close(self._fd)
 
