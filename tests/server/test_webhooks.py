@@ -1,14 +1,17 @@
 """Webhooks: what is sent, how it is signed, when it is sent again, and where it is never sent to."""
 
 import base64
+import gzip
 import hashlib
 import hmac
 import json
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -30,6 +33,7 @@ class Listener:
         self.came: list[tuple[str, dict[str, str], bytes]] = []
         self.answers: list[tuple[int, dict[str, str]]] = []
         """Status and headers of the next answers; then 200."""
+        self.body = b"ok"
         listener = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -41,7 +45,8 @@ class Listener:
                 for name, value in {"Content-Length": "2", **headers}.items():
                     self.send_header(name, value)
                 self.end_headers()
-                self.wfile.write(b"ok")
+                with suppress(ConnectionError):
+                    self.wfile.write(listener.body)
 
             def log_message(self, *_: Any) -> None:
                 pass
@@ -152,6 +157,47 @@ def test_a_delivery_that_fails_is_sent_again_and_a_refused_one_is_not(
     time.sleep(0.2)
     assert len(listener.came) == 4
     hooks.close()
+
+
+@pytest.mark.parametrize("begin", [b"HTTP/1.1 200 OK\r\nX-Word: ", b"HTTP/1.1 200 OK\r\n\r\n"])
+def test_who_answers_byte_by_byte_has_no_more_time_than_others(monkeypatch: pytest.MonkeyPatch, begin: bytes) -> None:
+    monkeypatch.setattr("bis.server.hooks.PATIENCE", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as listening, answered_byte_by_byte(listening, begin):
+        begun = time.monotonic()
+        with pytest.raises(OSError, match=r"no whole answer within 0\.5 s"):
+            send(
+                a_webhook(f"http://127.0.0.1:{listening.getsockname()[1]}"), "model_version.created", {}, anywhere=True
+            )
+    assert time.monotonic() - begun < 5
+
+
+@contextmanager
+def answered_byte_by_byte(listening: socket.socket, begin: bytes) -> Iterator[None]:
+    """Whoever connects first is given the beginning of an answer, then a byte each time, for ten seconds."""
+
+    def drip() -> None:
+        connection, _ = listening.accept()
+        with connection, suppress(OSError):
+            connection.sendall(begin)
+            for _ in range(200):
+                time.sleep(0.05)
+                connection.sendall(b"x")
+
+    thread = threading.Thread(target=drip, daemon=True)
+    thread.start()
+    yield
+    thread.join()
+
+
+def test_an_answer_is_read_as_it_comes_and_not_for_longer_than_it_is_shown(listener: Listener) -> None:
+    packed = gzip.compress(b"x" * (50 << 20))
+    listener.answers = [(200, {"Content-Encoding": "gzip", "Content-Length": str(len(packed))})]
+    listener.body = packed
+    answer = send(a_webhook(listener.url), "model_version.created", {}, anywhere=True)
+    assert 0 < len(answer.body) <= len(packed)
+    listener.answers = [(200, {"Content-Length": str(1 << 20)})]
+    listener.body = b"x" * (1 << 20)
+    assert len(send(a_webhook(listener.url), "model_version.created", {}, anywhere=True).body) == 64 << 10
 
 
 def test_more_than_can_wait_is_dropped_and_nothing_is_sent_after_the_end(

@@ -8,6 +8,7 @@ it: else whoever may register a webhook could have the server ask what only the 
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import heapq
 import hmac
@@ -33,7 +34,7 @@ WAITING: Final = 1000
 SENDERS: Final = 2
 TRIES: Final = 4
 PATIENCE: Final = 10.0
-"""Seconds for one try."""
+"""Seconds for one try, with all its redirects, however the other side spends them."""
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 60.0
 AGAIN: Final = frozenset({429, 500, 502, 503, 504})
@@ -42,7 +43,7 @@ HOLDING: Final = tuple(map(ipaddress.ip_network, ("64:ff9b::/96", "64:ff9b:1::/4
 HOPS: Final = 3
 """Redirects that are followed: those that keep the method and the body."""
 SHOWN: Final = 64 << 10
-"""Bytes of an answer that are read."""
+"""Bytes of an answer that are read, as they come: nothing is unpacked."""
 
 _log = logging.getLogger("bis.server.hooks")
 
@@ -173,14 +174,72 @@ def send(webhook: Webhook, event: str, data: Mapping[str, Any], *, anywhere: boo
     entity, _, action = event.partition(".")
     stamp = datetime.now(UTC).isoformat()
     body = json.dumps({"entity": entity, "action": action, "timestamp": stamp, "data": dict(data)}).encode()
-    headers = {"Content-Type": "application/json", **signed(webhook.secret, body)}
+    headers = {
+        "Content-Type": "application/json",
+        "Accept-Encoding": "identity",
+        **signed(webhook.secret, body),
+    }
     url = webhook.url
-    for _ in range(HOPS + 1):
-        answer, place = _post(url, headers, body, anywhere=anywhere)
-        if answer.status not in (307, 308) or not place:
-            return answer
-        url = urljoin(url, place)
+    with _Deadline(PATIENCE) as deadline:
+        for _ in range(HOPS + 1):
+            answer, place = _post(url, headers, body, deadline, anywhere=anywhere)
+            if answer.status not in (307, 308) or not place:
+                return answer
+            url = urljoin(url, place)
     raise UsageError(f"{webhook.url} is redirected more than {HOPS} times")
+
+
+class _Deadline:
+    """Ends the connections of one try when its time is over. A timeout for each reading would never end what sends one
+    byte after the other."""
+
+    def __init__(self, seconds: float) -> None:
+        self.over = False
+        self._seconds = seconds
+        self._ends = time.monotonic() + seconds
+        self._sockets: list[socket.socket] = []
+        self._lock = threading.Lock()
+        self._timer = threading.Timer(seconds, self._end)
+        self._timer.daemon = True
+
+    def __enter__(self) -> _Deadline:
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+        with self._lock:
+            for each in self._sockets:
+                each.close()
+            self._sockets.clear()
+
+    @property
+    def said(self) -> str:
+        return f"no whole answer within {self._seconds:g} s"
+
+    @property
+    def left(self) -> float:
+        """Seconds; raises OSError where there are none."""
+        if (left := self._ends - time.monotonic()) <= 0:
+            raise OSError(self.said)
+        return left
+
+    def noted(self, event: str, facts: Mapping[str, Any]) -> None:
+        """Called by the HTTP library with each step that it takes. The descriptor is a second one of the connection:
+        encryption takes the first over."""
+        if event == "connection.connect_tcp.complete":
+            connected: socket.socket = facts["return_value"].get_extra_info("socket")
+            with self._lock:
+                self._sockets.append(connected.dup())
+            if self.over:
+                self._end()
+
+    def _end(self) -> None:
+        with self._lock:
+            self.over = True
+            for each in self._sockets:
+                with contextlib.suppress(OSError):  # the other side has ended it
+                    each.shutdown(socket.SHUT_RDWR)
 
 
 def signed(secret: str, body: bytes) -> dict[str, str]:
@@ -229,7 +288,9 @@ def _is_public(text: str) -> bool:
     return address.is_global and not address.is_multicast and (inner is None or _is_public(str(inner)))
 
 
-def _post(url: str, headers: Mapping[str, str], body: bytes, *, anywhere: bool) -> tuple[Answer, str]:
+def _post(
+    url: str, headers: Mapping[str, str], body: bytes, deadline: _Deadline, *, anywhere: bool
+) -> tuple[Answer, str]:
     """The answer, and where it redirects to. The address that was looked at is the one that is asked: the name is not
     looked up again."""
     import httpx
@@ -240,20 +301,22 @@ def _post(url: str, headers: Mapping[str, str], body: bytes, *, anywhere: bool) 
     port = f":{parts.port}" if parts.port else ""
     pinned = urlunsplit((parts.scheme, host + port, parts.path or "/", parts.query, ""))
     with_host = {**headers, "Host": parts.netloc.rpartition("@")[2]}
-    extensions = {"sni_hostname": parts.hostname}
+    extensions = {"sni_hostname": parts.hostname, "trace": deadline.noted}
     try:
         with (
-            httpx.Client(timeout=PATIENCE, trust_env=False, follow_redirects=False) as client,
+            httpx.Client(timeout=deadline.left, trust_env=False, follow_redirects=False) as client,
             client.stream("POST", pinned, content=body, headers=with_host, extensions=extensions) as answer,
         ):
             said = b""
-            for piece in answer.iter_bytes():
+            for piece in answer.iter_raw():
                 said = (said + piece)[:SHOWN]
                 if len(said) == SHOWN:
                     break
+            if deadline.over:  # a body without a length seems whole when its connection ends
+                raise OSError(deadline.said)
             after = answer.headers.get("retry-after", "")
             seconds = float(after) if after.isdecimal() else 0.0
             told = Answer(answer.status_code, said.decode("utf-8", "replace"), min(seconds, LONGEST_PAUSE))
             return told, answer.headers.get("location", "")
     except httpx.HTTPError as error:
-        raise OSError(f"{type(error).__name__}: {error}") from None
+        raise OSError(deadline.said if deadline.over else f"{type(error).__name__}: {error}") from None
