@@ -1,5 +1,6 @@
 """Webhooks: what is sent, how it is signed, when it is sent again, and where it is never sent to."""
 
+import asyncio
 import base64
 import gzip
 import hashlib
@@ -16,11 +17,18 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from bis.errors import UsageError
+from bis.ledger import webhooks
+from bis.ledger.runs import open_ledger
 from bis.ledger.webhooks import Webhook
+from bis.server.app import Application
+from bis.server.desk import Desk
+from bis.server.guard import Guard
 from bis.server.hooks import Hooks, address_of, send
+from bis.store.local import open_store
 
 API = "/api/2.0/mlflow"
 SECRET = "between us"
@@ -321,3 +329,62 @@ def test_the_own_api_tells_webhooks(open_server: Any, listener: Listener) -> Non
     open_server.http.put("/api/bis/1/models/churn/aliases/champion", json={"version": 1})
     said = [json.loads(body) for _, _, body in listener.wait(2)]
     assert sorted(one["entity"] for one in said) == ["model_version_alias", "registered_model"]
+
+
+def test_a_change_that_was_made_is_answered_so_whatever_becomes_of_telling_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bis.server.desk.AGAIN", (0.01, 0.01))
+    with a_desk(tmp_path) as desk:
+        with desk.database.writing() as connection:
+            connection.execute("DROP TABLE webhooks")
+
+        async def asked() -> tuple[int, int]:
+            transport = httpx.ASGITransport(Guard(Application(desk), desk))
+            async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+                made = await client.post(f"{API}/registered-models/create", json={"name": "churn"})
+                there = await client.get(f"{API}/registered-models/get", params={"name": "churn"})
+            await until(lambda: "no webhook was told" in caplog.text)
+            return made.status_code, there.status_code
+
+        assert asyncio.run(asked()) == (200, 200)
+    assert "registered_model.created" in caplog.text
+
+
+def test_who_is_to_be_told_is_asked_again(tmp_path: Path, listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bis.server.desk.AGAIN", (0.01,) * 500)
+    with a_desk(tmp_path) as desk:
+        with desk.database.writing() as connection:
+            webhooks.create(connection, "ops", listener.url, ["registered_model.created"], 1)
+            connection.execute("ALTER TABLE webhooks RENAME TO away")
+
+        async def told() -> None:
+            desk.tell("registered_model.created", {"name": "churn"})
+            await asyncio.sleep(0.1)
+            assert not listener.came
+            with desk.database.writing() as connection:
+                connection.execute("ALTER TABLE away RENAME TO webhooks")
+            await until(lambda: bool(listener.came))
+
+        asyncio.run(told())
+    assert json.loads(listener.came[0][2])["data"] == {"name": "churn"}
+
+
+@contextmanager
+def a_desk(folder: Path) -> Iterator[Desk]:
+    with open_ledger(folder / "ledger") as ledger, open_store(folder / "store") as store:
+        desk = Desk(ledger.database, store, folder / "uploads", Hooks(anywhere=True))
+        with desk.database.writing():  # there from now on
+            pass
+        try:
+            yield desk
+        finally:
+            desk.close()
+
+
+async def until(held: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if held():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it did not come about")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -37,6 +38,10 @@ ASKING: Final[ContextVar[str]] = ContextVar("asking", default="")
 TURN: Final = 64
 READERS: Final = 4
 """Threads for questions: as many as a machine with some cores keeps busy, while Python runs in one of them."""
+AGAIN: Final = (1.0, 5.0, 0.0)
+"""Seconds after each try to learn which webhooks are to be told."""
+
+_log = logging.getLogger("bis.server")
 
 
 class Desk:
@@ -69,6 +74,7 @@ class Desk:
         self._jots = 0
         self._handing = threading.Lock()
         self._answers: list[tuple[asyncio.Future[Any], Any, BaseException | None]] = []
+        self._telling: set[asyncio.Task[None]] = set()
         self.hooks = hooks or Hooks()
         self.points = 0
         """Of metrics, that were written since the server began."""
@@ -161,10 +167,23 @@ class Desk:
         for answer in answers:
             _settle(*answer)
 
-    async def tell(self, event: str, data: Mapping[str, Any]) -> None:
-        """Let the webhooks that want to hear of an event be told of it, soon."""
-        for webhook in await self.read(webhooks.told_of, event):
-            self.hooks.put(webhook, event, data)
+    def tell(self, event: str, data: Mapping[str, Any]) -> None:
+        """Let the webhooks that want to hear of an event be told of it, soon. It has happened, whatever comes of that:
+        who made it happen is answered without waiting."""
+        task = asyncio.get_running_loop().create_task(self._tell(event, data))
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+
+    async def _tell(self, event: str, data: Mapping[str, Any]) -> None:
+        for pause in AGAIN:
+            try:
+                for webhook in await self.read(webhooks.told_of, event):
+                    self.hooks.put(webhook, event, data)
+                return
+            except Exception as error:
+                trouble = error
+            await asyncio.sleep(pause)
+        _log.error("%s: no webhook was told of it, as the ledger does not say which want to be: %s", event, trouble)
 
     def close(self) -> None:
         self.hooks.close()

@@ -100,7 +100,7 @@ async def create(desk: Desk, asked: Create) -> dict[str, Any]:
         "tags": tags,
         "description": asked.description or None,
     }
-    await desk.tell("model_version.created", told)
+    desk.tell("model_version.created", told)
     return {"model_version": version_shown(made)}
 
 
@@ -161,7 +161,7 @@ async def set_tag(desk: Desk, asked: SetTag) -> None:
     checked([Tag(asked.key, asked.value)])
     await desk.keep(registry.set_version_tag, name, number, asked.key, asked.value, by(desk))
     told = {"name": name, "version": str(number), "key": asked.key, "value": asked.value}
-    await desk.tell("model_version_tag.set", told)
+    desk.tell("model_version_tag.set", told)
 
 
 async def delete_tag(desk: Desk, asked: DeleteTag) -> None:
@@ -169,7 +169,7 @@ async def delete_tag(desk: Desk, asked: DeleteTag) -> None:
     check_name(asked.key, "key")
     await desk.keep(registry.delete_version_tag, name, number, asked.key, by(desk))
     told = {"name": name, "version": str(number), "key": asked.key}
-    await desk.tell("model_version_tag.deleted", told)
+    desk.tell("model_version_tag.deleted", told)
 
 
 def _named(name: str, version: str) -> tuple[str, int]:

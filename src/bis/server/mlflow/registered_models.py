@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -90,7 +90,7 @@ async def create(desk: Desk, asked: Create) -> dict[str, Any]:
         made = await desk.keep(registry.create, asked.name, by(desk), asked.description, tags)
     except AlreadyThere:
         raise await _there(desk, asked.name, PROMPT in tags) from None
-    await desk.tell("registered_model.created", {"name": made.name, "tags": tags, "description": asked.description})
+    desk.tell("registered_model.created", {"name": made.name, "tags": tags, "description": asked.description})
     return {"registered_model": shown(made, [])}
 
 
@@ -98,16 +98,17 @@ async def rename(desk: Desk, asked: Rename) -> dict[str, Any]:
     check_model(asked.name)
     check_model(asked.new_name, "new_name")
     try:
-        model = await desk.keep(registry.rename, asked.name, asked.new_name, by(desk))
+        whole = await desk.keep(_whole, registry.rename, asked.name, asked.new_name, by(desk))
     except AlreadyThere:
         raise _exists(asked.new_name) from None
-    return {"registered_model": await _whole(desk, model)}
+    return {"registered_model": shown(*whole)}
 
 
 async def update(desk: Desk, asked: Update) -> dict[str, Any]:
     check_model(asked.name)
-    model = await desk.keep(registry.describe, asked.name, asked.description, by(desk))
-    return {"registered_model": await _whole(desk, model)}
+    return {
+        "registered_model": shown(*await desk.keep(_whole, registry.describe, asked.name, asked.description, by(desk)))
+    }
 
 
 async def remove(desk: Desk, asked: Named) -> None:
@@ -117,7 +118,7 @@ async def remove(desk: Desk, asked: Named) -> None:
 
 async def find(desk: Desk, asked: Named) -> dict[str, Any]:
     check_model(asked.name)
-    return {"registered_model": await _whole(desk, await desk.read(registry.get, asked.name))}
+    return {"registered_model": shown(*await desk.read(_whole, registry.get, asked.name))}
 
 
 async def search(desk: Desk, asked: Search) -> dict[str, Any]:
@@ -174,7 +175,7 @@ async def set_alias(desk: Desk, asked: Alias) -> None:
     number = version_number(asked.version)
     promotion.done(await desk.keep(_point, asked.name, asked.alias, number, by(desk), desk.rules))
     told = {"name": asked.name, "alias": asked.alias, "version": str(number)}
-    await desk.tell("model_version_alias.created", told)
+    desk.tell("model_version_alias.created", told)
 
 
 def _point(
@@ -187,7 +188,7 @@ async def delete_alias(desk: Desk, asked: Alias) -> None:
     check_model(asked.name)
     _check_alias(asked.alias)
     await desk.keep(registry.delete_alias, asked.name, asked.alias, by(desk))
-    await desk.tell("model_version_alias.deleted", {"name": asked.name, "alias": asked.alias})
+    desk.tell("model_version_alias.deleted", {"name": asked.name, "alias": asked.alias})
 
 
 async def by_alias(desk: Desk, asked: Alias) -> dict[str, Any]:
@@ -241,8 +242,10 @@ def version_shown(one: ModelVersion, *, aliases: bool = True) -> dict[str, Any]:
     }
 
 
-async def _whole(desk: Desk, model: Model) -> dict[str, Any]:
-    return shown(model, (await desk.read(registry.latest, [model]))[model.name])
+def _whole(connection: Connection, of: Callable[..., Model], *values: Any) -> tuple[Model, list[ModelVersion]]:
+    """A model that is changed or found, and its newest versions: after the change nothing can fail any more."""
+    model = of(connection, *values)
+    return model, registry.latest(connection, [model])[model.name]
 
 
 # -- what may be said --------------------------------------------------------------------------------------------

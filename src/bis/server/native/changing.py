@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from collections.abc import Callable
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -11,12 +12,14 @@ from bis.errors import UsageError
 from bis.ledger import experiments, tracked
 from bis.ledger.connection import Connection
 from bis.nouns.run import check_name
-from bis.nouns.tracking import Experiment, check_experiment_name
+from bis.nouns.tracking import Experiment, TrackedRun, check_experiment_name
 from bis.server import sealed
 from bis.server.desk import Desk
 from bis.server.native.call import Call
-from bis.server.native.looking import One, OneExperiment, Run, run
+from bis.server.native.looking import One, OneExperiment, Run, run, shown
 
+Id = TypeVar("Id", str, int)
+T = TypeVar("T")
 Key = Annotated[str, Meta(min_length=1, max_length=250)]
 Text = Annotated[str, Meta(max_length=8000)]
 Tags = Annotated[dict[Key, Text], Meta(description="Tags to set.", max_length=100)]
@@ -56,12 +59,11 @@ async def change_run(desk: Desk, asked: ChangedRun) -> Run:
         check_name(asked.name)
     if (await desk.read(tracked.get, asked.id)).sealed:
         await _say(desk, asked)
-    else:
-        await desk.keep(_change_run, asked)
-    return await run(desk, One(asked.id))
+        return await run(desk, One(asked.id))
+    return shown(await desk.keep(_change_run, asked))
 
 
-def _change_run(connection: Connection, asked: ChangedRun) -> None:
+def _change_run(connection: Connection, asked: ChangedRun) -> TrackedRun:
     """Of a run that a client logs to: all of it, or nothing."""
     seq = tracked.loggable(connection, asked.id)
     if asked.experiment is not None:
@@ -73,6 +75,7 @@ def _change_run(connection: Connection, asked: ChangedRun) -> None:
     tracked.put_tags(connection, seq, asked.tags)
     if asked.note:
         connection.execute("UPDATE runs SET note = ? WHERE seq = ?", (asked.note, seq))
+    return tracked.get(connection, asked.id)
 
 
 async def _say(desk: Desk, asked: ChangedRun) -> None:
@@ -90,17 +93,15 @@ async def _say(desk: Desk, asked: ChangedRun) -> None:
 async def remove_run(desk: Desk, asked: One) -> Run:
     if (await desk.read(tracked.get, asked.id)).sealed:
         await sealed.remove(desk, asked.id)
-    else:
-        await desk.keep(tracked.remove, asked.id, desk.now())
-    return await run(desk, asked)
+        return await run(desk, asked)
+    return shown(await desk.keep(_and_then, tracked.get, tracked.remove, asked.id, desk.now()))
 
 
 async def restore_run(desk: Desk, asked: One) -> Run:
     if (await desk.read(tracked.get, asked.id)).sealed:
         await sealed.remove(desk, asked.id, undo=True)
-    else:
-        await desk.keep(tracked.restore, asked.id)
-    return await run(desk, asked)
+        return await run(desk, asked)
+    return shown(await desk.keep(_and_then, tracked.get, tracked.restore, asked.id))
 
 
 # -- experiments ---------------------------------------------------------------------------------------------------
@@ -134,13 +135,19 @@ async def change_experiment(desk: Desk, asked: ChangedExperiment) -> Experiment:
 
 
 async def remove_experiment(desk: Desk, asked: OneExperiment) -> Experiment:
-    await desk.keep(experiments.remove, asked.id, desk.now())
-    return await desk.read(experiments.get, asked.id)
+    return await desk.keep(_and_then, experiments.get, experiments.remove, asked.id, desk.now())
 
 
 async def restore_experiment(desk: Desk, asked: OneExperiment) -> Experiment:
-    await desk.keep(experiments.restore, asked.id, desk.now())
-    return await desk.read(experiments.get, asked.id)
+    return await desk.keep(_and_then, experiments.get, experiments.restore, asked.id, desk.now())
+
+
+def _and_then(
+    connection: Connection, get: Callable[[Connection, Id], T], change: Callable[..., None], id: Id, *more: Any
+) -> T:
+    """Change a thing, and give it as it is then: who asked later could fail at that, with the change made."""
+    change(connection, id, *more)
+    return get(connection, id)
 
 
 CALLS: Final[tuple[Call, ...]] = (

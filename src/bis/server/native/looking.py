@@ -175,11 +175,11 @@ async def runs(desk: Desk, asked: Search) -> Runs:
         limit=asked.limit,
         after=place_of(asked.after, question),
     )
-    return Runs(runs=[_run(run) for run in found], next=mark(place, question))
+    return Runs(runs=[shown(run) for run in found], next=mark(place, question))
 
 
 async def run(desk: Desk, asked: One) -> Run:
-    return _run(await desk.read(tracked.get, asked.id))
+    return shown(await desk.read(tracked.get, asked.id))
 
 
 async def chart(desk: Desk, asked: Chart) -> ChartPoints:
@@ -213,7 +213,7 @@ async def files(desk: Desk, asked: Folder) -> Files:
     return Files(files=await desk.read(ask))
 
 
-def _run(run: TrackedRun) -> Run:
+def shown(run: TrackedRun) -> Run:
     return Run(
         id=run.id,
         name=run.name,

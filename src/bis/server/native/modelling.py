@@ -167,7 +167,7 @@ def by(desk: Desk, reason: str = "") -> By:
 
 async def create_model(desk: Desk, asked: NewModel) -> Model:
     made = await desk.keep(registry.create, asked.name, by(desk), asked.description, asked.tags)
-    await desk.tell(*telling.model_made(made))
+    desk.tell(*telling.model_made(made))
     return made
 
 
@@ -211,10 +211,16 @@ async def create_version(desk: Desk, asked: NewVersion) -> ModelVersion:
     await desk.read(tracked.seq_of, asked.run)
     run = await desk.shelf.work(lambda: SqlLedger(desk.database, False).get(asked.run))
     who = by(desk, asked.reason)
-    made, new = await desk.keep(register_within, asked.name, run, asked.path, who, asked.description, dict(asked.tags))
-    if new:
-        await desk.tell(*telling.model_made(await desk.read(registry.get, made.name)))
-    await desk.tell(*telling.version_made(made))
+
+    def change(connection: Connection) -> tuple[ModelVersion, Model | None]:
+        tags = dict(asked.tags)
+        made, new = register_within(connection, asked.name, run, asked.path, who, asked.description, tags)
+        return made, registry.get(connection, made.name) if new else None
+
+    made, model = await desk.keep(change)
+    if model:
+        desk.tell(*telling.model_made(model))
+    desk.tell(*telling.version_made(made))
     return made
 
 
@@ -239,9 +245,9 @@ async def change_version(desk: Desk, asked: ChangedVersion) -> ModelVersion:
     before, after = await desk.keep(change)
     for key in asked.untag:
         if key in before.tags:
-            await desk.tell(*telling.tag_deleted(after, key))
+            desk.tell(*telling.tag_deleted(after, key))
     for key, value in asked.tags.items():
-        await desk.tell(*telling.tag_set(after, key, value))
+        desk.tell(*telling.tag_set(after, key, value))
     return after
 
 
@@ -276,7 +282,7 @@ async def set_alias(desk: Desk, asked: SetAlias) -> ModelVersion:
         return promotion.set_alias(connection, desk.rules, found, asked.alias, by(desk, asked.reason))
 
     set_ = promotion.done(await desk.keep(change)).version
-    await desk.tell(*telling.alias_set(set_, asked.alias))
+    desk.tell(*telling.alias_set(set_, asked.alias))
     return set_
 
 
@@ -288,7 +294,7 @@ async def delete_alias(desk: Desk, asked: OneAlias) -> Model:
         return registry.get(connection, asked.name)
 
     found = await desk.keep(change)
-    await desk.tell(*telling.alias_deleted(asked.name, asked.alias))
+    desk.tell(*telling.alias_deleted(asked.name, asked.alias))
     return found
 
 
@@ -302,7 +308,7 @@ async def promote(desk: Desk, asked: Promote) -> Promotions:
         return promotion.promote(connection, desk.rules, found, asked.alias, conditions, who, force=asked.force)
 
     done = promotion.done(await desk.keep(change))
-    await desk.tell(*telling.alias_set(done.version, done.alias))
+    desk.tell(*telling.alias_set(done.version, done.alias))
     checks = [Condition(**check._asdict()) for check in done.checks]
     return Promotions(version=done.version, alias=done.alias, before=done.before, checks=checks, forced=done.forced)
 
@@ -313,7 +319,7 @@ async def roll_back(desk: Desk, asked: RollBack) -> ModelVersion:
         return registry.version(connection, asked.name, number)
 
     found = await desk.keep(change)
-    await desk.tell(*telling.alias_set(found, asked.alias))
+    desk.tell(*telling.alias_set(found, asked.alias))
     return found
 
 
