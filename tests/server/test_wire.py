@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -118,6 +119,60 @@ def test_a_request_that_takes_too_long_is_given_up_and_no_other(application: App
         assert ended == ["/quick", "/slow"]
 
     connected(guard, work)
+
+
+class Endless:
+    """An application that answers with bytes for as long as somebody takes them."""
+
+    def __init__(self) -> None:
+        self.sent, self.ended = 0, asyncio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        try:
+            while (await self._next(receive, send))["type"] != "http.disconnect":
+                self.sent += 1 << 16
+        finally:
+            self.ended.set()
+
+    async def _next(self, receive: Receive, send: Send) -> Any:
+        await send({"type": "http.response.body", "body": b"x" * (1 << 16), "more_body": True})
+        gone = asyncio.ensure_future(receive())
+        done, _ = await asyncio.wait([gone], timeout=0)
+        gone.cancel()
+        return gone.result() if done else {"type": "http.request"}
+
+
+def test_who_stops_to_read_an_answer_holds_nothing_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bis.server.wire.STALL", 0.3)
+    app = Endless()
+
+    async def work(stream: Stream) -> None:
+        stream[1].write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        stream[1].transport.pause_reading()  # type: ignore[attr-defined]
+        await asyncio.wait_for(app.ended.wait(), 20)
+        assert app.sent > 1 << 16
+
+    connected(app, work)
+
+
+def test_a_download_that_moves_lives_however_slow_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bis.server.wire.STALL", 0.3)
+    app = Endless()
+
+    async def work(stream: Stream) -> None:
+        connection = stream[1].get_extra_info("socket")
+        stream[1].write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await asyncio.sleep(0)
+        stream[1].transport.pause_reading()  # type: ignore[attr-defined]
+        plain = socket.socket(fileno=os.dup(connection.fileno()))
+        for _ in range(30):  # several times as long as nothing may be taken
+            await asyncio.sleep(0.05)
+            assert len(plain.recv(1 << 16)) > 1000
+        assert not app.ended.is_set()
+        plain.close()
+
+    connected(app, work)
 
 
 @pytest.fixture

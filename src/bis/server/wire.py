@@ -1,9 +1,14 @@
-"""HTTP on the wire, by uvicorn's parser: with bounds for what comes before a request is one."""
+"""HTTP on the wire, by uvicorn's parser: with bounds for what comes before a request is one, and for answers that
+nobody takes."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
 import functools
+import sys
+import termios
 from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -14,12 +19,15 @@ MOST: Final = 128 << 10
 """Bytes of a head: the line of the request and its headers."""
 PATIENCE: Final = 30.0
 """Seconds for a head to come, from its first byte on, and for the first byte of a connection."""
+STALL: Final = 60.0
+"""Seconds in which nothing of an answer is taken, after which nobody is thought to take it any more."""
 _TOO_MUCH: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 _TOO_SLOW: Final = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
 class Wire(HttpToolsProtocol):
-    """One connection. Whoever sends a head without end, or slowly for ever, is not listened to."""
+    """One connection. Whoever sends a head without end, or slowly for ever, is not listened to; whoever takes nothing
+    of an answer is not answered further."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -29,6 +37,8 @@ class Wire(HttpToolsProtocol):
         self._patience: asyncio.TimerHandle | None = None
         self._idle_since = 0.0
         self._idling: asyncio.TimerHandle | None = None
+        self._pauses = 0
+        self._taking: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -46,9 +56,37 @@ class Wire(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._be_patient()
-        if self._idling is not None:
-            self._idling.cancel()
+        for timer in (self._idling, self._taking):
+            if timer is not None:
+                timer.cancel()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """More waits to be taken than is written ahead. A download may take days, if only it moves."""
+        super().pause_writing()
+        self._pauses += 1
+        if self._taking is None:
+            self._await_taking()
+
+    def _await_taking(self) -> None:
+        self._taking = self.loop.call_later(STALL, self._look_at_taking, self._pauses, self._waiting())
+
+    def _look_at_taking(self, pauses: int, waited: int) -> None:
+        self._taking = None
+        if not self.transport.get_write_buffer_size():
+            return
+        stopped = self.flow.write_paused or self.transport.is_closing()  # so nothing was added meanwhile
+        if stopped and pauses == self._pauses and self._waiting() >= waited:
+            self.transport.abort()
+        else:
+            self._await_taking()
+
+    def _waiting(self) -> int:
+        """Bytes of answers that the other side has not taken, those among them that the kernel has."""
+        connection, kept = self.transport.get_extra_info("socket"), bytearray(4)
+        with contextlib.suppress(OSError):
+            fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, kept)
+        return self.transport.get_write_buffer_size() + int.from_bytes(kept, sys.byteorder)
 
     def on_headers_complete(self) -> None:
         self._heading = False
@@ -80,6 +118,8 @@ class Wire(HttpToolsProtocol):
             self._idling = self.loop.call_later(rest, self._look)
         else:
             self.timeout_keep_alive_handler()
+            if self._taking is None:  # it ends when the rest is taken
+                self._await_taking()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         if cycle.scope["method"] != "HEAD":
