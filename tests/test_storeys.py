@@ -16,7 +16,7 @@ STOREYS: tuple[tuple[str, ...], ...] = (
     ("bis", "bis.errors", "bis.digest", "bis.settings", "bis.inside"),  # 0 ground
     ("bis.nouns",),  # 1 nouns: frozen values, no input or output
     ("bis.store", "bis.ledger"),  # 2 keeping
-    ("bis.parts", "bis.formats", "bis.flavors", "bis.foreign"),  # 3 kinds
+    ("bis.parts", "bis.formats", "bis.flavors", "bis.foreign", "bis.scoring"),  # 3 kinds
     ("bis.steps",),  # 4 steps
     ("bis.acts",),  # 5 acts
     ("bis.live", "bis.serving", "bis.server", "bis.integrations"),  # 6 doors
@@ -30,8 +30,10 @@ HEAVY = {
 }
 """Imported only where they are used, so that `bis --help` imports no more than it prints."""
 
-APART = ("bis.inside", "bis.server", "bis.ledger.postgres")
+APART = ("bis.inside", "bis.server", "bis.ledger.postgres", "bis.flavors", "bis.scoring")
 """Not imported themselves before they are used."""
+BESIDE_MODELS = ("bis.flavors", "bis.scoring")
+"""What runs in the interpreters of models, and is loaded there under another name."""
 
 LONGEST = 800
 SOURCE = Path(__file__).resolve().parent.parent / "src"
@@ -175,6 +177,23 @@ def test_code_that_runs_inside_the_users_interpreter_imports_nothing_of_bis() ->
     """It runs where bis is not installed."""
     inside = [each for each in own(all_imports()) if each.module.startswith("bis.inside.")]
     assert not [f"{each.place}: imports {each.imported}" for each in inside]
+
+
+def test_what_runs_beside_a_model_names_its_neighbours_relatively_and_nothing_else_of_bis() -> None:
+    """It is loaded where bis is not installed, and not as bis."""
+    wrong = [
+        f"{each.place}: imports {each.imported}"
+        for each in own(all_imports())
+        if each.module.startswith(BESIDE_MODELS) and not each.imported.startswith(BESIDE_MODELS)
+    ]
+    absolute = [
+        f"{path}:{number}"
+        for module, path in modules().items()
+        if module.startswith(BESIDE_MODELS)
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1)
+        if line.lstrip().startswith(("from bis", "import bis"))
+    ]
+    assert not wrong + absolute
 
 
 def test_nothing_heavy_is_imported_before_it_is_used() -> None:

@@ -1,0 +1,118 @@
+"""Flavors: how the models of a framework are saved, loaded, asked and described.
+
+One protocol, one module for each framework, one ordered list in `kinds`. What is here runs in the interpreter of the
+model, from Python 3.9, where bis may not be installed: it imports the standard library, NumPy and the framework, and
+nothing of bis but its neighbours, relatively, so that the package can be loaded from its folder under any name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from .values import Batch, Predictions
+
+
+class Refused(Exception):
+    """A model that cannot be saved, or will not be loaded, in this way: says why, and what would do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Saving:
+    """How a model is to be saved."""
+
+    format: str = ""
+    """One of the formats of the flavor; empty: the safest that can hold the model."""
+    example: Batch | None = None
+    """Some rows that the model understands; a format that traces the model needs it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Saved:
+    """What was written."""
+
+    entry: dict[str, Any]
+    """Of the flavor, as MLmodel has it."""
+    function: dict[str, Any]
+    """The entry `python_function`, without its environment: how the unchanged MLflow loads it."""
+    packages: tuple[str, ...]
+    """The distributions without which it cannot be loaded."""
+    warnings: tuple[str, ...] = ()
+    """What its owner should know: that it is a pickle, that something was left out."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Loading:
+    """How a model may be loaded."""
+
+    trust: bool = False
+    """Whether code that the file names may run: pickles, and types that its safe format does not know."""
+    threads: int = 0
+    """Threads of the framework for one prediction; 0: as the framework likes."""
+
+
+class Predictor(Protocol):
+    """A model that can be asked."""
+
+    @property
+    def model(self) -> Any:
+        """What the framework itself made of the files."""
+        ...
+
+    @property
+    def wants_names(self) -> bool:
+        """Whether it needs its columns by name, in a data frame."""
+        ...
+
+    def predict(self, batch: Batch, params: Mapping[str, Any]) -> Predictions:
+        """One prediction for each row of the batch, in its order."""
+        ...
+
+
+class Flavor(Protocol):
+    """The models of one framework."""
+
+    @property
+    def name(self) -> str:
+        """Its key in MLmodel."""
+        ...
+
+    def takes(self, model: object) -> bool:
+        """Whether this is one of its models; told by the modules of its classes, nothing is imported."""
+        ...
+
+    def save(self, model: Any, folder: Path, how: Saving) -> Saved:
+        """Write the model below an empty folder. Raises Refused."""
+        ...
+
+    def load(self, folder: Path, entry: Mapping[str, Any], how: Loading) -> Predictor:
+        """Raises Refused for what only a trusting reader opens."""
+        ...
+
+    def summary(self, model: Any) -> dict[str, Any]:
+        """What the model is, in numbers and words that JSON can hold: `kind`, `hyperparameters`, `parameter_count`,
+        `layers` or `trees`, as far as it has them."""
+        ...
+
+
+def class_names(model: object) -> tuple[str, ...]:
+    """The classes of a model and their bases, with their modules: `sklearn.pipeline.Pipeline`."""
+    return tuple(f"{kind.__module__}.{kind.__qualname__}" for kind in type(model).__mro__)
+
+
+def from_package(model: object, *packages: str) -> bool:
+    """Whether a class of the model, or a base of it, was written in one of these packages."""
+    return any(name.split(".", 1)[0] in packages for name in class_names(model))
+
+
+def version_of(distribution: str) -> str:
+    """The version that is installed; empty where none is."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return ""

@@ -1,0 +1,166 @@
+"""scikit-learn: estimators and pipelines, as skops, or, where skops cannot hold them, as a pickle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from . import Loading, Refused, Saved, Saving, from_package, pickled, version_of
+from .values import Batch, Columns, Predictions
+
+FORMATS = ("skops", "cloudpickle")
+KNOWN = ("sklearn", "xgboost", "lightgbm")
+INNER = ("best_estimator_", "estimator_", "estimator", "regressor_", "final_estimator_")
+METHODS = ("predict", "predict_proba", "predict_log_proba", "decision_function", "score_samples", "transform")
+
+
+class Sklearn:
+    """What follows the protocol of scikit-learn and was written in it."""
+
+    name = "sklearn"
+
+    def takes(self, model: object) -> bool:
+        return from_package(model, "sklearn") and hasattr(model, "get_params")
+
+    def save(self, model: Any, folder: Path, how: Saving) -> Saved:
+        format = how.format or ("skops" if version_of("skops") else "cloudpickle")
+        warnings: tuple[str, ...] = ()
+        if format not in FORMATS:
+            raise Refused(f"a model of scikit-learn is saved as {' or '.join(FORMATS)}, not as {format}")
+        trusted: list[str] | None = None
+        if format == "skops":
+            file, trusted = "model.skops", save_skops(model, folder / "model.skops")
+        else:
+            file, format = "model.pkl", pickled.dump(model, folder / "model.pkl")
+            warnings = (
+                f"{file}: {pickled.WARNING}" + ("" if version_of("skops") else "; with skops installed it needs none"),
+            )
+        return Saved(
+            entry={
+                "code": None,
+                "pickled_model": file,
+                "serialization_format": format,
+                "sklearn_version": version_of("scikit-learn"),
+                "skops_trusted_types": trusted or None,
+            },
+            function={"loader_module": "mlflow.sklearn", "model_path": file, "predict_fn": "predict"},
+            packages=("scikit-learn", "numpy", "skops" if format == "skops" else "cloudpickle"),
+            warnings=warnings,
+        )
+
+    def load(self, folder: Path, entry: Mapping[str, Any], how: Loading) -> Estimator:
+        file = folder / str(entry.get("pickled_model") or "model.pkl")
+        if entry.get("serialization_format") == "skops":
+            return Estimator(load_skops(file, how))
+        return Estimator(pickled.load(file, how))
+
+    def summary(self, model: Any) -> dict[str, Any]:
+        return summary_of(model)
+
+
+class Estimator:
+    """A fitted estimator that can be asked."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.wants_names = asks_by_name(model)
+
+    def predict(self, batch: Batch, params: Mapping[str, Any]) -> Predictions:
+        """By the method that `predict_method` among the params names; else `predict`."""
+        method = str(params.get("predict_method") or "predict")
+        if method not in METHODS:
+            raise Refused(f"{method} is none of {', '.join(METHODS)}")
+        rows = batch.only if not isinstance(batch, Columns) else batch.frame() if self.wants_names else batch.matrix()
+        found: Predictions = getattr(self.model, method)(rows)
+        return found
+
+
+def save_skops(model: Any, path: Path) -> list[str]:
+    """Returns the types that skops does not know by itself. Raises Refused where it cannot hold the model."""
+    import skops.io
+
+    try:
+        skops.io.dump(model, path)
+        return sorted(skops.io.get_untrusted_types(file=path))
+    except Exception as error:  # skops raises what it likes for what it cannot write
+        path.unlink(missing_ok=True)
+        raise Refused(f"skops cannot hold it ({error}); save it with format='cloudpickle'") from error
+
+
+def load_skops(path: Path, how: Loading) -> Any:
+    """Raises Refused where the file names types that skops does not know, for a reader who does not trust it."""
+    import skops.io
+
+    strange = skops.io.get_untrusted_types(file=path)
+    if strange and not how.trust:
+        raise Refused(f"{path.name} names types that skops does not know to be harmless: {', '.join(strange[:5])}")
+    return skops.io.load(path, trusted=strange)
+
+
+def asks_by_name(model: Any) -> bool:
+    """Whether it, or a step of it, may choose columns by name: the steps of a script may do anything."""
+    if type(model).__name__ == "ColumnTransformer":
+        chosen = [columns for _, _, columns in model.transformers]
+        return any(isinstance(one, str) or callable(one) or _has_text(one) for one in chosen)
+    if type(model).__module__.split(".")[0] not in KNOWN or type(model).__name__ == "FunctionTransformer":
+        return True
+    steps = [step for _, step in (*getattr(model, "steps", ()), *getattr(model, "transformer_list", ()))]
+    inner = [getattr(model, name) for name in INNER if hasattr(model, name)]
+    return any(asks_by_name(one) for one in (*steps, *inner) if hasattr(one, "get_params"))
+
+
+def _has_text(columns: Any) -> bool:
+    return isinstance(columns, (list, tuple)) and any(isinstance(one, str) for one in columns)
+
+
+def summary_of(model: Any) -> dict[str, Any]:
+    """Of any model that follows the protocol of scikit-learn."""
+    steps = [{"name": name, "kind": type(step).__name__} for name, step in getattr(model, "steps", ())]
+    final = model.steps[-1][1] if steps else model
+    found: dict[str, Any] = {"kind": type(final).__name__, "hyperparameters": _plain(model.get_params(deep=True))}
+    if steps:
+        found["steps"] = steps
+    if count := _count(final):
+        found["parameter_count"] = count
+    trees = getattr(final, "estimators_", None)
+    if trees is not None:
+        found["trees"] = len(trees)
+    if hasattr(final, "classes_"):
+        found["classes"] = [str(one) for one in list(final.classes_)[:1000]]
+    if hasattr(model, "n_features_in_"):
+        found["features"] = int(model.n_features_in_)
+    return found
+
+
+def _plain(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that are values; an estimator among them is told by its own params."""
+    kept = {
+        key: value
+        for key, value in params.items()
+        if not hasattr(value, "get_params") and key not in ("steps", "memory")
+    }
+    return {
+        key: value if isinstance(value, (bool, int, float, str, type(None))) else repr(value)[:200]
+        for key, value in kept.items()
+    }
+
+
+def _count(model: Any) -> int:
+    """Numbers that were learned: of linear models and networks, their coefficients; of trees, their nodes."""
+    arrays = [
+        getattr(model, name)
+        for name in ("coef_", "intercept_", "coefs_", "intercepts_", "cluster_centers_")
+        if hasattr(model, name)
+    ]
+    several = [one for array in arrays for one in (array if isinstance(array, list) else [array])]
+    nodes = [tree.tree_.node_count for tree in _trees(model)]
+    return sum(int(getattr(one, "size", 1)) for one in several) + int(sum(nodes))
+
+
+def _trees(model: Any) -> list[Any]:
+    if hasattr(model, "tree_"):
+        return [model]
+    found = getattr(model, "estimators_", ())
+    flat = found.ravel().tolist() if hasattr(found, "ravel") else list(found)
+    return [tree for tree in flat if hasattr(tree, "tree_")]

@@ -1,0 +1,88 @@
+"""XGBoost: boosters and the estimators around them, in its own UBJSON, which holds no code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from . import Loading, Refused, Saved, Saving, from_package, version_of
+from .sklearn import summary_of
+from .values import Batch, Columns, Predictions
+
+FORMATS = ("ubj", "json")
+BOOSTER = "xgboost.core.Booster"
+
+
+class XGBoost:
+    """Boosters, and XGBClassifier and the like."""
+
+    name = "xgboost"
+
+    def takes(self, model: object) -> bool:
+        return from_package(model, "xgboost") and hasattr(model, "save_model")
+
+    def save(self, model: Any, folder: Path, how: Saving) -> Saved:
+        format = how.format or "ubj"
+        if format not in FORMATS:
+            raise Refused(f"a model of XGBoost is saved as {' or '.join(FORMATS)}, not as {format}")
+        file = f"model.{format}"
+        model.save_model(folder / file)
+        kind = type(model)
+        return Saved(
+            entry={
+                "code": None,
+                "data": file,
+                "model_class": f"{kind.__module__}.{kind.__qualname__}",
+                "model_format": format,
+                "xgb_version": version_of("xgboost") or version_of("xgboost-cpu"),
+            },
+            function={"loader_module": "mlflow.xgboost", "data": file},
+            packages=(
+                "xgboost" if version_of("xgboost") else "xgboost-cpu",
+                "numpy",
+                *(() if _bare(model) else ("scikit-learn",)),
+            ),
+        )
+
+    def load(self, folder: Path, entry: Mapping[str, Any], how: Loading) -> Boosted:
+        import xgboost
+
+        named = str(entry.get("model_class") or BOOSTER)
+        module, _, name = named.rpartition(".")
+        if module.split(".")[0] != "xgboost" or not hasattr(xgboost, name):
+            raise Refused(f"{named} is no class of XGBoost")
+        model = getattr(xgboost, name)()
+        model.load_model(folder / str(entry.get("data") or "model.ubj"))
+        if how.threads:
+            model.set_params(n_jobs=how.threads) if hasattr(model, "get_booster") else model.set_param(
+                {"nthread": how.threads}
+            )
+        return Boosted(model)
+
+    def summary(self, model: Any) -> dict[str, Any]:
+        booster = model if _bare(model) else model.get_booster()
+        about = {"kind": "Booster"} if _bare(model) else summary_of(model)
+        return {**about, "trees": int(booster.num_boosted_rounds()), "features": int(booster.num_features())}
+
+
+class Boosted:
+    """A booster, or an estimator around one, that can be asked without a data frame."""
+
+    wants_names = False
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.names = None if not _bare(model) else model.feature_names
+
+    def predict(self, batch: Batch, params: Mapping[str, Any]) -> Predictions:
+        rows = batch.matrix() if isinstance(batch, Columns) else batch.only
+        if not _bare(self.model):
+            found: Predictions = self.model.predict(rows, **params)
+            return found
+        answers: Predictions = self.model.inplace_predict(rows, validate_features=False)
+        return answers
+
+
+def _bare(model: Any) -> bool:
+    return not hasattr(model, "get_booster")
