@@ -16,6 +16,7 @@ from bis.ledger import experiments
 from bis.ledger.connection import Connection
 from bis.ledger.database import Database
 from bis.ledger.places import database_at
+from bis.ledger.readers import Asking, Readers
 from bis.server.reset import forget
 
 
@@ -241,3 +242,30 @@ def test_a_ledger_that_was_told_to_forget_numbers_as_a_new_one_does(base: Databa
         with base.writing() as connection:
             forget(connection, base)
         assert base.ask("SELECT id, name FROM experiments") == [(0, "Default")]
+
+
+def test_a_question_is_given_up_from_another_thread_and_the_next_is_answered(base: Database) -> None:
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i > 0) SELECT count(*) FROM n"
+    with base.writing():
+        pass
+    readers, asking, begun = Readers(base), Asking(), threading.Event()
+
+    def ask(connection: Connection) -> None:
+        begun.set()
+        connection.execute(endless).fetchall()
+
+    def give_up() -> None:
+        assert begun.wait(30)
+        while not ended.wait(0.05):
+            asking.give_up()
+
+    ended = threading.Event()
+    other = threading.Thread(target=give_up)
+    other.start()
+    with pytest.raises(BisError):
+        readers.ask(ask, asking)
+    ended.set()
+    other.join()
+    assert readers.ask(lambda connection: connection.execute("SELECT 1").fetchall()) == [(1,)]
+    asking.give_up()
+    readers.close()

@@ -92,6 +92,10 @@ class Database(Protocol):
         errors within `reading` or `writing`, which tell them so when they leave."""
         ...
 
+    def interrupt(self) -> None:
+        """From another thread: end the statement that is under way, if one is, with an error."""
+        ...
+
     def close(self) -> None: ...
 
 

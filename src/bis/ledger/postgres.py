@@ -125,6 +125,10 @@ class PostgresDatabase:
             return self._said(error)
         return refused(error) or error
 
+    def interrupt(self) -> None:
+        if link := self._link:
+            link.interrupt()
+
     def close(self) -> None:
         with self._lock:
             self._drop()
@@ -390,6 +394,9 @@ class _Link:
 
         with contextlib.suppress(psycopg.Error):
             self._raw.execute("ROLLBACK")
+
+    def interrupt(self) -> None:
+        self._raw.cancel_safe(timeout=REACH)
 
     def close(self) -> None:
         self._raw.close()

@@ -16,6 +16,25 @@ ONE_VIEW: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 """For PostgreSQL; SQLite's transactions have one view of the ledger always."""
 
 
+class Asking:
+    """A question on its way, which can be given up from another thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._database: Database | None = None
+
+    def at(self, database: Database | None) -> None:
+        """Where it is asked now; None when it is answered."""
+        with self._lock:
+            self._database = database
+
+    def give_up(self) -> None:
+        """End it where it is asked: no question that comes behind it is meant."""
+        with self._lock:
+            if self._database is not None:
+                self._database.interrupt()
+
+
 class Readers:
     """The connections for questions, opened when a thread asks first."""
 
@@ -26,9 +45,18 @@ class Readers:
         self._all: list[Database] = []
         self._lock = threading.Lock()
 
-    def ask(self, question: Callable[[Connection], T]) -> T:
+    def ask(self, question: Callable[[Connection], T], asking: Asking | None = None) -> T:
         """The answer, in this thread. All that a question reads it reads of the ledger at one moment. It is asked
         again, once, when the connection to a server was lost meanwhile."""
+        if asking is None:
+            return self._twice(question)
+        asking.at(self._mine())
+        try:
+            return self._twice(question)
+        finally:
+            asking.at(None)
+
+    def _twice(self, question: Callable[[Connection], T]) -> T:
         try:
             return self._asked(question)
         except KeepingError as error:

@@ -110,6 +110,10 @@ class SqliteDatabase:
             return self._said(error)
         return refused(error) or error
 
+    def interrupt(self) -> None:
+        if connection := self._connection:
+            connection.interrupt()
+
     def close(self) -> None:
         with self._lock:
             if self._connection:

@@ -19,7 +19,7 @@ from bis.ledger import webhooks
 from bis.ledger.connection import Connection
 from bis.ledger.database import Database
 from bis.ledger.group import Change, Writer
-from bis.ledger.readers import Readers
+from bis.ledger.readers import Asking, Readers
 from bis.server.hooks import Hooks
 from bis.server.shelf import Shelf
 from bis.settings import Promotion
@@ -38,6 +38,8 @@ ASKING: Final[ContextVar[str]] = ContextVar("asking", default="")
 TURN: Final = 64
 READERS: Final = 4
 """Threads for questions: as many as a machine with some cores keeps busy, while Python runs in one of them."""
+SEARCHERS: Final = 4
+"""Threads for questions that may take long."""
 AGAIN: Final = (1.0, 5.0, 0.0)
 """Seconds after each try to learn which webhooks are to be told."""
 
@@ -46,7 +48,7 @@ _log = logging.getLogger("bis.server")
 
 class Desk:
     """One for the whole server. Changes go through one writer, many to a transaction; questions go to threads, which
-    wait neither for it nor for each other."""
+    wait neither for it nor for each other, those that are answered at once never for others."""
 
     def __init__(
         self,
@@ -69,6 +71,7 @@ class Desk:
         self.writer = Writer(database)
         self._readers = Readers(database)
         self._threads = ThreadPoolExecutor(READERS, "ledger-reader")
+        self._searching = ThreadPoolExecutor(SEARCHERS, "ledger-search")
         self._near = database.path is not None
         self._jotted: list[tuple[Callable[[Connection], Any], asyncio.Future[Any]]] = []
         self._jots = 0
@@ -123,6 +126,17 @@ class Desk:
         """Ask the ledger, in a thread."""
         ask = functools.partial(_called, question, values, named)
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._readers.ask, ask)
+
+    async def search(self, question: Callable[Concatenate[Connection, P], T], *values: P.args, **named: P.kwargs) -> T:
+        """As `read`, for what may look at much of the ledger: it waits for others of its kind, and nothing waits for it
+        that is found at once. Where nobody waits for the answer any more, it is given up in the ledger, too."""
+        loop, asking = asyncio.get_running_loop(), Asking()
+        ask = functools.partial(_called, question, values, named)
+        try:
+            return await loop.run_in_executor(self._searching, self._readers.ask, ask, asking)
+        except asyncio.CancelledError:
+            loop.run_in_executor(None, asking.give_up)
+            raise
 
     async def glance(self, question: Callable[Concatenate[Connection, P], T], *values: P.args, **named: P.kwargs) -> T:
         """As `read`, for what is found by its key: a file gives it sooner than a thread takes over. Only for questions
@@ -190,6 +204,7 @@ class Desk:
         self.shelf.close()
         self.writer.close()
         self._threads.shutdown()
+        self._searching.shutdown()
         self._readers.close()
         self.database.close()
 

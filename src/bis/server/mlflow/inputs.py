@@ -83,7 +83,7 @@ async def search_datasets(desk: Desk, asked: SearchDatasets) -> dict[str, Any]:
             f"SearchDatasets request cannot specify more than {AT_ONCE} experiment_ids."
             f" Received {len(asked.experiment_ids)} experiment_ids.",
         )
-    found = await desk.read(inputs.known_datasets, experiment_ids(asked.experiment_ids))
+    found = await desk.search(inputs.known_datasets, experiment_ids(asked.experiment_ids))
     return {
         "dataset_summaries": [
             {"experiment_id": str(experiment), "name": name, "digest": digest, **({"context": use} if use else {})}

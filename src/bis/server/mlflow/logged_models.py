@@ -141,7 +141,7 @@ async def search(desk: Desk, asked: Search) -> dict[str, Any]:
         message = "`dataset_name` in the `datasets` clause must be specified."
         raise Refused("INVALID_PARAMETER_VALUE", message)
     question = _question(asked)
-    found, place = await desk.read(
+    found, place = await desk.search(
         logged_models.search,
         experiment_ids(asked.experiment_ids),
         filter=asked.filter,

@@ -154,7 +154,7 @@ async def history_bulk(desk: Desk, asked: HistoryBulk) -> dict[str, Any]:
     if asked.metric_key is None:
         raise _refused("GetMetricHistoryBulk request must specify a metric_key.")
     most = max(0, min(asked.max_results, HISTORY))
-    found = await desk.read(_histories, sorted(set(asked.run_id)), asked.metric_key, most)
+    found = await desk.search(_histories, sorted(set(asked.run_id)), asked.metric_key, most)
     return {"metrics": found}
 
 
@@ -173,7 +173,7 @@ async def history_interval(desk: Desk, asked: HistoryInterval) -> dict[str, Any]
         raise _refused("If either start step or end step are specified, both must be specified.")
     if first is not None and last is not None and first > last:
         raise _refused(f"end_step must be greater than start_step. Found start_step={first} and end_step={last}.")
-    found = await desk.read(_charts, asked.run_ids, asked.metric_key, first, last, asked.max_results)
+    found = await desk.search(_charts, asked.run_ids, asked.metric_key, first, last, asked.max_results)
     return {"metrics": found}
 
 

@@ -145,7 +145,7 @@ async def search(desk: Desk, asked: Search) -> dict[str, Any]:
     where = model_search.versions_where(asked.filter, PROMPT)
     order = model_search.versions_order(asked.order_by)
     start = start_of(asked.page_token)
-    found = await desk.read(
+    found = await desk.search(
         registry.versions, where.where, where.values, order=order, limit=asked.max_results + 1, offset=start
     )
     answer: dict[str, Any] = {

@@ -133,7 +133,7 @@ async def search(desk: Desk, asked: Search) -> dict[str, Any]:
         found = registry.models(connection, where.where, where.values, **limits)
         return found, registry.latest(connection, found[: asked.max_results])
 
-    found, latest = await desk.read(ask)
+    found, latest = await desk.search(ask)
     answer: dict[str, Any] = {
         "registered_models": [shown(model, latest[model.name]) for model in found[: asked.max_results]]
     }

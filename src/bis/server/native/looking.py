@@ -168,7 +168,7 @@ class DataVersions(msgspec.Struct, kw_only=True):
 
 async def runs(desk: Desk, asked: Search) -> Runs:
     question = ("runs", asked.filter, asked.order)
-    found, place = await desk.read(
+    found, place = await desk.search(
         tracked.search,
         compile_filter(asked.filter),
         compile_order(_terms(asked.order)),
@@ -251,7 +251,7 @@ def _terms(order: str) -> list[str]:
 
 async def all_experiments(desk: Desk, asked: Search) -> Experiments:
     question = ("experiments", asked.filter, asked.order)
-    found, place = await desk.read(
+    found, place = await desk.search(
         experiments.search,
         compile_filter(asked.filter, EXPERIMENTS),
         compile_order(_terms(asked.order), EXPERIMENTS),
@@ -266,7 +266,7 @@ async def experiment(desk: Desk, asked: OneExperiment) -> Experiment:
 
 
 async def models(desk: Desk, asked: Nothing) -> Models:
-    return Models(models=await desk.read(registry.models))
+    return Models(models=await desk.search(registry.models))
 
 
 async def model(desk: Desk, asked: Named) -> ModelVersions:
@@ -274,7 +274,7 @@ async def model(desk: Desk, asked: Named) -> ModelVersions:
         found = registry.get(connection, asked.name)
         return ModelVersions(model=found, versions=registry.versions(connection, "m.id = ?", (found.id,)))
 
-    return await desk.read(ask)
+    return await desk.search(ask)
 
 
 async def data(desk: Desk, asked: Nothing) -> DataVersions:
