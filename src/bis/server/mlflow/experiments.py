@@ -95,7 +95,7 @@ async def find_by_name(desk: Desk, asked: ByName) -> dict[str, Any]:
 
 async def search(desk: Desk, asked: Search) -> dict[str, Any]:
     question = (asked.filter, *asked.order_by)
-    found, place = await desk.read(
+    found, place = await desk.search(
         experiments.search,
         compile_filter(asked.filter, EXPERIMENTS),
         compile_order(asked.order_by, EXPERIMENTS) if asked.order_by else NEWEST_FIRST,

@@ -136,7 +136,7 @@ async def find(desk: Desk, asked: OfRun) -> dict[str, Any]:
 
 async def search(desk: Desk, asked: Search) -> dict[str, Any]:
     question = ("runs", *asked.order_by)
-    found, place = await desk.read(
+    found, place = await desk.search(
         tracked.search,
         compile_filter(asked.filter, RUNS),
         compile_order(asked.order_by, RUNS),
