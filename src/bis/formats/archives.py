@@ -124,11 +124,12 @@ def unpacked(old: Member, new: Member, budget: Budget) -> Iterator[tuple[Path, P
     with tempfile.TemporaryDirectory(prefix="bis-compare-") as folder:
         paths = Path(folder) / "before", Path(folder) / "after"
         for member, path in zip((old, new), paths, strict=True):
-            _copy(member, path, budget)
+            copy_member(member, path, budget)
         yield paths
 
 
-def _copy(member: Member, path: Path, budget: Budget) -> None:
+def copy_member(member: Member, path: Path, budget: Budget) -> None:
+    """A member as a file. Raises Unreadable when too much would be unpacked."""
     with member.open() as source, path.open("wb") as target:
         while block := source.read(BLOCK):
             budget.spend(len(block))
@@ -301,7 +302,7 @@ class Packed:
 
 def _unpack(member: Member, path: Path, budget: Budget) -> None:
     try:
-        _copy(member, path, budget)
+        copy_member(member, path, budget)
     except OSError as error:
         if error.errno:
             raise

@@ -33,12 +33,13 @@ class Skops:
             raise Unreadable("too large to be read as a whole")
         tally = Tally(context)
         with open_zip(before) as old, open_zip(after) as new:
-            Walk(context, tally, VOLATILE).compare(_tree(old), _tree(new))
+            Walk(context, tally, VOLATILE).compare(tree_of(old), tree_of(new))
         tally.set_aside("address", "names of members and __id__ of objects")
         return tally.settle(self.name, "the same objects, read without making them", "value")
 
 
-def _tree(box: zipfile.ZipFile) -> Any:
+def tree_of(box: zipfile.ZipFile) -> Any:
+    """The objects that an open file describes. Raises Unreadable."""
     if "schema.json" not in box.namelist():
         raise Unreadable("a zip without schema.json")
     schema = read_json(_member(box, "schema.json"))

@@ -117,7 +117,7 @@ class TorchZip(Archive):
         told: tuple[set[str], set[str]] = set(), set()
         for name in ("data.pkl", "constants.pkl"):
             if name in old.members and name in new.members:
-                (one, ones), (other, others) = _objects_of(old, name), _objects_of(new, name)
+                (one, ones), (other, others) = objects_of(old, name), objects_of(new, name)
                 Walk(context, tally, VOLATILE).compare(one, other)
                 told[0].update({name}, ones)
                 told[1].update({name}, others)
@@ -137,7 +137,7 @@ def _without(box: Box, told: set[str]) -> Box:
     return Box({name: member for name, member in box.members.items() if name not in told}, box.root)
 
 
-def _objects_of(box: Box, name: str) -> tuple[Any, set[str]]:
+def objects_of(box: Box, name: str) -> tuple[Any, set[str]]:
     """The objects of a pickle, and the members that it names."""
     folder = name.removesuffix(".pkl")
     data = _read(box, name)
