@@ -6,17 +6,14 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import re
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Final, Literal, TextIO
+from typing import Literal, TextIO
 
 from bis.server.guard import Seen
+from bis.server.paths import shown_path
 
 Format = Literal["errors", "text", "json"]
-_PART: Final = re.compile(r"(/mpu/part/)[^/]+")
-LONGEST: Final = 300
-"""Characters of a path that are told."""
 
 
 def teller(form: Format, out: TextIO) -> Callable[[Seen], None]:
@@ -29,7 +26,7 @@ def teller(form: Format, out: TextIO) -> Callable[[Seen], None]:
     def text(seen: Seen) -> None:
         who = f"{seen.client} {seen.user}".rstrip()
         took = f"{seen.seconds * 1000:.1f} ms"
-        _write(out, f"{_now()} {seen.id} {who} {seen.method} {_path(seen.path)} {seen.status} {took}")
+        _write(out, f"{_now()} {seen.id} {who} {seen.method} {shown_path(seen.path)} {seen.status} {took}")
 
     def as_json(seen: Seen) -> None:
         line = {
@@ -39,7 +36,7 @@ def teller(form: Format, out: TextIO) -> Callable[[Seen], None]:
             "user": seen.user,
             "client": seen.client,
             "method": seen.method,
-            "path": _path(seen.path),
+            "path": shown_path(seen.path),
             "status": seen.status,
             "ms": round(seen.seconds * 1000, 3),
         }
@@ -63,12 +60,6 @@ class _Json(logging.Formatter):
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         return json.dumps(line)
-
-
-def _path(path: str) -> str:
-    """As one line, whatever a client put into it, and without what lets somebody send a part of an upload."""
-    shown = _PART.sub(r"\1...", path).encode("unicode_escape").decode("ascii")
-    return shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}..."
 
 
 def _now() -> str:
