@@ -29,6 +29,7 @@ from bis.server.meter import Gauges, Meter
 from bis.server.roles import LOOKS, needed
 from bis.server.whole import WHOLE, Whole, whole_of
 
+from bis.server.paths import shown_path
 FRESH: Final = 1.0
 """Seconds for which the tokens that were read last are believed: one that is removed is refused by then."""
 SOON: Final = 0.05
@@ -301,7 +302,7 @@ class _Request:
             _log.error("%s: %s", self.id.decode(), error)
             await self._refuse(Refusal(503, "TEMPORARILY_UNAVAILABLE", error.what))
         except Exception:
-            _log.exception("request %s, %s %s, failed", self.id.decode(), self.method, self.path)
+            _log.exception("request %s, %s %s, failed", self.id.decode(), self.method, shown_path(self.path))
             if not self._ended:
                 await self._refuse(FAILED)
 
