@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.types import Receive, Scope, Send
 
 from bis.ledger import tokens
 from bis.ledger.runs import open_ledger
@@ -349,6 +350,31 @@ def test_requests_are_logged_as_json_and_tokens_are_not(serving: Callable[..., A
     assert first["ms"] > 0
     assert given not in server.told
     assert len(lines) == 2
+
+
+def test_a_failure_is_logged_without_what_its_path_may_tell_or_forge(
+    application: Application, caplog: pytest.LogCaptureFixture
+) -> None:
+    with application.desk.database.writing():  # there from now on
+        pass
+
+    async def fails(scope: Scope, receive: Receive, send: Send) -> None:
+        raise ZeroDivisionError
+
+    async def ask() -> int:
+        path = f"/api/2.0/mlflow-artifacts/mpu/part/abc123/1%0A2026-01-01 all is well{'x' * 1000}"
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(Guard(fails, application.desk)), base_url="http://127.0.0.1"
+        ) as client:
+            return (await client.put(path)).status_code
+
+    assert asyncio.run(ask()) == 500
+    (said,) = [record.getMessage() for record in caplog.records if record.name == "bis.server"]
+    assert "ZeroDivisionError" in caplog.text
+    assert "/mpu/part/..." in said
+    assert "abc123" not in said
+    assert "\n" not in said
+    assert len(said) < 500
 
 
 def test_a_path_does_not_write_lines_of_its_own_into_the_log(serving: Callable[..., Any]) -> None:
