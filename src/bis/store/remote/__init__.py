@@ -21,6 +21,10 @@ NO_CLIENT = explains("B063", "What speaks to this kind of remote is not installe
 NO_SUCH_REMOTE = explains("B064", "No remote has this name here, or there is no store where the remote's URL leads.")
 
 
+Block = bytes | memoryview
+"""Bytes on their way to a remote."""
+
+
 class Remote(Protocol):
     """A place with packs. May be used by `at_once` threads. Raises KeepingError when it cannot be reached."""
 
@@ -43,8 +47,9 @@ class Remote(Protocol):
         """Bytes of a pack; fewer where it ends. Raises NotFound when it is not there."""
         ...
 
-    def write(self, name: str, size: int, blocks: Iterator[bytes]) -> None:
-        """Put a pack there, of that size: whole under its name and durable, or not at all."""
+    def write(self, name: str, size: int, blocks: Iterator[Block]) -> None:
+        """Put a pack there, of that size: whole under its name and durable, or not at all. A block is good until the
+        next one is asked for."""
         ...
 
     def close(self) -> None: ...

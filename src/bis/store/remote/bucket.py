@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from bis.errors import BisError, KeepingError, UsageError
 from bis.store.packs import SUFFIX
-from bis.store.remote import NO_CLIENT, gone, refused, unreachable
+from bis.store.remote import NO_CLIENT, Block, gone, refused, unreachable
 from bis.store.remote.clouds import CREDENTIALS, NO_ACCOUNT, configure, options, server
 
 LARGE: Final = 8 << 20
@@ -91,13 +91,22 @@ class BucketRemote:
         except Exception as error:
             raise self._trouble("read", error) from error
 
-    def write(self, name: str, size: int, blocks: Iterator[bytes]) -> None:
-        path = f"packs/{name}"
+    def part(self, name: str, start: int, size: int) -> bytes:
+        """As `read`, of what is not all of the pack."""
+        try:
+            return bytes(self._do.get_range(self._store, f"packs/{name}", start=start, length=size))
+        except FileNotFoundError:
+            raise gone(self.url, name) from None
+        except Exception as error:
+            raise self._trouble("read", error) from error
+
+    def write(self, name: str, size: int, blocks: Iterator[Block]) -> None:
+        path, parts = f"packs/{name}", map(bytes, blocks)
         try:
             if size <= LARGE:
-                self._do.put(self._store, path, b"".join(blocks), use_multipart=False)
+                self._do.put(self._store, path, b"".join(parts), use_multipart=False)
             else:
-                self._do.put(self._store, path, blocks, use_multipart=True, chunk_size=LARGE, max_concurrency=PARTS)
+                self._do.put(self._store, path, parts, use_multipart=True, chunk_size=LARGE, max_concurrency=PARTS)
         except BisError:
             raise
         except Exception as error:

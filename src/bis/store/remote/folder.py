@@ -10,7 +10,7 @@ from pathlib import Path
 from bis.errors import KeepingError
 from bis.store import doomed, writers
 from bis.store.packs import SUFFIX, create, remove_unfinished, sync_folder
-from bis.store.remote import gone
+from bis.store.remote import Block, gone
 from bis.store.trouble import BUSY, NOT_A_STORE, shown, trouble
 
 
@@ -81,7 +81,7 @@ class FolderRemote:
         except OSError as error:
             raise trouble(error, "read", self.packs / name) from error
 
-    def write(self, name: str, size: int, blocks: Iterator[bytes]) -> None:
+    def write(self, name: str, size: int, blocks: Iterator[Block]) -> None:
         if name in doomed.names(doomed.read(self.path)):
             raise KeepingError(
                 f"pack {name[:12]} is about to be deleted in {self.url}, and holds what was to be sent",
@@ -94,7 +94,7 @@ class FolderRemote:
         except OSError as error:
             raise trouble(error, "write to the remote", self.path) from error
 
-    def _write(self, name: str, blocks: Iterator[bytes]) -> None:
+    def _write(self, name: str, blocks: Iterator[Block]) -> None:
         """As a pack is written into any store: under a name of its own, locked, fsynced, renamed."""
         if not self._swept:
             self._swept = True

@@ -25,7 +25,7 @@ from urllib.parse import urljoin, urlsplit
 from bis import __version__
 from bis.errors import BisError, KeepingError, UsageError, explains
 from bis.store.packs import SUFFIX
-from bis.store.remote import gone, refused, unreachable
+from bis.store.remote import Block, gone, refused, unreachable
 
 ROOT: Final = "api/bis/1"
 STORE: Final = "store"
@@ -108,7 +108,7 @@ class HttpRemote:
             raise gone(self.url, name)
         return b"" if answer.status == 416 else answer.body
 
-    def write(self, name: str, size: int, blocks: Iterator[bytes]) -> None:
+    def write(self, name: str, size: int, blocks: Iterator[Block]) -> None:
         self._announce()
         connection = self._kept() or self._opened()
         cut: OSError | None = None

@@ -20,7 +20,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from bis.errors import KeepingError
 from bis.store.packs import SUFFIX, UNFINISHED
-from bis.store.remote import NO_CLIENT, gone, refused, unreachable
+from bis.store.remote import NO_CLIENT, Block, gone, refused, unreachable
 from bis.store.trouble import NOT_A_STORE
 
 INIT, VERSION, OPEN, CLOSE, READ, WRITE, OPENDIR, READDIR, REMOVE, MKDIR, RENAME = 1, 2, 3, 4, 5, 6, 11, 12, 13, 14, 18
@@ -115,7 +115,7 @@ class SftpRemote:
         finally:
             self._ask(CLOSE, _text(handle))
 
-    def write(self, name: str, size: int, blocks: Iterator[bytes]) -> None:
+    def write(self, name: str, size: int, blocks: Iterator[Block]) -> None:
         with self._lock:
             folder = f"{self.path}/packs"
             self._put(f"{folder}/{name}", f"{folder}/{UNFINISHED}{os.urandom(8).hex()}", blocks)
@@ -180,7 +180,7 @@ class SftpRemote:
                     todo.append((at + len(data), length - len(data)))
         return b"".join(found[at] for at in sorted(found) if at < ended)
 
-    def _put(self, path: str, fresh: str, blocks: Iterator[bytes]) -> None:
+    def _put(self, path: str, fresh: str, blocks: Iterator[Block]) -> None:
         """Write under another name, make it durable where the server can, rename."""
         handle = self._open(fresh, FOR_WRITING)
         assert handle is not None
@@ -200,7 +200,7 @@ class SftpRemote:
                 self._ask(REMOVE, _text(fresh))
             raise
 
-    def _write_open(self, handle: bytes, blocks: Iterator[bytes]) -> None:
+    def _write_open(self, handle: bytes, blocks: Iterator[Block]) -> None:
         under_way, at = 0, 0
         for block in blocks:
             for start in range(0, len(block), BLOCK):
