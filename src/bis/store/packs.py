@@ -326,6 +326,22 @@ def sync_folder(folder: Path) -> None:
 
 def list_items(fd: int) -> tuple[list[Item], list[bytes]] | None:
     """The objects of a finished pack and their heads, read from its end; None when the end does not hold."""
+    heads = list_of_heads(fd)
+    if heads is None:
+        return None
+    items, offset = [], len(MAGIC)
+    for head in heads:
+        item = read_head(head, offset)
+        if item is None:
+            return None
+        items.append(item)
+        offset = item.after
+    start = os.fstat(fd).st_size - END.size - len(heads) * HEAD.size
+    return (items, heads) if offset == start else None
+
+
+def list_of_heads(fd: int) -> list[bytes] | None:
+    """The heads that stand at the end of a finished pack; None when nothing like that stands there."""
     size = os.fstat(fd).st_size
     if size < len(MAGIC) + END.size or os.pread(fd, len(MAGIC), 0) not in MAGICS:
         return None
@@ -334,15 +350,7 @@ def list_items(fd: int) -> tuple[list[Item], list[bytes]] | None:
     if mark != END_MARK or start < len(MAGIC):
         return None
     table = _pread(fd, count * HEAD.size, start)
-    heads = [table[at : at + HEAD.size] for at in range(0, len(table), HEAD.size)]
-    items, offset = [], len(MAGIC)
-    for head in heads:
-        item = read_head(head, offset)
-        if item is None:
-            return None
-        items.append(item)
-        offset = item.after
-    return (items, heads) if offset == start else None
+    return [table[at : at + HEAD.size] for at in range(0, len(table), HEAD.size)]
 
 
 def scan(fd: int) -> Iterator[Item]:

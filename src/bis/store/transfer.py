@@ -21,7 +21,7 @@ from bis.store.index import Place
 from bis.store.known import Known, damaged_pack
 from bis.store.local import FORMAT, SERVES, VERSION, LocalStore, digest_of, pieces
 from bis.store.packs import DELTA, HEAD, KINDS, NUMBER_OF_KIND, PARTS, WHOLE, Form, Item
-from bis.store.parcels import Parcel, blocks, compose, stage
+from bis.store.parcels import Damages, Parcel, Taken, blocks, broken, compose, stage
 from bis.store.remote import NO_SUCH_REMOTE, Remote
 from bis.store.trouble import NEWER, NOT_A_STORE
 
@@ -108,38 +108,86 @@ def send(
     if check_remote(remote) < (VERSION if places else 1):
         remote.declare(f"{FORMAT} {VERSION}\n")
     findings: list[Finding] = []
-    total, sent = sum(HEAD.size * 2 + place.item.stored for place in places), _Counter()
-    under_way: dict[Future[None], Parcel] = {}
-    objects = size = count = records = 0
-
-    def arrived(most: int, below: int = 0) -> None:
-        """Wait until no more than so many are under way, and none that holds something below that stage."""
-        nonlocal objects, size, count, records
-        while len(under_way) > most or any(parcel.low < below for parcel in under_way.values()):
-            done, _ = wait(under_way, 0.2, FIRST_COMPLETED)
-            progress(min(sent.value, total), total)
-            for future in done:
-                parcel = under_way.pop(future)
-                future.result()
+    damages, left = Damages(findings.append), list(places)
+    total, sent, arrived = sum(HEAD.size * 2 + place.item.stored for place in places), _Counter(), list[Parcel]()
+    while left:
+        sending = _Sending(store, remote, damages, sent)
+        for parcel in sending.send(left):
+            if parcel:
                 known.add(parcel.name, parcel.size, parcel.items)
-                objects, size, count = objects + len(parcel.places), size + parcel.size, count + 1
-                records += sum(place.item.kind == NUMBER_OF_KIND["record"] for place in parcel.places)
+                arrived.append(parcel)
+            progress(min(sent.value, total), total)
+        left = sending.left(left)
+    return Moved(
+        sum(len(parcel.places) for parcel in arrived),
+        sum(parcel.size for parcel in arrived),
+        len(arrived),
+        sum(place.item.kind == NUMBER_OF_KIND["record"] for parcel in arrived for place in parcel.places),
+        tuple(findings),
+    )
 
-    def one(parcel: Parcel) -> None:
-        remote.write(parcel.name, parcel.size, blocks(store, parcel, sent.add))
 
-    with ThreadPoolExecutor(remote.at_once, thread_name_prefix="bis") as pool:
+class _Sending:
+    """Packs on their way, as long as nothing turns out to be damaged."""
+
+    def __init__(self, store: LocalStore, remote: Remote, damages: Damages, sent: _Counter) -> None:
+        self._store, self._remote, self._damages, self._sent = store, remote, damages, sent
+        self._under_way: dict[Future[bool], Parcel] = {}
+        self._there: list[Parcel] = []
+        self._failed = False
+
+    def send(self, places: Sequence[Place]) -> Iterator[Parcel | None]:
+        """Each parcel that arrived, and now and then none."""
+        most = self._remote.at_once
+        with ThreadPoolExecutor(most, thread_name_prefix="bis") as pool:
+            try:
+                for parcel in compose(self._store, places, self._damages):
+                    yield from self._arrived(most - 1, parcel.high)
+                    if self._failed:
+                        break
+                    self._under_way[pool.submit(self._one, parcel)] = parcel
+                yield from self._arrived(0)
+            except BaseException:
+                for future in self._under_way:
+                    future.cancel()
+                self._sent.stop()
+                raise
+
+    def _arrived(self, most: int, below: int = 0) -> Iterator[Parcel | None]:
+        """Wait until no more than so many are under way, and none that holds something below that stage."""
+        while len(self._under_way) > most or any(parcel.low < below for parcel in self._under_way.values()):
+            done, _ = wait(self._under_way, 0.2, FIRST_COMPLETED)
+            for future in done:
+                parcel = self._under_way.pop(future)
+                if future.result():
+                    self._there.append(parcel)
+                    yield parcel
+                else:
+                    self._look(parcel)
+            yield None
+
+    def _one(self, parcel: Parcel) -> bool:
+        """Whether it arrived; it does not where something in it is damaged."""
+        taken = Taken(blocks(self._store, parcel, self._sent.add))
         try:
-            for parcel in compose(store, places, findings.append):
-                arrived(remote.at_once - 1, parcel.high)
-                under_way[pool.submit(one, parcel)] = parcel
-            arrived(0)
-        except BaseException:
-            for future in under_way:
-                future.cancel()
-            sent.stop()
-            raise
-    return Moved(objects, size, count, records, tuple(findings))
+            self._remote.write(parcel.name, parcel.size, taken)
+        except Exception:
+            if not taken.damaged:
+                raise
+        return not taken.damaged
+
+    def _look(self, parcel: Parcel) -> None:
+        """Find out what in a parcel is damaged, all of it."""
+        self._failed = True
+        for place in broken(self._store, parcel):
+            self._damages.add(place)
+
+    def left(self, places: Sequence[Place]) -> list[Place]:
+        """What is to be put together anew, without what is damaged and what needs it."""
+        if not self._failed:
+            return []
+        there = {(place.pack, place.item.offset) for parcel in self._there for place in parcel.places}
+        return [place for place in places if (place.pack, place.item.offset) not in there]
 
 
 class _Counter:
