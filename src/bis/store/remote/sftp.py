@@ -204,7 +204,7 @@ class SftpRemote:
         under_way, at = 0, 0
         for block in blocks:
             for start in range(0, len(block), BLOCK):
-                piece = block[start : start + BLOCK]
+                piece = bytes(block[start : start + BLOCK])
                 self._send(WRITE, _text(handle) + struct.pack(">Q", at) + _text(piece))
                 at += len(piece)
                 under_way += 1
