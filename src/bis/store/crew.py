@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -33,7 +33,7 @@ def in_order(work: Callable[[T], R], things: Iterable[T], workers: int | None = 
     with ThreadPoolExecutor(count, thread_name_prefix="bis") as pool:
         try:
             for thing in things:
-                waiting.append(pool.submit(work, thing))
+                waiting.append(_begun(pool, work, thing))
                 if len(waiting) > 2 * count:
                     yield waiting.popleft().result()
             while waiting:
@@ -41,6 +41,21 @@ def in_order(work: Callable[[T], R], things: Iterable[T], workers: int | None = 
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def _begun(pool: ThreadPoolExecutor, work: Callable[[T], R], thing: T) -> Future[R]:
+    """While the interpreter ends, no pool takes anything any more: then it is done at once, by whoever asks for it."""
+    from concurrent.futures import Future
+
+    try:
+        return pool.submit(work, thing)
+    except RuntimeError:
+        done: Future[R] = Future()
+        try:
+            done.set_result(work(thing))
+        except Exception as error:
+            done.set_exception(error)
+        return done
 
 
 class Behind(Generic[T]):
@@ -61,7 +76,7 @@ class Behind(Generic[T]):
 
     def do(self, thing: T) -> None:
         """Raises what an earlier thing raised."""
-        self._waiting.append(self._pool.submit(self._work, thing))
+        self._waiting.append(_begun(self._pool, self._work, thing))
         self.catch_up(self._most)
 
     def catch_up(self, most: int = 0) -> None:
