@@ -18,6 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from bis.live.models import save_model
     from bis.live.reading import runs
     from bis.live.saying import data, log, log_artifact, log_figure, log_image, log_table, log_text, params, tags
     from bis.live.standalone import run
@@ -35,6 +36,7 @@ __all__ = [
     "params",
     "run",
     "runs",
+    "save_model",
     "tags",
 ]
 
@@ -45,7 +47,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'bis' has no attribute {name!r}")
     from importlib import import_module
 
-    module = {"run": "standalone", "runs": "reading"}.get(name, "saying")
+    module = {"run": "standalone", "runs": "reading", "save_model": "models"}.get(name, "saying")
     found = globals()[name] = getattr(import_module(f"bis.live.{module}"), name)
     return found
 
