@@ -153,9 +153,9 @@ def test_of_a_model_its_history_is_left_and_its_numbers_stay_given(ledger: Any) 
     for number in (1, 2, 3):
         registry.add_version(ledger, "churn", by(NOW), source="s", tags={"n": str(number)})
     registry.set_alias(ledger, "churn", "champion", 2, by(NOW))
-    registry.remove_version(ledger, "churn", 3, by(NOW))
+    third = registry.remove_version(ledger, "churn", 3, by(NOW)).record
     model = registry.get(ledger, "churn")
-    assert collecting.doomed(ledger, NOW).versions == (Version(model.id, 3),)
+    assert collecting.doomed(ledger, NOW).versions == (Version(model.id, 3, third),)
     assert collect(ledger, NOW) == Counted(versions=1)
     with pytest.raises(Collected, match="model version 3 of churn is gone"):
         registry.restore_version(ledger, "churn", 3, by(NOW))

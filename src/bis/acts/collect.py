@@ -11,7 +11,7 @@ from bis.nouns.model import By
 from bis.steps.here import user_here
 from bis.steps.home import Home
 from bis.steps.keeping import keep_all
-from bis.steps.removals import delete_for_good, of_clients, removed_by_clients, under_way
+from bis.steps.removals import delete_for_good, of_clients, of_versions, removed_by_clients, under_way
 from bis.steps.shallow import demand_whole
 from bis.store.collect import Collected
 from bis.store.collect import collect as sweep
@@ -29,9 +29,9 @@ def collect(
     progress: Callable[[str], None] = lambda text: None,
 ) -> tuple[Collected, Counted]:
     """Delete what no run, verdict, annotation, version of data or uploaded artifact needs, in two phases (see
-    `store/collect.py`). Runs and versions that were removed need nothing any more; runs under way need what was
-    captured of them. What clients removed is in the ledger alone, and keeps its content until the time of grace has
-    passed: then its rows go, and its content as any other.
+    `store/collect.py`). Runs and versions that were removed need nothing any more, unless a registered model came from
+    them; runs under way need what was captured of them. What clients removed is in the ledger alone, and keeps its
+    content until the time of grace has passed: then its rows go, and its content as any other.
     """
     demand_whole(home, "be collected")
     moment = (now - EPOCH) // timedelta(microseconds=1)
@@ -42,6 +42,7 @@ def collect(
         progress("deleting what clients removed")
         delete_for_good(home, removed, By(user_here(), moment))
     also = under_way(home)
+    also += of_versions(home)
     named = partial(of_clients, home, frozenset(removed.folders) if dry else frozenset())
     done = sweep(home.store, now=now, grace=grace, at_once=at_once, dry=dry, also=also, named=named, progress=progress)
     return done, counted(removed)

@@ -22,6 +22,7 @@ from bis.steps.here import now, user_here
 from bis.steps.home import Home
 from bis.steps.models import asking, database_of, model_named, model_once, resolve
 from bis.steps.promotion import Promoted
+from bis.steps.registering import registering
 
 
 class Shown(NamedTuple):
@@ -117,7 +118,7 @@ def register(
 ) -> tuple[ModelVersion, bool]:
     """A version of `name` from what a run made: a file or folder of its outputs. A model that there is not yet is made
     with it (True). Raises UsageError where it cannot be known which output is meant."""
-    with database_of(home).writing() as connection:
+    with registering(home) as connection:
         return register_within(connection, name, run, path, by, description, tags)
 
 
@@ -229,7 +230,7 @@ def alias(home: Home, reference: ModelReference, name: str, by: By) -> ModelVers
     """Let an alias mean this version, whatever the conditions of a promotion, unless the settings enforce them. Raises
     Refusal then."""
     check_alias(name)
-    with database_of(home).writing() as connection:
+    with registering(home) as connection:
         found = resolve(connection, reference)
         set_ = promotion.set_alias(connection, home.settings.promotion, found, name, by)
     return promotion.done(set_).version
@@ -237,7 +238,7 @@ def alias(home: Home, reference: ModelReference, name: str, by: By) -> ModelVers
 
 def unalias(home: Home, model: str, alias: str, by: By) -> None:
     """Raises NotFound where there is no such alias."""
-    with database_of(home).writing() as connection:
+    with registering(home) as connection:
         if alias not in model_named(connection, model).aliases:
             raise registry.NoAlias(model, alias)
         registry.delete_alias(connection, model, alias, by)
@@ -245,28 +246,28 @@ def unalias(home: Home, model: str, alias: str, by: By) -> None:
 
 def rollback(home: Home, model: str, alias: str, by: By) -> tuple[int, ModelVersion]:
     """The number that the alias meant, and the version that it means again."""
-    with database_of(home).writing() as connection:
+    with registering(home) as connection:
         model_named(connection, model)
-        before, number = registry.rollback(connection, model, alias, by)
-        return before, registry.version(connection, model, number)
+        before, _ = registry.rollback(connection, model, alias, by)
+        return before, registry.by_alias(connection, model, alias)
 
 
 def remove(home: Home, reference: ModelReference, by: By, *, undo: bool = False) -> str:
     """Remove a version, or a model with all of them; or take that back. Returns what it was."""
-    with database_of(home).writing() as connection:
+    with registering(home) as connection:
         if not reference.is_version:
             if not undo:
                 model_named(connection, reference.name)
             (registry.restore if undo else registry.remove)(connection, reference.name, by)
             return f"models:/{reference.name}"
-        if undo and reference.number is None:
+        if undo and reference.which is None:
             raise UsageError(
                 f"{reference.text!r} names no version by its number", hint=f"bis model rm --undo {reference.name}/3"
             )
         if undo:
-            return registry.restore_version(connection, reference.name, reference.number or 0, by).reference
+            return registry.restore_version(connection, reference.name, reference.which or 0, by).reference
         found = resolve(connection, reference)
-        return registry.remove_version(connection, found.name, found.number, by).reference
+        return registry.remove_version(connection, found.name, found.record, by).reference
 
 
 def check_alias(text: str) -> None:
@@ -288,7 +289,7 @@ def promote(
     """Let an alias mean this version if all conditions hold (`steps/promotion.py`). Raises Refusal, with the values of
     both sides; that it was tried is in the history then."""
     check_alias(alias)
-    with database_of(home).writing() as connection:
+    with registering(home) as connection:
         found = resolve(connection, reference)
         done = promotion.promote(connection, home.settings.promotion, found, alias, asked, by, force=force)
     return promotion.done(done)

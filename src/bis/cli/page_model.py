@@ -45,6 +45,7 @@ def version_json(one: ModelVersion) -> dict[str, Any]:
         "reference": one.reference,
         "name": one.name,
         "number": one.number,
+        "record": one.record,
         "description": one.description,
         "user": one.user,
         "stage": one.stage,
@@ -93,6 +94,7 @@ def event_json(event: Event) -> dict[str, Any]:
         "user": event.user,
         "model": event.model,
         "version": event.version,
+        "record": event.record,
         "action": event.action,
         "key": event.key,
         "before": event.before,
@@ -144,20 +146,28 @@ def model_page(shown: Shown, now: datetime, terminal: Terminal) -> list[str]:
         labelled("tags", [tags] if tags else [], terminal),
         labelled("aliases", aliases, terminal),
         labelled("versions", _version_lines(shown, now, terminal), terminal),
-        labelled("next", [f"bis model show {plain(model.name)}/{shown.versions[0].number}"], terminal)
+        labelled("next", [f"bis model show {plain(_shortest(shown.versions[0], shown.versions))}"], terminal)
         if shown.versions
         else [],
     ]
     return [line for section in sections for line in section]
 
 
+def _shortest(one: ModelVersion, among: Sequence[ModelVersion]) -> str:
+    """What means this version, and no other of its model."""
+    alone = sum(other.number == one.number for other in among) == 1
+    return f"{one.name}/{one.number}" if alone else one.exact
+
+
 def _version_lines(shown: Shown, now: datetime, terminal: Terminal) -> list[str]:
     rows: list[list[Cell]] = []
+    numbers = [one.number for one in shown.versions]
     for one in shown.versions:
         run = shown.runs.get(one.run)
+        several = numbers.count(one.number) > 1
         rows.append(
             [
-                (str(one.number), "cyan"),
+                (f"{one.number} (@{one.record[:11]})" if several else str(one.number), "cyan"),
                 ", ".join(map(plain, one.aliases)),
                 one.stage if one.stage != "None" else "",
                 (plain(run.name) if run else one.run[:12], "yellow"),

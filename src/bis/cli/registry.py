@@ -196,7 +196,7 @@ def register(
     told = dict(pair(text) for text in tags)
     added, new = registry.register(door.home, named.name, found, spell(path), by, description=spell(message), tags=told)
     if alias:
-        added = registry.alias(door.home, model_reference(door, f"{added.name}/{added.number}"), alias, by)
+        added = registry.alias(door.home, model_reference(door, added.exact), alias, by)
     if new:
         tell(door, [telling.model_made(registry.show(door.home, added.name).model)])
     tell(door, [telling.version_made(added), *([telling.alias_set(added, alias)] if alias else ())])

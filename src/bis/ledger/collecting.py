@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from bis.ledger import artifacts, gone, history, points
+from bis.ledger import artifacts, gone, model_events, points, registry
 from bis.ledger.connection import Connection
 from bis.ledger.moments import stamp
 from bis.ledger.refusals import Kind
@@ -27,6 +27,7 @@ OF_RUNS: Final = ("params", "tags", "run_datasets", "run_models", "data_used", "
 class Version(msgspec.Struct, frozen=True):
     model: int
     number: int
+    record: str
 
 
 class Doomed(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,8 +85,10 @@ def doomed(connection: Connection, until: int, *, measured: bool = True) -> Doom
     models = _rows(connection, "SELECT id FROM registered_models WHERE removed <= ?", until)
     going = {id for (id,) in models}
     versions = [
-        Version(model, number)
-        for model, number in _rows(connection, "SELECT model, version FROM model_versions WHERE removed <= ?", until)
+        Version(model, number, record)
+        for model, number, record in _rows(
+            connection, "SELECT model, version, record FROM model_versions WHERE removed <= ?", until
+        )
         if model not in going
     ]
     needed = _Needed(connection, going, versions)
@@ -121,17 +124,25 @@ def doomed(connection: Connection, until: int, *, measured: bool = True) -> Doom
     )
 
 
+def removed_and_needed(connection: Connection) -> list[str]:
+    """Sealed runs that were removed, and that a version came from which is there or can be restored: somebody else may
+    have registered it, whose change came with a pull."""
+    needed = _Needed(connection, set(), ())
+    removed = _rows(connection, "SELECT id FROM runs WHERE tracked = 0 AND removed <> ''")
+    return [id for (id,) in removed if id in needed.ids]
+
+
 class _Needed:
     """Whether a version that stays came from a run or a logged model, by its id or by where its files lie."""
 
     def __init__(self, connection: Connection, going: set[int], versions: Sequence[Version]) -> None:
-        those = {(one.model, one.number) for one in versions}
+        those = {one.record for one in versions}
         self.ids: set[str] = set()
         self.paths: set[str] = set()
-        for model, number, run, logged, source, storage in _rows(
-            connection, "SELECT model, version, run, logged_model, source, storage FROM model_versions"
+        for model, record, run, logged, source, storage in _rows(
+            connection, "SELECT model, record, run, logged_model, source, storage FROM model_versions"
         ):
-            if model in going or (model, number) in those:
+            if model in going or record in those:
                 continue
             self.ids |= {run, logged, *_ids(source), *_ids(storage)}
             self.paths |= {path_or_nothing(source), path_or_nothing(storage)}
@@ -246,26 +257,14 @@ def _delete_model(connection: Connection, id: int, until: int, by: By) -> None:
     for name, made in _rows(
         connection, "SELECT name, made FROM registered_models WHERE id = ? AND removed <= ?", id, until
     ):
-        for table in ("registered_model_tags", "model_version_tags", "model_versions", "model_aliases"):
-            connection.execute(f"DELETE FROM {table} WHERE model = ?", (id,))
-        connection.execute("DELETE FROM registered_models WHERE id = ?", (id,))
-        gone.remember(connection, "registered model", str(id), by.at)
-        history.note(connection, Model(id=id, name=name, made=made, changed=by.at), "collected", by)
+        model = Model(id=id, name=name, made=made, changed=by.at)
+        for line in model_events.lines(connection, model):
+            model_events.note(connection, model, "collected", by, line=line)
 
 
 def _delete_version(connection: Connection, version: Version, until: int, by: By) -> None:
-    own = (version.model, version.number)
-    for name, made in _rows(
-        connection,
-        "SELECT m.name, m.made FROM model_versions AS v JOIN registered_models AS m ON m.id = v.model"
-        " WHERE v.model = ? AND v.version = ? AND v.removed <= ?",
-        *own,
-        until,
-    ):
-        connection.execute("DELETE FROM model_version_tags WHERE model = ? AND version = ?", own)
-        connection.execute("DELETE FROM model_versions WHERE model = ? AND version = ?", own)
-        model = Model(id=version.model, name=name, made=made, changed=by.at)
-        history.note(connection, model, "collected", by, version=version.number)
+    for found, model in registry.removed_version(connection, version.record, until):
+        model_events.note(connection, model, "collected", by, about=found)
 
 
 def _parts(values: Sequence[Any]) -> Iterator[Any]:

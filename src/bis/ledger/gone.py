@@ -15,15 +15,14 @@ def remember(connection: Connection, kind: Kind, id: str, now: int) -> None:
     )
 
 
-def fresh(connection: Connection, kind: Literal["experiment", "registered model"], id: int) -> int:
+def fresh(connection: Connection, kind: Literal["experiment"], id: int) -> int:
     """The number of something new, which may get another one: SQLite gives that of what was deleted last again, by
-    which it would be taken for the other by clients, and by the history."""
-    table = {"experiment": "experiments", "registered model": "registered_models"}[kind]
+    which it would be taken for the other by clients."""
     known = "SELECT max(CAST(id AS BIGINT)) FROM collected WHERE kind = ?"
     ((last,),) = connection.execute(known, (kind,)).fetchall()
     if last is None or last < id:
         return id
-    connection.execute(f"UPDATE {table} SET id = ? WHERE id = ?", (last + 1, id))
+    connection.execute("UPDATE experiments SET id = ? WHERE id = ?", (last + 1, id))
     return int(last) + 1
 
 

@@ -1,35 +1,23 @@
-"""The history of the registry: rows are only added. What was true at a time is read off it."""
+"""The history of the registry. What was true at a time is read off it."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from bis.ledger.connection import Connection
-from bis.nouns.model import Action, By, Event, Model, Standing
+from bis.nouns.model import Event, Model, Standing
 
-COLUMNS: Final = "seq, made, username, name, version, action, key, before, after, reason"
+COLUMNS: Final = "seq, made, username, name, version, record, origin, action, key, before, after, reason"
 NEVER: Final = 1 << 62
 MOVES: Final = ("alias", "unaliased", "rolled back")
 """What changes which version an alias means."""
 
 
-def note(
-    connection: Connection,
-    model: Model,
-    action: Action,
-    by: By,
-    *,
-    version: int | None = None,
-    key: str = "",
-    before: str = "",
-    after: str = "",
-) -> None:
-    """Add an entry. Whoever changes the registry does it in the same transaction."""
-    connection.execute(
-        "INSERT INTO registry_events (made, username, model, name, version, action, key, before, after, reason)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (by.at, by.user, model.id, model.name, version, action, key, before, after, by.reason),
-    )
+class Meant(NamedTuple):
+    """A version that an alias meant."""
+
+    number: int
+    record: str
 
 
 def events(
@@ -61,79 +49,89 @@ def alias_moves(connection: Connection, model: Model, alias: str, *, until: int 
     return [_event(row) for row in found]
 
 
-def version_meant(connection: Connection, model: Model, alias: str, moment: int) -> int | None:
+def version_meant(connection: Connection, model: Model, alias: str, moment: int) -> Meant | None:
     """The version that an alias meant at a time; None when it meant none."""
     found = connection.execute(
-        "SELECT after FROM registry_events WHERE model = ? AND key = ? AND action IN ('alias', 'unaliased',"
-        " 'rolled back') AND made <= ? ORDER BY seq DESC LIMIT 1",
+        "SELECT action, version, origin FROM registry_events WHERE model = ? AND key = ? AND action IN ('alias',"
+        " 'unaliased', 'rolled back') AND made <= ? ORDER BY seq DESC LIMIT 1",
         (model.id, alias, moment),
     ).fetchall()
-    if not found or not found[0][0] or not _was_there(connection, model, moment):
+    if not found or found[0][0] == "unaliased" or not _lines_there(connection, model, moment):
         return None
-    return int(found[0][0])
+    return Meant(*found[0][1:])
 
 
 def standing(connection: Connection, model: Model, moment: int) -> Standing | None:
     """How a model stood at a time; None when it was not there then."""
     happened = events(connection, model, until=moment)[::-1]
-    if not happened or not _was_there(connection, model, moment):
+    there = _lines_there(connection, model, moment)
+    if not happened or not there:
         return None
-    versions: set[int] = set()
-    stages: dict[int, str] = {}
-    aliases: dict[str, int] = {}
+    lines = dict(connection.execute("SELECT record, line FROM registry_events WHERE model = ?", (model.id,)).fetchall())
+    versions: dict[str, int] = {}
+    stages: dict[str, str] = {}
+    aliases: dict[str, Meant] = {}
     for event in happened:
+        number = event.version or 0
         match event.action:
-            case "created" | "restored" if event.version is not None:
-                versions.add(event.version)
-            case "removed" if event.version is not None:
-                versions.discard(event.version)
-            case "stage" if event.version is not None:
-                stages[event.version] = event.after
-            case "alias" | "rolled back" if event.after:
-                aliases[event.key] = int(event.after)
-            case "unaliased" | "rolled back":
+            case "created" | "restored" if number:
+                versions[event.origin] = number
+            case "removed" if number:
+                versions.pop(event.origin, None)
+            case "stage" if number:
+                stages[event.origin] = event.after
+            case "alias" | "rolled back":
+                aliases[event.key] = Meant(number, event.origin)
+            case "unaliased":
                 aliases.pop(event.key, None)
+    versions = {record: number for record, number in versions.items() if lines.get(record) in there}
     return Standing(
         model=model,
         name=happened[-1].after if happened[-1].action == "renamed" else happened[-1].model,
         moment=moment,
-        versions=tuple(sorted(versions)),
-        aliases=dict(sorted(aliases.items())),
-        stages={number: stage for number, stage in sorted(stages.items()) if stage != "None" and number in versions},
+        versions=tuple(sorted(versions.values())),
+        aliases={alias: meant.number for alias, meant in sorted(aliases.items()) if lines.get(meant.record) in there},
+        stages=dict(
+            sorted((versions[one], stage) for one, stage in stages.items() if stage != "None" and one in versions)
+        ),
     )
 
 
-def meant_before(moves: list[Event]) -> list[int]:
+def meant_before(moves: list[Event]) -> list[str]:
     """The versions that an alias meant before the one that it means now, the newest first, with what was rolled back
-    left out: from 1 to 2 to 3 and back to 2, it is 1. A time without the alias counts as nothing."""
-    line: list[int] = []
+    left out: from 1 to 2 to 3 and back to 2, it is 1. A time without the alias counts as nothing. Versions are told by
+    the records of what registered them."""
+    line: list[str] = []
     for move in moves:
         if move.action == "rolled back" and len(line) > 1:
-            while len(line) > 1 and line[-1] != int(move.after):
+            while len(line) > 1 and line[-1] != move.origin:
                 line.pop()
         elif move.action != "unaliased":
-            line.append(int(move.after))
+            line.append(move.origin)
     there = bool(moves) and moves[-1].action != "unaliased"
     return line[-2 if there else -1 :: -1] if len(line) > there else []
 
 
-def _was_there(connection: Connection, model: Model, moment: int) -> bool:
+def _lines_there(connection: Connection, model: Model, moment: int) -> set[int]:
+    """Of the lines that make a model, those that were there at a time."""
     found = connection.execute(
-        "SELECT action FROM registry_events WHERE model = ? AND version IS NULL AND action IN ('created', 'removed',"
-        " 'restored') AND made <= ? AND key = '' ORDER BY seq DESC LIMIT 1",
+        "SELECT line, action FROM registry_events WHERE model = ? AND version IS NULL AND action IN ('created',"
+        " 'removed', 'restored') AND made <= ? AND key = '' ORDER BY seq",
         (model.id, moment),
     ).fetchall()
-    return bool(found) and found[0][0] != "removed"
+    return {line for line, action in dict(found).items() if action != "removed"}
 
 
 def _event(row: tuple[Any, ...]) -> Event:
-    seq, made, user, name, version, action, key, before, after, reason = row
+    seq, made, user, name, version, record, origin, action, key, before, after, reason = row
     return Event(
         seq=seq,
         made=made,
         user=user,
         model=name,
         version=version,
+        record=record,
+        origin=origin,
         action=action,
         key=key,
         before=before,

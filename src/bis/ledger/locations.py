@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from bis.digest import Digest
 from bis.errors import NotFound, UsageError
-from bis.ledger import artifacts, changed
+from bis.ledger import artifacts, changed, registry
 from bis.ledger.connection import Connection
 from bis.ledger.refusals import NoSuch, Sealed
 from bis.ledger.runs import decode_run
@@ -43,16 +43,12 @@ def of_model(connection: Connection, model_id: str) -> str:
 
 
 def of_version(connection: Connection, name: str, version: str) -> str:
-    """The URI of what a version of a registered model consists of. Raises NotFound."""
-    rows = _rows(
-        connection,
-        "SELECT v.storage, v.source FROM model_versions v JOIN registered_models m ON m.id = v.model"
-        " WHERE m.name = ? AND v.version = ? AND v.removed IS NULL AND m.removed IS NULL",
-        *(name, int(version) if version.isdecimal() and len(version) < 10 else -1),
-    )
-    for storage, source in rows:
-        return str(storage or source)
-    raise NotFound(f"Model Version (name={name}, version={version}) not found")
+    """The URI of what a version of a registered model consists of. Raises NotFound, and SeveralVersions."""
+    try:
+        found = registry.version(connection, name, int(version) if version.isdecimal() and len(version) < 10 else -1)
+    except NoSuch:
+        raise NotFound(f"Model Version (name={name}, version={version}) not found") from None
+    return found.storage or found.source
 
 
 def get(connection: Connection, path: str) -> Artifact:

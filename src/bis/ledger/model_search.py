@@ -27,7 +27,7 @@ MODELS: Final = Grammar(
 )
 VERSIONS: Final = Grammar(
     what="model versions",
-    row="(v.model, v.version)",
+    row="v.record",
     each=True,
     entities=NAMED,
     attributes={
@@ -36,8 +36,8 @@ VERSIONS: Final = Grammar(
         "run_id": Attribute("v.run"),
         "source_path": Attribute("v.source"),
     },
-    ties=(("m.name", False), ("v.version", True)),
-    keyed={"tags": Keyed("model_version_tags", "(model, version)")},
+    ties=(("m.name", False), ("v.version", True), ("v.record", False)),
+    keyed={"tags": Keyed("model_version_tags", "record")},
     numbers=COMPARED,
     texts=SAME | ALIKE | {"IN"},
     keys=SAME | ALIKE,

@@ -1,26 +1,35 @@
-"""The model registry in the ledger. Each function is one question or change within the caller's transaction, and no
-change is made without its entry in the history (`ledger/history.py`)."""
+"""The model registry in the ledger. Each function is one question or change within the caller's transaction.
+
+A change is an event (`ledger/model_events.py`), by which the tables are changed; none is made in another way.
+
+A version is meant by its number or, where two people gave one number, by the record of the event that registered it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from bis.digest import PREFIX, short
 from bis.errors import AlreadyThere, NotFound, UsageError
-from bis.ledger import gone, history
+from bis.ledger import history, model_events
 from bis.ledger.connection import Connection
 from bis.ledger.moments import shown_time
 from bis.ledger.refusals import Collected, NoSuch
-from bis.nouns.model import ACTIVE, STAGES, By, Model, ModelVersion, is_model_name
+from bis.nouns.model import ACTIVE, STAGES, Action, By, Model, ModelVersion, is_model_name
 
 MODEL: Final = "m.id, m.name, m.description, m.made, m.changed, m.removed"
 VERSION: Final = (
-    "m.name, v.version, v.description, v.username, v.stage, v.source, v.storage, v.run, v.run_link, v.logged_model,"
-    " v.status, v.status_message, v.made, v.changed, v.removed, v.model"
+    "v.record, m.name, v.version, v.description, v.username, v.stage, v.source, v.storage, v.run, v.run_link,"
+    " v.logged_model, v.status, v.status_message, v.made, v.changed, v.removed, v.model"
 )
 VERSIONS: Final = "model_versions v JOIN registered_models m ON m.id = v.model"
 THERE: Final = "m.removed IS NULL AND v.removed IS NULL"
 AT_ONCE: Final = 500
+SHORTEST: Final = 4
+"""Digits of a record that are enough to mean it."""
+DIGITS: Final = frozenset("0123456789abcdef")
+Which = int | str
+"""Of the versions of a model: a number, or the first digits of a record behind `b3:`."""
 
 
 class NoModel(NoSuch):
@@ -36,6 +45,18 @@ class NoVersion(NoSuch):
     def __init__(self, name: str, number: int | str) -> None:
         super().__init__("model version", str(number), name, hint=f"bis model show {name}")
         self.what = f"the model {name!r} has no version {number}"
+
+
+class SeveralVersions(UsageError):
+    """What is typed means several versions: two people gave one number."""
+
+    def __init__(self, name: str, which: Which, found: Sequence[ModelVersion]) -> None:
+        told = [f"{one.exact}  {_from(one)}" for one in found]
+        super().__init__(
+            f"{len(found)} versions of the model {name!r} are called {which}",
+            because="Their numbers were given apart from each other:\n" + "\n".join(told),
+            hint=f"{found[0].exact}  means one; bis model rm {found[-1].exact}  removes one",
+        )
 
 
 class NoAlias(NoSuch):
@@ -54,15 +75,8 @@ def create(
 ) -> Model:
     """A new registered model. Raises AlreadyThere. Where one of that name was removed, its numbers stay given."""
     _check_name(connection, name)
-    given = _given(connection, name)
-    ((id,),) = connection.execute(
-        "INSERT INTO registered_models (name, description, versions, made, changed) VALUES (?, ?, ?, ?, ?)"
-        " RETURNING id",
-        (name, description, given, by.at, by.at),
-    ).fetchall()
-    id = gone.fresh(connection, "registered model", int(id))
-    model = Model(id=id, name=name, description=description, made=by.at, changed=by.at)
-    history.note(connection, model, "created", by, after=description)
+    model_events.note(connection, None, "created", by, name=name, after=description)
+    model = get(connection, name)
     for key, value in (tags or {}).items():
         _put_tag(connection, model, None, key, value, by)
     return get(connection, name)
@@ -113,23 +127,14 @@ def rename(connection: Connection, name: str, new: str, by: By) -> Model:
     if new == name:
         return model
     _check_name(connection, new)
-    given = _given(connection, new)
-    connection.execute(
-        "UPDATE registered_models SET name = ?, changed = ?, versions = CASE WHEN versions < ? THEN ? ELSE versions END"
-        " WHERE id = ?",
-        (new, by.at, given, given, model.id),
-    )
-    connection.execute("UPDATE model_versions SET changed = ? WHERE model = ?", (by.at, model.id))
-    history.note(connection, model, "renamed", by, before=name, after=new)
+    for line in model_events.lines(connection, model):
+        model_events.note(connection, model, "renamed", by, line=line, before=name, after=new)
     return get(connection, new)
 
 
 def describe(connection: Connection, name: str, text: str, by: By) -> Model:
     model = get(connection, name)
-    connection.execute(
-        "UPDATE registered_models SET description = ?, changed = ? WHERE id = ?", (text, by.at, model.id)
-    )
-    history.note(connection, model, "described", by, before=model.description, after=text)
+    model_events.note(connection, model, "described", by, before=model.description, after=text)
     return get(connection, name)
 
 
@@ -141,15 +146,14 @@ def delete_tag(connection: Connection, name: str, key: str, by: By) -> None:
     """A tag that is not there is no error."""
     model = get(connection, name)
     if key in model.tags:
-        connection.execute("DELETE FROM registered_model_tags WHERE model = ? AND key = ?", (model.id, key))
-        history.note(connection, model, "untagged", by, key=key, before=model.tags[key])
+        model_events.note(connection, model, "untagged", by, key=key, before=model.tags[key])
 
 
 def remove(connection: Connection, name: str, by: By) -> Model:
     """The model with its versions is not found any more; its history, and what is needed to restore it, stay."""
     model = get(connection, name)
-    connection.execute("UPDATE registered_models SET removed = ?, changed = ? WHERE id = ?", (by.at, by.at, model.id))
-    history.note(connection, model, "removed", by)
+    for line in model_events.lines(connection, model):
+        model_events.note(connection, model, "removed", by, line=line)
     return model
 
 
@@ -158,14 +162,15 @@ def restore(connection: Connection, name: str, by: By) -> Model:
     if models(connection, "m.name = ?", (name,), limit=1):
         raise AlreadyThere(f"a model called {name!r} is there", hint=f"bis model show {name}")
     found = connection.execute(
-        "SELECT id, made, changed FROM registered_models WHERE name = ? AND removed IS NOT NULL"
-        " ORDER BY removed DESC, id DESC LIMIT 1",
-        (name,),
+        f"SELECT {MODEL} FROM registered_models m WHERE name = :name AND removed ="
+        " (SELECT max(removed) FROM registered_models WHERE name = :name) ORDER BY id",
+        {"name": name},
     ).fetchall()
-    for id, made, changed in found:
-        connection.execute("UPDATE registered_models SET removed = NULL, changed = ? WHERE id = ?", (by.at, id))
-        model = Model(id=id, name=name, made=made, changed=changed)
-        history.note(connection, model, "restored", by)
+    removed = _models(connection, found)
+    last = removed[-1:] if removed and not _went_together(connection, removed) else removed
+    for model in last:
+        model_events.note(connection, model, "restored", by)
+    if last:
         return get(connection, name)
     _was_collected(connection, name, None)
     raise NoModel(name)
@@ -189,29 +194,35 @@ def add_version(
 ) -> ModelVersion:
     """The next version of a model, with a number that was never given under that name. Raises NoModel."""
     model = get(connection, name)
-    # The row is locked until the commit, also where others write at the same time: no number is given twice.
-    ((number,),) = connection.execute(
-        "UPDATE registered_models SET versions = versions + 1, changed = ? WHERE id = ? RETURNING versions",
-        (by.at, model.id),
-    ).fetchall()
-    connection.execute(
-        "INSERT INTO model_versions (model, version, description, username, stage, source, storage, run, run_link,"
-        " logged_model, status, status_message, made, changed)"
-        " VALUES (?, ?, ?, ?, 'None', ?, ?, ?, ?, ?, 'READY', '', ?, ?)",
-        (model.id, number, description, by.user, source, storage, run, run_link, logged_model, by.at, by.at),
+    # Who writes has the ledger to themselves until the commit: no number is given twice here.
+    record = model_events.note(
+        connection,
+        model,
+        "created",
+        by,
+        version=_given(connection, model) + 1,
+        after=source,
+        storage=storage,
+        run=run,
+        run_link=run_link,
+        logged_model=logged_model,
+        description=description,
     )
-    history.note(connection, model, "created", by, version=number, after=source)
+    made = version(connection, name, record)
     for key, value in (tags or {}).items():
-        _put_tag(connection, model, number, key, value, by)
-    return version(connection, name, number)
+        _put_tag(connection, model, made, key, value, by)
+    return version(connection, name, record)
 
 
-def version(connection: Connection, name: str, number: int) -> ModelVersion:
-    """Raises NoVersion, also where there is no such model."""
-    if abs(number) < history.NEVER:
-        for found in versions(connection, "m.name = ? AND v.version = ?", (name, number), limit=1):
-            return found
-    raise NoVersion(name, number)
+def version(connection: Connection, name: str, which: Which) -> ModelVersion:
+    """Raises NoVersion, also where there is no such model, and SeveralVersions."""
+    condition, values = _meant(which)
+    found = versions(connection, f"m.name = ? AND {condition}", (name, *values))
+    if len(found) > 1:
+        raise SeveralVersions(name, which, found)
+    for one in found:
+        return one
+    raise NoVersion(name, which)
 
 
 def versions(
@@ -219,7 +230,7 @@ def versions(
     where: str = "TRUE",
     values: Sequence[Any] = (),
     *,
-    order: str = "v.version DESC",
+    order: str = "v.version DESC, v.made DESC, v.record",
     limit: int = history.NEVER,
     offset: int = 0,
 ) -> list[ModelVersion]:
@@ -236,9 +247,10 @@ def latest(connection: Connection, models: Sequence[Model]) -> dict[str, list[Mo
     found: dict[str, list[ModelVersion]] = {model.name: [] for model in models}
     for some in _parts([model.id for model in models]):
         rows = connection.execute(
-            f"SELECT {VERSION} FROM {VERSIONS} JOIN (SELECT model, max(version) AS version FROM model_versions"
-            f" WHERE model IN ({_marks(some)}) AND removed IS NULL GROUP BY model, stage) newest"
-            " ON newest.model = v.model AND newest.version = v.version ORDER BY v.model, v.version",
+            f"SELECT {VERSION} FROM {VERSIONS} JOIN (SELECT record, row_number() OVER (PARTITION BY model, stage"
+            " ORDER BY version DESC, made DESC, record) AS place FROM model_versions"
+            f" WHERE model IN ({_marks(some)}) AND removed IS NULL) newest"
+            " ON newest.record = v.record AND newest.place = 1 ORDER BY v.model, v.version",
             some,
         ).fetchall()
         for one in _versions(connection, rows):
@@ -246,44 +258,38 @@ def latest(connection: Connection, models: Sequence[Model]) -> dict[str, list[Mo
     return found
 
 
-def describe_version(connection: Connection, name: str, number: int, text: str, by: By) -> ModelVersion:
-    old = version(connection, name, number)
-    model = _touch(connection, name, number, by, description=text)
-    history.note(connection, model, "described", by, version=number, before=old.description, after=text)
-    return version(connection, name, number)
+def describe_version(connection: Connection, name: str, which: Which, text: str, by: By) -> ModelVersion:
+    old, model = version(connection, name, which), get(connection, name)
+    model_events.note(connection, model, "described", by, about=old, before=old.description, after=text)
+    return version(connection, name, old.record)
 
 
-def set_version_tag(connection: Connection, name: str, number: int, key: str, value: str, by: By) -> None:
-    version(connection, name, number)
-    _put_tag(connection, get(connection, name), number, key, value, by)
+def set_version_tag(connection: Connection, name: str, which: Which, key: str, value: str, by: By) -> None:
+    of = version(connection, name, which)
+    _put_tag(connection, get(connection, name), of, key, value, by)
 
 
-def delete_version_tag(connection: Connection, name: str, number: int, key: str, by: By) -> None:
+def delete_version_tag(connection: Connection, name: str, which: Which, key: str, by: By) -> None:
     """A tag that is not there is no error."""
-    old = version(connection, name, number)
+    old = version(connection, name, which)
     if key in old.tags:
-        model = get(connection, name)
-        connection.execute(
-            "DELETE FROM model_version_tags WHERE model = ? AND version = ? AND key = ?", (model.id, number, key)
-        )
-        history.note(connection, model, "untagged", by, version=number, key=key, before=old.tags[key])
+        model_events.note(connection, get(connection, name), "untagged", by, about=old, key=key, before=old.tags[key])
 
 
 def set_stage(
-    connection: Connection, name: str, number: int, stage: str, by: By, *, archive: bool = False
+    connection: Connection, name: str, which: Which, stage: str, by: By, *, archive: bool = False
 ) -> ModelVersion:
     """Move a version to a stage; with `archive`, those that are in it go to Archived. Raises UsageError for a stage
     that there is not, and for one from which nothing can be archived."""
     wanted = canonical_stage(stage)
     if archive and wanted not in ACTIVE:
         raise UsageError(f"nothing is archived from the stage {wanted}", hint=f"one of {', '.join(ACTIVE)}")
-    version(connection, name, number)
-    others = versions(connection, "m.name = ? AND v.stage = ? AND v.version <> ?", (name, wanted, number))
+    found = version(connection, name, which)
+    others = versions(connection, "m.name = ? AND v.stage = ? AND v.record <> ?", (name, wanted, found.record))
     for other in others if archive else ():
         _move(connection, other, "Archived", by)
-    model = _move(connection, version(connection, name, number), wanted, by)
-    connection.execute("UPDATE registered_models SET changed = ? WHERE id = ?", (by.at, model.id))
-    return version(connection, name, number)
+    _move(connection, found, wanted, by)
+    return version(connection, name, found.record)
 
 
 def canonical_stage(text: str) -> str:
@@ -294,62 +300,76 @@ def canonical_stage(text: str) -> str:
     raise UsageError(f"there is no stage {text!r}", hint=f"one of {', '.join(STAGES)}")
 
 
-def remove_version(connection: Connection, name: str, number: int, by: By) -> ModelVersion:
+def remove_version(connection: Connection, name: str, which: Which, by: By) -> ModelVersion:
     """The version is not found any more, and no alias means it; its number stays given."""
-    old = version(connection, name, number)
+    old = version(connection, name, which)
     for alias in old.aliases:
         delete_alias(connection, name, alias, by)
-    model = _touch(connection, name, number, by, removed=by.at)
-    connection.execute("UPDATE registered_models SET changed = ? WHERE id = ?", (by.at, model.id))
-    history.note(connection, model, "removed", by, version=number)
+    model_events.note(connection, get(connection, name), "removed", by, about=old)
     return old
 
 
-def restore_version(connection: Connection, name: str, number: int, by: By) -> ModelVersion:
-    """Take the removal of a version back; aliases do not come back. Raises NoModel and NoVersion."""
+def restore_version(connection: Connection, name: str, which: Which, by: By) -> ModelVersion:
+    """Take the removal of a version back; aliases do not come back. Raises NoModel, NoVersion, SeveralVersions."""
     model = get(connection, name)
-    found = connection.execute(
-        "UPDATE model_versions SET removed = NULL, changed = ? WHERE model = ? AND version = ? AND removed IS NOT NULL"
-        " RETURNING version",
-        (by.at, model.id, number),
+    condition, values = _meant(which)
+    rows = connection.execute(
+        f"SELECT {VERSION} FROM {VERSIONS} WHERE v.model = ? AND v.removed IS NOT NULL AND {condition}",
+        (model.id, *values),
     ).fetchall()
+    found = _versions(connection, rows)
+    if len(found) > 1:
+        raise SeveralVersions(name, which, found)
     if not found:
-        _was_collected(connection, name, number)
-        raise NoVersion(name, number)
-    history.note(connection, model, "restored", by, version=number)
-    return version(connection, name, number)
+        if isinstance(which, int):
+            _was_collected(connection, name, which)
+        raise NoVersion(name, which)
+    model_events.note(connection, model, "restored", by, about=found[0])
+    return version(connection, name, found[0].record)
+
+
+def removed_version(connection: Connection, record: str, until: int) -> Iterator[tuple[ModelVersion, Model]]:
+    """A version that was removed by a time, and its model; nothing where it is there."""
+    rows = connection.execute(
+        f"SELECT {VERSION} FROM {VERSIONS} WHERE v.record = ? AND v.removed <= ?", (record, until)
+    ).fetchall()
+    for one in _versions(connection, rows):
+        owners = connection.execute(f"SELECT {MODEL} FROM registered_models m WHERE m.id = ?", (rows[0][-1],))
+        yield one, _models(connection, owners.fetchall())[0]
 
 
 # -- aliases -----------------------------------------------------------------------------------------------------
 
 
-def set_alias(connection: Connection, name: str, alias: str, number: int, by: By) -> None:
-    """Let an alias mean this version, and no other. Raises NoVersion."""
-    version(connection, name, number)
-    _point(connection, get(connection, name), alias, number, by, back=False)
+def set_alias(connection: Connection, name: str, alias: str, which: Which, by: By) -> None:
+    """Let an alias mean this version, and no other. Raises NoVersion and SeveralVersions."""
+    found = version(connection, name, which)
+    _point(connection, get(connection, name), alias, found, by, back=False)
 
 
 def delete_alias(connection: Connection, name: str, alias: str, by: By) -> None:
     """An alias that is not there is no error. Raises NoModel."""
     model = get(connection, name)
     if alias in model.aliases:
-        connection.execute("DELETE FROM model_aliases WHERE model = ? AND alias = ?", (model.id, alias))
-        number = model.aliases[alias]
-        history.note(connection, model, "unaliased", by, version=number, key=alias, before=str(number))
+        old = by_alias(connection, name, alias)
+        model_events.note(connection, model, "unaliased", by, about=old, key=alias, before=str(old.number))
 
 
 def by_alias(connection: Connection, name: str, alias: str) -> ModelVersion:
     """Raises NoModel and NoAlias."""
     model = get(connection, name)
-    if alias not in model.aliases:
-        raise NoAlias(name, alias)
-    return version(connection, name, model.aliases[alias])
+    for (record,) in connection.execute(
+        "SELECT record FROM model_aliases WHERE model = ? AND alias = ?", (model.id, alias)
+    ).fetchall():
+        return version(connection, name, record)
+    raise NoAlias(name, alias)
 
 
 def alias_at(connection: Connection, name: str, alias: str, moment: int) -> int | None:
     """The number of the version that an alias meant at a time, in microseconds; None when it meant none. The model is
     the one that has that name, or had it last. Raises NoModel."""
-    return history.version_meant(connection, once(connection, name), alias, moment)
+    meant = history.version_meant(connection, once(connection, name), alias, moment)
+    return meant.number if meant else None
 
 
 def rollback(connection: Connection, name: str, alias: str, by: By) -> tuple[int, int]:
@@ -358,19 +378,30 @@ def rollback(connection: Connection, name: str, alias: str, by: By) -> tuple[int
     before that is still there."""
     model = get(connection, name)
     moves = history.alias_moves(connection, model, alias)
-    now = model.aliases.get(alias, 0)
-    for number in history.meant_before(moves):
-        if number != now and versions(connection, "v.model = ? AND v.version = ?", (model.id, number), limit=1):
-            _point(connection, model, alias, number, by, back=True)
-            return now, number
+    now = by_alias(connection, name, alias) if alias in model.aliases else None
+    for record in history.meant_before(moves):
+        found = versions(connection, "v.model = ? AND v.record = ?", (model.id, record), limit=1)
+        if found and (now is None or record != now.record):
+            _point(connection, model, alias, found[0], by, back=True)
+            return now.number if now else 0, found[0].number
     raise NotFound(
         f"{alias!r} of the model {name!r} meant no other version before that is still there",
-        because=f"It means version {now}." if now else f"No version of {name!r} is called {alias!r}.",
+        because=f"It means version {now.number}." if now else f"No version of {name!r} is called {alias!r}.",
         hint=f"bis model history {name}",
     )
 
 
 # -- within ------------------------------------------------------------------------------------------------------
+
+
+def _meant(which: Which) -> tuple[str, tuple[int | str, ...]]:
+    """A condition over `model_versions v`."""
+    if isinstance(which, int):
+        return ("v.version = ?", (which,)) if abs(which) < history.NEVER else ("FALSE", ())
+    digits = short(which, 64)
+    if len(digits) < SHORTEST or not set(digits) <= DIGITS:
+        return "FALSE", ()
+    return "v.record >= ? AND v.record < ?", (f"{PREFIX}{digits}", f"{PREFIX}{digits}g")
 
 
 def _check_name(connection: Connection, name: str) -> None:
@@ -384,14 +415,31 @@ def _check_name(connection: Connection, name: str) -> None:
         raise AlreadyThere(f"a model called {name!r} is there already", hint=f"bis model show {name}")
 
 
-def _given(connection: Connection, name: str) -> int:
-    """The highest number that a version was given under a name, whatever has become of it."""
+def _given(connection: Connection, model: Model) -> int:
+    """The highest number that a version was given in this model or under its name, whatever has become of it."""
     ((given,),) = connection.execute(
-        "SELECT max(given) FROM (SELECT coalesce(max(versions), 0) AS given FROM registered_models WHERE name = :name"
-        " UNION ALL SELECT coalesce(max(version), 0) FROM registry_events WHERE name = :name) AS known",
-        {"name": name},
+        "SELECT max(given) FROM (SELECT coalesce(max(version), 0) AS given FROM registry_events WHERE model = ?"
+        " UNION ALL SELECT coalesce(max(version), 0) FROM registry_events WHERE name = ?) AS known",
+        (model.id, model.name),
     ).fetchall()
     return int(given)
+
+
+def _went_together(connection: Connection, removed: Sequence[Model]) -> bool:
+    """Whether these were one model when they were removed at one time, by one person."""
+    marks = _marks(removed)
+    found = connection.execute(
+        f"SELECT DISTINCT username, reason FROM registry_events WHERE model IN ({marks}) AND version IS NULL"
+        " AND action = 'removed' AND made = ?",
+        (*(model.id for model in removed), removed[0].removed),
+    ).fetchall()
+    return len(found) == 1
+
+
+def _from(one: ModelVersion) -> str:
+    """Where a version comes from, for who must choose."""
+    run = f"run {one.run[:8]}" if one.run else one.source
+    return f"{run}, {shown_time(one.made)}" + (f", by {one.user}" if one.user else "")
 
 
 def _was_collected(connection: Connection, name: str, number: int | None) -> None:
@@ -410,53 +458,25 @@ def _was_collected(connection: Connection, name: str, number: int | None) -> Non
         )
 
 
-def _point(connection: Connection, model: Model, alias: str, number: int, by: By, *, back: bool) -> None:
-    before = model.aliases.get(alias)
-    if before == number:
+def _point(connection: Connection, model: Model, alias: str, found: ModelVersion, by: By, *, back: bool) -> None:
+    before = by_alias(connection, model.name, alias) if alias in model.aliases else None
+    if before and before.record == found.record:
         return
-    connection.execute(
-        "INSERT INTO model_aliases (model, alias, version) VALUES (?, ?, ?)"
-        " ON CONFLICT (model, alias) DO UPDATE SET version = excluded.version",
-        (model.id, alias, number),
-    )
-    action: Any = "rolled back" if back else "alias"
-    words = {"before": "" if before is None else str(before), "after": str(number)}
-    history.note(connection, model, action, by, version=number, key=alias, **words)
+    action: Action = "rolled back" if back else "alias"
+    was = str(before.number) if before else ""
+    model_events.note(connection, model, action, by, about=found, key=alias, before=was, after=str(found.number))
 
 
-def _move(connection: Connection, old: ModelVersion, stage: str, by: By) -> Model:
-    model = _touch(connection, old.name, old.number, by, stage=stage)
+def _move(connection: Connection, old: ModelVersion, stage: str, by: By) -> None:
     if old.stage != stage:
-        history.note(connection, model, "stage", by, version=old.number, before=old.stage, after=stage)
-    return model
+        model = get(connection, old.name)
+        model_events.note(connection, model, "stage", by, about=old, before=old.stage, after=stage)
 
 
-def _touch(connection: Connection, name: str, number: int, by: By, **values: Any) -> Model:
-    model = get(connection, name)
-    settings = "".join(f", {key} = :{key}" for key in values)
-    connection.execute(
-        f"UPDATE model_versions SET changed = :at{settings} WHERE model = :model AND version = :number",
-        {"at": by.at, "model": model.id, "number": number, **values},
-    )
-    return model
-
-
-def _put_tag(connection: Connection, model: Model, number: int | None, key: str, value: str, by: By) -> None:
-    table, where = "registered_model_tags", "model"
-    bound: tuple[int, ...] = (model.id,)
-    if number is not None:
-        table, where, bound = "model_version_tags", "model, version", (model.id, number)
-    own = " AND ".join(f"{column} = ?" for column in where.split(", "))
-    old = connection.execute(f"SELECT value FROM {table} WHERE {own} AND key = ?", (*bound, key)).fetchall()
-    if old == [(value,)]:
-        return
-    connection.execute(
-        f"INSERT INTO {table} ({where}, key, value) VALUES ({'?, ' * len(bound)}?, ?)"
-        f" ON CONFLICT ({where}, key) DO UPDATE SET value = excluded.value",
-        (*bound, key, value),
-    )
-    before = old[0][0] if old else ""
-    history.note(connection, model, "tagged", by, version=number, key=key, before=before, after=value)
+def _put_tag(connection: Connection, model: Model, version: ModelVersion | None, key: str, value: str, by: By) -> None:
+    has = (version or model).tags.get(key)
+    if has != value:
+        model_events.note(connection, model, "tagged", by, about=version, key=key, before=has or "", after=value)
 
 
 def _models(connection: Connection, rows: Sequence[Any]) -> list[Model]:
@@ -484,27 +504,23 @@ def _models(connection: Connection, rows: Sequence[Any]) -> list[Model]:
 def _versions(connection: Connection, rows: Sequence[Any]) -> list[ModelVersion]:
     """Versions with their tags and aliases; the last column is the id of the model."""
     names = tuple(name for name in ModelVersion.__struct_fields__ if name not in ("tags", "aliases"))
-    tags: dict[tuple[int, int], dict[str, str]] = {}
-    aliases: dict[tuple[int, int], list[str]] = {}
-    wanted = {(row[-1], row[1]) for row in rows}
-    for some in _parts(sorted(wanted)):
-        pairs = ", ".join(["(?, ?)"] * len(some))
-        bound = [value for pair in some for value in pair]
-        for model, number, key, value in connection.execute(
-            f"SELECT model, version, key, value FROM model_version_tags WHERE (model, version) IN (VALUES {pairs})",
-            bound,
+    tags: dict[str, dict[str, str]] = {}
+    aliases: dict[str, list[str]] = {}
+    for some in _parts([row[0] for row in rows]):
+        for record, key, value in connection.execute(
+            f"SELECT record, key, value FROM model_version_tags WHERE record IN ({_marks(some)})", some
         ).fetchall():
-            tags.setdefault((model, number), {})[key] = value
-    for some in _parts(sorted({model for model, _ in wanted})):
-        for model, number, alias in connection.execute(
-            f"SELECT model, version, alias FROM model_aliases WHERE model IN ({_marks(some)})", some
+            tags.setdefault(record, {})[key] = value
+    for some in _parts(sorted({row[-1] for row in rows})):
+        for alias, record in connection.execute(
+            f"SELECT alias, record FROM model_aliases WHERE model IN ({_marks(some)})", some
         ).fetchall():
-            aliases.setdefault((model, number), []).append(alias)
+            aliases.setdefault(record, []).append(alias)
     return [
         ModelVersion(
             **dict(zip(names, row[:-1], strict=True)),
-            tags=dict(sorted(tags.get((row[-1], row[1]), {}).items())),
-            aliases=tuple(sorted(aliases.get((row[-1], row[1]), ()))),
+            tags=dict(sorted(tags.get(row[0], {}).items())),
+            aliases=tuple(sorted(aliases.get(row[0], ()))),
         )
         for row in rows
     ]

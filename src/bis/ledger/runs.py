@@ -24,6 +24,7 @@ from bis.ledger.places import database_at
 from bis.ledger.used import put_used
 from bis.nouns.annotation import Annotation, experiment_after, name_after, removed_at, tags_after
 from bis.nouns.dataset import DataAnnotation, DataVersion
+from bis.nouns.model_event import ModelEvent
 from bis.nouns.reference import EXAMPLES, Reference
 from bis.nouns.run import Run
 from bis.nouns.tracked import Tracked
@@ -32,7 +33,7 @@ from bis.store import Store
 from bis.store.squeeze import pack, unpack
 
 T = TypeVar("T")
-Record = Run | Verdict | Annotation | DataVersion | DataAnnotation | Tracked
+Record = Run | Verdict | Annotation | DataVersion | DataAnnotation | Tracked | ModelEvent
 
 SCRIPTS: Final = (".py", ".ipynb", ".sh", ".r", ".jl", ".pyz", ".pl", ".js")
 AT_ONCE: Final = 500
@@ -95,10 +96,13 @@ def reindex(store: Store, ledger: SqlLedger, progress: Callable[[int, int], None
     were. A record that is damaged, or of a kind not known, is passed over: `bis verify` names it."""
     records, known = list(store.list("record")), ledger.records()
     new = [digest for digest in records if digest not in known]
+    events: list[tuple[Record, Digest]] = []
     for start in range(0, len(new), AT_ONCE):
         if progress:
             progress(len(records) - len(new) + start, len(records))
-        take_in(store, ledger, new[start : start + AT_ONCE])
+        events += _take_in(store, ledger, new[start : start + AT_ONCE])
+    if events:
+        ledger.take(events)
     if progress:
         progress(len(records), len(records))
     return len(records)
@@ -106,13 +110,22 @@ def reindex(store: Store, ledger: SqlLedger, progress: Callable[[int, int], None
 
 def take_in(store: Store, ledger: SqlLedger, records: Sequence[Digest]) -> None:
     """Take some records of the store into the ledger."""
-    found = list(_readable(store, records))
-    passed_over = ledger.take(found)
+    if events := _take_in(store, ledger, records):
+        ledger.take(events)
+
+
+def _take_in(store: Store, ledger: SqlLedger, records: Sequence[Digest]) -> list[tuple[Record, Digest]]:
+    """The same, but for the events of the registry, which are returned: what follows from them is made once, for all
+    of them together."""
+    read = list(_readable(store, records))
+    found = [one for one in read if not isinstance(one[0], ModelEvent)]
+    passed_over = ledger.take(found) if found else set()
     for value, record in found:
         if isinstance(value, Run | Tracked) and value.history and record not in passed_over:
             # Of a removed run, and in a shallow clone, it may not be there.
             with suppress(NotFound, Damaged):
                 ledger.take_history(value, store.get_bytes(value.history))
+    return [one for one in read if isinstance(one[0], ModelEvent)]
 
 
 def _readable(store: Store, digests: Sequence[Digest]) -> Iterator[tuple[Record, Digest]]:
@@ -225,6 +238,10 @@ class SqlLedger:
 
                         if not kept.take(connection, value, record):
                             old.add(record)
+            if events := [(value, record) for value, record in records if isinstance(value, ModelEvent)]:
+                from bis.ledger import model_events
+
+                model_events.take(connection, [model_events.Held(*one) for one in events])
         return old
 
     @property
@@ -254,6 +271,7 @@ class SqlLedger:
             "SELECT record FROM runs UNION ALL SELECT record FROM verdicts UNION ALL SELECT record FROM annotations"
             " UNION ALL SELECT record FROM data_versions UNION ALL SELECT record FROM data_annotations"
             " UNION ALL SELECT record FROM tracked_records"
+            " UNION ALL SELECT record FROM registry_events WHERE kept = 1"
         )
         return {Digest(record) for (record,) in found}
 

@@ -293,7 +293,6 @@ CREATE TABLE registered_models (
     id           INTEGER PRIMARY KEY,
     name         TEXT    NOT NULL,
     description  TEXT    NOT NULL,
-    versions     INTEGER NOT NULL,                  -- the number that was given last
     made         INTEGER NOT NULL,
     changed      INTEGER NOT NULL,
     removed      INTEGER
@@ -310,8 +309,9 @@ CREATE TABLE registered_model_tags (
 ) WITHOUT ROWID;
 
 CREATE TABLE model_versions (
+    record          TEXT    PRIMARY KEY,            -- of the event that registered it
     model           INTEGER NOT NULL,               -- registered_models.id
-    version         INTEGER NOT NULL,               -- 1, 2, …; never given again
+    version         INTEGER NOT NULL,               -- 1, 2, …; another ledger may have given the same
     description     TEXT    NOT NULL,
     username        TEXT    NOT NULL,
     stage           TEXT    NOT NULL,
@@ -324,45 +324,65 @@ CREATE TABLE model_versions (
     status_message  TEXT    NOT NULL,
     made            INTEGER NOT NULL,
     changed         INTEGER NOT NULL,
-    removed         INTEGER,
-    PRIMARY KEY (model, version)
+    removed         INTEGER
 ) WITHOUT ROWID;
 
+CREATE INDEX model_versions_by_number  ON model_versions (model, version);
 CREATE INDEX model_versions_by_run     ON model_versions (run);
 CREATE INDEX model_versions_by_changed ON model_versions (changed);
 
 CREATE TABLE model_version_tags (
-    model    INTEGER NOT NULL,                      -- registered_models.id
-    version  INTEGER NOT NULL,
-    key      TEXT    NOT NULL,
-    value    TEXT    NOT NULL,
-    PRIMARY KEY (model, version, key)
+    record  TEXT NOT NULL,                          -- model_versions.record
+    key     TEXT NOT NULL,
+    value   TEXT NOT NULL,
+    PRIMARY KEY (record, key)
 ) WITHOUT ROWID;
 
 CREATE TABLE model_aliases (
     model    INTEGER NOT NULL,                      -- registered_models.id
     alias    TEXT    NOT NULL,
     version  INTEGER NOT NULL,
+    record   TEXT    NOT NULL,                      -- model_versions.record
     PRIMARY KEY (model, alias)
 ) WITHOUT ROWID;
 
-CREATE TABLE registry_events (                      -- who changed what, and when: rows are only added
+-- The history, of which all tables of the registry above follow: who changed what, and when. Each event is a record in
+-- the store. Rows are only added; `seq` is their order, in which some may be put between others after a pull.
+
+CREATE TABLE registry_events (
     seq       INTEGER PRIMARY KEY,
+    record    TEXT    NOT NULL UNIQUE,              -- digest of the record
     made      INTEGER NOT NULL,
     username  TEXT    NOT NULL,
+    line      INTEGER NOT NULL,                     -- registry_lines.id
     model     INTEGER NOT NULL,                     -- registered_models.id
     name      TEXT    NOT NULL,                     -- of the model at that time
     version   INTEGER,                              -- NULL: about the model as a whole
+    origin    TEXT    NOT NULL,                     -- model_versions.record; empty: about the model as a whole
     action    TEXT    NOT NULL,                     -- created, renamed, alias, stage, …: nouns/model.py has them all
     key       TEXT    NOT NULL,                     -- of the alias or tag
     before    TEXT    NOT NULL,
     after     TEXT    NOT NULL,
-    reason    TEXT    NOT NULL                      -- as given by the person, or why it was refused
+    reason    TEXT    NOT NULL,                     -- as given by the person, or why it was refused
+    newest    INTEGER NOT NULL,                     -- 1: no other event follows it
+    kept      INTEGER NOT NULL,                     -- 0: the record may be in no store yet
+    content   BLOB    NOT NULL                      -- the whole record: canonical JSON
 );
 
-CREATE INDEX registry_events_by_model ON registry_events (model, seq);
-CREATE INDEX registry_events_by_key   ON registry_events (model, key, seq);
-CREATE INDEX registry_events_by_name  ON registry_events (name, seq);
+CREATE INDEX registry_events_by_model   ON registry_events (model, seq);
+CREATE INDEX registry_events_by_key     ON registry_events (model, key, seq);
+CREATE INDEX registry_events_by_name    ON registry_events (name, seq);
+CREATE INDEX registry_events_by_line    ON registry_events (line, seq);
+CREATE INDEX registry_events_by_version ON registry_events (model, version);
+CREATE INDEX registry_events_by_number  ON registry_events (name, version);
+CREATE INDEX registry_events_newest     ON registry_events (seq) WHERE newest = 1;
+CREATE INDEX registry_events_not_kept   ON registry_events (seq) WHERE kept = 0;
+
+CREATE TABLE registry_lines (                       -- what began when somebody created a model
+    id      INTEGER PRIMARY KEY,                    -- never given again
+    record  TEXT    NOT NULL UNIQUE,                -- of the event that created it
+    model   INTEGER NOT NULL                        -- registered_models.id: the smallest of those that have one name
+);
 
 CREATE TABLE artifacts (                            -- files that clients uploaded; the content is in the store
     path    TEXT    PRIMARY KEY,                    -- below the root of all artifacts

@@ -60,6 +60,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
 class ModelVersion(msgspec.Struct, frozen=True, kw_only=True):
     """One model that was registered, with where it came from."""
 
+    record: str = ""
+    """Of the event that registered it: what names it where two people gave one number."""
     name: str
     """Of the registered model."""
     number: int
@@ -88,6 +90,11 @@ class ModelVersion(msgspec.Struct, frozen=True, kw_only=True):
     def reference(self) -> str:
         return f"models:/{self.name}/{self.number}"
 
+    @property
+    def exact(self) -> str:
+        """A reference that means this version alone, whoever gave its number."""
+        return f"{self.name}@{self.record[:11]}"
+
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
     """An entry of the history. It stays as it is."""
@@ -99,6 +106,10 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     """The name at that time."""
     version: int | None = None
     """None: about the model as a whole."""
+    record: str = ""
+    """Of this event, in the store."""
+    origin: str = ""
+    """Of the event that registered the version."""
     action: Action
     key: str = ""
     """The alias or tag that it is about."""

@@ -172,6 +172,8 @@ class ModelReference(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     """Of the registered model."""
     number: int | None = None
+    record: str = ""
+    """The first digits of the record of the event that registered it, behind `b3:`."""
     alias: str = ""
     stage: str = ""
     """As typed, in any case of letters."""
@@ -183,13 +185,19 @@ class ModelReference(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_version(self) -> bool:
         """Whether it names one version, and not the model as a whole."""
-        return bool(self.number is not None or self.alias or self.stage or self.moment or self.newest)
+        named = self.which is not None or self.alias or self.stage
+        return bool(named or self.moment or self.newest)
+
+    @property
+    def which(self) -> int | str | None:
+        """The number or the record that it names."""
+        return self.record or self.number
 
 
 MODELS: Final = "models:"
-MODEL_EXAMPLES: Final = "churn, churn/3, churn@champion, churn@{2026-05-03}, churn@champion@{2026-05-03}"
+MODEL_EXAMPLES: Final = "churn, churn/3, churn@champion, churn@b3:8e4c, churn@{2026-05-03}, churn@champion@{2026-05-03}"
 MODEL_SHAPE: Final = re.compile(
-    r"(?P<name>[^/@{}]+)(?:/(?P<place>[^/@{}]+)|@(?P<alias>[\w-]+))?(?:@\{(?P<moment>[^{}]*)\})?"
+    r"(?P<name>[^/@{}]+)(?:/(?P<place>[^/@{}]+)|@(?P<alias>(?:b3:)?[\w-]+))?(?:@\{(?P<moment>[^{}]*)\})?"
 )
 
 
@@ -205,10 +213,16 @@ def parse_model(text: str, now: datetime) -> ModelReference:
     place, alias = shape["place"] or "", shape["alias"] or ""
     if re.fullmatch(r"[vV]\d{1,18}", alias):
         place, alias = alias[1:], ""
+    record = ""
+    if alias.startswith("b3:"):
+        if not re.fullmatch(r"b3:[0-9a-fA-F]{4,64}", alias):
+            raise _no_model(text)
+        record, alias = alias.lower(), ""
     named = ModelReference(
         text=text.strip(),
         name=shape["name"],
         number=int(place) if re.fullmatch(r"\d{1,18}", place) else None,
+        record=record,
         alias="" if alias == "latest" else alias,
         newest=place == "latest" or alias == "latest",
         moment="" if shape["moment"] is None else _moment(text, shape["moment"].strip(), now),

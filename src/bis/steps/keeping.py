@@ -1,4 +1,5 @@
-"""Runs that clients logged, into the store: when they have ended, and again when something of one has changed."""
+"""What is in the ledger first, into the store: runs that clients logged, when they have ended and again when something
+of one has changed; and changes of the registry that could not be kept when they were made."""
 
 from __future__ import annotations
 
@@ -25,10 +26,15 @@ BATCH: Final = 50
 
 
 def keep_all(home: Home) -> int:
-    """Write records of all runs that have ended and of which something is in none. Returns how many."""
+    """Write records of all runs that have ended and of which something is in none, and of all changes of the registry
+    that are in none. Returns how many runs."""
     ledger = home.ledger
     if not isinstance(ledger, SqlLedger) or not ledger.database.there:
         return 0
+    if ledger.database.ask("SELECT 1 FROM registry_events LIMIT 1"):
+        from bis.steps.registering import keep_events
+
+        keep_events(ledger.database, home.store, whole=True)
     if not ledger.database.ask("SELECT 1 FROM runs WHERE tracked = 1 LIMIT 1"):
         return 0  # as in most projects, whose commands are to import no more than they use
     done = 0

@@ -23,8 +23,8 @@ def resolve(connection: Connection, reference: ModelReference) -> ModelVersion:
     if reference.moment:
         return _at_that_time(connection, reference)
     model = model_named(connection, name)
-    if reference.number is not None:
-        return registry.version(connection, name, reference.number)
+    if (which := reference.which) is not None:
+        return registry.version(connection, name, which)
     if reference.alias:
         return registry.by_alias(connection, name, reference.alias)
     stage = registry.canonical_stage(reference.stage) if reference.stage else ""
@@ -39,17 +39,17 @@ def resolve(connection: Connection, reference: ModelReference) -> ModelVersion:
 
 def _at_that_time(connection: Connection, reference: ModelReference) -> ModelVersion:
     model, moment = model_once(connection, reference.name), micros(reference.moment)
+    which: registry.Which | None = reference.which
     if reference.alias:
-        number = history.version_meant(connection, model, reference.alias, moment)
-    elif reference.number is not None:
-        number = reference.number
-    else:
+        meant = history.version_meant(connection, model, reference.alias, moment)
+        which = meant.record if meant else None
+    elif which is None:
         stood = history.standing(connection, model, moment)
-        number = stood.versions[-1] if stood and stood.versions else None
-    if number is None:
+        which = stood.versions[-1] if stood and stood.versions else None
+    if which is None:
         what = f"no version of {model.name!r}" + (f" was called {reference.alias!r}" if reference.alias else "")
         raise NotFound(f"{what} on {stamp(moment)}", hint=f"bis model history {model.name}")
-    return registry.version(connection, model.name, number)
+    return registry.version(connection, model.name, which)
 
 
 def model_named(connection: Connection, name: str) -> Model:

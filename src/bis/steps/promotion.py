@@ -12,7 +12,7 @@ from typing import Final, Literal, NamedTuple
 
 from bis.digest import readable
 from bis.errors import UsageError, explains
-from bis.ledger import history, registry
+from bis.ledger import model_events, registry
 from bis.ledger.connection import Connection
 from bis.nouns.model import By, ModelVersion
 from bis.settings import Promotion
@@ -65,19 +65,19 @@ def promote(
     conditions = _together(rules.get(alias, Promotion()), asked)
     model = registry.get(connection, found.name)
     before = model.aliases.get(alias)
-    champion = registry.version(connection, model.name, before) if before else None
+    champion = registry.by_alias(connection, model.name, alias) if before else None
     checks = tuple(_checks(connection, found, champion, alias, conditions))
     failed = [check for check in checks if not check.holds]
-    if failed and before != found.number:
+    if failed and (champion is None or champion.record != found.record):
         said = "; ".join(f"{check.condition}: {check.said}" for check in failed)
         action: Literal["forced", "refused"] = "forced" if force else "refused"
         why = f"{said} ({by.reason})" if by.reason else said
-        noted = {"before": str(before or ""), "after": str(found.number)}
-        history.note(connection, model, action, by._replace(reason=why), version=found.number, key=alias, **noted)
+        who, was = by._replace(reason=why), str(before or "")
+        model_events.note(connection, model, action, who, about=found, key=alias, before=was, after=str(found.number))
         if not force:
             return _refusal(found, alias, failed)
-    registry.set_alias(connection, model.name, alias, found.number, by)
-    version = registry.version(connection, model.name, found.number)
+    registry.set_alias(connection, model.name, alias, found.record, by)
+    version = registry.version(connection, model.name, found.record)
     return Promoted(version, alias, before, checks, bool(failed) and force)
 
 
@@ -88,8 +88,8 @@ def set_alias(
     if rules.get(alias, Promotion()).enforce:
         return promote(connection, rules, found, alias, Promotion(), by)
     before = registry.get(connection, found.name).aliases.get(alias)
-    registry.set_alias(connection, found.name, alias, found.number, by)
-    return Promoted(registry.version(connection, found.name, found.number), alias, before, (), False)
+    registry.set_alias(connection, found.name, alias, found.record, by)
+    return Promoted(registry.version(connection, found.name, found.record), alias, before, (), False)
 
 
 def done(outcome: Promoted | Refusal) -> Promoted:

@@ -15,6 +15,7 @@ from bis.ledger.runs import SqlLedger
 from bis.nouns.model import By
 from bis.nouns.part import Finding, Part, PartKind
 from bis.steps.home import Home
+from bis.steps.registering import registering
 from bis.store import doomed
 from bis.store.collect import alone
 from bis.store.local import LocalStore
@@ -66,9 +67,8 @@ def removed_by_clients(home: Home, until: int) -> Doomed:
 
 def delete_for_good(home: Home, doomed: Doomed, by: By) -> None:
     """In steps: killed in between, the next collection goes on. Who logs meanwhile has turns in between."""
-    assert isinstance(home.ledger, SqlLedger)
     for step in collecting.steps(doomed):
-        with home.ledger.database.writing() as connection:
+        with registering(home) as connection:
             collecting.delete(connection, step, by)
 
 
@@ -100,6 +100,17 @@ def _is_there(store: LocalStore, digest: Digest) -> bool:
     except NotFound:
         return False
     return True
+
+
+def of_versions(home: Home) -> list[Digest]:
+    """What runs that were removed had, and versions of registered models need."""
+    ledger = home.ledger
+    if not isinstance(ledger, SqlLedger) or not ledger.database.there:
+        return []
+    with ledger.database.reading() as connection:
+        runs = collecting.removed_and_needed(connection)
+    found = [named.digest for id in runs for named in named_by_run(ledger.get(id))]
+    return [digest for digest in found if home.store.has(digest)]
 
 
 def under_way(home: Home) -> list[Digest]:

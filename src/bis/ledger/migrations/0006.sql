@@ -145,7 +145,6 @@ CREATE TABLE registered_models (
     id           INTEGER PRIMARY KEY,
     name         TEXT    NOT NULL,
     description  TEXT    NOT NULL,
-    versions     INTEGER NOT NULL,
     made         INTEGER NOT NULL,
     changed      INTEGER NOT NULL,
     removed      INTEGER
@@ -162,6 +161,7 @@ CREATE TABLE registered_model_tags (
 ) WITHOUT ROWID;
 
 CREATE TABLE model_versions (
+    record          TEXT    PRIMARY KEY,
     model           INTEGER NOT NULL,
     version         INTEGER NOT NULL,
     description     TEXT    NOT NULL,
@@ -176,45 +176,62 @@ CREATE TABLE model_versions (
     status_message  TEXT    NOT NULL,
     made            INTEGER NOT NULL,
     changed         INTEGER NOT NULL,
-    removed         INTEGER,
-    PRIMARY KEY (model, version)
+    removed         INTEGER
 ) WITHOUT ROWID;
 
+CREATE INDEX model_versions_by_number  ON model_versions (model, version);
 CREATE INDEX model_versions_by_run     ON model_versions (run);
 CREATE INDEX model_versions_by_changed ON model_versions (changed);
 
 CREATE TABLE model_version_tags (
-    model    INTEGER NOT NULL,
-    version  INTEGER NOT NULL,
-    key      TEXT    NOT NULL,
-    value    TEXT    NOT NULL,
-    PRIMARY KEY (model, version, key)
+    record  TEXT NOT NULL,
+    key     TEXT NOT NULL,
+    value   TEXT NOT NULL,
+    PRIMARY KEY (record, key)
 ) WITHOUT ROWID;
 
 CREATE TABLE model_aliases (
     model    INTEGER NOT NULL,
     alias    TEXT    NOT NULL,
     version  INTEGER NOT NULL,
+    record   TEXT    NOT NULL,
     PRIMARY KEY (model, alias)
 ) WITHOUT ROWID;
 
 CREATE TABLE registry_events (
     seq       INTEGER PRIMARY KEY,
+    record    TEXT    NOT NULL UNIQUE,
     made      INTEGER NOT NULL,
     username  TEXT    NOT NULL,
+    line      INTEGER NOT NULL,
     model     INTEGER NOT NULL,
     name      TEXT    NOT NULL,
     version   INTEGER,
+    origin    TEXT    NOT NULL,
     action    TEXT    NOT NULL,
     key       TEXT    NOT NULL,
     before    TEXT    NOT NULL,
     after     TEXT    NOT NULL,
-    reason    TEXT    NOT NULL
+    reason    TEXT    NOT NULL,
+    newest    INTEGER NOT NULL,
+    kept      INTEGER NOT NULL,
+    content   BLOB    NOT NULL
 );
 
-CREATE INDEX registry_events_by_model ON registry_events (model, seq);
-CREATE INDEX registry_events_by_key   ON registry_events (model, key, seq);
-CREATE INDEX registry_events_by_name  ON registry_events (name, seq);
+CREATE INDEX registry_events_by_model   ON registry_events (model, seq);
+CREATE INDEX registry_events_by_key     ON registry_events (model, key, seq);
+CREATE INDEX registry_events_by_name    ON registry_events (name, seq);
+CREATE INDEX registry_events_by_line    ON registry_events (line, seq);
+CREATE INDEX registry_events_by_version ON registry_events (model, version);
+CREATE INDEX registry_events_by_number  ON registry_events (name, version);
+CREATE INDEX registry_events_newest     ON registry_events (seq) WHERE newest = 1;
+CREATE INDEX registry_events_not_kept   ON registry_events (seq) WHERE kept = 0;
+
+CREATE TABLE registry_lines (
+    id      INTEGER PRIMARY KEY,
+    record  TEXT    NOT NULL UNIQUE,
+    model   INTEGER NOT NULL
+);
 
 CREATE TABLE artifacts (
     path    TEXT    PRIMARY KEY,
