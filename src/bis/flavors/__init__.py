@@ -52,6 +52,8 @@ class Loading:
     """Whether code that the file names may run: pickles, and types that its safe format does not know."""
     threads: int = 0
     """Threads of the framework for one prediction; 0: as the framework likes."""
+    alone: bool = False
+    """Whether nothing but this model is at work in the process, so that what it can do without need not be imported."""
 
 
 class Predictor(Protocol):
@@ -65,6 +67,11 @@ class Predictor(Protocol):
     @property
     def wants_names(self) -> bool:
         """Whether it needs its columns by name, in a data frame."""
+        ...
+
+    @property
+    def rowwise(self) -> bool:
+        """Whether the answer to a row depends on that row alone, so that rows of several requests can go together."""
         ...
 
     def predict(self, batch: Batch, params: Mapping[str, Any]) -> Predictions:

@@ -51,6 +51,8 @@ class Called:
     """A callable that can be asked. It gets a data frame where it is asked by column."""
 
     wants_names = True
+    rowwise = False
+    """It may look at all rows at once: nobody knows."""
 
     def __init__(self, model: Any) -> None:
         self.model = model

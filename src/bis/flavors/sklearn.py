@@ -60,20 +60,48 @@ class Sklearn:
 
 
 class Estimator:
-    """A fitted estimator that can be asked."""
+    """A fitted estimator that can be asked. One that needs no names forgets those that it was fitted with: it is handed
+    its columns in their order, and would warn of each array."""
 
     def __init__(self, model: Any) -> None:
         self.model = model
         self.wants_names = asks_by_name(model)
+        self.rowwise = is_known(model)
+        self._order = None if self.wants_names else _taken_from(model)
 
     def predict(self, batch: Batch, params: Mapping[str, Any]) -> Predictions:
         """By the method that `predict_method` among the params names; else `predict`."""
         method = str(params.get("predict_method") or "predict")
         if method not in METHODS:
             raise Refused(f"{method} is none of {', '.join(METHODS)}")
-        rows = batch.only if not isinstance(batch, Columns) else batch.frame() if self.wants_names else batch.matrix()
-        found: Predictions = getattr(self.model, method)(rows)
+        found: Predictions = getattr(self.model, method)(self._rows(batch))
         return found
+
+    def _rows(self, batch: Batch) -> Any:
+        if not isinstance(batch, Columns):
+            return batch.only
+        if self.wants_names:
+            return batch.frame()
+        if self._order and self._order != batch.names and set(self._order) <= set(batch.names):
+            return batch.chosen(self._order).matrix()
+        return batch.matrix()
+
+
+def _taken_from(model: Any) -> tuple[str, ...] | None:
+    """The names of the columns that a model was fitted with, which it and its steps forget."""
+    names = getattr(model, "feature_names_in_", None)
+    waiting, seen = [model], set()
+    while waiting:
+        one = waiting.pop()
+        if id(one) in seen or not hasattr(one, "__dict__"):
+            continue
+        seen.add(id(one))
+        vars(one).pop("feature_names_in_", None)
+        waiting += [step for _, step in (*getattr(one, "steps", ()), *getattr(one, "transformer_list", ()))]
+        waiting += [getattr(one, name) for name in INNER if hasattr(one, name)]
+        several = getattr(one, "estimators_", ())
+        waiting += several.ravel().tolist() if hasattr(several, "ravel") else list(several)
+    return None if names is None else tuple(str(name) for name in names)
 
 
 def save_skops(model: Any, path: Path) -> list[str]:
@@ -90,12 +118,48 @@ def save_skops(model: Any, path: Path) -> list[str]:
 
 def load_skops(path: Path, how: Loading) -> Any:
     """Raises Refused where the file names types that skops does not know, for a reader who does not trust it."""
-    import skops.io
-
-    strange = skops.io.get_untrusted_types(file=path)
+    skops = _skops(how.alone)
+    named = skops.get_untrusted_types(file=path)
+    strange = [name for name in named if not _is_estimator(name)]
     if strange and not how.trust:
         raise Refused(f"{path.name} names types that skops does not know to be harmless: {', '.join(strange[:5])}")
-    return skops.io.load(path, trusted=strange)
+    return skops.load(path, trusted=named)
+
+
+def _skops(lean: bool) -> Any:
+    """skops as it reads files. Where it is imported, it looks for the estimators of scikit-learn, which it trusts, by
+    importing every module of that, and PyTorch with them: twice the memory and three times the time of all that a
+    model needs. A lean one finds none, and `_is_estimator` says of each type that a file names what it would say."""
+    import sys
+
+    if lean and "skops.io" not in sys.modules:
+        import sklearn.utils
+
+        looked_for = sklearn.utils.all_estimators
+        sklearn.utils.all_estimators = lambda *_, **__: []
+        try:
+            import skops.io
+        finally:
+            sklearn.utils.all_estimators = looked_for
+    import skops.io
+
+    return skops.io
+
+
+def _is_estimator(name: str) -> bool:
+    """Whether a type is one of scikit-learn's own estimators, all of which skops trusts."""
+    import importlib
+
+    module, _, kind = name.rpartition(".")
+    if module.split(".")[0] != "sklearn" or ".tests" in module:
+        return False
+    try:
+        from sklearn.base import BaseEstimator
+
+        found = getattr(importlib.import_module(module), kind, None)
+    except ImportError:
+        return False
+    return isinstance(found, type) and issubclass(found, BaseEstimator)
 
 
 def asks_by_name(model: Any) -> bool:
@@ -108,6 +172,16 @@ def asks_by_name(model: Any) -> bool:
     steps = [step for _, step in (*getattr(model, "steps", ()), *getattr(model, "transformer_list", ()))]
     inner = [getattr(model, name) for name in INNER if hasattr(model, name)]
     return any(asks_by_name(one) for one in (*steps, *inner) if hasattr(one, "get_params"))
+
+
+def is_known(model: Any) -> bool:
+    """Whether it and all its steps are of packages that treat each row by itself; those of a script may do anything."""
+    if type(model).__module__.split(".")[0] not in KNOWN or type(model).__name__ == "FunctionTransformer":
+        return False
+    steps = [step for _, step in (*getattr(model, "steps", ()), *getattr(model, "transformer_list", ()))]
+    steps += [one[1] for one in getattr(model, "transformers", ())]
+    inner = [getattr(model, name) for name in INNER if hasattr(model, name)]
+    return all(is_known(one) for one in (*steps, *inner) if hasattr(one, "get_params"))
 
 
 def _has_text(columns: Any) -> bool:

@@ -12,6 +12,8 @@ from .values import Batch, Columns, Predictions
 
 FORMATS = ("ubj", "json")
 BOOSTER = "xgboost.core.Booster"
+PARAMS = ("output_margin", "iteration_range")
+"""What a prediction can be asked with; a signature may have others, which the model does not know."""
 
 
 class XGBoost:
@@ -70,6 +72,7 @@ class Boosted:
     """A booster, or an estimator around one, that can be asked without a data frame."""
 
     wants_names = False
+    rowwise = True
 
     def __init__(self, model: Any) -> None:
         self.model = model
@@ -78,7 +81,7 @@ class Boosted:
     def predict(self, batch: Batch, params: Mapping[str, Any]) -> Predictions:
         rows = batch.matrix() if isinstance(batch, Columns) else batch.only
         if not _bare(self.model):
-            found: Predictions = self.model.predict(rows, **params)
+            found: Predictions = self.model.predict(rows, **{key: params[key] for key in PARAMS if key in params})
             return found
         answers: Predictions = self.model.inplace_predict(rows, validate_features=False)
         return answers
