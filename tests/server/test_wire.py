@@ -25,7 +25,7 @@ def connected(app: Any, work: Callable[[Stream], Awaitable[None]], keep: int = 5
 
     async def run() -> None:
         with socket.create_server(("127.0.0.1", 0)) as listening:
-            quiet: dict[str, Any] = {"lifespan": "off", "log_config": None, "access_log": False}
+            quiet: dict[str, Any] = {"lifespan": "off", "log_config": None, "access_log": False, "proxy_headers": False}
             config = uvicorn.Config(app, http=Wire, ws="none", timeout_keep_alive=keep, **quiet)
             server = uvicorn.Server(config)
             serving = asyncio.create_task(server.serve([listening]))
@@ -173,6 +173,104 @@ def test_a_download_that_moves_lives_however_slow_it_is(monkeypatch: pytest.Monk
         plain.close()
 
     connected(app, work)
+
+
+TAG = b"POST /api/2.0/mlflow/experiments/set-experiment-tag HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+SAID = b'{"experiment_id": "0", "key": "a", "value": "1"}'
+
+
+def short_of(application: Application, **named: Any) -> tuple[Guard, list[str]]:
+    """A guard that answers short requests itself, and the paths of those that it asked the application for."""
+    asked: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        asked.append(scope["path"])
+        await application(scope, receive, send)
+
+    return Guard(app, application.desk, calls=application.call, short=application.short, **named), asked
+
+
+def test_a_short_request_is_answered_where_it_came_in_whatever_pieces_it_comes_in(application: Application) -> None:
+    guard, asked = short_of(application)
+
+    async def work(stream: Stream) -> None:
+        await answer(stream, ASK + b"\r\n")  # the tokens are read
+        assert len(asked) == 1
+        for pieces in ((TAG + b"content-length: 48\r\n\r\n" + SAID,), (TAG, b"content-length: 48\r\n\r\n", SAID)):
+            for piece in pieces[:-1]:
+                stream[1].write(piece)
+                await asyncio.sleep(0.02)
+            assert (await answer(stream, pieces[-1]))[1] == b"{}"
+        head, body = await answer(stream, ASK + b"x-request-id: mine\r\n\r\n")
+        assert json.loads(body)["experiment"]["tags"] == [{"key": "a", "value": "1"}]
+        assert {b"content-type: application/json", b"x-request-id: mine"} <= set(head.split(b"\r\n"))
+        head, body = await answer(stream, ASK.replace(b"id=0", b"id=77") + b"x-request-id: mine\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 404")
+        assert b"x-request-id: mine\r\n" in head
+        assert json.loads(body)["error_code"] == "RESOURCE_DOES_NOT_EXIST"
+        assert (len(asked), guard.meter.under_way) == (1, 0)
+        assert guard.meter.text({}).count('call="/api/2.0/mlflow/experiments/set-experiment-tag",status="200"} 2') == 1
+        assert b"connection: close" in (await answer(stream, ASK + b"Connection: close\r\n\r\n"))[0].split(b"\r\n")
+        assert await stream[0].read() == b""
+
+    connected(guard, work)
+
+
+def test_a_short_request_that_lingers_or_is_refused_goes_the_way_of_all_others(application: Application) -> None:
+    guard, asked = short_of(application)
+
+    async def work(stream: Stream) -> None:
+        await answer(stream, ASK + b"\r\n")
+        stream[1].write(TAG + b"content-length: 48\r\n\r\n" + SAID[:10])
+        await asyncio.sleep(0.3)
+        assert len(asked) == 2
+        assert (await answer(stream, SAID[10:]))[1] == b"{}"
+        head, _ = await answer(stream, TAG + b"Origin: https://elsewhere\r\ncontent-length: 48\r\n\r\n" + SAID)
+        assert head.startswith(b"HTTP/1.1 403")
+        assert len(asked) == 2
+
+    connected(guard, work)
+
+
+def test_short_requests_that_come_before_the_answer_are_answered_in_turn(application: Application) -> None:
+    guard, _ = short_of(application)
+
+    async def work(stream: Stream) -> None:
+        await answer(stream, ASK + b"\r\n")
+        for number in range(5):
+            stream[1].write(TAG + b"x-request-id: %d\r\ncontent-length: 48\r\n\r\n" % number + SAID)
+            stream[1].write(ASK + b"x-request-id: %d-again\r\n\r\n" % number)
+        for number in range(5):
+            for what in (b"%d", b"%d-again"):
+                assert b"x-request-id: %s\r\n" % (what % number) in (await answer(stream, b""))[0]
+
+    connected(guard, work)
+
+
+def test_a_short_request_that_takes_too_long_is_given_up(application: Application) -> None:
+    ended: list[str] = []
+
+    async def slowly(query: bytes, body: bytes) -> bytes:
+        try:
+            await asyncio.sleep(0)
+            await asyncio.get_running_loop().create_future()
+        finally:
+            ended.append("given up")
+        raise AssertionError
+
+    def short(method: str, path: str) -> Any:
+        return slowly if path == "/slow" else None
+
+    guard = Guard(application, application.desk, rules=Rules(open=True), limits=Limits(seconds=0.3), short=short)
+
+    async def work(stream: Stream) -> None:
+        await answer(stream, ASK + b"\r\n")
+        head, body = await answer(stream, b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert head.split()[1] == b"503"
+        assert b"took too long" in body
+        assert (ended, guard.meter.under_way) == (["given up"], 0)
+
+    connected(guard, work)
 
 
 @pytest.fixture

@@ -7,8 +7,9 @@ cost of logging a value low. What has names in its path goes through Starlette's
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -55,6 +56,8 @@ MLFLOW: Final[tuple[Endpoint, ...]] = (
     *webhooks.ENDPOINTS,
     *server_info.ENDPOINTS,
 )
+SHORT: Final = frozenset((*experiments.ENDPOINTS, *runs.ENDPOINTS, *metrics.ENDPOINTS))
+"""Calls that are answered by the ledger alone, in JSON, and wait for nothing but futures."""
 FACES: Final = ("/api", "/ajax-api")
 """Clients use the one, browsers the other."""
 METHODS: Final = ["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -81,6 +84,11 @@ class Application:
             for face in FACES
             if "{" not in endpoint.path
         }
+        self._short = {
+            call: functools.partial(_found, desk, endpoint)
+            for call, endpoint in self._exact.items()
+            if endpoint in SHORT
+        }
         self._paths = frozenset(path for _, path in self._exact)
         self._routes = [route for route in _routes(desk) if isinstance(route, Route)]
         self._others = Starlette(routes=self._routes, exception_handlers={HTTPException: _unanswered})
@@ -97,6 +105,10 @@ class Application:
             await whole(200, JSON + b"content-length: %d\r\n" % len(found), found)
         else:
             await _response(found)(scope, receive, send)
+
+    def short(self, method: str, path: str) -> Callable[[bytes, bytes], Coroutine[Any, Any, bytes | Response]] | None:
+        """What answers a call, from its query and its body, where that needs no more of the server than the ledger."""
+        return self._short.get((method, path))
 
     def calls(self) -> Iterator[tuple[str, str]]:
         """Every call that is answered: method and path, names in braces."""

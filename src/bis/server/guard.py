@@ -8,34 +8,38 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import contextvars
 import functools
 import itertools
 import logging
 import random
 import re
 import time
-from collections.abc import Callable
-from typing import Final, NamedTuple
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bis.errors import BisError
 from bis.ledger import tokens
 from bis.ledger.tokens import Role, Token
 from bis.server.desk import ASKING, Desk
+from bis.server.errand import Errand
 from bis.server.meter import Gauges, Meter
+from bis.server.paths import shown_path
 from bis.server.roles import LOOKS, needed
 from bis.server.whole import WHOLE, Whole, whole_of
 
-from bis.server.paths import shown_path
 FRESH: Final = 1.0
 """Seconds for which the tokens that were read last are believed: one that is removed is refused by then."""
 SOON: Final = 0.05
 """Seconds for which they are believed where somebody comes with another."""
 LINGER: Final = 5.0
 """Seconds for which the rest of a refused body is passed over."""
+JSON: Final = b"content-type: application/json\r\ncontent-length: %d\r\nx-request-id: %s\r\n"
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
 LONG: Final = 200
 """Characters of a path that are remembered: known calls have fewer."""
@@ -101,8 +105,13 @@ FAILED: Final = Refusal(500, "INTERNAL_ERROR", "The server failed; its log says 
 TOO_SLOW: Final = Refusal(503, "TEMPORARILY_UNAVAILABLE", "The request took too long, and was given up.")
 
 
+Short = Callable[[str, str], Callable[[bytes, bytes], Coroutine[Any, Any, bytes | Response]] | None]
+"""For a method and a path what makes the answer from the query and the body, and never raises unless it is cancelled;
+None where it is to be asked for as ASGI has it."""
+
+
 class Guard:
-    """An ASGI application around another."""
+    """An ASGI application around another. What comes as a whole and is `short`, it answers without asking that."""
 
     def __init__(
         self,
@@ -116,8 +125,10 @@ class Guard:
         calls: Callable[[str], str] = lambda path: "other",
         gauges: Gauges | None = None,
         root: str = "",
+        short: Short = lambda method, path: None,
     ) -> None:
         self.app, self.desk = app, desk
+        self._short = short
         self.rules, self.limits = rules or Rules(), limits or Limits()
         self.meter = Meter()
         self.gauges = gauges or {}
@@ -141,14 +152,63 @@ class Guard:
         finally:
             self.meter.under_way -= 1
             scope.pop("extensions", None)  # which knows the request, that knows the scope: no garbage for the collector
-            seconds = time.perf_counter() - request.began
-            call = self._calls(scope["path"])
-            self.meter.count(scope["method"] if call != "other" else "", call, request.status, seconds)
-            if self._log and request.status >= self._least:
-                self._log(request.seen(seconds))
+            self._count(request)
+
+    def take(self, scope: Scope, body: bytes, told: Callable[[int, bytes, bytes], None]) -> bool:
+        """Answer a request that is here as a whole. False, and nothing is done, where something is wrong with it or is
+        not known at once: then it is to be asked as ASGI has it."""
+        request = _Request(self, scope, _nothing, _nowhere)
+        asked = self._short(request.method, request.path)
+        if asked is None or b"origin" in request.headers:
+            return False
+        self.meter.under_way += 1
+        if not self._is_let_in(request):
+            self.meter.under_way -= 1
+            return False
+        context = contextvars.Context()
+        context.run(ASKING.set, request.user)
+        ends = functools.partial(self._answered, request, told)
+        errand = Errand(asked(scope["query_string"], body), ends, context)
+        if errand.begin():
+            self._look_after(request, errand)
+        return True
+
+    def _is_let_in(self, request: _Request) -> bool:
+        """Whether that is known at once."""
+        known = self._tokens
+        if known is None or time.monotonic() - self._read >= FRESH:
+            return False
+        return not (self._wrong(request) or self._denied(request, known))
+
+    def _answered(
+        self,
+        request: _Request,
+        told: Callable[[int, bytes, bytes], None],
+        found: bytes | Response | None,
+        trouble: BaseException | None,
+    ) -> None:
+        """The end of what was taken."""
+        self._under_way.pop(request, None)
+        self.meter.under_way -= 1
+        if isinstance(found, bytes):
+            request.status, head = 200, JSON % (len(found), request.id)
+        else:
+            found, head = request.failed(found, trouble)
+        told(request.status, head, found)
+        self._count(request)
+
+    def _count(self, request: _Request) -> None:
+        seconds = time.perf_counter() - request.began
+        call = self._calls(request.scope["path"])
+        self.meter.count(request.method if call != "other" else "", call, request.status, seconds)
+        if self._log and request.status >= self._least:
+            self._log(request.seen(seconds))
 
     async def refuse(self, request: _Request) -> Refusal | None:
         """What is wrong with a request, before a byte of its body is read."""
+        return self._wrong(request) or await self._unknown(request)
+
+    def _wrong(self, request: _Request) -> Refusal | None:
         scope, headers = request.scope, request.headers
         size = sum(map(len, itertools.chain.from_iterable(scope["headers"])))
         if size + len(scope.get("raw_path") or b"") + len(scope["query_string"]) > self.limits.headers:
@@ -158,7 +218,7 @@ class Guard:
         length = headers.get(b"content-length", b"0")
         if not request.moves_files and length.isdigit() and int(length[:20]) > self.limits.body:
             return _too_large(self.limits.body)
-        return self._foreign(request) or await self._unknown(request)
+        return self._foreign(request)
 
     def _foreign(self, request: _Request) -> Refusal | None:
         """A page of another server asks, within somebody's browser. What changes something is refused; what is only
@@ -175,17 +235,24 @@ class Guard:
         return None
 
     async def _unknown(self, request: _Request) -> Refusal | None:
+        if request.role is None:
+            return None
+        refusal = self._denied(request, await self._known())
+        if refusal is INVALID:  # it may have been given just now
+            return self._denied(request, await self._known(SOON))
+        return refusal
+
+    def _denied(self, request: _Request, known: Mapping[str, Token]) -> Refusal | None:
+        """Why these tokens do not let it in."""
         role = request.role
         if role is None:
             return None
-        known = await self._known()
         if self.rules.open or (self.rules.loopback and not known):
             return self._rebound(request)
         given = _given(request.headers.get(b"authorization", b""))
         if not given:
             return UNKNOWN
-        digest = tokens.digest_of(given)
-        token = known.get(digest) or (await self._known(SOON)).get(digest)  # it may have been given just now
+        token = known.get(tokens.digest_of(given))
         if token is None or not token.valid(self.desk.now()):
             return INVALID
         request.user = token.name
@@ -207,11 +274,7 @@ class Guard:
         under way, oldest first."""
         task = asyncio.current_task()
         assert task
-        request.task = task
-        self._under_way[request] = request.began + self.limits.seconds
-        if not self._watched:
-            self._watched = True
-            self._look_again()
+        self._look_after(request, task)
         try:
             await self.app(request.scope, receive, request.sending)
         except asyncio.CancelledError:
@@ -220,6 +283,13 @@ class Guard:
             raise TimeoutError from None
         finally:
             del self._under_way[request]
+
+    def _look_after(self, request: _Request, task: asyncio.Task[Any] | Errand) -> None:
+        request.task = task
+        self._under_way[request] = request.began + self.limits.seconds
+        if not self._watched:
+            self._watched = True
+            self._look_again()
 
     def _look_again(self) -> None:
         asyncio.get_running_loop().call_later(min(1.0, self.limits.seconds / 8), self._watch)
@@ -267,7 +337,7 @@ class _Request:
             scope["app_root_path"] = root
         self.path: str = scope["path"]
         self.role, self.moves_files = (_kind if len(self.path) < LONG else _kind.__wrapped__)(self.method, self.path)
-        self.task: asyncio.Task[None]
+        self.task: asyncio.Task[Any] | Errand
         self.late = False
         self._taken = 0
         self._ended = False
@@ -305,6 +375,19 @@ class _Request:
             _log.exception("request %s, %s %s, failed", self.id.decode(), self.method, shown_path(self.path))
             if not self._ended:
                 await self._refuse(FAILED)
+
+    def failed(self, found: Response | None, trouble: BaseException | None) -> tuple[bytes, bytes]:
+        """The body and the head of an answer that says what went wrong."""
+        if found is None:
+            refusal = TOO_SLOW if self.late else FAILED
+            if not self.late:
+                what = (self.id.decode(), self.method, shown_path(self.path))
+                _log.error("request %s, %s %s, failed", *what, exc_info=trouble)
+            body = msgspec.json.encode({"error_code": refusal.code, "message": refusal.message})
+            found = Response(body, refusal.status, media_type="application/json")
+        self.status = found.status_code
+        lines = [*found.raw_headers, (b"x-request-id", self.id)]
+        return bytes(found.body), b"".join(b"%s: %s\r\n" % line for line in lines)
 
     def seen(self, seconds: float) -> Seen:
         client = self.scope.get("client")
@@ -393,6 +476,14 @@ class _Request:
         while more:
             message = await self._receive()
             more = message["type"] == "http.request" and message.get("more_body", False)
+
+
+async def _nothing() -> Message:
+    raise NotImplementedError("all of it has been received")
+
+
+async def _nowhere(message: Message) -> None:
+    raise NotImplementedError("it is answered as a whole")
 
 
 @functools.lru_cache(1024)
