@@ -171,6 +171,7 @@ def _work(home: Home, asked: Serving, listening: socket.socket) -> None:
     )
     tell_troubles(asked.log, sys.stderr)
     try:
+        short=application.short,
         config = uvicorn.Config(
             guard,
             http=Wire,
