@@ -12,7 +12,7 @@ import secrets
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -22,9 +22,10 @@ from bis.errors import BisError
 from bis.live.session import Session, around, entered, speaks
 from bis.nouns.logged import JOURNALS, LOGGING, End
 from bis.nouns.run import Status
+from bis.parts.secret import hide_argv
 from bis.settings import FOLDER, find_project, load_settings
 from bis.steps.deliver import Beginning, Delivery, write_beginning
-from bis.steps.deliver_to import target
+from bis.steps.deliver_to import target, without_credentials
 from bis.steps.here import host_here, now, user_here
 from bis.steps.samples import started_at
 
@@ -45,6 +46,7 @@ class OwnRun:
 
     def __init__(self, name: str = "", experiment: str = "", note: str = "", server: str = "") -> None:
         project = find_project(Path.cwd())
+        address, self._given = without_credentials(server or os.environ.get("BIS_SERVER", ""))
         self.beginning = Beginning(
             id=secrets.token_hex(16),
             name=name,
@@ -53,9 +55,9 @@ class OwnRun:
             started=now(),
             user=user_here(),
             host=host_here(),
-            command=tuple(sys.orig_argv),
+            command=hide_argv(sys.orig_argv, os.urandom(16)),
             parent=_parent(),
-            server=server or os.environ.get("BIS_SERVER", ""),
+            server=address,
             process=(os.getpid(), started_at(os.getpid())),
         )
         self.folder = _place(project) / self.beginning.id
@@ -74,6 +76,11 @@ class OwnRun:
         self._wake.set()
         self._thread.join(PATIENCE)
 
+    @property
+    def _variables(self) -> Mapping[str, str]:
+        """With what stood in the address, which is in no file."""
+        return {**self._given, **os.environ}
+
     def _opened(self) -> Home:
         from bis.steps.home import open_home
 
@@ -86,7 +93,7 @@ class OwnRun:
         while True:
             last = self._ending
             try:
-                delivery = delivery or Delivery(self.folder, target(self.beginning, self._opened, os.environ))
+                delivery = delivery or Delivery(self.folder, target(self.beginning, self._opened, self._variables))
                 delivery.go_on()
                 for refused in delivery.refused:
                     _tell(refused)
