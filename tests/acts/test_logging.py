@@ -249,6 +249,94 @@ def test_a_run_goes_to_a_server_and_what_waited_for_it_follows(bis: Any, own: An
     assert [run["status"] for run in runs] == ["finished", "finished"]
 
 
+REMOVED = """
+import bis, os, time
+bis.log(step=1, loss=7)
+time.sleep(3)  # it is carried on meanwhile
+bis.log(step=2, loss=8)
+os._exit(1)
+"""
+
+
+def test_what_waits_for_a_run_that_was_removed_is_told_of_and_kept_until_it_is_restored_or_given_up(
+    bis: Any, own: Any, server: Any, project: Path, tmp_path: Path
+) -> None:
+    address, team = server(), tmp_path / "team"
+    for again in (True, False):
+        own(REMOVED, BIS_SERVER=address)
+        (folder,) = (project / ".bis" / "logging").iterdir()
+        run = json.loads(bis("log", "--json", folder=team).stdout)["runs"][0]
+        assert bis("rm", run["id"], folder=team).returncode == 0
+        for _ in range(2):
+            told = bis("sync")
+            assert told.returncode == 5
+            assert "it was removed there" in told.stderr
+            assert f"bis sync --drop {folder.name[:8]}" in told.stderr
+        if again:
+            assert bis("rm", "--undo", run["id"], folder=team).returncode == 0
+            assert bis("sync").returncode == 0
+            assert json.loads(bis("log", "--json", folder=team).stdout)["runs"][0]["metrics"] == {"loss": 8}
+    assert bis("sync", "--drop", "nothing").returncode == 3
+    dropped = bis("sync", "--drop", folder.name[:8])
+    assert (dropped.returncode, "1 entry for" in dropped.stdout, "given up" in dropped.stdout) == (0, True, True)
+    assert "nothing waits" in bis("sync").stdout
+
+
+def test_a_run_of_the_ledger_that_was_removed_while_something_waited_for_it_says_so(
+    bis: Any, own: Any, project: Path
+) -> None:
+    code = REMOVED.replace("os._exit(1)", "").replace("time.sleep(3)", "time.sleep(2); remove()")
+    done = own(
+        "import os, subprocess, sys\ndef remove():\n    id = os.path.basename(os.environ['BIS_JOURNALS'])\n"
+        "    subprocess.run([sys.executable, '-m', 'bis', 'rm', id], check=True)\n" + code
+    )
+    assert done.returncode == 0, done.stderr
+    assert "it was removed there" in done.stderr
+    assert bis("sync").returncode == 5
+    assert bis("sync", "--drop", next((project / ".bis" / "logging").iterdir()).name).returncode == 0
+
+
+@pytest.mark.parametrize("there", ["ledger", "server"])
+def test_one_name_that_is_refused_costs_no_other_value_and_is_told_once(
+    bis: Any, own: Any, server: Any, tmp_path: Path, there: str
+) -> None:
+    code = """
+import bis
+for step in range(3):
+    bis.log({"bad?*name" + "x" * 300: step, "loss": step}, step=step)
+bis.params({"lr": 0.1, "y" * 300: 1})
+"""
+    done = own(code, BIS_SERVER=server() if there == "server" else "")
+    (run,) = json.loads(bis("log", "--json", **({"folder": tmp_path / "team"} if there == "server" else {})).stdout)[
+        "runs"
+    ]
+    assert run["metrics"]["loss"] == 2
+    assert run["params"]["lr"] == "0.1"
+    if there == "server":
+        assert [done.stderr.count(f"bis: {name}") for name in ("bad?*name", "yyy")] == [1, 1], done.stderr
+
+
+def test_a_password_in_an_address_is_used_and_never_written_down(
+    bis: Any, own: Any, server: Any, project: Path, tmp_path: Path
+) -> None:
+    team = tmp_path / "team"
+    team.mkdir(exist_ok=True)
+    token = bis("server", "token", "add", "me", "--role", "writer", folder=team).stdout.strip()
+    address = server().replace("://", f"://me:{token}@")
+    done = own("import bis\nbis.log(loss=1)", BIS_SERVER=address)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(json.loads(bis("log", "--json", folder=team).stdout)["runs"]) == 1
+    server.stop()
+    own("import bis\nbis.log(loss=2)", BIS_SERVER=address)
+    files = [path for path in (project / ".bis").rglob("*") if path.is_file()]
+    assert any(path.parent.parent.name == "logging" for path in files)
+    assert not [path for path in files if token.encode() in path.read_bytes()]
+    server()
+    told = bis("sync")
+    assert (told.returncode, "MLFLOW_TRACKING_TOKEN" in told.stderr) == (5, True)
+    assert bis("sync", env={"MLFLOW_TRACKING_TOKEN": token}).returncode == 0
+
+
 CLIENT = """
 import mlflow
 with mlflow.start_run():

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import msgspec
 
-from bis.errors import BisError
-from bis.steps.deliver import Beginning, Delivery, left, read_beginning
+from bis.errors import BisError, NotFound, UsageError
+from bis.steps.deliver import Beginning, Delivery, left, read_beginning, waiting
 from bis.steps.deliver_to import target
 from bis.steps.home import Home
 from bis.steps.recover import alone
@@ -23,6 +24,8 @@ class Synced(msgspec.Struct, frozen=True, kw_only=True):
     """What its place will never take, in its words."""
     trouble: str = ""
     """Why the rest still waits; empty: all is delivered."""
+    dropped: int = 0
+    """Entries that were given up."""
 
 
 def sync(home: Home, variables: Mapping[str, str], *, servers: bool = True) -> Iterator[Synced]:
@@ -32,6 +35,24 @@ def sync(home: Home, variables: Mapping[str, str], *, servers: bool = True) -> I
         with alone(folder) as ours:
             if ours and (servers or not read_beginning(folder).server):
                 yield _deliver(folder, home, variables)
+
+
+def drop(home: Home, named: str) -> Synced:
+    """Give up what waits for a run, named by the beginning of its id or by its name: nobody delivers it any more.
+    Raises NotFound where none waits that is called so, UsageError where several are."""
+    known = {folder: read_beginning(folder) for folder in left(home.logging)}
+    found = [folder for folder, run in known.items() if run.name == named or (run.id.startswith(named) and named)]
+    if not found:
+        raise NotFound(f"nothing waits for a run that is called {named!r}", hint="bis sync  names what waits")
+    if len(found) > 1:
+        ids = ", ".join(known[folder].id[:8] for folder in found)
+        raise UsageError(f"{len(found)} runs that wait are called {named!r}: {ids}", hint="give the beginning of an id")
+    with alone(found[0]) as ours:
+        if not ours:
+            raise UsageError(f"{named} is being delivered by another process", hint="bis sync, in a moment")
+        entries = waiting(found[0])
+        shutil.rmtree(found[0])
+    return Synced(run=known[found[0]], dropped=entries)
 
 
 def _deliver(folder: Path, home: Home, variables: Mapping[str, str]) -> Synced:

@@ -17,8 +17,8 @@ from typing import Final, Protocol
 
 import msgspec
 
-from bis.errors import UsageError
-from bis.nouns.logged import End, Saying
+from bis.errors import KeepingError, UsageError
+from bis.nouns.logged import End, Params, Saying, Tags, Values
 from bis.nouns.run import Status
 from bis.steps.here import host_here
 from bis.steps.journal import Told, entries, journals
@@ -54,9 +54,20 @@ class Beginning(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Of the process that began it: its pid and when it started, which together name it for good."""
 
 
+class Gone(KeepingError):
+    """The run was removed where it is kept. What waits for it can be delivered when it is restored, or given up."""
+
+    def __init__(self, place: str, beginning: Beginning) -> None:
+        super().__init__(
+            f"{place} has no run {beginning.name or beginning.id[:8]} any more: it was removed there",
+            because="What waits for it is kept until the run is restored there, or you give it up.",
+            hint=f"bis sync --drop {beginning.id[:8]}",
+        )
+
+
 class Target(Protocol):
-    """Where runs are kept. What was taken may be taken again. Raises OSError or BisError for what may come right later,
-    UsageError for what never will."""
+    """Where runs are kept. What was taken may be taken again. Raises OSError or BisError for what may come right later
+    (`Gone` where a person has to see to that), UsageError for what never will."""
 
     def begin(self, beginning: Beginning) -> None: ...
 
@@ -79,7 +90,8 @@ class Delivery:
         self._sent = _read_sent(folder)
         self._ended: End | None = None
         self.refused: list[str] = []
-        """What the target will never take, in its words."""
+        """What the target will never take, in its words, each name once."""
+        self._complained: set[tuple[str, ...]] = set()
 
     def go_on(self) -> int:
         """Deliver what has come since; how many entries. What the target did not take stays."""
@@ -117,20 +129,34 @@ class Delivery:
             if some:
                 self._target.take(self.beginning, some, self.folder)
         except UsageError as error:
-            # One of them will never be taken; the others are.
-            for entry in some if len(some) > 1 else ():
+            # One of them will never be taken, or one value of it; the others are.
+            fewer = some if len(some) > 1 else _by_name(some[0])
+            for entry in fewer:
                 self._hand_on(path, [entry], self._sent.get(path.name, 0))
-            if len(some) == 1:
-                self.refused.append(error.what)
+            if not fewer:
+                self._complain(some[0], error.what)
         if reached != self._sent.get(path.name, 0):
             self._note(path.name, reached)
         return len(some)
+
+    def _complain(self, entry: Saying, what: str) -> None:
+        named = (type(entry).__name__, *entry.values) if isinstance(entry, Values | Params | Tags) else (what,)
+        if named not in self._complained:
+            self._complained.add(named)
+            self.refused.append(f"{', '.join(named[1:])}: {what}" if len(named) > 1 else what)
 
     def _note(self, name: str, reached: int) -> None:
         self._sent[name] = reached
         draft = self.folder / f"{SENT}.{os.getpid()}"
         draft.write_bytes(msgspec.json.encode(self._sent))
         draft.replace(self.folder / SENT)
+
+
+def waiting(folder: Path) -> int:
+    """How many entries were not delivered."""
+    sent = _read_sent(folder)
+    found = (told.entry for path in journals(folder) for told in _some(path, sent.get(path.name, 0)))
+    return sum(not isinstance(entry, End) for entry in found)
 
 
 def write_beginning(folder: Path, beginning: Beginning) -> None:
@@ -167,6 +193,16 @@ def left(folder: Path) -> Iterator[Path]:
         with suppress(OSError, msgspec.MsgspecError):
             if not path.name.startswith(".") and not is_alive(path, read_beginning(path)):
                 yield path
+
+
+def _by_name(entry: Saying) -> Sequence[Saying]:
+    """An entry for each of the names in one that has several; nothing for any other."""
+    match entry:
+        case Values(moment, step, values) if len(values) > 1:
+            return [Values(moment, step, {key: value}) for key, value in values.items()]
+        case Params(given) | Tags(given) if len(given) > 1:
+            return [type(entry)({key: value}) for key, value in given.items()]
+    return []
 
 
 def _some(path: Path, start: int) -> Iterator[Told]:

@@ -19,7 +19,7 @@ from urllib.parse import SplitResult, quote, urlencode, urlsplit
 from bis.errors import KeepingError, UsageError
 from bis.nouns.logged import File, Input, Params, Saying, Tags, Values
 from bis.nouns.run import Status
-from bis.steps.deliver import Beginning
+from bis.steps.deliver import Beginning, Gone
 
 PATIENCE: Final = 30.0
 """Seconds to wait for an answer."""
@@ -73,6 +73,13 @@ class Server:
         self._known[beginning.id] = made["run"]["info"]
 
     def take(self, beginning: Beginning, told: Sequence[Saying], folder: Path) -> None:
+        try:
+            self._take(beginning, told, folder)
+        except UsageError:
+            self._demand_there(beginning)
+            raise
+
+    def _take(self, beginning: Beginning, told: Sequence[Saying], folder: Path) -> None:
         run = self._its_id(beginning)
         for metrics, params, tags in _batches(told):
             self._call(
@@ -89,7 +96,11 @@ class Server:
     def end(self, beginning: Beginning, status: Status, moment: int) -> None:
         run = self._its_id(beginning)
         told = {"run_id": run["run_id"], "status": STATUSES[status], "end_time": moment}
-        self._call("POST", f"{API}/runs/update", told)
+        try:
+            self._call("POST", f"{API}/runs/update", told)
+        except UsageError:
+            self._demand_there(beginning)
+            raise
 
     def _find(self, beginning: Beginning) -> dict[str, str]:
         """Info of the run that was begun for this one, if there is one."""
@@ -103,7 +114,14 @@ class Server:
         if known:
             self._known[beginning.id] = known
             return known
-        raise KeepingError(f"the server has no run {beginning.id[:8]} any more", hint="bis sync")
+        raise Gone(f"the server {self._url.hostname}", beginning)
+
+    def _demand_there(self, beginning: Beginning) -> None:
+        """Raises Gone where the server has the run no more, or only among what was removed."""
+        id = self._its_id(beginning)["run_id"]
+        status, found = self._ask("GET", f"{API}/runs/get?{urlencode({'run_id': id})}")
+        if status == 404 or (status < 300 and found["run"]["info"].get("lifecycle_stage") == "deleted"):
+            raise Gone(f"the server {self._url.hostname}", beginning)
 
     def _experiment(self, name: str) -> str:
         asked = urlencode({"experiment_name": name})

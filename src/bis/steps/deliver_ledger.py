@@ -13,13 +13,13 @@ from bis.errors import UsageError
 from bis.ledger import batches, experiments, inputs, locations, tracked
 from bis.ledger.moments import micros
 from bis.ledger.naming import drawn_name
-from bis.ledger.refusals import NoSuch
+from bis.ledger.refusals import NoSuch, Removed
 from bis.ledger.runs import SqlLedger
 from bis.nouns.artifact import path_of
 from bis.nouns.logged import File, Input, Params, Saying, Tags, Values
 from bis.nouns.run import Status
 from bis.nouns.tracking import Described, Point, UsedData
-from bis.steps.deliver import Beginning
+from bis.steps.deliver import Beginning, Gone
 from bis.steps.home import Home
 
 DIGITS: Final = 36
@@ -66,6 +66,8 @@ class Recorded:
     def take(self, beginning: Beginning, told: Sequence[Saying], folder: Path) -> None:
         try:
             self._take(beginning, told, folder)
+        except (NoSuch, Removed):
+            raise Gone("the ledger", beginning) from None
         except struct.error:
             said = f"a step of run {beginning.id[:8]} has more than 63 bits, and was not kept with its values"
             raise UsageError(said, hint="bis.log(step=...) takes numbers up to 9,223,372,036,854,775,807") from None
@@ -92,8 +94,11 @@ class Recorded:
                 locations.put(connection, place, digest, size, micros(beginning.started))
 
     def end(self, beginning: Beginning, status: Status, moment: int) -> None:
-        with self._database.writing() as connection:
-            tracked.update(connection, beginning.id, status=status, ended=moment * 1000)
+        try:
+            with self._database.writing() as connection:
+                tracked.update(connection, beginning.id, status=status, ended=moment * 1000)
+        except (NoSuch, Removed):
+            raise Gone("the ledger", beginning) from None
 
 
 def _points(entry: Saying) -> list[Point]:
