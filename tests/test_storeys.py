@@ -16,7 +16,7 @@ STOREYS: tuple[tuple[str, ...], ...] = (
     ("bis", "bis.errors", "bis.digest", "bis.settings", "bis.inside"),  # 0 ground
     ("bis.nouns",),  # 1 nouns: frozen values, no input or output
     ("bis.store", "bis.ledger"),  # 2 keeping
-    ("bis.parts", "bis.formats", "bis.flavors", "bis.foreign", "bis.scoring"),  # 3 kinds
+    ("bis.parts", "bis.formats", "bis.flavors", "bis.foreign", "bis.oci", "bis.scoring"),  # 3 kinds
     ("bis.steps",),  # 4 steps
     ("bis.acts",),  # 5 acts
     ("bis.live", "bis.serving", "bis.server", "bis.integrations"),  # 6 doors
