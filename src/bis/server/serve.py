@@ -163,6 +163,7 @@ def _work(home: Home, asked: Serving, listening: socket.socket) -> None:
         log=teller(asked.log, sys.stderr),
         least=500 if asked.log == "errors" else 0,
         calls=application.call,
+        short=application.short,
         gauges={
             "bis_writer_queue": ("gauge", "Changes that wait to be written.", lambda: desk.writer.waiting),
             "bis_points_written_total": ("counter", "Points of metrics that were written.", lambda: desk.points),
@@ -171,7 +172,6 @@ def _work(home: Home, asked: Serving, listening: socket.socket) -> None:
     )
     tell_troubles(asked.log, sys.stderr)
     try:
-        short=application.short,
         config = uvicorn.Config(
             guard,
             http=Wire,
