@@ -30,7 +30,7 @@ from bis.oci.layout import BLOCK, LARGEST, Layout, chosen
 HUB: Final = "registry-1.docker.io"
 ALIASES: Final = {"docker.io": HUB, "index.docker.io": HUB}
 NAMES: Final = re.compile(
-    r"(?:(?P<host>[\w.-]+(?::\d+)?|\[[0-9a-f:]+\](?::\d+)?)/)?(?P<name>[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+    r"(?:(?P<host>\w[\w.-]*(?::\d+)?|\[[0-9a-f:]+\](?::\d+)?)/)?(?P<name>[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
     r"(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*)(?::(?P<tag>\w[\w.-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
 )
 CHALLENGE: Final = re.compile(r'(\w+)="([^"]*)"')
