@@ -2,8 +2,8 @@
 
 `fixtures/ledger-N.sql` is a whole ledger of version N, written by the last bis that had it: two runs of a small
 training, tagged where that was known (from 2), with a version of a data set (from 4) and a third run that was removed
-(5). Ledgers in PostgreSQL began with version 6. Whoever adds version N + 1 adds `ledger-N.sql`: `sqlite3 .bis/ledger .dump`
-of such a project, with `PRAGMA user_version = N` at its end.
+(5). Ledgers in PostgreSQL began with version 6. Whoever adds version N + 1 adds `ledger-N.sql`:
+`sqlite3 .bis/ledger .dump` of such a project, with `PRAGMA user_version = N` at its end.
 """
 
 import sqlite3
