@@ -16,7 +16,7 @@ from bis.errors import NotFound
 from bis.ledger import artifacts, experiments, gone, inputs, logged_models, points, tracked
 from bis.ledger.connection import Connection
 from bis.ledger.moments import micros, stamp
-from bis.ledger.points import as_stored
+from bis.ledger.numbers import as_stored
 from bis.nouns.artifact import path_or_nothing
 from bis.nouns.tracked import File, Measure, ModelAt, Read, SavedModel, Tracked
 from bis.nouns.tracking import Described, Point, TrackedRun, UsedData, UsedModel

@@ -9,7 +9,7 @@ from bis.ledger import changed, experiments
 from bis.ledger.connection import Connection
 from bis.ledger.filter import Field, Order, read_order
 from bis.ledger.grammar import LOGGED_MODELS, Grammar
-from bis.ledger.points import as_stored
+from bis.ledger.numbers import as_stored
 from bis.ledger.refusals import NoSuch
 from bis.ledger.search import Ordering, Query, Term, both, compile_filter, one_of, ordering
 from bis.ledger.tracked import as_float, below

@@ -22,6 +22,7 @@ import msgspec
 from bis.ledger import columns
 from bis.ledger.columns import LARGEST, Rank, Row
 from bis.ledger.connection import Connection
+from bis.ledger.numbers import as_read, as_stored
 from bis.nouns.tracking import Point
 
 CHUNK: Final = 4096
@@ -153,19 +154,6 @@ def _keep_newest(connection: Connection, run: int, found: dict[Series, list[Row]
 def _newness(row: Row) -> tuple[int, int, float]:
     moment, step, value = row
     return step, moment, 0.0 if math.isnan(value) else min(max(value, -LARGEST), LARGEST)
-
-
-def as_stored(value: float) -> tuple[float | None, str]:
-    """A value as the table `metrics` holds it, and its flag."""
-    if math.isnan(value):
-        return None, "NaN"
-    if math.isinf(value):
-        return math.copysign(LARGEST, value), "Infinity" if value > 0 else "-Infinity"
-    return value, ""
-
-
-def as_read(value: float | None, flag: str) -> float:
-    return float(flag) if flag or value is None else value
 
 
 # -- folding -----------------------------------------------------------------------------------------------------

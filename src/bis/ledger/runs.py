@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import shlex
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
@@ -20,6 +19,7 @@ from bis.ledger.database import Database
 from bis.ledger.datasets import SqlDataSets, put_data_annotation, put_version
 from bis.ledger.made import put_made
 from bis.ledger.moments import micros, shown_time, stamp
+from bis.ledger.numbers import as_stored
 from bis.ledger.places import database_at
 from bis.ledger.used import put_used
 from bis.nouns.annotation import Annotation, experiment_after, name_after, removed_at, tags_after
@@ -672,7 +672,7 @@ def _put_metrics(connection: Connection, seq: int, metrics: Mapping[str, float])
     connection.execute("DELETE FROM metrics WHERE run = ?", (seq,))
     connection.executemany(
         "INSERT INTO metrics (run, key, value, flag) VALUES (?, ?, ?, ?)",
-        [(seq, key, *_as_stored(value)) for key, value in metrics.items()],
+        [(seq, key, *as_stored(value)) for key, value in metrics.items()],
     )
 
 
@@ -682,14 +682,6 @@ def _as_number(text: str) -> float | None:
     except ValueError:
         return None
     return number if math.isfinite(number) else None
-
-
-def _as_stored(value: float) -> tuple[float | None, str]:
-    if math.isnan(value):
-        return None, "NaN"
-    if math.isinf(value):
-        return math.copysign(sys.float_info.max, value), "Infinity" if value > 0 else "-Infinity"
-    return value, ""
 
 
 def _decode(data: bytes, kind: type[T]) -> T:
