@@ -16,7 +16,7 @@ from bis.nouns.model import ACTIVE, By, ModelVersion
 from bis.server.desk import Desk
 from bis.server.mlflow.endpoint import Endpoint, Refused, delete, get, missing, patch, post
 from bis.server.mlflow.limits import SOURCE, check_length, check_name
-from bis.server.mlflow.paging import page_token, start_of
+from bis.server.mlflow.paging import page, start_of
 from bis.server.mlflow.registered_models import (
     PROMPT,
     Tag,
@@ -148,12 +148,7 @@ async def search(desk: Desk, asked: Search) -> dict[str, Any]:
     found = await desk.search(
         registry.versions, where.where, where.values, order=order, limit=asked.max_results + 1, offset=start
     )
-    answer: dict[str, Any] = {
-        "model_versions": [version_shown(one, aliases=False) for one in found[: asked.max_results]]
-    }
-    if len(found) > asked.max_results:
-        answer["next_page_token"] = page_token(start + asked.max_results)
-    return answer
+    return page("model_versions", [version_shown(one, aliases=False) for one in found], asked.max_results, start)
 
 
 async def set_tag(desk: Desk, asked: SetTag) -> None:

@@ -5,11 +5,19 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 from bis.server.mlflow.endpoint import Refused
 
 FARTHEST: Final = 1 << 62
+
+
+def page(name: str, found: Sequence[Any], size: int, start: int) -> dict[str, Any]:
+    """An answer with a page of what was found, of which one more than its size was asked for: with the mark of the next
+    page, where there is one."""
+    more = {"next_page_token": page_token(start + size)} if len(found) > size else {}
+    return {name: list(found[:size]), **more}
 
 
 def page_token(start: int) -> str:

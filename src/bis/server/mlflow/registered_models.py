@@ -17,7 +17,7 @@ from bis.nouns.model import STAGES, By, Model, ModelVersion
 from bis.server.desk import Desk
 from bis.server.mlflow.endpoint import Endpoint, Refused, delete, get, invalid, missing, patch, post
 from bis.server.mlflow.limits import CALLED, check_length, check_name
-from bis.server.mlflow.paging import page_token, start_of
+from bis.server.mlflow.paging import page, start_of
 from bis.settings import Promotion
 from bis.steps import promotion
 
@@ -131,15 +131,10 @@ async def search(desk: Desk, asked: Search) -> dict[str, Any]:
     def ask(connection: Connection) -> tuple[list[Model], dict[str, list[ModelVersion]]]:
         limits: Any = {"order": order, "limit": asked.max_results + 1, "offset": start}
         found = registry.models(connection, where.where, where.values, **limits)
-        return found, registry.latest(connection, found[: asked.max_results])
+        return found, registry.latest(connection, found)
 
     found, latest = await desk.search(ask)
-    answer: dict[str, Any] = {
-        "registered_models": [shown(model, latest[model.name]) for model in found[: asked.max_results]]
-    }
-    if len(found) > asked.max_results:
-        answer["next_page_token"] = page_token(start + asked.max_results)
-    return answer
+    return page("registered_models", [shown(model, latest[model.name]) for model in found], asked.max_results, start)
 
 
 async def latest(desk: Desk, asked: Latest) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from bis.ledger.webhooks import Webhook
 from bis.server.desk import Desk
 from bis.server.hooks import address_of, send
 from bis.server.mlflow.endpoint import Endpoint, Refused, delete, get, missing, patch, post
-from bis.server.mlflow.paging import page_token, start_of
+from bis.server.mlflow.paging import page, start_of
 
 ACTIONS: Final = {
     "registered_model": ("created",),
@@ -113,8 +113,7 @@ async def list_all(desk: Desk, asked: List) -> dict[str, Any]:
         raise Refused("INVALID_PARAMETER_VALUE", f"max_results must be between 1 and {AT_ONCE}.")
     start = start_of(asked.page_token)
     found = await desk.read(webhooks.all_of, size + 1, start)
-    more = {"next_page_token": page_token(start + size)} if len(found) > size else {}
-    return {"webhooks": [shown(one) for one in found[:size]], **more}
+    return page("webhooks", [shown(one) for one in found], size, start)
 
 
 async def find(desk: Desk, asked: One) -> dict[str, Any]:
