@@ -32,6 +32,7 @@ _SMALLEST: Final = 16
 """Fewer points are not worth packing."""
 
 _value = operator.itemgetter(2)
+by_step: Final = operator.itemgetter(1, 0)
 
 
 def ordered(rows: Iterable[Row]) -> list[Row]:
@@ -137,10 +138,6 @@ def read_outline(data: bytes) -> list[Row]:
 def ends(rows: Sequence[Row]) -> tuple[Row, ...]:
     """The first and the last by step, if there are any."""
     return (min(rows, key=by_step), max(rows, key=by_step)) if rows else ()
-
-
-def by_step(row: Row) -> tuple[int, int]:
-    return row[1], row[0]
 
 
 def telling(rows: Sequence[Row]) -> list[Row]:

@@ -109,10 +109,16 @@ def remove(connection: Connection, run: int) -> None:
 
 
 def _by_series(points: Sequence[Point]) -> dict[Series, list[Row]]:
-    found: dict[Series, list[Row]] = {}
+    plain: dict[str, list[Row]] = {}
+    others: dict[Series, list[Row]] = {}
     for key, value, moment, step, model, dataset in points:
-        found.setdefault(Series(key, model, dataset), []).append((moment, step, value))
-    return found
+        if model or dataset:
+            others.setdefault(Series(key, model, dataset), []).append((moment, step, value))
+        elif key in plain:
+            plain[key].append((moment, step, value))
+        else:
+            plain[key] = [(moment, step, value)]
+    return {**{Series(key, "", None): rows for key, rows in plain.items()}, **others}
 
 
 def _append(connection: Connection, run: int, found: dict[Series, list[Row]]) -> None:
@@ -139,7 +145,7 @@ def _keep_newest(connection: Connection, run: int, found: dict[Series, list[Row]
     """By step, then moment, then value. NaN stands where zero would, and the largest double for infinity."""
     newest: dict[str, Row] = {}
     for series, rows in found.items():
-        row = rows[0] if len(rows) == 1 else max(rows, key=_newness)
+        row = _newest(rows)
         if series.key not in newest or _newness(row) > _newness(newest[series.key]):
             newest[series.key] = row
     connection.executemany(
@@ -149,6 +155,14 @@ def _keep_newest(connection: Connection, run: int, found: dict[Series, list[Row]
         " > (metrics.step, metrics.moment, coalesce(metrics.value, 0))",
         [(run, key, *as_stored(value), step, moment) for key, (moment, step, value) in newest.items()],
     )
+
+
+def _newest(rows: Sequence[Row]) -> Row:
+    if len(rows) == 1:
+        return rows[0]
+    moment, step, _ = last = max(rows, key=columns.by_step)
+    equal = [row for row in rows if row[1] == step and row[0] == moment]
+    return last if len(equal) == 1 else max(equal, key=_newness)
 
 
 def _newness(row: Row) -> tuple[int, int, float]:
@@ -260,8 +274,9 @@ def _content(connection: Connection, chunk: _Chunk) -> bytes:
 
 def _described(rows: Sequence[Row]) -> tuple[Any, ...]:
     moments, steps, values = zip(*rows, strict=True)
-    known = [0.0 if math.isnan(value) else value for value in values]
-    return len(rows), min(steps), max(steps), moments[0], moments[-1], min(known), max(known)
+    if any(map(math.isnan, values)):
+        values = tuple(0.0 if math.isnan(value) else value for value in values)
+    return len(rows), min(steps), max(steps), moments[0], moments[-1], min(values), max(values)
 
 
 # -- reading -----------------------------------------------------------------------------------------------------
