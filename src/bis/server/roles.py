@@ -17,7 +17,7 @@ _PART: Final = re.compile(r"mlflow-artifacts/mpu/part/[^/]+/\d+")
 
 SEARCHES: Final = frozenset(
     "mlflow/runs/search mlflow/experiments/search mlflow/experiments/search-datasets mlflow/logged-models/search"
-    " mlflow/registered-models/get-latest-versions graphql".split()
+    " mlflow/registered-models/search mlflow/registered-models/get-latest-versions graphql".split()
 )
 """Asked with POST, and change nothing."""
 ADMIN: Final = ("mlflow/webhooks",)

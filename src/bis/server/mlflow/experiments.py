@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 import msgspec
@@ -16,10 +17,11 @@ from bis.server.desk import Desk
 from bis.server.mlflow.endpoint import Endpoint, Refused, get, post
 from bis.server.mlflow.limits import check_experiment_name, check_experiment_tag, experiment_id, page_size, view
 from bis.server.mlflow.places import following, place_of
-from bis.server.mlflow.shown import tagged
+from bis.server.mlflow.shown import filled, tagged
 
 USUAL: Final = 1000
 """On one page, where the client names no number."""
+SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 NEWEST_FIRST: Final = compile_order(["creation_time DESC", "experiment_id ASC"], EXPERIMENTS)
 
 
@@ -70,7 +72,7 @@ async def create(desk: Desk, asked: Create) -> dict[str, Any]:
         )
     tags = {tag.key: tag.value for tag in asked.tags}
     try:
-        id = await desk.keep(experiments.create, asked.name, asked.artifact_location, tags, desk.now())
+        id = await desk.keep(experiments.create, asked.name, _located(desk, asked.artifact_location), tags, desk.now())
     except AlreadyThere as error:
         if not desk.is_news(asked.name):
             raise _taken(asked.name, error) from None
@@ -142,8 +144,15 @@ def shown(experiment: Experiment) -> dict[str, Any]:
         "lifecycle_stage": "deleted" if experiment.removed else "active",
         "creation_time": experiment.made // 1000,
         "last_update_time": experiment.changed // 1000,
-        "tags": tagged(experiment.tags),
+        **filled(tags=tagged(experiment.tags)),
     }
+
+
+def _located(desk: Desk, location: str) -> str:
+    """A path stands for the same folder wherever a client was started: without a root it is below the project."""
+    if not location or desk.home is None or SCHEME.match(location):
+        return location
+    return str(desk.home.project / location)
 
 
 def _taken(name: str, error: AlreadyThere) -> Refused:

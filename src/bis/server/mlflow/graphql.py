@@ -28,7 +28,8 @@ CALLS: Final = {
     "mlflowGetMetricHistoryBulkInterval": ("GET", "metrics/get-history-bulk-interval"),
 }
 """What may be asked for -> the call that answers it."""
-USUAL: Final = {"isDir": False, "fileSize": "0", "context": ""}
+LISTS: Final = ("aliases", "datasetInputs", "metrics", "modelInputs", "modelOutputs", "params", "tags")
+USUAL: Final = {"isDir": False, "fileSize": "0", "context": "", **{name: [] for name in LISTS}}
 """What a field is that the other calls leave out."""
 TOKEN: Final = re.compile(
     r'[\s,]*+(?:#[^\n]*+[\s,]*+)*+(?:(?P<text>"(?:[^"\\\n]|\\.)*")|(?P<number>-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)'

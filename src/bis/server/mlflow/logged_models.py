@@ -17,7 +17,7 @@ from bis.server.mlflow.endpoint import Endpoint, Refused, delete, get, invalid, 
 from bis.server.mlflow.experiments import Tag
 from bis.server.mlflow.limits import experiment_id, experiment_ids, page_size
 from bis.server.mlflow.places import following, read_mark
-from bis.server.mlflow.shown import metric, tagged
+from bis.server.mlflow.shown import filled, metric, tagged
 
 USUAL: Final = 100
 """On one page, where the client names no number."""
@@ -167,12 +167,12 @@ def shown(model: LoggedModel) -> dict[str, Any]:
             "source_run_id": model.run,
             "status": STATUSES[model.status],
             "status_message": model.status_message,
-            "tags": tagged(model.tags),
+            **filled(tags=tagged(model.tags)),
         },
-        "data": {
-            "params": tagged(model.params),
-            "metrics": [_measured(measured) for measured in model.metrics],
-        },
+        "data": filled(
+            params=tagged(model.params),
+            metrics=[_measured(measured) for measured in model.metrics],
+        ),
     }
 
 

@@ -18,6 +18,7 @@ from bis.server.desk import Desk
 from bis.server.mlflow.endpoint import Endpoint, Refused, delete, get, invalid, missing, patch, post
 from bis.server.mlflow.limits import CALLED, check_length, check_name
 from bis.server.mlflow.paging import page, start_of
+from bis.server.mlflow.shown import filled, tagged
 from bis.settings import Promotion
 from bis.steps import promotion
 
@@ -210,9 +211,11 @@ def shown(model: Model, latest: list[ModelVersion]) -> dict[str, Any]:
         "creation_timestamp": model.made // 1000,
         "last_updated_timestamp": model.changed // 1000,
         **({"description": model.description} if model.description else {}),
-        "latest_versions": [version_shown(one, aliases=False) for one in latest],
-        "tags": [{"key": key, "value": value} for key, value in model.tags.items()],
-        "aliases": [{"alias": alias, "version": str(number)} for alias, number in model.aliases.items()],
+        **filled(
+            latest_versions=[version_shown(one, aliases=False) for one in latest],
+            tags=tagged(model.tags),
+            aliases=[{"alias": alias, "version": str(number)} for alias, number in model.aliases.items()],
+        ),
     }
 
 
@@ -232,8 +235,7 @@ def version_shown(one: ModelVersion, *, aliases: bool = True) -> dict[str, Any]:
         **({"status_message": one.status_message} if one.status_message else {}),
         "run_link": one.run_link,
         **({"model_id": one.logged_model} if one.logged_model else {}),
-        "tags": [{"key": key, "value": value} for key, value in one.tags.items()],
-        "aliases": list(one.aliases) if aliases else [],
+        **filled(tags=tagged(one.tags), aliases=list(one.aliases) if aliases else []),
     }
 
 
@@ -341,6 +343,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     delete("registered-models/delete", Named, remove),
     get("registered-models/get", Named, find),
     get("registered-models/search", Search, search),
+    post("registered-models/search", Search, search),  # as MLflow's client in R asks
     post("registered-models/get-latest-versions", Latest, latest),
     get("registered-models/get-latest-versions", Latest, latest),
     post("registered-models/set-tag", SetTag, set_tag),

@@ -31,7 +31,7 @@ from bis.server.mlflow.limits import (
     view,
 )
 from bis.server.mlflow.places import following, place_of
-from bis.server.mlflow.shown import NUMBERED, OURS, STATUSES, dataset, metric, tagged
+from bis.server.mlflow.shown import NUMBERED, OURS, STATUSES, dataset, filled, metric, tagged
 
 NAME: Final = "mlflow.runName"
 """The tag that holds the name of a run; here it is the name."""
@@ -255,16 +255,16 @@ def shown(run: TrackedRun) -> dict[str, Any]:
     """As clients read it."""
     return {
         "info": info(run),
-        "data": {
-            "metrics": [metric(point) for point in run.metrics],
-            "params": tagged(run.params),
-            "tags": tagged(tags_of(run)),
-        },
-        "inputs": {
-            "dataset_inputs": [dataset(used) for used in run.datasets],
-            "model_inputs": [{"model_id": model.id} for model in run.used],
-        },
-        "outputs": {"model_outputs": [{"model_id": model.id, "step": model.step} for model in run.made]},
+        "data": filled(
+            metrics=[metric(point) for point in run.metrics],
+            params=tagged(run.params),
+            tags=tagged(tags_of(run)),
+        ),
+        "inputs": filled(
+            dataset_inputs=[dataset(used) for used in run.datasets],
+            model_inputs=[{"model_id": model.id} for model in run.used],
+        ),
+        "outputs": filled(model_outputs=[{"model_id": model.id, "step": model.step} for model in run.made]),
     }
 
 

@@ -26,6 +26,12 @@ def tagged(values: Mapping[str, str]) -> list[dict[str, str]]:
     return [{"key": key, "value": value} for key, value in values.items()]
 
 
+def filled(**lists: list[Any]) -> dict[str, list[Any]]:
+    """Those that hold something. MLflow's answers say nothing of an empty list, and its client in R takes one for a
+    table without columns where it looks for what is missing."""
+    return {name: values for name, values in lists.items() if values}
+
+
 def number(value: float) -> float | str:
     """JSON has no words for some numbers; MLflow's clients read these."""
     if math.isfinite(value):
@@ -45,6 +51,6 @@ def metric(point: Point) -> dict[str, Any]:
 def dataset(used: UsedData) -> dict[str, Any]:
     described = used.dataset._asdict()
     return {
-        "tags": tagged(used.tags),
+        **filled(tags=tagged(used.tags)),
         "dataset": {name: value for name, value in described.items() if value is not None},
     }
