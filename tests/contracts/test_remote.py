@@ -170,6 +170,13 @@ def test_a_push_with_nothing_to_do_is_one_listing_and_so_is_a_fetch(
             assert asked == {"list": 1}
 
 
+def test_a_remote_that_lost_its_packs_is_sent_them_again_whoever_else_has_them(ana: Home, tmp_path: Path) -> None:
+    sent = [push(ana, str(tmp_path / name), {}) for name in ("one", "two")]
+    for pack in (tmp_path / "two" / "packs").iterdir():
+        pack.unlink()
+    assert push(ana, str(tmp_path / "two"), {}).objects == sent[1].objects > 0
+
+
 def test_only_what_is_missing_travels(
     ana: Home, place: Any, make_home: Callable[[str], Home], asked: Counter[str], tmp_path: Path
 ) -> None:

@@ -69,7 +69,6 @@ def push(
         if not fresh or (what and not asked):
             return Shared(remote=name, url=meeting.remote.url)
         there, findings = meeting.learn(told)
-        before = meeting.known.sizes().keys()
         wanted = reachable(home.store, asked) if what else None
         lacking = [
             copies[0] for copies in meeting.lacking(fresh, there) if wanted is None or copies[0].item.digest in wanted
@@ -80,7 +79,7 @@ def push(
         findings += moved.findings
         if not findings:
             served = fresh if wanted is None else asked if meeting.are_here(wanted) else []
-            meeting.serves(served, [*there, *(meeting.known.sizes().keys() - before)])
+            meeting.serves(served, [*there, *moved.names])
     return _shared(name, meeting.remote.url, moved, findings)
 
 
