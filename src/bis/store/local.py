@@ -257,6 +257,13 @@ class LocalStore:
         """See `large.Keeper`. A piece that is itself the last of a long row of differences is passed over for what it
         differs from."""
         with self._lock:
+    def keep_run(self, items: Sequence[Item], stored: bytes | memoryview) -> None:
+        """Put objects as they lie in a pack, one behind the other, heads and payloads: they are proved, and were not
+        here when this was last looked at."""
+        with self._lock, self._writing():
+            for item in self._pack().append(items, stored):
+                self._pending.setdefault(item.digest, []).append(item)
+
             here = [self._boundaries.get(anchor) for anchor in (piece.start, piece.end)]
             found = [boundary[side] for boundary, side in zip(here, (2, 1), strict=True) if boundary]
             digests = tuple(dict.fromkeys(filter(None, found))) or self.index.around(piece.start, piece.end)
