@@ -13,7 +13,7 @@ import contextlib
 import os
 import struct
 import threading
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -147,6 +147,23 @@ class PackWriter:
             self._buffer += payload
         self._note(item, head)
         return item
+
+    def append(self, items: Sequence[Item], stored: bytes | memoryview) -> list[Item]:
+        """Append objects as they lie in another pack, one behind the other: heads and payloads, which are proved."""
+        start = self._written + len(self._buffer)
+        if len(stored) >= AS_IT_IS or len(self._buffer) + len(stored) > BLOCK:
+            self.drain()
+        if len(stored) >= AS_IT_IS:
+            self._write(b"", stored)
+        else:
+            self._buffer += stored
+        first = items[0].offset
+        fresh = [Item(*item[:5], item.offset - first + start, item.depth) for item in items]
+        self.items += fresh
+        for item in items:
+            at = item.offset - first
+            self._heads.append(bytes(stored[at : at + HEAD.size]))
+        return fresh
 
     def _write(self, head: bytes, payload: bytes | memoryview) -> None:
         """Past the buffer, which is empty: all of it, or nothing."""

@@ -27,7 +27,7 @@ class Whole:
     """The digest of a large object, as far as its pieces came."""
 
     def __init__(self, item: Item, found: PartList) -> None:
-        self.item = item
+        self.item, self.found = item, found
         self._left = [part.digest for part in reversed(found.parts)]
         self._hasher = blake3()
 
@@ -58,6 +58,25 @@ class Wholes:
         if item.digest not in self._all:
             self._all[item.digest] = whole = Whole(item, found)
             self._wait(whole)
+
+    def __bool__(self) -> bool:
+        return bool(self._all)
+
+    def forget(self, digest: bytes) -> None:
+        """It is not expected any more."""
+        if whole := self._all.pop(digest, None):
+            waiting = self._waiting.get(whole.next or b"", [])
+            if whole in waiting:
+                waiting.remove(whole)
+
+    def awaits(self, digest: bytes) -> bool:
+        """Whether a large object goes on with this piece."""
+        return digest in self._waiting
+
+    def expects(self, item: Item, found: PartList) -> bool:
+        """Whether an object is expected with these very pieces."""
+        whole = self._all.get(item.digest)
+        return whole is not None and whole.found == found
 
     def _wait(self, whole: Whole) -> None:
         if whole.next:

@@ -15,13 +15,13 @@ from bis.digest import short
 from bis.errors import BisError, Damaged, KeepingError, NotFound
 from bis.nouns.part import Finding
 from bis.store import chunks, deltas, packs
-from bis.store.assembly import AHEAD
 from bis.store.crew import in_order
 from bis.store.index import Place
 from bis.store.known import Known, damaged_pack
 from bis.store.local import FORMAT, SERVES, VERSION, LocalStore, digest_of, pieces
-from bis.store.packs import DELTA, HEAD, KINDS, NUMBER_OF_KIND, PARTS, WHOLE, Form, Item
+from bis.store.packs import DELTA, HEAD, KINDS, NUMBER_OF_KIND, PARTS, RAW, WHOLE, Form, Item
 from bis.store.parcels import Damages, Parcel, Taken, blocks, broken, compose, stage
+from bis.store.proofs import Wholes
 from bis.store.remote import NO_SUCH_REMOTE, Remote
 from bis.store.trouble import NEWER, NOT_A_STORE
 
@@ -42,6 +42,8 @@ class Moved(NamedTuple):
     packs: int = 0
     records: int = 0
     findings: tuple[Finding, ...] = ()
+    names: tuple[str, ...] = ()
+    """Of the packs that were put there."""
 
 
 def check_remote(remote: Remote) -> int:
@@ -124,6 +126,7 @@ def send(
         len(arrived),
         sum(place.item.kind == NUMBER_OF_KIND["record"] for parcel in arrived for place in parcel.places),
         tuple(findings),
+        tuple(parcel.name for parcel in arrived),
     )
 
 
@@ -236,6 +239,16 @@ class _Got(NamedTuple):
     wrong: str = ""
 
 
+class _Run(NamedTuple):
+    """Objects that came as they are to be kept, proved, one behind the other."""
+
+    pack: str
+    items: list[Item]
+    stored: memoryview
+    """Heads and payloads."""
+
+
+RECORD: Final = NUMBER_OF_KIND["record"]
 _Use = tuple[bytes, int, bool]
 """An object and what it can be used for: its digest, its kind, and whether it can be a piece of others."""
 
@@ -263,6 +276,8 @@ class Receiving:
         """Digests of what was not here to put others together from, which were not kept for that."""
         self.wrong: dict[_Use, _Got] = {}
         """Objects of which no copy was whole yet."""
+        self._wholes = Wholes()
+        """Large objects of which pieces are to come."""
         self._spool: IO[bytes] = tempfile.TemporaryFile(dir=store.path, prefix="tmp-")  # noqa: SIM115
         self._waiting: list[tuple[str, Item, int]] = []
 
@@ -301,33 +316,48 @@ class Receiving:
     def _round(self, places: Sequence[Place]) -> None:
         """One copy of each object."""
         workers = 2 * self.remote.at_once if self.remote.at_once > 1 else 1
-        for got in in_order(self._ask, _ranges(places), workers):
+        for got in in_order(self._ask, _ranges(places, self._wholes), workers):
             for one in got:
                 self._take(one)
             self.progress(min(self.done, self.total), self.total)
         self._keep_composed()
 
-    def _ask(self, asked: _Range) -> list[_Got]:
+    def _ask(self, asked: _Range) -> list[_Run | _Got]:
         try:
             data = self.remote.read(asked.pack, asked.start, asked.size)
         except NotFound:
             return [_Got(asked.pack, item, b"", "it is gone") for item in asked.items]
-        view = memoryview(data)
-        return [_proved(asked, item, view) for item in asked.items]
+        return list(_proved(asked, memoryview(data)))
 
-    def _take(self, one: _Got) -> None:
+    def _take(self, one: _Run | _Got) -> None:
+        if isinstance(one, _Run):
+            self._keep_run(one)
+            return
         self.done += HEAD.size + one.item.stored
         if one.wrong:
             self._fail(one)
-        elif one.item.kind == NUMBER_OF_KIND["record"] and one.item.method in WHOLE:
+        elif one.item.method in WHOLE:  # a record
             self.held[one.item.digest] = one._replace(payload=bytes(one.payload))
             self.wrong.pop(_use(one.item), None)
-        elif one.item.method in WHOLE:
-            self._keep(one)
         else:
             self._spool.seek(0, 2)
             self._waiting.append((one.pack, one.item, self._spool.tell()))
             self._spool.write(one.payload)
+
+    def _keep_run(self, run: _Run) -> None:
+        self.store.keep_run(run.items, run.stored)
+        self.done += len(run.stored)
+        self.size += len(run.stored)
+        self.objects += len(run.items)
+        self.packs.add(run.pack)
+        if self.wrong:
+            for item in run.items:
+                self.wrong.pop(_use(item), None)
+        for item in run.items if self._wholes else ():
+            if self._wholes.awaits(item.digest):
+                at = item.payload - run.items[0].offset
+                payload = run.stored[at : at + item.stored]
+                self._wholes.passes(item.digest, payload if item.method == RAW else packs.content(item, bytes(payload)))
 
     def _keep_composed(self) -> None:
         """What needs other objects, in the order in which they do."""
@@ -358,18 +388,22 @@ class Receiving:
             found = chunks.read_list(bytes(one.payload))
             if chunks.total(found.parts) != item.raw:
                 raise Damaged(f"its pieces do not make {item.raw} bytes")
-            if self._digest_of_all(found) != item.digest:
-                for part in found.parts:
-                    self.store.fetch(part.digest)  # which says what is wrong, if a piece is
-                raise Damaged("its bytes do not match its digest")
+            self._demand_whole(item, found)
         return found
 
-    def _digest_of_all(self, found: chunks.PartList) -> bytes:
-        """Pieces that came were proved when they did; whatever they are, the digest of all proves the whole."""
-        hasher = blake3()
-        for data in in_order(self.store.glance, (part.digest for part in found.parts), AHEAD):
-            hasher.update(data)
-        return hasher.digest()
+    def _demand_whole(self, item: Item, found: chunks.PartList) -> None:
+        """Pieces that came were proved when they did; whatever they are, the digest of all proves the whole. It is
+        found out while they come, as far as they come in their order."""
+        if not self._wholes.expects(item, found):
+            self._wholes.forget(item.digest)
+            self._wholes.expect(item, found)
+        absent = next((part.digest for part in found.parts if not self.store.holds(part.digest, "chunk")), None)
+        if absent:
+            raise NotFound(f"{short(digest_of(absent))}, a piece of it, did not come")
+        if not self._wholes.proved(item.digest, self.store.glance):
+            for part in found.parts:
+                self.store.fetch(part.digest)  # which says what is wrong, if a piece is
+            raise Damaged("its bytes do not match its digest")
 
     def _absent(self, one: _Got) -> set[bytes]:
         """What it is put together from and is not here."""
@@ -407,29 +441,60 @@ class Receiving:
             yield damaged_pack(self.remote, pack, f"{what}{more} cannot be used: {first.wrong}")
 
 
-def _ranges(places: Sequence[Place]) -> Iterator[_Range]:
-    """What to ask for, pack by pack: objects that lie together are asked for together."""
+def _ranges(places: Sequence[Place], wholes: Wholes) -> list[_Range]:
+    """What to ask for: objects that lie together are asked for together, and pieces in the order in which they are
+    needed; all else pack by pack."""
+    turn = {digest: number for number, digest in enumerate(wholes.pieces())}
+    found = []
     for pack, there in groupby(
         sorted(places, key=lambda place: (place.pack, place.item.offset)), lambda place: place.pack
     ):
         items: list[Item] = []
-        for item in (place.item for place in there):
-            if items and (item.offset - items[-1].after > GAP or item.after - items[0].offset > RANGE):
-                yield _Range(pack, tuple(items))
+        first = after = 0
+        for _, item in there:
+            if items and (
+                item.offset - after > GAP or item.after - first > RANGE or not _follows(items[-1], item, turn)
+            ):
+                found.append(_Range(pack, tuple(items)))
                 items = []
+            if not items:
+                first = item.offset
             items.append(item)
-        yield _Range(pack, tuple(items))
+            after = item.after
+        found.append(_Range(pack, tuple(items)))
+    return sorted(found, key=lambda asked: turn.get(asked.items[0].digest, len(turn)))
 
 
-def _proved(asked: _Range, item: Item, data: memoryview) -> _Got:
-    """An object out of what came, with what is wrong with it: nothing in it is believed before."""
-    at = item.offset - asked.start
-    stored = data[at : at + HEAD.size + item.stored]
-    try:
-        packs.proved(item, stored)
-    except Damaged as error:
-        return _Got(asked.pack, item, b"", error.what)
-    return _Got(asked.pack, item, stored[HEAD.size :])
+def _follows(one: Item, other: Item, turn: Mapping[bytes, int]) -> bool:
+    """Whether nothing that lies elsewhere is needed between these two."""
+    return not turn or turn.get(other.digest, -1) == turn.get(one.digest, -2) + 1
+
+
+def _proved(asked: _Range, data: memoryview) -> Iterator[_Run | _Got]:
+    """What came, in its order, with what is wrong with it: nothing in it is believed before."""
+    run: list[Item] = []
+    for item in asked.items:
+        at = item.offset - asked.start
+        stored = data[at : at + HEAD.size + item.stored]
+        wrong = ""
+        try:
+            packs.proved(item, stored)
+        except Damaged as error:
+            wrong = error.what
+        simple = not wrong and item.method in WHOLE and item.kind != RECORD
+        if run and not (simple and item.offset == run[-1].after):
+            yield _run(asked, run, data)
+            run = []
+        if simple:
+            run.append(item)
+        else:
+            yield _Got(asked.pack, item, b"" if wrong else stored[HEAD.size :], wrong)
+    if run:
+        yield _run(asked, run, data)
+
+
+def _run(asked: _Range, items: list[Item], data: memoryview) -> _Run:
+    return _Run(asked.pack, items, data[items[0].offset - asked.start : items[-1].after - asked.start])
 
 
 def spread(copies: Iterable[Copies], sizes: Mapping[str, int]) -> list[Copies]:
