@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
@@ -221,6 +221,10 @@ def _format_end(examples: Sequence[str], statuses: Mapping[int, str], formatter:
         formatter.write_dl([(str(status), meaning) for status, meaning in sorted(statuses.items())])
 
 
+CONDITION: Final = re.compile(r"[=<>]|\b(?:NOT )?(?:I?LIKE|IN|IS)\b", re.IGNORECASE)
+"""What words have in them that are a filter."""
+
+
 def misuse(ctx: click.Context, error: click.UsageError, *examples: str) -> UsageError:
     """What click found wrong with a command line, with what was meant or an example."""
     example = examples[0] if examples else f"{ctx.command_path} --help"
@@ -236,8 +240,15 @@ def misuse(ctx: click.Context, error: click.UsageError, *examples: str) -> Usage
             return _bad_value(ctx, error.param, error.message)
     extra = re.fullmatch(r"Got unexpected extra arguments? \((.*)\)", error.format_message())
     if extra:
-        return UsageError(f"{ctx.command_path}: too many words: {extra[1]}", hint=example)
+        filtered = any("--filter" in param.opts for param in ctx.command.get_params(ctx)) and CONDITION.search(extra[1])
+        meant = f"{ctx.command_path} --filter {_quoted(extra[1])}"
+        return UsageError(f"{ctx.command_path}: too many words: {extra[1]}", hint=meant if filtered else example)
     return UsageError(error.format_message(), hint=f"{ctx.command_path} --help")
+
+
+def _quoted(text: str) -> str:
+    """As a shell takes it and a person reads it: filters have apostrophes."""
+    return f'"{text}"' if "'" in text and not set(text) & set('"$`\\!') else shlex.quote(text)
 
 
 def _no_option(ctx: click.Context, typed: str) -> UsageError:
