@@ -251,6 +251,10 @@ def test_json_that_another_command_is_to_give_is_none_of_bis(bis: Type, project:
         (["run", "--data"], "error[B002]: bis run: --data needs a value, GLOB\nhelp: bis run -- python train.py"),
         (["log", "--json=1"], "error[B002]: bis log: --json takes no value\nhelp: bis log\n"),
         (["log", "-n", "-3"], "error[B002]: bis log: --limit is a whole number from 0 on, not '-3'\n"),
+        (
+            ["log", "a < 3", "AND", "params.lr = '1'"],
+            """too many words: a < 3 AND params.lr = '1'\nhelp: bis log --filter "a < 3 AND params.lr = '1'"\n""",
+        ),
         (["log", "low"], "error[B002]: bis log: too many words: low\nhelp: bis log\n"),
         (["log", "-f", "metrics.loss <"], "error[B002]: the filter makes no sense at position 15: the end where more"),
         (["log", "-f", "parms.lr = 1"], "error[B002]: no field 'parms.lr' at position 1 of the filter: parms.lr = 1\n"),
