@@ -14,8 +14,13 @@ from typing import Any
 from bis.acts.collect import collect
 from bis.acts.data import remove
 from bis.errors import KeepingError
+from bis.ledger import history, registry
+from bis.ledger.runs import reindex
+from bis.nouns.model import By
 from bis.nouns.run import Output, Run
 from bis.steps.add_data import Adding, add
+from bis.steps.keeping import keep_all
+from bis.steps.registering import registering
 from bis.steps.seal import seal
 from bis.store.local import open_store
 
@@ -100,6 +105,48 @@ def test_sealing_runs(project: Any, killer: Any, rounds: int) -> None:
             assert home.ledger.get(run.id) == run
             assert home.store.has(home.ledger.record(run.id))
             assert len(home.store.get_bytes(run.outputs[0].digest)) == 1000
+
+
+def test_changing_the_registry(project: Any, killer: Any, rounds: int) -> None:
+    """What was acknowledged is in the store, once, and comes back when the ledger is lost; of what was not, the
+    registry is the same before and after."""
+
+    def work(say: Say, start: int) -> None:
+        with project.home() as home:
+            for number in range(start, start + 5):
+                with registering(home) as connection:
+                    if not registry.models(connection):
+                        registry.create(connection, "churn", By("ana", 1))
+                    made = registry.add_version(connection, "churn", By("ana", number + 1), source=f"s{number}")
+                    registry.set_alias(connection, "churn", "champion", made.record, By("ana", number + 1))
+                say((made.number, made.source))
+
+    def seen() -> Any:
+        with project.home() as home, home.ledger.database.reading() as connection:
+            model = registry.get(connection, "churn")
+            return model, registry.versions(connection), history.events(connection, model)
+
+    acknowledged: list[tuple[int, str]] = []
+    for number in range(rounds):
+        acknowledged += killer.run(lambda say, number=number: work(say, 5 * number))  # type: ignore[misc]
+        if number % 5 == 4:
+            for name in ("ledger", "ledger-wal", "ledger-shm"):
+                (project.folder / ".bis" / name).unlink(missing_ok=True)
+            with project.home() as home:
+                reindex(home.store, home.ledger)
+        _, versions, _ = seen()
+        found = [(one.number, one.source) for one in versions]
+        assert len(found) == len({source for _, source in found}), "something is there twice"
+        assert set(acknowledged) <= set(found)
+    assert killer.killed
+    assert project.is_sound()
+    with project.home() as home:
+        keep_all(home)
+    before = seen()
+    (project.folder / ".bis" / "ledger").unlink()
+    with project.home() as home:
+        reindex(home.store, home.ledger)
+    assert seen() == before
 
 
 def test_running_a_command(project: Any, killer: Any, tracing: str, rounds: int) -> None:
