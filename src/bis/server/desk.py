@@ -8,23 +8,24 @@ import functools
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from bis.errors import KeepingError
-from bis.ledger import webhooks
+from bis.ledger import model_events, webhooks
 from bis.ledger.connection import Connection
 from bis.ledger.database import Database
 from bis.ledger.group import Change, Writer
 from bis.ledger.readers import Asking, Readers
 from bis.server.hooks import Hooks
-from bis.server.shelf import Shelf
+from bis.server.shelf import Kept, Shelf
 from bis.settings import Promotion
 from bis.steps.home import Home
 from bis.store.local import LocalStore
+from bis.steps.registering import not_kept
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -123,6 +124,24 @@ class Desk:
         return await self._changed(functools.partial(_called, change, values, named), durable=True)
 
     async def read(self, question: Callable[Concatenate[Connection, P], T], *values: P.args, **named: P.kwargs) -> T:
+    async def enter(self, change: Callable[Concatenate[Connection, P], T], *values: P.args, **named: P.kwargs) -> T:
+        """As `keep`, for a change of the registry: it is in the store, too, and survives the loss of the ledger. Raises
+        KeepingError where it is in the ledger alone; the keeper tries again."""
+        result = await self._changed(functools.partial(_called, change, values, named), durable=True)
+        if events := await self.read(model_events.waiting):
+            try:
+                async with self.shelf.kept_by(lambda: self._put(events)):
+                    pass
+            except KeepingError as error:
+                raise not_kept(error, len(events)) from error
+            await self.jot(model_events.kept, [record for record, _ in events])
+        return result
+
+    def _put(self, events: Sequence[tuple[Digest, bytes]]) -> Kept:
+        """Some records; the last of them, as all are durable together."""
+        digests = [self.store.put_bytes(content, "record") for _, content in events]
+        return Kept(digests[-1], len(events[-1][1]))
+
         """Ask the ledger, in a thread."""
         ask = functools.partial(_called, question, values, named)
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._readers.ask, ask)

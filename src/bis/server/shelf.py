@@ -22,6 +22,8 @@ from typing import BinaryIO, Final, NamedTuple, TypeVar
 from blake3 import blake3
 
 from bis.digest import Digest
+from bis.errors import KeepingError, NotFound
+from bis.store.bucket import BucketStore
 from bis.store.local import LocalStore, digest_of
 from bis.store.trouble import trouble
 
@@ -75,10 +77,21 @@ class Shelf:
     async def kept_file(self, path: Path) -> AsyncIterator[Kept]:
         """As `kept`, of a file."""
         async with self._relying():
-            size = path.stat().st_size
-            yield Kept(await self.work(lambda: self._settled(self.store.put_file(path))), size)
+            yield await self.work(work)
 
     async def written(self, body: AsyncIterator[bytes], path: Path) -> Digest:
+        async with self.kept_by(lambda: Kept(self.store.put_file(path), path.stat().st_size)) as kept:
+            yield kept
+
+    @contextlib.asynccontextmanager
+    async def kept_by(self, put: Callable[[], Kept]) -> AsyncIterator[Kept]:
+        """As `kept`, of what a function puts into the store."""
+
+        def work() -> Kept:
+            kept = put()
+            self._settled(kept.digest)
+            return kept
+
         """Put a body into a file, which appears when it is whole, and is durable."""
         spool, hasher = _Spool(path.parent), blake3()
         try:

@@ -91,7 +91,7 @@ async def create(desk: Desk, asked: Create) -> dict[str, Any]:
         raise missing("source")
     check_length("Source", asked.source, SOURCE)
     tags = checked(asked.tags)
-    made = await desk.keep(_register, asked, tags, by(desk))
+    made = await desk.enter(_register, asked, tags, by(desk))
     told = {
         "name": made.name,
         "version": str(made.number),
@@ -111,7 +111,7 @@ async def find(desk: Desk, asked: Numbered) -> dict[str, Any]:
 
 async def update(desk: Desk, asked: Update) -> dict[str, Any]:
     name, number = _named(asked.name, asked.version)
-    found = await desk.keep(registry.describe_version, name, number, asked.description, by(desk))
+    found = await desk.enter(registry.describe_version, name, number, asked.description, by(desk))
     return {"model_version": version_shown(found)}
 
 
@@ -124,13 +124,15 @@ async def transition(desk: Desk, asked: Transition) -> dict[str, Any]:
         said = "Model version transition cannot archive existing model versions because"
         valid = f"is not an Active stage. Valid stages are {list(ACTIVE)}"
         raise Refused("INVALID_PARAMETER_VALUE", f"{said} '{asked.stage}' {valid}")
-    found = await desk.keep(registry.set_stage, name, number, wanted, by(desk), archive=asked.archive_existing_versions)
+    found = await desk.enter(
+        registry.set_stage, name, number, wanted, by(desk), archive=asked.archive_existing_versions
+    )
     return {"model_version": version_shown(found)}
 
 
 async def remove(desk: Desk, asked: Numbered) -> None:
     name, number = _named(asked.name, asked.version)
-    await desk.keep(registry.remove_version, name, number, by(desk))
+    await desk.enter(registry.remove_version, name, number, by(desk))
 
 
 async def download_uri(desk: Desk, asked: Numbered) -> dict[str, Any]:
@@ -154,7 +156,7 @@ async def search(desk: Desk, asked: Search) -> dict[str, Any]:
 async def set_tag(desk: Desk, asked: SetTag) -> None:
     name, number = _named(asked.name, asked.version)
     checked([Tag(asked.key, asked.value)])
-    await desk.keep(registry.set_version_tag, name, number, asked.key, asked.value, by(desk))
+    await desk.enter(registry.set_version_tag, name, number, asked.key, asked.value, by(desk))
     told = {"name": name, "version": str(number), "key": asked.key, "value": asked.value}
     desk.tell("model_version_tag.set", told)
 
@@ -162,7 +164,7 @@ async def set_tag(desk: Desk, asked: SetTag) -> None:
 async def delete_tag(desk: Desk, asked: DeleteTag) -> None:
     name, number = _named(asked.name, asked.version)
     check_name(asked.key, "key")
-    await desk.keep(registry.delete_version_tag, name, number, asked.key, by(desk))
+    await desk.enter(registry.delete_version_tag, name, number, asked.key, by(desk))
     told = {"name": name, "version": str(number), "key": asked.key}
     desk.tell("model_version_tag.deleted", told)
 

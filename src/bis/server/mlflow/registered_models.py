@@ -88,7 +88,7 @@ async def create(desk: Desk, asked: Create) -> dict[str, Any]:
     check_model(asked.name)
     tags = checked(asked.tags)
     try:
-        made = await desk.keep(registry.create, asked.name, by(desk), asked.description, tags)
+        made = await desk.enter(registry.create, asked.name, by(desk), asked.description, tags)
     except AlreadyThere:
         raise await _there(desk, asked.name, PROMPT in tags) from None
     desk.tell("registered_model.created", {"name": made.name, "tags": tags, "description": asked.description})
@@ -99,7 +99,7 @@ async def rename(desk: Desk, asked: Rename) -> dict[str, Any]:
     check_model(asked.name)
     check_model(asked.new_name, "new_name")
     try:
-        whole = await desk.keep(_whole, registry.rename, asked.name, asked.new_name, by(desk))
+        whole = await desk.enter(_whole, registry.rename, asked.name, asked.new_name, by(desk))
     except AlreadyThere:
         raise _exists(asked.new_name) from None
     return {"registered_model": shown(*whole)}
@@ -108,13 +108,13 @@ async def rename(desk: Desk, asked: Rename) -> dict[str, Any]:
 async def update(desk: Desk, asked: Update) -> dict[str, Any]:
     check_model(asked.name)
     return {
-        "registered_model": shown(*await desk.keep(_whole, registry.describe, asked.name, asked.description, by(desk)))
+        "registered_model": shown(*await desk.enter(_whole, registry.describe, asked.name, asked.description, by(desk)))
     }
 
 
 async def remove(desk: Desk, asked: Named) -> None:
     check_model(asked.name)
-    await desk.keep(registry.remove, asked.name, by(desk))
+    await desk.enter(registry.remove, asked.name, by(desk))
 
 
 async def find(desk: Desk, asked: Named) -> dict[str, Any]:
@@ -152,13 +152,13 @@ async def latest(desk: Desk, asked: Latest) -> dict[str, Any]:
 async def set_tag(desk: Desk, asked: SetTag) -> None:
     check_model(asked.name)
     checked([Tag(asked.key, asked.value)])
-    await desk.keep(registry.set_tag, asked.name, asked.key, asked.value, by(desk))
+    await desk.enter(registry.set_tag, asked.name, asked.key, asked.value, by(desk))
 
 
 async def delete_tag(desk: Desk, asked: DeleteTag) -> None:
     check_model(asked.name)
     check_name(asked.key, "key")
-    await desk.keep(registry.delete_tag, asked.name, asked.key, by(desk))
+    await desk.enter(registry.delete_tag, asked.name, asked.key, by(desk))
 
 
 async def set_alias(desk: Desk, asked: Alias) -> None:
@@ -169,7 +169,7 @@ async def set_alias(desk: Desk, asked: Alias) -> None:
     if re.match(r"[vV]\d+\Z", asked.alias):
         raise Refused("INVALID_PARAMETER_VALUE", f"Version alias name '{asked.alias}' is reserved.")
     number = version_number(asked.version)
-    promotion.done(await desk.keep(_point, asked.name, asked.alias, number, by(desk), desk.rules))
+    promotion.done(await desk.enter(_point, asked.name, asked.alias, number, by(desk), desk.rules))
     told = {"name": asked.name, "alias": asked.alias, "version": str(number)}
     desk.tell("model_version_alias.created", told)
 
@@ -183,7 +183,7 @@ def _point(
 async def delete_alias(desk: Desk, asked: Alias) -> None:
     check_model(asked.name)
     _check_alias(asked.alias)
-    await desk.keep(registry.delete_alias, asked.name, asked.alias, by(desk))
+    await desk.enter(registry.delete_alias, asked.name, asked.alias, by(desk))
     desk.tell("model_version_alias.deleted", {"name": asked.name, "alias": asked.alias})
 
 

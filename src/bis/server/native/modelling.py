@@ -166,7 +166,7 @@ def by(desk: Desk, reason: str = "") -> By:
 
 
 async def create_model(desk: Desk, asked: NewModel) -> Model:
-    made = await desk.keep(registry.create, asked.name, by(desk), asked.description, asked.tags)
+    made = await desk.enter(registry.create, asked.name, by(desk), asked.description, asked.tags)
     desk.tell(*telling.model_made(made))
     return made
 
@@ -185,15 +185,15 @@ async def change_model(desk: Desk, asked: ChangedModel) -> Model:
             registry.set_tag(connection, name, key, value, who)
         return registry.get(connection, name)
 
-    return await desk.keep(change)
+    return await desk.enter(change)
 
 
 async def remove_model(desk: Desk, asked: Named) -> Model:
-    return await desk.keep(registry.remove, asked.name, by(desk))
+    return await desk.enter(registry.remove, asked.name, by(desk))
 
 
 async def restore_model(desk: Desk, asked: Named) -> Model:
-    return await desk.keep(registry.restore, asked.name, by(desk))
+    return await desk.enter(registry.restore, asked.name, by(desk))
 
 
 async def model_history(desk: Desk, asked: Happened) -> Events:
@@ -217,7 +217,7 @@ async def create_version(desk: Desk, asked: NewVersion) -> ModelVersion:
         made, new = register_within(connection, asked.name, run, asked.path, who, asked.description, tags)
         return made, registry.get(connection, made.name) if new else None
 
-    made, model = await desk.keep(change)
+    made, model = await desk.enter(change)
     if model:
         desk.tell(*telling.model_made(model))
     desk.tell(*telling.version_made(made))
@@ -242,7 +242,7 @@ async def change_version(desk: Desk, asked: ChangedVersion) -> ModelVersion:
             registry.set_version_tag(connection, *named, key, value, who)
         return before, registry.version(connection, *named)
 
-    before, after = await desk.keep(change)
+    before, after = await desk.enter(change)
     for key in asked.untag:
         if key in before.tags:
             desk.tell(*telling.tag_deleted(after, key))
@@ -252,11 +252,11 @@ async def change_version(desk: Desk, asked: ChangedVersion) -> ModelVersion:
 
 
 async def remove_version(desk: Desk, asked: OneVersion) -> ModelVersion:
-    return await desk.keep(registry.remove_version, asked.name, asked.number, by(desk))
+    return await desk.enter(registry.remove_version, asked.name, asked.number, by(desk))
 
 
 async def restore_version(desk: Desk, asked: OneVersion) -> ModelVersion:
-    return await desk.keep(registry.restore_version, asked.name, asked.number, by(desk))
+    return await desk.enter(registry.restore_version, asked.name, asked.number, by(desk))
 
 
 # -- aliases -------------------------------------------------------------------------------------------------------
@@ -266,8 +266,9 @@ async def alias(desk: Desk, asked: AliasAt) -> ModelVersion:
     def ask(connection: Connection) -> ModelVersion:
         if asked.at is None:
             return registry.by_alias(connection, asked.name, asked.alias)
-        number = registry.alias_at(connection, asked.name, asked.alias, asked.at)
-        if number is None:
+        model = registry.once(connection, asked.name)
+        meant = history.version_meant(connection, model, asked.alias, asked.at)
+        if meant is None:
             raise NotFound(f"no version of {asked.name!r} was called {asked.alias!r} then")
         return registry.version(connection, registry.once(connection, asked.name).name, number)
 
@@ -281,7 +282,7 @@ async def set_alias(desk: Desk, asked: SetAlias) -> ModelVersion:
         found = registry.version(connection, asked.name, asked.version)
         return promotion.set_alias(connection, desk.rules, found, asked.alias, by(desk, asked.reason))
 
-    set_ = promotion.done(await desk.keep(change)).version
+    set_ = promotion.done(await desk.enter(change)).version
     desk.tell(*telling.alias_set(set_, asked.alias))
     return set_
 
@@ -293,7 +294,7 @@ async def delete_alias(desk: Desk, asked: OneAlias) -> Model:
         registry.delete_alias(connection, asked.name, asked.alias, by(desk))
         return registry.get(connection, asked.name)
 
-    found = await desk.keep(change)
+    found = await desk.enter(change)
     desk.tell(*telling.alias_deleted(asked.name, asked.alias))
     return found
 
@@ -307,7 +308,7 @@ async def promote(desk: Desk, asked: Promote) -> Promotions:
         who = by(desk, asked.reason)
         return promotion.promote(connection, desk.rules, found, asked.alias, conditions, who, force=asked.force)
 
-    done = promotion.done(await desk.keep(change))
+    done = promotion.done(await desk.enter(change))
     desk.tell(*telling.alias_set(done.version, done.alias))
     checks = [Condition(**check._asdict()) for check in done.checks]
     return Promotions(version=done.version, alias=done.alias, before=done.before, checks=checks, forced=done.forced)
@@ -315,10 +316,10 @@ async def promote(desk: Desk, asked: Promote) -> Promotions:
 
 async def roll_back(desk: Desk, asked: RollBack) -> ModelVersion:
     def change(connection: Connection) -> ModelVersion:
-        _, number = registry.rollback(connection, asked.name, asked.alias, by(desk, asked.reason))
-        return registry.version(connection, asked.name, number)
+        registry.rollback(connection, asked.name, asked.alias, by(desk, asked.reason))
+        return registry.by_alias(connection, asked.name, asked.alias)
 
-    found = await desk.keep(change)
+    found = await desk.enter(change)
     desk.tell(*telling.alias_set(found, asked.alias))
     return found
 
