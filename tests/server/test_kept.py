@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from bis.store.local import open_store
+
 MLFLOW = "/api/2.0/mlflow"
 ROOT = "/api/2.0/mlflow-artifacts/artifacts"
 
@@ -166,3 +168,66 @@ def test_a_run_under_way_is_left_alone(serving: Callable[..., Any], tmp_path: Pa
     forget(tmp_path)
     bis(tmp_path, "reindex")
     assert serving().http.get(f"{MLFLOW}/runs/get", params={"run_id": run}).status_code == 404
+
+
+def registered(server: Any) -> dict[str, Any]:
+    """All that a client sees of a registered model, and what happened to it."""
+    asked = {"name": "churn"}
+    versions = server.http.get(f"{MLFLOW}/model-versions/search").json()["model_versions"]
+    events = server.http.get("/api/bis/1/models/churn/history").json()
+    return {"model": server.http.get(f"{MLFLOW}/registered-models/get", params=asked).json(), **events, "all": versions}
+
+
+def test_what_was_told_of_the_registry_is_there_after_a_kill_and_the_loss_of_the_ledger(
+    serving: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "bis.toml").write_text("webhooks_anywhere = true\n")
+    server = serving()
+    webhook = {"name": "w", "url": "http://127.0.0.1:9/", "secret": "a very secret word"}
+    post(server, "registered-models/create", name="churn", tags=[{"key": "team", "value": "risk"}])
+    assert server.http.post(
+        f"{MLFLOW}/webhooks", json={**webhook, "events": [{"entity": "MODEL_VERSION", "action": "CREATED"}]}
+    ).is_success
+    for number in (1, 2, 3):
+        tags = [{"key": "n", "value": str(number)}]
+        post(server, "model-versions/create", name="churn", source=f"s3://bucket/{number}", tags=tags)
+    post(server, "registered-models/alias", name="churn", alias="champion", version="1")
+    post(server, "model-versions/transition-stage", name="churn", version="2", stage="Production")
+    assert server.http.request("DELETE", f"{MLFLOW}/model-versions/delete", json={"name": "churn", "version": "3"})
+    post(server, "registered-models/alias", name="churn", alias="champion", version="2")
+    before = registered(server)
+    server.stop(9)
+    forget(tmp_path)
+    bis(tmp_path, "reindex")
+    again = serving()
+    assert registered(again) == before
+    assert [event["action"] for event in before["events"]][:4] == ["alias", "removed", "stage", "alias"]
+    assert not again.http.get(f"{MLFLOW}/webhooks").json().get("webhooks")
+    assert "a very secret word" not in all_of_store(tmp_path)
+
+
+def all_of_store(folder: Path) -> str:
+    """Every record in it, as text."""
+    with open_store(folder / ".bis/store") as store:
+        return "".join(store.get_bytes(digest).decode() for digest in store.list("record"))
+
+
+def test_a_server_and_a_clone_bring_their_changes_of_a_model_together(
+    serving: Callable[..., Any], tmp_path: Path
+) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    first = serving(folder=here)
+    post(first, "registered-models/create", name="churn")
+    post(first, "model-versions/create", name="churn", source="s3://bucket/1")
+    subprocess.run([sys.executable, "-m", "bis", "clone", first.url, str(there)], check=True, capture_output=True)
+    second = serving(folder=there)
+    assert registered(second) == registered(first)
+    post(second, "model-versions/create", name="churn", source="s3://bucket/theirs")
+    post(first, "model-versions/create", name="churn", source="s3://bucket/ours")
+    bis(there, "push")
+    bis(there, "pull")
+    assert registered(second) == registered(first)
+    answer = first.http.get(f"{MLFLOW}/model-versions/get", params={"name": "churn", "version": "2"})
+    assert answer.status_code == 400
+    assert "2 versions of the model 'churn' are called 2" in answer.json()["message"]

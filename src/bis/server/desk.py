@@ -14,6 +14,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
+from bis.digest import Digest
 from bis.errors import KeepingError
 from bis.ledger import model_events, webhooks
 from bis.ledger.connection import Connection
@@ -24,8 +25,8 @@ from bis.server.hooks import Hooks
 from bis.server.shelf import Kept, Shelf
 from bis.settings import Promotion
 from bis.steps.home import Home
-from bis.store.local import LocalStore
 from bis.steps.registering import not_kept
+from bis.store.local import LocalStore
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -123,7 +124,6 @@ class Desk:
         """As `write`, and wait for the disk, too: it survives power loss then."""
         return await self._changed(functools.partial(_called, change, values, named), durable=True)
 
-    async def read(self, question: Callable[Concatenate[Connection, P], T], *values: P.args, **named: P.kwargs) -> T:
     async def enter(self, change: Callable[Concatenate[Connection, P], T], *values: P.args, **named: P.kwargs) -> T:
         """As `keep`, for a change of the registry: it is in the store, too, and survives the loss of the ledger. Raises
         KeepingError where it is in the ledger alone; the keeper tries again."""
@@ -142,6 +142,7 @@ class Desk:
         digests = [self.store.put_bytes(content, "record") for _, content in events]
         return Kept(digests[-1], len(events[-1][1]))
 
+    async def read(self, question: Callable[Concatenate[Connection, P], T], *values: P.args, **named: P.kwargs) -> T:
         """Ask the ledger, in a thread."""
         ask = functools.partial(_called, question, values, named)
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._readers.ask, ask)

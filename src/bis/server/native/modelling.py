@@ -270,7 +270,7 @@ async def alias(desk: Desk, asked: AliasAt) -> ModelVersion:
         meant = history.version_meant(connection, model, asked.alias, asked.at)
         if meant is None:
             raise NotFound(f"no version of {asked.name!r} was called {asked.alias!r} then")
-        return registry.version(connection, registry.once(connection, asked.name).name, number)
+        return registry.version(connection, model.name, meant.record)
 
     return await desk.read(ask)
 
