@@ -22,8 +22,6 @@ from typing import BinaryIO, Final, NamedTuple, TypeVar
 from blake3 import blake3
 
 from bis.digest import Digest
-from bis.errors import KeepingError, NotFound
-from bis.store.bucket import BucketStore
 from bis.store.local import LocalStore, digest_of
 from bis.store.trouble import trouble
 
@@ -76,10 +74,6 @@ class Shelf:
     @contextlib.asynccontextmanager
     async def kept_file(self, path: Path) -> AsyncIterator[Kept]:
         """As `kept`, of a file."""
-        async with self._relying():
-            yield await self.work(work)
-
-    async def written(self, body: AsyncIterator[bytes], path: Path) -> Digest:
         async with self.kept_by(lambda: Kept(self.store.put_file(path), path.stat().st_size)) as kept:
             yield kept
 
@@ -92,6 +86,10 @@ class Shelf:
             self._settled(kept.digest)
             return kept
 
+        async with self._relying():
+            yield await self.work(work)
+
+    async def written(self, body: AsyncIterator[bytes], path: Path) -> Digest:
         """Put a body into a file, which appears when it is whole, and is durable."""
         spool, hasher = _Spool(path.parent), blake3()
         try:
