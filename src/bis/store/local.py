@@ -19,7 +19,7 @@ from bis.errors import BisError, Damaged, KeepingError, NotFound
 from bis.store import ObjectKind, assembly, deltas, doomed, packs, writers
 from bis.store.chunks import MAXIMUM, MINIMUM, Piece
 from bis.store.index import Boundary, Index, Place
-from bis.store.packs import NUMBER_OF_KIND, PARTS, Form, Item, PackWriter, Unsynced
+from bis.store.packs import NUMBER_OF_KIND, PARTS, RAW, Form, Item, PackWriter, Unsynced
 from bis.store.trouble import CHANGED, IN_THE_WAY, NEWER, NOT_A_STORE, shown, trouble, unreadable
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ MOST_OPEN: Final = 256
 """Packs that are kept open for reading."""
 OFTEN: Final = 64
 """Whoever asks for more objects than this is putting many: the index is then read whole, once."""
+FEW: Final = 8
+"""Where one piece in so many has to be unpacked, or fewer, they are read one after the other."""
 HOLE: Final = 64 << 10
 ZEROS: Final = bytes(MAXIMUM)
 
@@ -481,7 +483,7 @@ class LocalStore:
         """Write an object to a new file, which is worth nothing after an error. A second try begins it again."""
         if item.method == PARTS:
             with contextlib.suppress(Damaged, NotFound):  # which the second try tells more of, or mends
-                _write_new(fresh, assembly.at_the_end(fd, item, self.glance), item.raw, mode)
+                _write_new(fresh, self._at_the_end(fd, item), item.raw, mode)
                 return
         small = item.raw <= SMALL
         blocks = [self._read(fd, item)] if small else assembly.stream(fd, item, self.fetch)
@@ -494,6 +496,21 @@ class LocalStore:
         number = NUMBER_OF_KIND[kind]
         with self._lock:
             found = list(self.index.of_kind(number))
+    def _at_the_end(self, fd: int, item: Item) -> Iterator[bytes | memoryview]:
+        """The bytes of a large object, which is verified as a whole."""
+        found = assembly.list_of(fd, item)
+        with self._lock:
+            places = self.index.find_all([part.digest for part in found.parts])
+        if sum(place.item.method != RAW for place in places.values()) * FEW > len(places):
+            return assembly.at_the_end(fd, item, self.glance)
+        room = memoryview(bytearray(MAXIMUM))
+        look = functools.partial(assembly.glimpse_into, room)
+        return assembly.straight(
+            item,
+            found,
+            lambda digest: self._from_any_copy(digest_of(digest), lambda fd, item: look(fd, item, self.fetch), pieces),
+        )
+
             found += [raw for raw, items in self._pending.items() if any(item.kind == number for item in items)]
         for raw in dict.fromkeys(found):
             yield digest_of(raw)
@@ -685,7 +702,7 @@ def _drafting(path: Path) -> Iterator[str]:
         yield f"{folder}/file"
 
 
-def _write_new(fresh: str, blocks: Iterable[bytes], size: int, mode: int) -> None:
+def _write_new(fresh: str, blocks: Iterable[bytes | memoryview], size: int, mode: int) -> None:
     """Write a new file, with holes where it has nothing, or anew what an earlier try left of it."""
     try:
         into = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -699,7 +716,7 @@ def _write_new(fresh: str, blocks: Iterable[bytes], size: int, mode: int) -> Non
         raise trouble(error, "write", Path(fresh).parent.parent) from error
 
 
-def _write_out(into: int, blocks: Iterable[bytes]) -> bool:
+def _write_out(into: int, blocks: Iterable[bytes | memoryview]) -> bool:
     """Whether the file ends in a hole."""
     hole = False
     for block in blocks:
