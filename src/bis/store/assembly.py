@@ -10,12 +10,14 @@ from bis.errors import Damaged
 from bis.store import deltas, packs
 from bis.store.chunks import PartList, read_list, total
 from bis.store.crew import Behind, in_order
-from bis.store.packs import DELTA, PARTS, Item
+from bis.store.packs import DELTA, PARTS, RAW, Item
 
 Fetch = Callable[[bytes], bytes]
 """The bytes of an object that others are made from, verified. Raises NotFound or Damaged."""
 Glance = Callable[[bytes], bytes]
 """The same, not verified: what is made from them is."""
+Look = Callable[[bytes], bytes | memoryview]
+"""The same, good until the next is asked for."""
 AHEAD = 3
 """Pieces fetched at once: more would cost memory, and the disk no time."""
 
@@ -43,6 +45,26 @@ def at_the_end(fd: int, item: Item, glance: Glance) -> Iterator[bytes]:
     """As `stream`, of a large object, for who hands nothing out before the end: only the whole is verified, so nothing
     is hashed twice. When that fails, `stream` says which piece is damaged, or finds another copy of it."""
     yield from _in_pieces(item, list_of(fd, item), glance)
+
+
+def straight(item: Item, found: PartList, look: Look) -> Iterator[bytes | memoryview]:
+    """As `at_the_end`, piece by piece and without threads: they cost more than pieces that are kept as they are."""
+    hasher = blake3()
+    for part in found.parts:
+        data = look(part.digest)
+        hasher.update(data)
+        yield data
+    if hasher.digest() != item.digest:
+        raise Damaged("its bytes do not match its digest")
+
+
+def glimpse_into(room: memoryview, fd: int, item: Item, fetch: Fetch) -> bytes | memoryview:
+    """As `glimpse`; what is kept as it is, in that room."""
+    if item.method != RAW or item.raw > len(room):
+        return glimpse(fd, item, fetch)
+    if packs.read_into(room[: item.raw], fd, item.payload) < item.raw:
+        raise Damaged("the pack ends in the middle of it")
+    return room[: item.raw]
 
 
 def glimpse(fd: int, item: Item, fetch: Fetch) -> bytes:

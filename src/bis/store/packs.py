@@ -485,6 +485,17 @@ def _expanded(fd: int, item: Item) -> Iterator[bytes]:
         raise Damaged(f"its compression is broken ({error})") from None
 
 
+def read_into(room: memoryview, fd: int, offset: int) -> int:
+    """How many bytes were there to fill a room with. As `_pread`, for memory that is used again."""
+    done = 0
+    try:
+        while done < len(room) and (more := os.preadv(fd, [room[done:]], offset + done)):
+            done += more
+    except OSError as error:
+        raise Damaged(f"the disk cannot read it: {error.strerror}") from error
+    return done
+
+
 def _pread(fd: int, size: int, offset: int) -> bytes:
     """`os.pread` that does not stop at 2 GiB or at a signal. What the disk cannot read is as good as damaged: another
     copy may serve."""

@@ -229,12 +229,8 @@ class _Source:
             self._open(pack)
             if size > len(self._room):
                 self._room = memoryview(bytearray(size))
-            done = 0
-            while done < size:
-                more = os.preadv(self._fd, [self._room[done:size]], offset + done)
-                if not more:
-                    raise Damaged("the pack ends in the middle of it")
-                done += more
+            if packs.read_into(self._room[:size], self._fd, offset) < size:
+                raise Damaged("the pack ends in the middle of it")
         except OSError as error:
             raise Damaged(f"the disk cannot read it: {error.strerror}") from error
         return self._room[:size]

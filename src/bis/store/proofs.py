@@ -7,7 +7,6 @@ lies elsewhere, the rest of the large object is read again, from there on.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
@@ -148,17 +147,9 @@ class Reader:
             size = item.after - item.offset
             if size > len(self._room):
                 self._room = memoryview(bytearray(size))
-            self._start, self._end = item.offset, item.offset + self._read(item.offset, max(size, BLOCK))
+            read = packs.read_into(self._room[: max(size, BLOCK)], self._fd, item.offset)
+            self._start, self._end = item.offset, item.offset + read
         return self._room[item.offset - self._start : min(item.after, self._end) - self._start]
-
-    def _read(self, offset: int, size: int) -> int:
-        done = 0
-        try:
-            while done < size and (more := os.preadv(self._fd, [self._room[done:size]], offset + done)):
-                done += more
-        except OSError as error:
-            raise Damaged(f"the disk cannot read it: {error.strerror}") from error
-        return done
 
 
 def _holds(fd: int, item: Item) -> bool:
