@@ -11,8 +11,9 @@ import msgspec
 from bis.digest import Digest, readable
 from bis.errors import BisError
 from bis.formats import Unreadable
-from bis.formats.profile import ColumnProfile, Profile, is_profiled, profile_both
+from bis.formats.profile import Profile, is_profiled, profile_both
 from bis.formats.rows import RowChange
+from bis.formats.summary import ColumnProfile
 from bis.nouns.dataset import Held
 from bis.nouns.tree import Entry
 from bis.steps.bring import located
@@ -20,9 +21,9 @@ from bis.steps.home import Home
 from bis.store.snapshot import difference
 
 Kind = Literal["added", "removed", "changed", "moved"]
-LARGEST: Final = 256 << 20
+LARGEST: Final = 2 << 30
 """A larger file is not looked into, unless everything is asked for."""
-LONG: Final = 16 << 20
+LONG: Final = 64 << 20
 """From this size on, looking takes a while, and it is said that it is done."""
 MOST: Final = 50
 """Nor are more files than these."""
@@ -85,7 +86,7 @@ def diff(
     progress: Callable[[str], None] = lambda text: None,
 ) -> DataDifference:
     """What turns `before` into `after`: files added, removed, changed and moved, by content. With `look`, what is
-    different in tables and images, in the first 50 of them up to 256 MiB, or in all."""
+    different in tables and images, in the first 50 of them up to 2 GiB, or in all."""
     changes = _moved(_paired(before, after, list(_changes(before, after, home))))
     if look:
         looked = 0
@@ -143,7 +144,7 @@ def _look(change: FileChange, before: Held, after: Held, home: Home, room: bool,
     if not room:
         return msgspec.structs.replace(change, why=f"more than {MOST} files: --all looks into every one")
     if max(change.before.size, change.after.size) > LARGEST and not everything:
-        return msgspec.structs.replace(change, why="larger than 256 MiB: --all looks into it")
+        return msgspec.structs.replace(change, why="larger than 2 GiB: --all looks into it")
     try:
         with (
             located(before, change.was or change.path, home) as old,

@@ -11,7 +11,7 @@ import os
 import tempfile
 from array import array
 from collections import Counter
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from typing import BinaryIO, Final
 
 import msgspec
@@ -48,12 +48,16 @@ class Rows:
             self._file.close()
 
     def take(self, row: Hashable) -> None:
+        self.take_all((hash(row),))
+
+    def take_all(self, hashes: Iterable[int]) -> None:
         """Raises Unreadable when there is no room for a temporary file."""
-        value = hash(row)
-        some = self._bins[value % BINS]
-        some.append(value)
-        if len(some) >= FULL:
-            self._put_away(value % BINS)
+        bins = self._bins
+        for value in hashes:
+            some = bins[value % BINS]
+            some.append(value)
+            if len(some) >= FULL:
+                self._put_away(value % BINS)
 
     def hashes(self, number: int) -> array[int]:
         """Those of one bin."""
