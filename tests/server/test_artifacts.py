@@ -330,6 +330,19 @@ def test_damaged_content_is_never_handed_out_as_if_it_were_whole(serving: Callab
     assert answer.status_code >= 500
 
 
+def test_what_would_go_of_a_removed_run_that_is_in_a_record_is_what_goes(server: Any, tmp_path: Path) -> None:
+    made = server.http.post("/api/2.0/mlflow/runs/create", json={"experiment_id": "0"}).json()["run"]["info"]
+    put(server, f"0/{made['run_id']}/artifacts/model.bin", noise(300_000))
+    server.http.post("/api/2.0/mlflow/runs/update", json={"run_id": made["run_id"], "status": "FINISHED"})
+    time.sleep(1.1)  # the server relies on nothing any more
+    bis(tmp_path, "gc")
+    assert list(open_store(tmp_path / ".bis" / "store").list("record"))
+    server.http.post("/api/2.0/mlflow/runs/delete", json={"run_id": made["run_id"]})
+    would = json.loads(bis(tmp_path, "gc", "--dry-run", "--now", "--json"))["unneeded"]
+    assert sum(gone["size"] for gone in would.values()) >= 300_000
+    assert json.loads(bis(tmp_path, "gc", "--now", "--json"))["unneeded"].items() >= would.items()
+
+
 def test_a_removed_run_comes_back_until_gc_then_it_and_its_files_are_gone(server: Any, tmp_path: Path) -> None:
     made = server.http.post("/api/2.0/mlflow/runs/create", json={"experiment_id": "0"}).json()["run"]["info"]
     run, content = made["run_id"], noise(300_000)

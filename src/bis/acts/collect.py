@@ -44,5 +44,15 @@ def collect(
     also = under_way(home)
     also += of_versions(home)
     named = partial(of_clients, home, frozenset(removed.folders) if dry else frozenset())
-    done = sweep(home.store, now=now, grace=grace, at_once=at_once, dry=dry, also=also, named=named, progress=progress)
+    done = sweep(
+        home.store,
+        now=now,
+        grace=grace,
+        at_once=at_once,
+        dry=dry,
+        also=also,
+        named=named,
+        without=removed.runs if dry else (),
+        progress=progress,
+    )
     return done, counted(removed)

@@ -79,18 +79,20 @@ def collect(
     dry: bool = False,
     also: Iterable[Digest] = (),
     named: Callable[[], Iterable[Digest]] = tuple,
+    without: Collection[str] = (),
     progress: Progress = lambda text: None,
 ) -> Collected:
     """Delete what no record needs, nor anything in `also`, nor what is `named` elsewhere. That is asked for each time
     when it is found out what is needed, as others go on naming; what of it is not there is passed over. With `at_once`
-    the time of grace is none, and what is doomed now is deleted now, unless a writer lives.
+    the time of grace is none, and what is doomed now is deleted now, unless a writer lives. `without`: runs that a dry
+    run takes for removed, of which that would have been written down before.
 
     Raises KeepingError where it cannot be known what is needed, and touches nothing then.
     """
     also = list(also)
     store.rest()
     if dry:
-        return _Collection(store, now, grace, named, progress).plan(also)
+        return _Collection(store, now, grace, named, progress, without).plan(also)
     with alone(store):
         packs.remove_unfinished(store.packs)
         return _Collection(store, now, timedelta(0) if at_once else grace, named, progress).work(also, at_once)
@@ -106,7 +108,9 @@ class _Collection:
         grace: timedelta,
         named: Callable[[], Iterable[Digest]],
         progress: Progress,
+        without: Collection[str] = (),
     ) -> None:
+        self.without = without
         self.store, self.now, self.grace, self.named, self.progress = store, now, grace, named, progress
         self.lots = list(doomed.read(store.path))
         self.done = Collected()
@@ -138,7 +142,8 @@ class _Collection:
         self.progress("finding out what is needed")
         store = self.store
         try:
-            records = sort_out((digest, store.get_bytes(digest)) for digest in list(store.list("record")))
+            told = ((digest, store.get_bytes(digest)) for digest in list(store.list("record")))
+            records = sort_out(told, without=self.without)
             # The records of what was removed stay, and tell that it was there.
             removed = {raw_of(digest) for digest in records.removed}
             return reachable(store, (*records.needed, *also, *self.there()), removed)

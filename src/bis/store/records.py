@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Final, NamedTuple
 
 import msgspec
@@ -94,9 +94,9 @@ class Records(NamedTuple):
     was, and their content may go."""
 
 
-def sort_out(records: Iterable[tuple[Digest, bytes]], *, strict: bool = True) -> Records:
+def sort_out(records: Iterable[tuple[Digest, bytes]], *, strict: bool = True, without: Collection[str] = ()) -> Records:
     """If `strict`, raises Damaged for a record that cannot be read or has a schema that is not known here: what it
-    names cannot be known."""
+    names cannot be known. Runs that are named in `without` count as removed, though no record says so yet."""
     ids: dict[Digest, str] = {}
     said: list[tuple[str, Digest, tuple[str, ...], bool]] = []
     newest: dict[str, tuple[str, Digest]] = {}
@@ -125,6 +125,7 @@ def sort_out(records: Iterable[tuple[Digest, bytes]], *, strict: bool = True) ->
     hidden: dict[str, bool] = {}
     for _, _, about, state in sorted(said):
         hidden |= dict.fromkeys(about, state)
+    hidden |= dict.fromkeys(without, True)
     before -= {digest for _, digest in newest.values()}
     removed = {digest for digest, id in ids.items() if hidden.get(id) or hidden.get(digest)} | before
     return Records([digest for digest in ids if digest not in removed], removed)
