@@ -346,3 +346,15 @@ def test_a_record_that_no_ledger_can_hold_is_passed_over(apart: Any, wrong: dict
     before, event = state(apart), msgspec.structs.replace(all_events(apart)[1].event, **wrong)
     model_events.take(apart, [Held(event, digest_bytes(canonical(event)))])
     assert state(apart) == before
+
+
+def test_an_event_about_a_version_of_another_model_changes_nothing(apart: Any) -> None:
+    registry.create(apart, "fraud", at(4))
+    registry.add_version(apart, "fraud", at(5), source="x")
+    before = registry.versions(apart)
+    fraud, churn = all_events(apart)[-2].record, registry.version(apart, "churn", 1).record
+    for action in ("removed", "stage", "tagged", "alias", "collected"):
+        words: Any = {"action": action, "key": "k" if action in ("tagged", "alias") else "", "after": "Production"}
+        forged = ModelEvent(made="2030-01-01T00:00:00Z", name="fraud", model=fraud, version=1, origin=churn, **words)
+        model_events.take(apart, [Held(forged, digest_bytes(canonical(forged)))])
+        assert registry.versions(apart) == before

@@ -352,7 +352,9 @@ def _make(connection: Connection, members: Sequence[int], life: _Life | None) ->
 
 
 def _apply(connection: Connection, held: Held, shown: _Shown) -> None:
-    """What one event does to the tables."""
+    """What one event does to the tables. One about a version of another model does nothing: it is forged."""
+    if held.event.origin and held.event.action != "unaliased" and not _has(connection, shown.id, held.event.origin):
+        return
     match held.event.action:
         case "alias" | "rolled back" | "unaliased":
             _apply_to_alias(connection, held, shown.id)
@@ -362,6 +364,11 @@ def _apply(connection: Connection, held: Held, shown: _Shown) -> None:
             _apply_to_model(connection, held.event, shown)
         case _:
             _apply_to_version(connection, held, shown.id)
+
+
+def _has(connection: Connection, model: int, version: Digest) -> bool:
+    found = connection.execute("SELECT 1 FROM model_versions WHERE record = ? AND model = ?", (version, model))
+    return bool(found.fetchall())
 
 
 def _apply_to_model(connection: Connection, event: ModelEvent, shown: _Shown) -> None:
