@@ -1,4 +1,5 @@
-"""Writes the records of runs that have ended, some seconds later, in a thread that nobody waits for."""
+"""Writes the records of runs that have ended, some seconds later, in a thread that nobody waits for; and those of
+changes of the registry that could not be written when they were made."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from typing import Final
 from bis.errors import BisError
 from bis.ledger.database import Database
 from bis.steps.keeping import is_left, keep_some
+from bis.steps.registering import are_left, keep_events
 from bis.store.local import LocalStore, open_store
 
 EVERY: Final = 5.0
@@ -38,14 +40,15 @@ class Keeper:
             try:
                 self._look()
             except (BisError, OSError) as error:
-                logging.getLogger(__name__).warning("runs could not be kept in the store: %s", error)
+                logging.getLogger(__name__).warning("runs or changes of the registry could not be kept in the store: %s", error)
 
     def _look(self) -> None:
         database, last = self._database.another(), 0
         try:
-            if not is_left(database):
+            if not is_left(database) and not are_left(database):
                 return
             with open_store(self._place) as store:
+                keep_events(database, store)
                 while not self._ending.is_set():
                     _, last = keep_some(database, store, last)
                     if not last or self._ending.wait(REST):
