@@ -6,7 +6,7 @@ Both come after `sweep.verify`, which makes the index forget what is damaged.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -18,10 +18,10 @@ from bis.store import packs
 from bis.store.local import LocalStore, digest_of, raw_of
 from bis.store.packs import KINDS, SUFFIX, Form, Item, PackWriter
 from bis.store.records import named_by
-from bis.store.snapshot import read_tree
 
 ASIDE: Final = "damaged-"
 """Before the name of a pack that is damaged, when what is whole of it lies in others."""
+TREE_SCHEMA: Final = "bis.tree/1"
 Held = Callable[[bytes], bytes | None]
 """The content of a record that is not in the store yet; None where there is none."""
 
@@ -34,6 +34,7 @@ def missing(store: LocalStore, roots: Iterable[Digest], held: Held = lambda dige
     seen = set[bytes]()
     records_here, trees = set(store.raw_digests("record")), set(store.raw_digests("tree"))
     composed = store.composed()
+    leading = composed | trees | records_here
     while todo:
         digest = todo.pop()
         if digest in seen:
@@ -50,17 +51,31 @@ def missing(store: LocalStore, roots: Iterable[Digest], held: Held = lambda dige
                 todo += store.needs(digest)
             if digest in records_here:
                 todo += [raw_of(named.digest) for named in named_by(store.get_bytes(digest_of(digest)))]
-            if digest in trees:
-                todo += _entries(store, digest)
+            if digest in trees:  # there may be very many entries, of which few lead on
+                entries = _entries(store, digest)
+                found |= entries - there
+                todo += entries & leading
         except (BisError, msgspec.MsgspecError):
             found.add(digest)
     return found
 
 
-def _entries(store: LocalStore, digest: bytes) -> Iterator[bytes]:
-    for entry in read_tree(store, digest_of(digest)).entries:
-        if entry.kind != "link" and entry.kept:
-            yield raw_of(entry.digest)
+class _Named(msgspec.Struct):
+    """Of an entry, what says whether it must be there."""
+
+    kind: str
+    digest: str = ""
+    kept: bool = True
+
+
+class _Names(msgspec.Struct, tag=TREE_SCHEMA, tag_field="schema"):
+    entries: list[_Named]
+
+
+def _entries(store: LocalStore, digest: bytes) -> set[bytes]:
+    """What a tree names. Raises msgspec.MsgspecError for what is no tree."""
+    tree = msgspec.json.decode(store.get_bytes(digest_of(digest)), type=_Names)
+    return {raw_of(Digest(one.digest)) for one in tree.entries if one.kind != "link" and one.kept}
 
 
 def damaged_packs(store: LocalStore) -> dict[str, set[bytes]]:

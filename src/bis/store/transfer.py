@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import groupby
+from operator import itemgetter
 from typing import IO, Final, NamedTuple
 
 from blake3 import blake3
@@ -32,6 +33,7 @@ Copies = list[Place]
 
 RANGE: Final = 2 << 20
 """So much is asked for at once."""
+OFFSET: Final = Item._fields.index("offset")
 GAP: Final = 64 << 10
 """What is not wanted and shorter than this is read, too, rather than asked around."""
 
@@ -80,9 +82,13 @@ def uncovered(ours: Iterable[Place], theirs: Iterable[Place]) -> Iterator[Copies
     """The objects of `ours` which `theirs` cannot serve. Both are sorted by digest."""
     others = groupby(theirs, key=lambda place: place.item.digest)
     digest, there = next(others, (None, iter(())))
-    for mine, places in groupby(ours, key=lambda place: place.item.digest):
+    for mine, group in groupby(ours, key=lambda place: place.item.digest):
         while digest is not None and digest < mine:
             digest, there = next(others, (None, iter(())))
+        places = list(group)
+        if digest != mine and len(places) == 1:  # as nearly always
+            yield places
+            continue
         same = [place.item for place in there] if digest == mine else []
         by_use: dict[tuple[int, bool], Copies] = {}
         for place in places:
@@ -445,22 +451,24 @@ def _ranges(places: Sequence[Place], wholes: Wholes) -> list[_Range]:
     """What to ask for: objects that lie together are asked for together, and pieces in the order in which they are
     needed; all else pack by pack."""
     turn = {digest: number for number, digest in enumerate(wholes.pieces())}
+    by_pack: dict[str, list[Item]] = {}
+    for pack, item in places:
+        by_pack.setdefault(pack, []).append(item)
     found = []
-    for pack, there in groupby(
-        sorted(places, key=lambda place: (place.pack, place.item.offset)), lambda place: place.pack
-    ):
+    for pack, there in sorted(by_pack.items()):
+        there.sort(key=itemgetter(OFFSET))
         items: list[Item] = []
         first = after = 0
-        for _, item in there:
-            if items and (
-                item.offset - after > GAP or item.after - first > RANGE or not _follows(items[-1], item, turn)
-            ):
+        for item in there:
+            end = item.offset + HEAD.size + item.stored
+            apart = item.offset - after > GAP or end - first > RANGE
+            if items and (apart or not _follows(items[-1], item, turn)):
                 found.append(_Range(pack, tuple(items)))
                 items = []
             if not items:
                 first = item.offset
             items.append(item)
-            after = item.after
+            after = end
         found.append(_Range(pack, tuple(items)))
     return sorted(found, key=lambda asked: turn.get(asked.items[0].digest, len(turn)))
 
@@ -499,4 +507,7 @@ def _run(asked: _Range, items: list[Item], data: memoryview) -> _Run:
 
 def spread(copies: Iterable[Copies], sizes: Mapping[str, int]) -> list[Copies]:
     """Each object from the largest pack that has it: more of what is wanted lies together there."""
-    return [sorted(places, key=lambda place: (-sizes.get(place.pack, 0), place.pack)) for places in copies]
+    return [
+        sorted(places, key=lambda place: (-sizes.get(place.pack, 0), place.pack)) if len(places) > 1 else places
+        for places in copies
+    ]
