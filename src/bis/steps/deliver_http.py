@@ -20,6 +20,7 @@ from bis.errors import KeepingError, UsageError
 from bis.nouns.logged import File, Input, Params, Saying, Tags, Values
 from bis.nouns.run import Status
 from bis.steps.deliver import Beginning, Gone
+from bis.store.remote.certificates import distrust, trusted
 
 PATIENCE: Final = 30.0
 """Seconds to wait for an answer."""
@@ -45,6 +46,7 @@ class Server:
             shown = url.rpartition("@")[2]  # what stands before it may be a password
             raise UsageError(f"{shown!r} is no address of a server", hint="BIS_SERVER=http://127.0.0.1:5000")
         self._headers = {"Content-Type": "application/json", **_credentials(self._url.username, variables)}
+        self._variables = variables
         self._connection: http.client.HTTPConnection | None = None
         self._known: dict[str, dict[str, str]] = {}
 
@@ -166,6 +168,9 @@ class Server:
             except (OSError, http.client.HTTPException) as error:
                 self._connection = None
                 connection.close()
+                if isinstance(error, ssl.SSLCertVerificationError):
+                    said, hint = distrust(error)
+                    raise KeepingError(f"nothing is sent to {self._url.hostname}: {said}", hint=hint) from None
                 # A server closes connections that rest; a second one says whether it is there.
                 if not again or once or hasattr(body, "read"):
                     raise KeepingError(
@@ -188,7 +193,7 @@ class Server:
     def _connect(self) -> http.client.HTTPConnection:
         host, port = self._url.hostname or "", self._url.port
         if self._url.scheme == "https":
-            return http.client.HTTPSConnection(host, port, timeout=PATIENCE, context=ssl.create_default_context())
+            return http.client.HTTPSConnection(host, port, timeout=PATIENCE, context=trusted(self._variables))
         return http.client.HTTPConnection(host, port, timeout=PATIENCE)
 
 

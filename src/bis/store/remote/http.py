@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import http.client
+import ipaddress
 import json
 import netrc
 import select
@@ -26,13 +27,13 @@ from bis import __version__
 from bis.errors import BisError, KeepingError, UsageError, explains
 from bis.store.packs import SUFFIX
 from bis.store.remote import Block, gone, refused, unreachable
+from bis.store.remote.certificates import distrust, trusted
 
 ROOT: Final = "api/bis/1"
 STORE: Final = "store"
 PUSH: Final = "X-Bis-Push"
 """The header in which a server, when it lists its packs, gives a push its id, and bis says which push it is."""
 TOKENS: Final = ("BIS_TOKEN", "MLFLOW_TRACKING_TOKEN")
-CERTIFICATES: Final = ("SSL_CERT_FILE", "MLFLOW_TRACKING_SERVER_CERT_PATH")
 CONNECT: Final = 15.0
 """Seconds for a connection to come about."""
 SILENCE: Final = 300.0
@@ -227,7 +228,7 @@ class HttpRemote:
 
     def _opened(self) -> http.client.HTTPConnection:
         connection = (
-            http.client.HTTPSConnection(self._host, self._port, timeout=CONNECT, context=self._context())
+            http.client.HTTPSConnection(self._host, self._port, timeout=CONNECT, context=trusted(self._variables))
             if self._https
             else http.client.HTTPConnection(self._host, self._port, timeout=CONNECT)
         )
@@ -238,14 +239,6 @@ class HttpRemote:
         assert connection.sock is not None
         connection.sock.settimeout(SILENCE)
         return connection
-
-    def _context(self) -> ssl.SSLContext:
-        file = next((self._variables[name] for name in CERTIFICATES if self._variables.get(name)), None)
-        try:
-            return ssl.create_default_context(cafile=file)
-        except OSError as error:
-            hint = f"set {CERTIFICATES[0]} to a file with the certificates to trust"
-            raise refused(self.url, "talk to", f"the certificates in {file} cannot be read: {error}", hint) from None
 
     def _target(self, path: str) -> str:
         return f"{self._path}/{ROOT}/{STORE}/{path}"
@@ -316,8 +309,7 @@ class HttpRemote:
 
     def _trouble(self, doing: str, error: Exception) -> BisError:
         if isinstance(error, ssl.SSLCertVerificationError):
-            hint = f"{CERTIFICATES[0]} names a file with certificates to trust, where it is one of your own"
-            return refused(self.url, doing, f"its certificate is not trusted: {error.verify_message}", hint)
+            return refused(self.url, doing, *distrust(error))
         if isinstance(error, ssl.SSLError):
             return unreachable(self.url, doing, f"it does not speak TLS as was expected ({error.reason or error})")
         if isinstance(error, TimeoutError):
@@ -325,6 +317,20 @@ class HttpRemote:
         if isinstance(error, http.client.BadStatusLine) and not isinstance(error, ConnectionError):
             return self._no_server("what answers there speaks no HTTP")
         return unreachable(self.url, doing, getattr(error, "strerror", None) or "the connection was cut")
+
+
+def in_the_clear(url: str, variables: Mapping[str, str]) -> str:
+    """The host to which a token goes so that everybody on the way can read it; empty where none does."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    return host if parts.scheme == "http" and not _is_here(host) and _token(host, variables)[0] else ""
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def _token(host: str, variables: Mapping[str, str]) -> tuple[str, str]:
