@@ -7,17 +7,20 @@ types are those of the other calls, with names in camel case and whole numbers a
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from bis.server.mlflow.endpoint import Refused
+from bis.server.mlflow.model_versions import VERSIONS_AT_ONCE
 
 DEEPEST: Final = 10
 MOST_FIELDS: Final = 1000
 MOST_ROOTS: Final = 10
 MOST_ALIASES: Final = 10
+MOST_RUNS: Final = 1000
+"""Runs of which the versions are asked for at once."""
 CALLS: Final = {
     "mlflowGetExperiment": ("GET", "experiments/get"),
     "mlflowGetRun": ("GET", "runs/get"),
@@ -102,17 +105,30 @@ async def _root(field: Wanted, call: Call) -> Any:
 
 
 async def _add(found: dict[str, Any], field: Wanted, call: Call) -> None:
-    """What a run has here and not elsewhere: its experiment, and the versions of models that were made of it."""
+    """What a run has here and not elsewhere: its experiment, and the versions of models that were made of it. They are
+    asked for once for all runs, not for each."""
     runs = [found["run"]] if "run" in found else found.get("runs", ())
     wanted = {inner.name for outer in field.fields if outer.name in ("run", "runs") for inner in outer.fields}
-    for run in runs:
-        if "experiment" in wanted:
-            asked = {"experiment_id": run["info"]["experiment_id"]}
-            run.update(await call("GET", "experiments/get", asked))
-        if "modelVersions" in wanted:
-            asked = {"filter": f"run_id='{run['info']['run_id']}'"}
-            versions = await call("GET", "model-versions/search", asked)
-            run["model_versions"] = versions.get("model_versions", [])
+    if "experiment" in wanted:
+        ids = dict.fromkeys(run["info"]["experiment_id"] for run in runs)
+        found_of = {id: await call("GET", "experiments/get", {"experiment_id": id}) for id in ids}
+        for run in runs:
+            run.update(found_of[run["info"]["experiment_id"]])
+    if "modelVersions" in wanted:
+        versions = await _versions([run["info"]["run_id"] for run in runs], call)
+        for run in runs:
+            run["model_versions"] = versions[run["info"]["run_id"]]
+
+
+async def _versions(runs: Sequence[str], call: Call) -> dict[str, list[Any]]:
+    """Of models, by the run that each was made of."""
+    found: dict[str, list[Any]] = {run: [] for run in runs}
+    for start in range(0, len(runs), MOST_RUNS):
+        among = ", ".join(f"'{run}'" for run in runs[start : start + MOST_RUNS])
+        asked = {"filter": f"run_id IN ({among})", "max_results": VERSIONS_AT_ONCE}
+        for version in (await call("GET", "model-versions/search", asked)).get("model_versions", ()):
+            found[version["run_id"]].append(version)
+    return found
 
 
 def _picked(found: Any, fields: tuple[Wanted, ...]) -> Any:
