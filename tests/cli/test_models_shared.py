@@ -157,3 +157,20 @@ def test_what_was_deleted_for_good_stays_deleted_after_the_ledger_was_lost(place
     assert ana("model", "history", "churn", "--json").json == before
     assert ana("model", "rm", "--undo", "churn").status == 3
     assert ana("model", "register", "churn", "train-2", "--json").json["version"]["number"] == 2
+
+
+def test_where_the_store_cannot_be_written_it_is_said_and_the_change_is_kept_later(place: Path, bis: Type) -> None:
+    ana = lambda *words: bis(*words, folder=place / "ana")  # noqa: E731
+    packs, aside = place / "ana/.bis/store/packs", place / "aside"
+    packs.rename(aside)
+    packs.touch()
+    failed = ana("model", "alias", "churn/1", "tried")
+    assert failed.status == 5
+    assert "1 change of the registry could not be kept in the store" in failed.err
+    assert "In the ledger it is made." in failed.err
+    packs.unlink()
+    aside.rename(packs)
+    assert ana("model", "alias", "churn/1", "again").status == 0
+    forget(place / "ana")
+    assert ana("reindex").status == 0
+    assert ana("model", "alias", "churn", "--json").json["aliases"] == {"again": 1, "champion": 1, "tried": 1}
