@@ -30,7 +30,7 @@ HEAVY = {
 }
 """Imported only where they are used, so that `bis --help` imports no more than it prints."""
 
-APART = ("bis.inside", "bis.server", "bis.ledger.postgres", "bis.flavors", "bis.scoring")
+APART = ("bis.inside", "bis.server", "bis.serving", "bis.ledger.postgres", "bis.flavors", "bis.scoring")
 """Not imported themselves before they are used."""
 BESIDE_MODELS = ("bis.flavors", "bis.scoring")
 """What runs in the interpreters of models, and is loaded there under another name."""

@@ -56,6 +56,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "sync": Entry("sync", "Deliver what scripts logged while their server was away."),
     },
     "Serve": {
+        "serve": Entry("serve", "Serve models over HTTP: predictions for whoever asks."),
         "server": Entry("server", "Serve runs and models to MLflow clients and browsers."),
     },
     "Keep": {

@@ -7,12 +7,12 @@ them in the order of the signature.
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from ..flavors.signature import Column, Signature, Tensor
+from ..flavors.signature import Signature
 from ..flavors.values import Array, Batch, Columns, Tensors
 from . import Answer, Asked, Wrong
 from .payloads import JSON, asked, parsed
@@ -26,14 +26,6 @@ TYPES = {
     "BYTES": "object",
 }
 NAMES = {dtype: name for name, dtype in TYPES.items()}
-COLUMN_TYPES = {
-    "boolean": "BOOL",
-    "integer": "INT32",
-    "long": "INT64",
-    "float": "FP32",
-    "double": "FP64",
-}
-"""Of columns; all others are BYTES."""
 OUTPUT = "predictions"
 """The name of an output that has none."""
 
@@ -94,17 +86,6 @@ def answer(asked: Asked, predictions: Any, named: Mapping[str, str], signature: 
 
 def refusal(wrong: Wrong) -> Answer:
     return Answer(wrong.status, JSON, encoded({"error": wrong.message}))
-
-
-def metadata(named: Mapping[str, str], platform: str, signature: Signature) -> dict[str, Any]:
-    """What `GET /v2/models/M` answers."""
-    return {
-        "name": named["name"],
-        "versions": [named["version"]] if named["version"] else [],
-        "platform": platform,
-        "inputs": _all_described(signature.inputs, "input"),
-        "outputs": _all_described(signature.outputs, OUTPUT),
-    }
 
 
 # -- reading -----------------------------------------------------------------------------------------------------
@@ -258,16 +239,3 @@ def _written(array: Array) -> bytes:
         parts = [value if isinstance(value, bytes) else str(value).encode() for value in array.ravel().tolist()]
         return b"".join(struct.pack("<I", len(part)) + part for part in parts)
     return np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
-
-
-def _all_described(fields: Sequence[Any], called: str) -> list[dict[str, Any]]:
-    several = len(fields) > 1
-    return [_described(one, f"{called}-{place}" if several else called) for place, one in enumerate(fields)]
-
-
-def _described(field: Column | Tensor, name: str) -> dict[str, Any]:
-    if isinstance(field, Tensor):
-        kind = NAMES.get(field.dtype, "BYTES")
-        return {"name": field.name or name, "datatype": kind, "shape": list(field.shape)}
-    kind = COLUMN_TYPES.get(field.type, "BYTES") if isinstance(field.type, str) else "BYTES"
-    return {"name": field.name or name, "datatype": kind, "shape": [-1]}

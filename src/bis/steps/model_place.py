@@ -1,0 +1,203 @@
+"""From how a person names a model to a folder on this machine: a registered version, what a run made, a folder.
+
+What comes from the store lies in a cache below the name of its content. It is verified when it is brought, and each
+time that it is found there again.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+
+from bis.digest import Digest, digest_file, digest_value, readable, short
+from bis.errors import BisError, NotFound, UsageError
+from bis.ledger import locations
+from bis.ledger.connection import Connection
+from bis.nouns.artifact import SCHEME, Artifact, joined, path_of
+from bis.nouns.reference import MODELS, ModelReference, parse, parse_model
+from bis.settings import Settings
+from bis.steps.home import Home
+from bis.steps.model_folder import MLMODEL
+from bis.steps.models import asking, database_of, resolve
+from bis.store.trouble import shown, trouble
+
+RUNS: Final = "runs:/"
+SEVERAL: Final = 5
+
+
+class Placed(msgspec.Struct, frozen=True, kw_only=True):
+    """A model whose files are here."""
+
+    folder: Path
+    reference: str
+    """As it was named."""
+    name: str
+    """Of the registered model; else of the run or the folder."""
+    version: str = ""
+    """The number of the registered version."""
+    run: str = ""
+    """The id of the run that made it."""
+    own: bool = False
+    """Whether it was made by a run of this ledger, so that whoever serves it trusts what made it."""
+    content: str = ""
+    """Digest over its files; empty for a folder, which may change."""
+
+
+Homes = Callable[[], Home]
+"""Opens the project's home; raises NotFound where there is none."""
+
+
+def place(text: str, now: datetime, folder: Path, home: Homes, cache: Path) -> Placed:
+    """The files of a model on this machine. `text`: `models:/NAME@ALIAS`, `runs:/RUN/PATH`, a run, or a folder, which
+    is looked for below `folder`. Raises UsageError, NotFound, and KeepingError for what the store has not whole."""
+    if text.startswith(MODELS):
+        return place_version(parse_model(text, now), home(), cache)
+    if text.startswith(RUNS):
+        run, _, path = text.removeprefix(RUNS).partition("/")
+        return _of_run(text, run, path, now, home(), cache)
+    local = folder / Path(text.removeprefix("file://")).expanduser()
+    if local.is_dir() or "/" in text or text.startswith("."):
+        if not local.is_dir():
+            raise NotFound(f"there is no folder {shown(local)}", hint="bis model list, or bis log")
+        return Placed(folder=local.resolve(), reference=text, name=local.resolve().name)
+    return _of_run(text, text, "", now, home(), cache)
+
+
+def models_folder(settings: Settings, variables: Mapping[str, str]) -> Path:
+    """Where models that were brought from the store lie."""
+    base = variables.get("XDG_CACHE_HOME") or str(Path(variables.get("HOME") or "~").expanduser() / ".cache")
+    return Path(base) / "bis" / "models"
+
+
+def place_version(reference: ModelReference, home: Home, cache: Path) -> Placed:
+    """Of a registered model. Raises NotFound, with the nearest names."""
+    with asking(home) as connection:
+        version = resolve(connection, reference)
+        files = _files_at(connection, version.storage or version.source)
+    if not files:
+        raise NotFound(f"the files of {version.reference} are not here", hint=f"bis model show {version.name}")
+    own = not isinstance(files, Path)
+    return Placed(
+        folder=files if isinstance(files, Path) else bring(home, files, cache),
+        reference=reference.text,
+        name=version.name,
+        version=str(version.number),
+        run=version.run,
+        own=own,
+        content="" if isinstance(files, Path) else _content(files),
+    )
+
+
+def _of_run(text: str, run: str, path: str, now: datetime, home: Home, cache: Path) -> Placed:
+    found = home.ledger.find(parse(run, now.astimezone().replace(tzinfo=None)))
+    with database_of(home).reading() as connection:
+        uri = locations.of_run(connection, found.id)
+        files = list(_below(connection, path_of(uri))) if uri.startswith(f"{SCHEME}:") else []
+    start = path_of(uri) if files else ""
+    names = {file.path[len(start) :].lstrip("/"): file for file in files}
+    there = sorted(name.rpartition("/")[0] for name in names if name.rpartition("/")[2] == MLMODEL)
+    chosen = path.strip("/") if path else there[0] if len(there) == 1 else None
+    if chosen is None or (path and chosen not in there):
+        raise _no_model(found.name, path, there)
+    prefix = f"{chosen}/" if chosen else ""
+    wanted = {name[len(prefix) :]: file for name, file in names.items() if name.startswith(prefix)}
+    return Placed(
+        folder=bring(home, wanted, cache),
+        reference=text,
+        name=found.name,
+        run=found.id,
+        own=True,
+        content=_content(wanted),
+    )
+
+
+def _no_model(run: str, path: str, there: list[str]) -> BisError:
+    known = ", ".join(readable(one) or "." for one in there[:SEVERAL])
+    if path:
+        because = f"Its models: {known}." if there else ""
+        return NotFound(f"{run} has no model at {readable(path)}", because=because, hint=f"bis show {run} --outputs")
+    if there:
+        return UsageError(f"{run} made several models: {known}", hint=f"bis serve {RUNS}{run}/{there[0]}")
+    return NotFound(
+        f"{run} made no model that can be served",
+        because=f"None of its files is called {MLMODEL}, as bis.save_model and MLflow write it.",
+        hint=f"bis show {run} --outputs",
+    )
+
+
+def _files_at(connection: Connection, uri: str) -> Path | dict[str, Artifact]:
+    """What lies at the source of a version: files by their path in it, or a folder of this machine."""
+    if uri.startswith("models:/m-"):
+        uri = locations.of_model(connection, uri.removeprefix(MODELS).strip("/"))
+    if uri.startswith(RUNS):
+        run, _, path = uri.removeprefix(RUNS).partition("/")
+        uri = f"{locations.of_run(connection, run)}/{path}"
+    if uri.startswith(("/", "file:")):
+        folder = Path(unquote(urlsplit(uri).path))
+        if not folder.is_dir():
+            raise NotFound(f"the model was registered from {shown(folder)}, which is not there any more")
+        return folder
+    start = path_of(uri)
+    return {file.path[len(start) :].lstrip("/"): file for file in _below(connection, start)}
+
+
+def _below(connection: Connection, folder: str) -> Iterator[Artifact]:
+    """All files below a folder of artifacts, or of the outputs of a sealed run, as far as their content was kept."""
+    for one in locations.listing(connection, folder):
+        path = joined(folder, one.name)
+        if one.size is None:
+            yield from _below(connection, path)
+            continue
+        try:
+            yield locations.get(connection, path)
+        except NotFound:
+            continue
+
+
+# -- bringing ----------------------------------------------------------------------------------------------------
+
+
+def bring(home: Home, files: Mapping[str, Artifact], cache: Path) -> Path:
+    """A folder with these files, verified. It is there whole or not at all."""
+    final = cache / short(_content(files), 20)
+    try:
+        if final.is_dir():
+            if _is_whole(final, files):
+                return final
+            final.rename(final.with_name(f".damaged-{final.name}-{secrets.token_hex(4)}"))
+        draft = cache / f".bringing-{final.name}-{secrets.token_hex(4)}"
+        try:
+            for name, file in files.items():
+                path = draft / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                home.store.get_file(file.digest, path, 0o444)
+            draft.rename(final)
+        except FileExistsError:
+            pass  # somebody else brought it at the same time
+        except OSError:
+            if not final.is_dir():
+                raise
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+    except OSError as error:
+        raise trouble(error, "bring a model into", Path(os.fspath(error.filename or cache))) from error
+    return final
+
+
+def _is_whole(folder: Path, files: Mapping[str, Artifact]) -> bool:
+    try:
+        return all(digest_file(folder / name) == file.digest for name, file in files.items())
+    except OSError:
+        return False
+
+
+def _content(files: Mapping[str, Artifact]) -> Digest:
+    return digest_value({name: file.digest for name, file in files.items()})
