@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
 import os
 import random
 import signal
@@ -50,6 +51,7 @@ BEFORE = 1_000_000
 CALM = 0.02
 """Of a core: what a server takes that does nothing."""
 START = 1_700_000_000_000
+PR_SET_PDEATHSIG = 1
 
 
 class Facts(NamedTuple):
@@ -98,7 +100,13 @@ class Server:
         began = time.perf_counter()
         variables = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
         self.process = subprocess.Popen(
-            command, cwd=folder, env=variables, stdout=self._log, stderr=self._log, start_new_session=True
+            command,
+            cwd=folder,
+            env=variables,
+            stdout=self._log,
+            stderr=self._log,
+            start_new_session=True,
+            preexec_fn=_end_with_parent,
         )
         while not self._healthy():
             if self.process.poll() is not None:
@@ -154,6 +162,11 @@ class Server:
         except subprocess.TimeoutExpired:
             os.killpg(self.process.pid, signal.SIGKILL)
         self._log.close()
+
+
+def _end_with_parent() -> None:
+    """However this process ends, what it started ends: it is told so by the kernel."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _stat(pid: int) -> list[str]:
@@ -481,6 +494,8 @@ def main() -> None:
     parser.add_argument("--bis-ledger", default="", help="URL of an empty PostgreSQL database; SQLite without")
     parser.add_argument("--mlflow-store", default="", help="URL of another one, as SQLAlchemy spells it")
     parser.add_argument("--patience", type=float, default=900, help="seconds for one answer of MLflow (default 900)")
+    for number in (signal.SIGTERM, signal.SIGHUP):  # as `timeout` sends them: servers and folders are ended, too
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     with tempfile.TemporaryDirectory() as folder:
         compare(parser.parse_args(), Path(folder))
 
