@@ -117,6 +117,7 @@ def show(door: Door, name: str, as_json: bool) -> int:
     from bis.acts.share import look
 
     home = _home(door)
+    _warn(door, name)
     found = look(home, name, door.variables, told=byte_meter(door.terminal))
     if as_json:
         door.terminal.json("bis.remote/1", {"remote": found})
@@ -146,7 +147,6 @@ def _objects(number: int) -> str:
 @click.argument("words", nargs=-1, metavar="[NAME] [REF]...")
 def push(door: Door, as_json: bool, words: Sequence[str]) -> int:
     """Send to the remote NAME (origin) what it has not: everything in this store, or what the runs and the versions of
-    _warn(door, name)
     data need that are named. Nothing there is ever changed: two who push at once lose nothing. A push that was cut goes
     on where it stopped when it is typed again.
     """
@@ -155,6 +155,7 @@ def push(door: Door, as_json: bool, words: Sequence[str]) -> int:
     home = _home(door)
     name, references = _name_first(home, words)
     what = [_meant(door, text) for text in references]
+    _warn(door, name)
     shared = send(home, name, door.variables, what=what, told=byte_meter(door.terminal))
     return _show(door, shared, "bis.push/1", "sent to", "nothing to send", as_json)
 
@@ -184,7 +185,6 @@ def _meant(door: Door, text: str) -> Run | Held:
     "fetch",
     short_help="Bring what a remote has, without taking it into the ledger.",
     statuses={3: STATUSES[3], 5: DAMAGED},
-    _warn(door, name)
     examples=["bis fetch", "bis fetch lab", "bis fetch data:/customers@v3"],
 )
 @json_option
@@ -199,6 +199,7 @@ def fetch(door: Door, as_json: bool, words: Sequence[str]) -> int:
     home = _home(door)
     name, references = _name_first(home, words)
     what = [_meant(door, text) for text in references]
+    _warn(door, name)
     shared = bring(home, name, door.variables, what=what, told=byte_meter(door.terminal))
     return _show(door, shared, "bis.fetch/1", "fetched from", "nothing new in", as_json)
 
@@ -230,7 +231,6 @@ def pull(door: Door, as_json: bool, name: str, whole: bool) -> int:
     short_help="Make a project that has all that a remote has.",
     statuses={3: STATUSES[3], 5: DAMAGED},
     examples=["bis clone http://lab.example.org:5000 churn", "bis clone --shallow s3://bucket/churn churn"],
-    _warn(door, name)
 )
 @click.option("--shallow", is_flag=True, help="Only records; contents are brought when they are needed.")
 @json_option
@@ -246,6 +246,7 @@ def clone(door: Door, as_json: bool, url: str, folder: str, shallow: bool) -> in
     from bis.acts.share import clone as make
 
     into = door.folder / (folder or _folder_for(url))
+    _warn_of(door, url)
     home, shared = make(
         url, into, door.variables, seen_from=door.folder, shallow=shallow, told=byte_meter(door.terminal)
     )
@@ -274,8 +275,24 @@ def _home(door: Door) -> Home:
     return door.opened_home() if remotes(door.project, door.settings) else door.home
 
 
+def _warn(door: Door, name: str) -> None:
+    from bis.steps.remotes import choose
+
+    _warn_of(door, choose(name, door.project, door.settings)[1])
+
+
+def _warn_of(door: Door, url: str) -> None:
+    """Tell who would otherwise not know it that a token can be read on its way."""
+    if url.startswith("http://"):
+        from bis.store.remote.http import in_the_clear
+
+        if host := in_the_clear(url, door.variables):
+            door.terminal.tell(
+                f"warning: the token goes to {plain(host)} by http://, where everybody on the way reads it"
+            )
+
+
 def _show(door: Door, shared: Shared, schema: str, did: str, nothing: str, as_json: bool) -> int:
-    _warn_of(door, url)
     terminal = door.terminal
     if as_json:
         terminal.json(schema, _plain(shared))
@@ -304,21 +321,4 @@ def _findings(terminal: Terminal, findings: Sequence[Any]) -> int:
         terminal.show(terminal.aligned(rows))
     for hint in dict.fromkeys(plain(one.hint) for one in findings if one.hint):
         terminal.tell(f"help: {hint}")
-def _warn(door: Door, name: str) -> None:
-    from bis.steps.remotes import choose
-
-    _warn_of(door, choose(name, door.project, door.settings)[1])
-
-
-def _warn_of(door: Door, url: str) -> None:
-    """Tell who would otherwise not know it that a token can be read on its way."""
-    if url.startswith("http://"):
-        from bis.store.remote.http import in_the_clear
-
-        if host := in_the_clear(url, door.variables):
-            door.terminal.tell(
-                f"warning: the token goes to {plain(host)} by http://, where everybody on the way reads it"
-            )
-
-
     return 5 if findings else 0
