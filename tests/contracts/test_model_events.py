@@ -324,6 +324,16 @@ def test_an_alias_of_a_version_that_another_removed_means_what_it_meant(apart: A
     assert registry.by_alias(apart, "churn", "champion").number == 1
 
 
+def test_an_alias_goes_with_the_version_that_another_removed_later(apart: Any) -> None:
+    registry.add_version(apart, "churn", at(3), source="x")
+    meeting(
+        apart,
+        lambda connection: registry.set_alias(connection, "churn", "next", 2, at(5)),
+        lambda connection: registry.remove_version(connection, "churn", 2, at(6)),
+    )
+    assert registry.get(apart, "churn").aliases == {"champion": 1}
+
+
 def test_an_event_vouches_for_those_before_it(apart: Any) -> None:
     events = all_events(apart)
     for before, after in itertools.pairwise(events):

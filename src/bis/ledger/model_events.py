@@ -174,25 +174,21 @@ def _advance(connection: Connection, held: Held) -> None:
     ((line, id),) = connection.execute(
         "SELECT id, model FROM registry_lines WHERE record = ?", (event.model or held.record,)
     ).fetchall()
-    ((alike,),) = connection.execute("SELECT count(*) FROM registry_lines WHERE model = ?", (id,)).fetchall()
-    about_model = event.version is None
-    if about_model and event.action in LIFE:
+    name, removed = event.name, None
+    if event.version is None and event.action in LIFE:
         name = event.after if event.action == "renamed" else event.name
-        taken = connection.execute(
-            "SELECT 1 FROM registered_models WHERE name = ? AND removed IS NULL AND id <> ?", (name, id)
-        ).fetchall()
-        if alike > 1 or taken:
+        removed = micros(event.made) if event.action == "removed" else None
+        if event.action == "collected" or not _is_alone(connection, id, name):
             _settle(connection, [line])
             return
-    if alike > 1:
-        # What several lines make together may depend on what each of them says.
-        _settle(connection, [line])
-        return
-    removed = micros(event.made) if about_model and event.action == "removed" else None
-    name = event.after if about_model and event.action == "renamed" else event.name
     _apply(connection, held, _Shown(id, name, removed))
-    if about_model and event.action == "collected":
-        _delete(connection, [id])
+
+
+def _is_alone(connection: Connection, model: int, name: str) -> bool:
+    """Whether one line makes a model, and no other model is called so."""
+    ((members,),) = connection.execute("SELECT count(*) FROM registry_lines WHERE model = ?", (model,)).fetchall()
+    asked = "SELECT 1 FROM registered_models WHERE name = ? AND removed IS NULL AND id <> ?"
+    return members == 1 and not connection.execute(asked, (name, model)).fetchall()
 
 
 # -- taking ------------------------------------------------------------------------------------------------------
