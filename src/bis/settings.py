@@ -16,6 +16,8 @@ from bis.errors import UsageError
 
 FILE = "bis.toml"
 FOLDER = ".bis"
+KEPT = ("store", "ledger", "bucket")
+"""What a project has below `.bis`: one of these at least."""
 GIB = 1 << 30
 
 KINDS = {
@@ -64,7 +66,8 @@ class Promotion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     store: str = ""
-    """Folder of the store; empty: `.bis/store` of the project. One store may be shared by projects and people."""
+    """Folder of the store; empty: `.bis/store` of the project. One store may be shared by projects and people. For `bis
+    server` alone it may be a bucket: `s3://bucket/prefix`, `gs://…`, `az://…`."""
     ledger: str = ""
     """File of the ledger, or a PostgreSQL database that a team shares: `postgresql://user@host/name`; empty:
     `.bis/ledger` of the project."""
@@ -117,7 +120,7 @@ def find_project(start: Path) -> Path:
     else `start` itself. A home folder is never a project because it holds `.bis/` of another use."""
     start = start.resolve()
     for folder in (start, *start.parents):
-        if (folder / FOLDER / "store").exists() or (folder / FOLDER / "ledger").exists() or (folder / FILE).is_file():
+        if any((folder / FOLDER / kept).exists() for kept in KEPT) or (folder / FILE).is_file():
             return folder
         if any((folder / root).exists() for root in (".git", ".hg", ".svn")) or _tool_table(folder) is not None:
             return folder

@@ -113,6 +113,9 @@ class BucketPlace(Place):
     def write(self, name: str, data: bytes) -> None:
         self._do.put(self._store, name, data)
 
+    def remove(self, name: str) -> None:
+        self._do.delete(self._store, name)
+
 
 @pytest.fixture(scope="session")
 def s3_port(peer: Callable[[str], Path]) -> Iterator[int]:

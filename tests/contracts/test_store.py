@@ -1,6 +1,7 @@
-"""What every store promises, whatever lies behind it. A new store is one more line in `STORES`."""
+"""What every store promises, whatever lies behind it. A new store is one more parameter of the fixture `again`."""
 
 import io
+import itertools
 import os
 import random
 from collections.abc import Callable
@@ -13,23 +14,33 @@ from hypothesis import strategies as st
 from bis.digest import Digest, digest_bytes
 from bis.errors import KeepingError, NotFound
 from bis.store import Store
+from bis.store.bucket import open_bucket_store
 from bis.store.local import open_store
 
-STORES: dict[str, Callable[[Path], Store]] = {"local": open_store}
 LARGE = 6 << 20
 """More than is held in memory at once."""
 ABSENT = Digest("b3:" + "0" * 64)
 
 
-@pytest.fixture(params=STORES)
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    return STORES[request.param](tmp_path / "store")
-
-
-@pytest.fixture(params=STORES)
+@pytest.fixture(params=["local", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("s3", "gs", "az"))])
 def again(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Store]:
-    """Opens one and the same store, each time anew."""
-    return lambda: STORES[request.param](tmp_path / "store")
+    """Opens one and the same store, each time anew; one in a bucket by another machine."""
+    if request.param == "local":
+        return lambda: open_store(tmp_path / "store")
+    place = request.getfixturevalue(request.param)
+    machines = itertools.count(1)
+
+    def opened() -> Store:
+        found = open_bucket_store(place.url, tmp_path / "store" / str(next(machines)), place.variables)
+        found.prepare()
+        return found
+
+    return opened
+
+
+@pytest.fixture
+def store(again: Callable[[], Store]) -> Store:
+    return again()
 
 
 def large(seed: int, *, text: bool = False) -> bytes:

@@ -456,10 +456,14 @@ def test_several_workers_need_postgresql(tmp_path: Path) -> None:
     assert "PostgreSQL" in done.stderr
 
 
-def test_a_bucket_is_no_store_of_a_server(tmp_path: Path) -> None:
-    done = bis(tmp_path, "server", "--store", "s3://bucket/bis", "--port", "0")
+@pytest.mark.parametrize(
+    "store", ["ssh://host/srv/store", "http://host:5000", "s3:///prefix", "s3://key:secret@bucket"]
+)
+def test_a_store_of_a_server_is_a_folder_or_a_bucket(tmp_path: Path, store: str) -> None:
+    done = bis(tmp_path, "server", "--store", store, "--port", "0")
     assert done.returncode == 2
-    assert "bis remote add" in done.stderr
+    assert "s3://" in done.stderr or "AWS_" in done.stderr
+    assert "secret" not in done.stderr
 
 
 def test_it_speaks_tls_with_a_certificate(serving: Callable[..., Any], tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import http.client
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -127,6 +128,9 @@ def test_a_pack_that_is_not_what_it_says_is_not_kept(team: Any, tmp_path: Path) 
         answer = ask(team, "writer", "PUT", f"{PACKS}/{name}", content=content)
         assert (answer.status_code, answer.json()["error"]["code"]) == (422, "B006")
     folder = team[0].folder / ".bis" / "store" / "packs"
+    end = time.monotonic() + 10
+    while list(folder.iterdir()) and time.monotonic() < end:  # removed behind the answer
+        time.sleep(0.05)
     assert list(folder.iterdir()) == []
     assert ask(team, "writer", "PUT", f"{PACKS}/{good}", content=whole).status_code == 201
     assert ask(team, "writer", "PUT", f"{PACKS}/{alone}", content=without).status_code == 201, "its base is there now"

@@ -11,6 +11,7 @@ from bis.cli.clean import Age
 from bis.cli.command import STATUSES, Door, RunReference, command, json_option, utc_option
 from bis.cli.render import Column
 from bis.cli.text import count, plain, size
+from bis.errors import UsageError
 
 if TYPE_CHECKING:
     from bis.cli.render import Cell, Terminal
@@ -74,7 +75,14 @@ def gc(door: Door, dry_run: bool, grace: float, at_once: bool, utc: bool, as_jso
     grace, are deleted from the ledger for good, with their artifacts. What a registered version came from stays.
     """
     from bis.acts.collect import collect
+    from bis.steps.home import in_bucket
 
+    if in_bucket(door.settings.store):
+        raise UsageError(
+            f"{door.settings.store} is not collected where it is: nothing tells what servers rely on there",
+            because="It is done while none runs, in a copy, of which the bucket is made a copy then.",
+            hint="docs/howto/team-ledger.md has the four commands; BIS_STORE=FOLDER bis gc --now  is the second",
+        )
     terminal = door.terminal
     terminal.utc = utc
     done, clients = collect(

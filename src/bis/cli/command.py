@@ -104,12 +104,12 @@ class Door:
             recover_repeats(home, Path(tempfile.gettempdir()))
         return home
 
-    def opened_home(self, *, create: bool = True, recording: bool = False) -> Home:
+    def opened_home(self, *, create: bool = True, recording: bool = False, serving: bool = False) -> Home:
         """The project's home with a ledger that knows what the store has; made where there is none, unless told not
-        to. Another command may be making it at this moment."""
+        to. Another command may be making it at this moment. A server may be `serving` a bucket."""
         from bis.steps.home import bring_up, open_home
 
-        home = open_home(self.project, self.settings, create=create, variables=self.variables)
+        home = open_home(self.project, self.settings, create=create, variables=self.variables, serving=serving)
         if remark := bring_up(home, record_meter(self.terminal), recording=recording):
             self.terminal.tell(f"help: {remark}")
         return home

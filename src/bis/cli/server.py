@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bis.cli.command import STATUSES, Door, command, family, json_option, pass_door
-from bis.errors import UsageError
 
 if TYPE_CHECKING:
     from bis.ledger.database import Database
@@ -28,6 +27,7 @@ ROLES = ("reader", "writer", "admin")
         "bis server token add ci --role writer",
         "bis server --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem",
         "bis server --ledger postgresql://bis@db/bis --workers 4 --host 0.0.0.0",
+        "bis server --ledger postgresql://bis@db/bis --store s3://bucket/prefix",
     ],
     invoke_without_command=True,
 )
@@ -36,7 +36,7 @@ ROLES = ("reader", "writer", "admin")
     "--port", default=5000, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 takes a free one."
 )
 @click.option("--ledger", default="", metavar="PLACE", help="File of the ledger, or postgresql://USER@HOST/NAME.")
-@click.option("--store", default="", metavar="FOLDER", help="Folder of the store.")
+@click.option("--store", default="", metavar="PLACE", help="Folder of the store, or s3://BUCKET/PREFIX, gs://, az://.")
 @click.option("--open", "is_open", is_flag=True, help="Let everybody in who reaches the server, without a token.")
 @click.option("--tls-cert", default="", metavar="FILE", help="Certificate, with its chain, in PEM format.")
 @click.option("--tls-key", default="", metavar="FILE", help="Its private key, where it is not in the same file.")
@@ -110,16 +110,9 @@ def _home(door: Door, ledger: str, store: str) -> Home:
     """The project's home, with another ledger or store where one was named."""
     import msgspec
 
-    place = store or door.settings.store
-    if "://" in place:
-        raise UsageError(
-            f"the store of a server is a folder, not {place}",
-            because="Content is served from a folder; a bucket keeps a copy of it, as a remote does.",
-            hint=f"bis remote add bucket {place} && bis push bucket",
-        )
     named = {key: value for key, value in (("ledger", ledger), ("store", store)) if value}
     door.settings = msgspec.structs.replace(door.settings, **named)
-    return door.opened_home()
+    return door.opened_home(serving=True)
 
 
 @server.member

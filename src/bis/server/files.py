@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from mimetypes import guess_type
 from typing import Final, NamedTuple
 from urllib.parse import quote
@@ -35,8 +36,8 @@ class Unsatisfiable(Exception):
     """A range that begins behind the end."""
 
 
-def sent(shelf: Shelf, artifact: Artifact, request: Request) -> Response:
-    """The answer to a request for a file."""
+async def sent(shelf: Shelf, artifact: Artifact, request: Request) -> Response:
+    """The answer to a request for a file. Raises what is wrong with its first bytes before it begins."""
     name = artifact.path.rpartition("/")[2]
     etag = f'"{artifact.digest}"'
     headers = {
@@ -61,7 +62,20 @@ def sent(shelf: Shelf, artifact: Artifact, request: Request) -> Response:
     headers["Content-Length"] = str(span.size)
     if request.method == "HEAD" or not span.size:
         return Response(status_code=status, headers=headers)
-    return StreamingResponse(shelf.read(artifact.digest, span.start, span.size), status, headers)
+    return StreamingResponse(await begun(shelf.read(artifact.digest, span.start, span.size)), status, headers)
+
+
+async def begun(blocks: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+    """The same blocks, of which the first is there already."""
+    first = await anext(blocks, b"")
+
+    async def all_of_them() -> AsyncGenerator[bytes]:
+        async with aclosing(blocks):
+            yield first
+            async for block in blocks:
+                yield block
+
+    return all_of_them()
 
 
 def wanted(header: str, size: int) -> Span | None:

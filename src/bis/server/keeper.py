@@ -11,7 +11,7 @@ from bis.errors import BisError
 from bis.ledger.database import Database
 from bis.steps.keeping import is_left, keep_some
 from bis.steps.registering import are_left, keep_events
-from bis.store.local import LocalStore, open_store
+from bis.store.local import LocalStore
 
 EVERY: Final = 5.0
 """Seconds between two looks; one is a question that an index answers."""
@@ -25,7 +25,7 @@ class Keeper:
 
     def __init__(self, database: Database, store: LocalStore) -> None:
         self._database = database
-        self._place = store.path
+        self._store = store
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._work, name="keeper", daemon=True)
         self._thread.start()
@@ -40,14 +40,16 @@ class Keeper:
             try:
                 self._look()
             except (BisError, OSError) as error:
-                logging.getLogger(__name__).warning("runs or changes of the registry could not be kept in the store: %s", error)
+                logging.getLogger(__name__).warning(
+                    "runs or changes of the registry could not be kept in the store: %s", error
+                )
 
     def _look(self) -> None:
         database, last = self._database.another(), 0
         try:
             if not is_left(database) and not are_left(database):
                 return
-            with open_store(self._place) as store:
+            with self._store.another() as store:
                 keep_events(database, store)
                 while not self._ending.is_set():
                     _, last = keep_some(database, store, last)

@@ -51,9 +51,7 @@ class Multipart:
     async def complete(self, id: str, path: str, parts: Sequence[tuple[int, str]]) -> AsyncIterator[Kept]:
         """The content of all parts, in the order of their numbers, durable; the upload is over when the block ends."""
         folder = self._folder(id, path)
-        numbers = [number for number, _ in parts]
-        if not parts or numbers != sorted(set(numbers)):
-            raise UsageError("an upload is completed with its parts, in the order of their numbers, each once")
+        demand_in_order(parts)
         # A file of its own: a client that did not hear the answer asks again while this is still at it.
         whole = folder / f"whole-{secrets.token_hex(8)}"
         try:
@@ -70,10 +68,24 @@ class Multipart:
     def _folder(self, id: str, path: str | None = None) -> Path:
         folder = self.shelf.spool / id
         if not _ID.fullmatch(id) or not folder.is_dir():
-            raise NotFound(f"no upload has the id {id[:40]!r}: it was completed, aborted or forgotten")
+            raise no_upload(id)
         if path is not None and (folder / _TARGET).read_text("utf-8") != path:
-            raise UsageError(f"upload {id} is not one to {path!r}")
+            raise other_path(id, path)
         return folder
+
+
+def demand_in_order(parts: Sequence[tuple[int, str]]) -> None:
+    numbers = [number for number, _ in parts]
+    if not parts or numbers != sorted(set(numbers)):
+        raise UsageError("an upload is completed with its parts, in the order of their numbers, each once")
+
+
+def no_upload(id: str) -> NotFound:
+    return NotFound(f"no upload has the id {id[:40]!r}: it was completed, aborted or forgotten")
+
+
+def other_path(id: str, path: str) -> UsageError:
+    return UsageError(f"upload {id} is not one to {path!r}")
 
 
 def _join(folder: Path, parts: Sequence[tuple[int, str]], into: Path) -> None:

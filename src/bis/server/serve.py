@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -30,9 +31,11 @@ from bis.server.guard import Guard, Limits, Rules
 from bis.server.hooks import Hooks
 from bis.server.keeper import Keeper
 from bis.server.reset import Resetting
+from bis.server.scattered import forget_old
 from bis.server.told import Format, tell_troubles, teller
 from bis.server.wire import Wire
 from bis.steps.home import Home
+from bis.store.bucket import BucketStore
 from bis.store.trouble import shown
 
 KEEP_ALIVE: Final = 75
@@ -93,6 +96,8 @@ def serve(home: Home, asked: Serving, told: Callable[[str], None], again: Sequen
     with ledger.database.writing():  # there from now on, and of this version
         pass
     _demand(home, asked, ledger)
+    if isinstance(home.store, BucketStore):
+        home.store.prepare()
     if asked.socket >= 0:
         threading.Thread(target=_end_with, args=(asked.overseer,), daemon=True).start()
         _work(home, asked, socket.socket(fileno=asked.socket))
@@ -154,6 +159,9 @@ def _work(home: Home, asked: Serving, listening: socket.socket) -> None:
     hooks = Hooks(anywhere=home.settings.webhooks_anywhere)
     desk = Desk(ledger.database, home.store, home.folder / "uploads", hooks, home=home)
     keeper = Keeper(ledger.database, home.store)
+    if isinstance(home.store, BucketStore):
+        desk.shelf.later(home.store.look_again)
+        desk.shelf.later(partial(forget_old, home.store))
     application = Application(desk)
     guard = Guard(
         Resetting(application, desk) if asked.reset else application,

@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple, TypeVar
@@ -22,7 +22,10 @@ from typing import BinaryIO, Final, NamedTuple, TypeVar
 from blake3 import blake3
 
 from bis.digest import Digest
+from bis.errors import KeepingError, NotFound
+from bis.store.bucket import BucketStore
 from bis.store.local import LocalStore, digest_of
+from bis.store.remote import UNREACHABLE
 from bis.store.trouble import trouble
 
 T = TypeVar("T")
@@ -31,6 +34,8 @@ BLOCK: Final = 1 << 20
 """Bytes that are written or read at once. A body of up to this size is not spooled."""
 HANDS: Final = 8
 """Threads that work on content; all else has others."""
+FAR: Final = 24
+"""Threads that read, and that put, where they wait for a bucket for most of their time."""
 IDLE: Final = 1.0
 """Seconds without an upload, after which the store is told that nothing is relied upon any more."""
 FORGOTTEN: Final = 86_400 * 7
@@ -50,7 +55,9 @@ class Shelf:
     def __init__(self, store: LocalStore, spool: Path) -> None:
         self.store = store
         self.spool = spool
-        self._hands = ThreadPoolExecutor(HANDS, thread_name_prefix="content")
+        far = isinstance(store, BucketStore)
+        self._hands = ThreadPoolExecutor(FAR if far else HANDS, thread_name_prefix="content")
+        self._readers = ThreadPoolExecutor(FAR, thread_name_prefix="reader") if far else self._hands
         self._syncing = threading.Lock()
         self._numbers = itertools.count(1)
         self._synced = 0
@@ -102,16 +109,16 @@ class Shelf:
         finally:
             spool.discard()
 
-    async def read(self, digest: Digest, start: int, size: int) -> AsyncIterator[bytes]:
+    async def read(self, digest: Digest, start: int, size: int) -> AsyncGenerator[bytes]:
         """`size` bytes of the content, from `start` on. Raises Damaged where they are not what was put; those that were
         given before were right, or it is the whole that is not."""
         blocks = _Blocks(self._blocks(digest, start))
         try:
-            while size > 0 and (block := await self.work(blocks.next)):
+            while size > 0 and (block := await self._reading(blocks.next)):
                 yield block[:size]
                 size -= len(block)
             if start == 0 and size == 0:
-                await self.work(blocks.next)  # whether the whole matches is known behind its end
+                await self._reading(blocks.next)  # whether the whole matches is known behind its end
         finally:
             self.later(blocks.close)
 
@@ -119,14 +126,25 @@ class Shelf:
         """Do something that may wait for the disk."""
         return await asyncio.get_running_loop().run_in_executor(self._hands, function)
 
+    async def _reading(self, function: Callable[[], T]) -> T:
+        """The same, for who does not wait for uploads to a bucket."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, function)
+
     def later(self, function: Callable[[], object]) -> None:
         """The same, for what nobody waits for."""
         self._hands.submit(function)
 
     def close(self) -> None:
         self._hands.shutdown()
+        self._readers.shutdown()
 
     def _blocks(self, digest: Digest, start: int) -> Generator[bytes, None, None]:
+        try:
+            yield from self._stored(digest, start)
+        except NotFound as error:  # the ledger names it: a bucket may be slow to list what was just put there
+            raise KeepingError(error.what, because=error.because, hint=error.hint, code=UNREACHABLE) from None
+
+    def _stored(self, digest: Digest, start: int) -> Generator[bytes, None, None]:
         if start:
             yield from self.store.stretch(digest, start)
             return
@@ -142,7 +160,11 @@ class Shelf:
         return self._settled(self.store.put_file(spool.path))
 
     def _settled(self, digest: Digest) -> Digest:
-        """Make durable what was put. Those who come while the disk is at it share the next time."""
+        """Make durable what was put. Those who come while the disk is at it share the next time; a bucket sees to that
+        itself, so that all who wait for it hear at once that it cannot be reached."""
+        if isinstance(self.store, BucketStore):
+            self.store.flush()
+            return digest
         number = next(self._numbers)
         with self._syncing:
             if self._synced < number:

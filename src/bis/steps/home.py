@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from bis.errors import KeepingError, NotFound
+from bis.errors import KeepingError, NotFound, UsageError
 from bis.ledger import Ledger
 from bis.ledger.places import on_server
 from bis.ledger.runs import SqlLedger, open_ledger, reindex
@@ -54,10 +54,18 @@ class Home(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def open_home(
-    project: Path, settings: Settings, *, create: bool = True, variables: Mapping[str, str] | None = None
+    project: Path,
+    settings: Settings,
+    *,
+    create: bool = True,
+    variables: Mapping[str, str] | None = None,
+    serving: bool = False,
 ) -> Home:
     """Open the project's `.bis/`. With `create=False` nothing is made: NotFound where nothing was recorded yet. Where
-    scripts have logged and nobody has read it yet, there is something to make it for."""
+    scripts have logged and nobody has read it yet, there is something to make it for. Raises UsageError for a store in
+    a bucket, unless it is a server that is `serving` it."""
+    if in_bucket(settings.store):
+        refuse_bucket(settings.store, serving)
     folder = project / FOLDER
     if not create and not _is_filled(folder / LOGGING):
         if not folder.is_dir():
@@ -75,6 +83,25 @@ def open_home(
     return msgspec.structs.replace(home, is_new=is_new, hold=hold)
 
 
+def in_bucket(store: str) -> bool:
+    """Whether what a setting says of the store is a URL."""
+    return "://" in store
+
+
+def refuse_bucket(store: str, serving: bool) -> None:
+    """Raises UsageError for a URL of no bucket, and for any where no server is at work."""
+    from bis.store.remote.address import SCHEMES, checked
+
+    if checked(store, Path()).partition("://")[0] not in SCHEMES:
+        raise UsageError(f"a store is a folder, or a bucket for `bis server`, not {store}", hint="s3://bucket/prefix")
+    if not serving:
+        raise UsageError(
+            f"the store of this project is {store}, which `bis server` alone works on",
+            because="Other commands work on a folder. The bucket is a remote as any other: they have it as a clone.",
+            hint=f"bis clone {store} FOLDER",
+        )
+
+
 @contextmanager
 def provisional(home: Home) -> Iterator[Home]:
     """A home for something that may fail: one that was made for it and in which, at the end, nothing was kept is gone
@@ -88,18 +115,27 @@ def provisional(home: Home) -> Iterator[Home]:
 
 def _opened(project: Path, settings: Settings, create: bool, variables: Mapping[str, str]) -> Home:
     folder = project / FOLDER
-    store = Path(settings.store).expanduser() if settings.store else folder / "store"
     _moved(folder / "store" / "index.db")
     return Home(
         project=project,
         settings=settings,
         folder=folder,
-        store=open_store(project / store, create=create),
+        store=_store(project, settings, create, variables),
         ledger=open_ledger(_ledger_place(project, settings), create=create),
         cache=open_cache(_moved(folder / "cache.db")),
         key=_key(folder, create),
         variables=variables,
     )
+
+
+def _store(project: Path, settings: Settings, create: bool, variables: Mapping[str, str]) -> LocalStore:
+    if in_bucket(settings.store):
+        from bis.store.bucket import FOLDER as BUCKET
+        from bis.store.bucket import open_bucket_store
+
+        return open_bucket_store(settings.store.rstrip("/"), project / FOLDER / BUCKET, variables)
+    store = Path(settings.store).expanduser() if settings.store else project / FOLDER / "store"
+    return open_store(project / store, create=create)
 
 
 def _ledger_place(project: Path, settings: Settings) -> Path | str:

@@ -40,6 +40,7 @@ class Arrival:
         self._turn = threading.Lock()
         self._demand_staying()
         try:
+            store.packs.mkdir(parents=True, exist_ok=True)
             packs.remove_unfinished(store.packs)
             self._path, self._fd = packs.create(store.packs)
         except OSError as error:
@@ -63,14 +64,9 @@ class Arrival:
         items = prove(self._fd, self.name, self.store)
         self._demand_staying()
         try:
-            with contextlib.suppress(OSError):  # against accidents only
-                os.fchmod(self._fd, os.fstat(self._fd).st_mode & 0o444)
-            os.fsync(self._fd)
-            self._path.rename(self.store.packs / self.name)
-            packs.sync_folder(self.store.packs)
+            self.store.adopt(self._path, self._fd, self.name)
         except OSError as error:
             raise trouble(error, "write to the store", self.store.path) from error
-        self.store.know(self.name)
         return [digest_of(item.digest) for item in items if item.kind == NUMBER_OF_KIND["record"]]
 
     def discard(self) -> None:

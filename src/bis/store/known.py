@@ -211,7 +211,7 @@ def _seen(remote: Remote, store: LocalStore, name: str, size: int) -> Seen | str
     if here := _seen_here(store.packs / name, name):
         return here
     try:
-        return _seen_there(remote, name, size)
+        return seen_there(remote, name, size)
     except Damaged as error:
         return error.what
     except NotFound:
@@ -232,7 +232,7 @@ def _seen_here(path: Path, name: str) -> Seen | None:
         os.close(fd)
 
 
-def _seen_there(remote: Remote, name: str, size: int) -> Seen:
+def seen_there(remote: Remote, name: str, size: int) -> Seen:
     """Raises Damaged when the end of the pack is not the list that its name vouches for."""
     if size < len(MAGIC) + END.size:
         raise Damaged(f"it has {size} bytes only")

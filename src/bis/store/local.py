@@ -169,6 +169,10 @@ class LocalStore:
             self._open.clear()
             self._stale.clear()
 
+    def another(self) -> LocalStore:
+        """The same store, for somebody who relies on it, and rests, on their own."""
+        return LocalStore(self.path, self._version)
+
     def rest(self) -> None:
         """What was asked and put so far is not relied upon any more: records name it, or nobody needs it. Until then
         nothing is deleted of what this store said that it has."""
@@ -255,10 +259,6 @@ class LocalStore:
                 self._add(kind, digest, raw, form)
             self._boundaries |= {boundary[0]: boundary for boundary in boundaries}
 
-    def bases(self, piece: Piece) -> tuple[tuple[bytes, ...], int]:
-        """See `large.Keeper`. A piece that is itself the last of a long row of differences is passed over for what it
-        differs from."""
-        with self._lock:
     def keep_run(self, items: Sequence[Item], stored: bytes | memoryview) -> None:
         """Put objects as they lie in a pack, one behind the other, heads and payloads: they are proved, and were not
         here when this was last looked at."""
@@ -266,6 +266,10 @@ class LocalStore:
             for item in self._pack().append(items, stored):
                 self._pending.setdefault(item.digest, []).append(item)
 
+    def bases(self, piece: Piece) -> tuple[tuple[bytes, ...], int]:
+        """See `large.Keeper`. A piece that is itself the last of a long row of differences is passed over for what it
+        differs from."""
+        with self._lock:
             here = [self._boundaries.get(anchor) for anchor in (piece.start, piece.end)]
             found = [boundary[side] for boundary, side in zip(here, (2, 1), strict=True) if boundary]
             digests = tuple(dict.fromkeys(filter(None, found))) or self.index.around(piece.start, piece.end)
@@ -375,11 +379,14 @@ class LocalStore:
             self._finish()
         if not self._writer:
             if self._version < VERSION:
-                _declare(self.path)
+                self._declare()
                 self._version = VERSION
             packs.remove_unfinished(self.packs)
             self._writer = PackWriter(self.packs)
         return self._writer
+
+    def _declare(self) -> None:
+        _declare(self.path)
 
     def _add(self, kind: ObjectKind, digest: bytes, raw: int, form: Form) -> None:
         item = self._pack().add(kind, digest, raw, form)  # first, as a new pack begins with nothing pending
@@ -489,13 +496,6 @@ class LocalStore:
         blocks = [self._read(fd, item)] if small else assembly.stream(fd, item, self.fetch)
         _write_new(fresh, blocks, item.raw, mode)
 
-    def size(self, digest: Digest) -> int:
-        return self._places(digest)[0].item.raw
-
-    def list(self, kind: ObjectKind) -> Iterator[Digest]:
-        number = NUMBER_OF_KIND[kind]
-        with self._lock:
-            found = list(self.index.of_kind(number))
     def _at_the_end(self, fd: int, item: Item) -> Iterator[bytes | memoryview]:
         """The bytes of a large object, which is verified as a whole."""
         found = assembly.list_of(fd, item)
@@ -511,6 +511,13 @@ class LocalStore:
             lambda digest: self._from_any_copy(digest_of(digest), lambda fd, item: look(fd, item, self.fetch), pieces),
         )
 
+    def size(self, digest: Digest) -> int:
+        return self._places(digest)[0].item.raw
+
+    def list(self, kind: ObjectKind) -> Iterator[Digest]:
+        number = NUMBER_OF_KIND[kind]
+        with self._lock:
+            found = list(self.index.of_kind(number))
             found += [raw for raw, items in self._pending.items() if any(item.kind == number for item in items)]
         for raw in dict.fromkeys(found):
             yield digest_of(raw)
@@ -586,8 +593,13 @@ class LocalStore:
             if name in self._open:
                 self._stale.append(self._open.pop(name))
 
-    def know(self, name: str) -> None:
-        """A pack was put among these by other means, perhaps in place of another of that name."""
+    def adopt(self, draft: Path, fd: int, name: str) -> None:
+        """Let a proved pack, which lies in `draft` and is open, appear: durable. Raises OSError."""
+        with contextlib.suppress(OSError):  # against accidents only
+            os.fchmod(fd, os.fstat(fd).st_mode & 0o444)
+        os.fsync(fd)
+        draft.rename(self.packs / name)
+        packs.sync_folder(self.packs)
         with self._lock:
             self.let_go(name)
             self.index.read_again(name)

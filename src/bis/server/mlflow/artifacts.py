@@ -22,6 +22,8 @@ from bis.server.files import Broken, body_of, sent
 from bis.server.mlflow.endpoint import Asked, Endpoint, Refused, get, post, read_body
 from bis.server.mlflow.wording import told
 from bis.server.multipart import Multipart
+from bis.server.scattered import Scattered
+from bis.store.bucket import BucketStore
 
 FACES: Final = ("/api", "/ajax-api")
 PROXY: Final = "2.0/mlflow-artifacts"
@@ -129,7 +131,7 @@ async def download(desk: Desk, request: Request) -> Response:
 
 async def _sent(desk: Desk, request: Request, path: str) -> Response:
     artifact: Artifact = await desk.read(locations.get, path)
-    return sent(desk.shelf, artifact, request)
+    return await sent(desk.shelf, artifact, request)
 
 
 def _demanded(value: str | None, name: str) -> str:
@@ -181,7 +183,7 @@ async def begin(desk: Desk, request: Request) -> Response:
     asked = await _said(request, Begin)
     path = _target(request, asked.path)
     await desk.read(locations.demand_open, path)
-    id = await desk.shelf.work(lambda: Multipart(desk.shelf).begin(path))
+    id = await desk.shelf.work(lambda: _uploads(desk).begin(path))
     base = str(request.base_url).rstrip("/")
     parts = [
         {"url": f"{base}/api/{PROXY}/mpu/part/{id}/{number}", "part_number": number, "headers": {}}
@@ -192,7 +194,7 @@ async def begin(desk: Desk, request: Request) -> Response:
 
 async def take_part(desk: Desk, request: Request) -> Response:
     asked = request.path_params
-    digest = await Multipart(desk.shelf).take(asked["upload_id"], asked["number"], body_of(request))
+    digest = await _uploads(desk).take(asked["upload_id"], asked["number"], body_of(request))
     return Response(status_code=200, headers={"ETag": f'"{digest}"'})
 
 
@@ -200,7 +202,7 @@ async def complete(desk: Desk, request: Request) -> Response:
     asked = await _said(request, Finish)
     path = _target(request, asked.path)
     parts = [(part.part_number, part.etag.strip('"')) for part in asked.parts]
-    async with Multipart(desk.shelf).complete(asked.upload_id, path, parts) as kept:
+    async with _uploads(desk).complete(asked.upload_id, path, parts) as kept:
         await desk.keep(locations.put, path, kept.digest, kept.size, desk.now())
     return _json({})
 
@@ -208,12 +210,16 @@ async def complete(desk: Desk, request: Request) -> Response:
 async def abort(desk: Desk, request: Request) -> Response:
     asked = await _said(request, Finish)
     path = _target(request, asked.path)
-    await desk.shelf.work(lambda: Multipart(desk.shelf).abort(asked.upload_id, path))
+    await desk.shelf.work(lambda: _uploads(desk).abort(asked.upload_id, path))
     return _json({})
 
 
 async def presigned(desk: Desk, request: Request) -> Response:
     raise Refused("NOT_IMPLEMENTED", "Presigned downloads are not supported: GET the artifact, in ranges if you like.")
+
+
+def _uploads(desk: Desk) -> Multipart | Scattered:
+    return Scattered(desk.shelf, desk.store) if isinstance(desk.store, BucketStore) else Multipart(desk.shelf)
 
 
 async def _said(request: Request, asked: type[Asked]) -> Asked:

@@ -16,11 +16,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import re
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from typing import Final
 
@@ -31,20 +29,17 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from bis.digest import Digest
-from bis.errors import BisError, Damaged, KeepingError, NotFound, UsageError
+from bis.errors import BisError, Damaged, KeepingError, UsageError
 from bis.ledger.runs import AT_ONCE, SqlLedger, reindex, take_in
 from bis.server.desk import Desk
-from bis.server.files import Broken, Unsatisfiable, body_of, wanted
+from bis.server.files import Broken, Unsatisfiable, begun, body_of, wanted
 from bis.server.native.call import ROOT, failed
-from bis.server.relying import Relying
+from bis.server.shared import Opened, packs_of
 from bis.server.shelf import BLOCK
-from bis.store import doomed
 from bis.store.arrival import Arrival
-from bis.store.collect import alone
 from bis.store.local import FORMAT, VERSION, LocalStore
-from bis.store.remote.folder import FolderRemote
 from bis.store.remote.http import PUSH, STORE
-from bis.store.trouble import BUSY, NEWER, trouble
+from bis.store.trouble import BUSY, NEWER
 
 FEW: Final = 4 << 10
 """Bytes of a body that is no pack."""
@@ -70,8 +65,7 @@ class Sharing:
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
         self.store: LocalStore = desk.store
-        self.place = FolderRemote(desk.store.path)
-        self.relying = Relying(desk.store.path)
+        self.packs = packs_of(desk.store)
         self._proving = asyncio.Semaphore(AT_WORK)
         self._first = asyncio.Lock()
         self._known = False
@@ -80,28 +74,22 @@ class Sharing:
     async def list(self, request: Request) -> Response:
         await self._know_all()
         # Who may only look relies on nothing: it does not put.
-        push = self.relying.begin() if request.scope.get("bis.role") != "reader" else ""
-        found = await self.desk.shelf.work(self._listed)
+        relies = self.packs.relying and request.scope.get("bis.role") != "reader"
+        push = self.packs.relying.begin() if self.packs.relying and relies else ""
+        listed = await self.desk.shelf.work(self.packs.listing)
+        found = Packs(packs={name: size for name, size in listed.items() if _PACK.fullmatch(name)})
         return Response(msgspec.json.encode(found), media_type="application/json", headers={PUSH: push} if push else {})
 
     async def _know_all(self) -> None:
-        """Once, that the ledger knows all that is listed: a server may have been killed before it was told."""
+        """That the ledger knows all that is listed: a server may have been killed before it was told. Once, unless packs
+        may come without a server, too."""
         async with self._first:
-            if not self._known:
+            if not self._known or self.packs.relying is None:
                 await self.desk.shelf.work(lambda: reindex(self.store, SqlLedger(self.desk.database)))
                 self._known = True
 
-    def _listed(self) -> Packs:
-        try:
-            going = doomed.names(doomed.read(self.store.path))
-            with os.scandir(self.store.packs) as entries:
-                packs = [one for one in entries if _PACK.fullmatch(one.name) and one.name not in going]
-                return Packs(packs={one.name: one.stat().st_size for one in packs})
-        except OSError as error:
-            raise trouble(error, "read the store", self.store.path) from error
-
     async def format(self, request: Request) -> Response:
-        return PlainTextResponse(await self.desk.shelf.work(self.place.format))
+        return PlainTextResponse(await self.desk.shelf.work(self.packs.place.format))
 
     async def declare(self, request: Request) -> Response:
         text = (await _little(request)).decode("utf-8", "replace")
@@ -120,24 +108,19 @@ class Sharing:
 
     def _declare(self, version: int) -> None:
         with self._turn:
-            there = _FORMAT.fullmatch(self.place.format())
+            there = _FORMAT.fullmatch(self.packs.place.format())
             if not there or int(there[1]) < version:
-                self.place.declare(f"{FORMAT} {version}\n")
+                self.packs.place.declare(f"{FORMAT} {version}\n")
 
     async def read(self, request: Request) -> Response:
         name = _named(request)
-        try:
-            fd = await self.desk.shelf.work(lambda: os.open(self.store.packs / name, os.O_RDONLY | os.O_CLOEXEC))
-        except FileNotFoundError:
-            raise NotFound(f"there is no pack {name[:12]}", hint="bis gc may have deleted it: repeat") from None
-        except OSError as error:
-            raise trouble(error, "read", self.store.packs / name) from error
-        size = os.fstat(fd).st_size
+        pack = await self.desk.shelf.work(lambda: self.packs.open(name))
+        size = pack.size
         headers = {"Accept-Ranges": "bytes", "X-Content-Type-Options": "nosniff"}
         try:
             span = wanted(request.headers.get("range", ""), size)
         except Unsatisfiable:
-            os.close(fd)
+            pack.close()
             return Response(status_code=416, headers={**headers, "Content-Range": f"bytes */{size}"})
         start, length = span or (0, size)
         headers["Content-Length"] = str(length)
@@ -145,13 +128,18 @@ class Sharing:
             headers["Content-Range"] = f"bytes {start}-{start + length - 1}/{size}"
         status = 206 if span else 200
         if request.method == "HEAD":
-            os.close(fd)
+            pack.close()
             return Response(status_code=status, headers=headers, media_type="application/octet-stream")
-        return _Open(fd, self._blocks(fd, start, length), status, headers)
+        try:
+            blocks = await begun(self._blocks(pack, start, length))
+        except BaseException:
+            pack.close()
+            raise
+        return _Open(pack, blocks, status, headers)
 
-    async def _blocks(self, fd: int, start: int, size: int) -> AsyncIterator[bytes]:
+    async def _blocks(self, pack: Opened, start: int, size: int) -> AsyncGenerator[bytes]:
         while size > 0:
-            block = await self.desk.shelf.work(partial(os.pread, fd, min(size, BLOCK), start))
+            block = await self.desk.shelf.work(partial(pack.read, start, min(size, pack.step)))
             if not block:
                 raise Damaged("a pack became shorter while it was read")
             yield block
@@ -159,8 +147,7 @@ class Sharing:
 
     async def write(self, request: Request) -> Response:
         name, push = _named(request), request.headers.get(PUSH, "")
-        if push:
-            self.relying.heard(push)
+        self._heard(push)
         arrival = await self.desk.shelf.work(lambda: Arrival(self.store, name))
         try:
             parts: Parts = []
@@ -171,16 +158,14 @@ class Sharing:
                 if size >= BLOCK:
                     await self.desk.shelf.work(partial(arrival.write, b"".join(parts)))
                     parts, size = [], 0
-                    if push:
-                        self.relying.heard(push)
+                    self._heard(push)
             await self.desk.shelf.work(lambda: arrival.write(b"".join(parts)))
             async with self._proving:
                 records = await self.desk.shelf.work(arrival.settle)
         finally:
             self.desk.shelf.later(arrival.discard)
         await self.desk.shelf.work(lambda: self._take_in(records))
-        if push:
-            self.relying.heard(push)
+        self._heard(push)
         return Response(status_code=201)
 
     def _take_in(self, records: Sequence[Digest]) -> None:
@@ -190,40 +175,35 @@ class Sharing:
 
     async def doom(self, request: Request) -> Response:
         name = _named(request)
-        await self.desk.shelf.work(lambda: self._doom(name))
+        await self.desk.shelf.work(lambda: self.packs.doom(name))
         return Response(status_code=202)
 
-    def _doom(self, name: str) -> None:
-        """The first of the two phases of deleting; `bis gc` is the second."""
-        with alone(self.store):
-            if not (self.store.packs / name).exists():
-                raise NotFound(f"there is no pack {name[:12]}")
-            lots = doomed.read(self.store.path)
-            if name not in doomed.names(lots):
-                made = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-                doomed.write(self.store.path, [*lots, doomed.Lot(made=made, packs=(name,))])
-
     async def go_on(self, request: Request) -> Response:
-        self.relying.heard(request.path_params["id"])
+        self._heard(request.path_params["id"])
         return Response(status_code=204)
 
     async def end(self, request: Request) -> Response:
-        self.relying.end(request.path_params["id"])
+        if self.packs.relying:
+            self.packs.relying.end(request.path_params["id"])
         return Response(status_code=204)
+
+    def _heard(self, push: str) -> None:
+        if push and self.packs.relying:
+            self.packs.relying.heard(push)
 
 
 class _Open(StreamingResponse):
     """An answer that closes its file, whether it was sent whole, in part or not at all."""
 
-    def __init__(self, fd: int, blocks: AsyncIterator[bytes], status: int, headers: dict[str, str]) -> None:
+    def __init__(self, pack: Opened, blocks: AsyncIterator[bytes], status: int, headers: dict[str, str]) -> None:
         super().__init__(blocks, status, headers, "application/octet-stream")
-        self._fd = fd
+        self._pack = pack
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await super().__call__(scope, receive, send)
         finally:
-            os.close(self._fd)
+            self._pack.close()
 
 
 def routes(desk: Desk) -> Iterator[Route]:

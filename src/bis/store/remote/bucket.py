@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
@@ -112,6 +112,39 @@ class BucketRemote:
         except Exception as error:
             if not (OVERTAKEN in str(error) and self._holds(path, size)):
                 raise self._trouble("write to", error) from error
+
+    # What lies beside the store, below folders of other names.
+
+    def note(self, path: str, text: str) -> None:
+        try:
+            self._do.put(self._store, path, text.encode(), use_multipart=False)
+        except Exception as error:
+            raise self._trouble("write to", error) from error
+
+    def noted(self, path: str) -> str | None:
+        """None where nothing is."""
+        try:
+            return bytes(self._do.get(self._store, path).bytes()).decode("utf-8", "replace")
+        except FileNotFoundError:
+            return None
+        except Exception as error:
+            raise self._trouble("read", error) from error
+
+    def notes(self, folder: str) -> dict[str, datetime]:
+        """The paths in a folder, with the times of their last change."""
+        try:
+            found = [one for page in self._do.list(self._store, prefix=folder) for one in page]
+            return {one["path"]: one["last_modified"] for one in found}
+        except Exception as error:
+            raise self._trouble("list", error) from error
+
+    def forget(self, path: str) -> None:
+        try:
+            self._do.delete(self._store, path)
+        except FileNotFoundError:
+            pass
+        except Exception as error:
+            raise self._trouble("write to", error) from error
 
     def _holds(self, path: str, size: int) -> bool:
         try:
