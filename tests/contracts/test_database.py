@@ -154,6 +154,22 @@ def test_any_text_comes_back_is_found_and_sorts_by_its_bytes(base: Database, tex
         assert base.ask("SELECT key FROM tags WHERE value = ?", (text,)) == [(str(number),)]
 
 
+@pytest.mark.parametrize("count", [0, 1, 2, 5, 340, 1000])
+def test_many_rows_are_inserted_and_changed_as_one_by_one(base: Database, count: int) -> None:
+    insert = (
+        "INSERT INTO tags (run, key, value, number) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT (run, key) DO UPDATE SET value = excluded.value, number = excluded.number"
+    )
+    for text in ("a\0\1b", "it's 100 % ? :x $1"):
+        rows = [(1, str(number), f"{text}{number}", None if number % 2 else number / 3) for number in range(count)]
+        with base.writing() as connection:
+            assert max(connection.executemany(insert, rows).rowcount, 0) == count
+        assert sorted(base.ask("SELECT run, key, value, number FROM tags")) == sorted(rows)
+    with base.writing() as connection:
+        connection.executemany("UPDATE tags SET value = ? WHERE key = ?", [("new", row[1]) for row in rows])
+    assert set(tags(base).values()) == ({"new"} if count else set())
+
+
 def test_a_value_may_be_longer_than_an_index_takes(base: Database) -> None:
     import random
 

@@ -18,6 +18,9 @@ def log(
     name: str = "",
 ) -> None:
     """Raises ParamChanged for a param that has another value already, and NoSuch, Removed or Sealed for the run."""
+    plain = not (params or tags or name or any(point.model for point in metrics))
+    if plain and points.append_to(connection, id, metrics):
+        return
     seq = tracked.loggable(connection, id)
     if params:
         tracked.put_params(connection, seq, id, params)

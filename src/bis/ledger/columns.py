@@ -25,6 +25,8 @@ NAN: Final = math.nan
 """The one that rows hold: it is equal to itself where rows are compared."""
 STRETCH: Final = 64
 """So many points are told by their extremes in an outline."""
+SUMMIT: Final = 1 + 24 * 8
+"""Bytes in front of an outline that hold the ends and what is telling of all: seven rows at most."""
 LARGEST: Final = 1.7976931348623157e308
 
 _RAW, _PACKED, _MOMENTS, _STEPS = 0, 1, 2, 4

@@ -60,12 +60,9 @@ def datasets_of(connection: Connection, runs: Sequence[int]) -> dict[int, list[U
     return found
 
 
-def models_of(connection: Connection, runs: Sequence[int], role: str) -> dict[int, list[UsedModel]]:
-    found: dict[int, list[UsedModel]] = {}
-    asked = f"SELECT run, model, step FROM run_models WHERE role = '{role}' AND run"
-    for run, model, step in _of(connection, asked, runs, "ORDER BY run, step, model"):
-        found.setdefault(run, []).append(UsedModel(model, step))
-    return found
+def in_order(found: dict[int, list[UsedModel]]) -> dict[int, list[UsedModel]]:
+    """The models that runs used or made as they are shown: by step."""
+    return {run: sorted(models, key=lambda model: (model.step, model.id)) for run, models in found.items()}
 
 
 def known_datasets(connection: Connection, experiments: Sequence[int]) -> list[tuple[int, str, str, str]]:

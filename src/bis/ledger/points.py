@@ -15,7 +15,7 @@ import itertools
 import math
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 import msgspec
 
@@ -24,6 +24,8 @@ from bis.ledger.columns import LARGEST, Rank, Row
 from bis.ledger.connection import Connection
 from bis.ledger.numbers import as_read, as_stored
 from bis.nouns.tracking import Point
+
+T = TypeVar("T")
 
 CHUNK: Final = 4096
 """Points in a chunk at most."""
@@ -38,6 +40,8 @@ MERGED: Final = 32
 """Chunks that are taken up in one step at most, so that nobody waits for long meanwhile."""
 SHORT: Final = 64
 """A tail with fewer rows is left as it is when its run ends."""
+IN_ONE: Final = 500
+"""Series that are asked for in one statement."""
 CLOSE: Final = 32
 """A chart that shows more than one of so many points is made from all of them, others from outlines; from the summits
 of chunks where it shows fewer points than there are chunks."""
@@ -78,7 +82,7 @@ _Part = Literal["points", "outline", "summit"]
 _PARTS: Final[dict[_Part, tuple[str, Callable[[bytes], list[Row]]]]] = {
     "points": ("content", columns.unpack),
     "outline": ("outline", columns.read_outline),
-    "summit": ("outline", columns.read_summit),
+    "summit": (f"substr(outline, 1, {columns.SUMMIT})", columns.read_summit),
 }
 _tail = msgspec.msgpack.Decoder(list[tuple[str, str, tuple[str, str] | None, bytes]])
 
@@ -90,6 +94,24 @@ def append(connection: Connection, run: int, points: Sequence[Point]) -> None:
     than 64 bits raise struct.error, before anything is written."""
     for start in range(0, len(points), ROW):
         _append(connection, run, _by_series(points[start : start + ROW]))
+
+
+def append_to(connection: Connection, id: str, points: Sequence[Point]) -> bool:
+    """As `append`, for a run by its id. False, and nothing is done, where it may not be logged to as it is, or where
+    there are many points."""
+    if not points or len(points) > ROW:
+        return False
+    found = _by_series(points)
+    content, count = _content_of(found)
+    for run, seq in connection.execute(
+        "INSERT INTO metric_tail (run, seq, points, content)"
+        " SELECT r.seq, coalesce((SELECT max(t.seq) FROM metric_tail AS t WHERE t.run = r.seq), 0) + 1, ?, ?"
+        " FROM runs AS r WHERE r.id = ? AND r.tracked = 1 AND r.removed = '' AND r.kept = '' RETURNING run, seq",
+        (count, content, id),
+    ).fetchall():
+        _appended(connection, run, found, seq, count)
+        return True
+    return False
 
 
 def fold(connection: Connection, run: int) -> None:
@@ -122,13 +144,23 @@ def _by_series(points: Sequence[Point]) -> dict[Series, list[Row]]:
 
 
 def _append(connection: Connection, run: int, found: dict[Series, list[Row]]) -> None:
-    content = msgspec.msgpack.encode([(*series, columns.raw(rows)) for series, rows in found.items()])
-    count = sum(map(len, found.values()))
+    content, count = _content_of(found)
     ((seq,),) = connection.execute(
         "INSERT INTO metric_tail (run, seq, points, content)"
         " SELECT ?, coalesce(max(seq), 0) + 1, ?, ? FROM metric_tail WHERE run = ? RETURNING seq",
         (run, count, content, run),
     ).fetchall()
+    _appended(connection, run, found, seq, count)
+
+
+def _content_of(found: dict[Series, list[Row]]) -> tuple[bytes, int]:
+    """As a row of the tail, and how many points they are."""
+    content = msgspec.msgpack.encode([(*series, columns.raw(rows)) for series, rows in found.items()])
+    return content, sum(map(len, found.values()))
+
+
+def _appended(connection: Connection, run: int, found: dict[Series, list[Row]], seq: int, count: int) -> None:
+    """What follows a row of the tail."""
     _keep_newest(connection, run, found)
     if _is_time_to_look(seq, count):
         rows, waiting = _tail_size(connection, run)
@@ -200,43 +232,89 @@ def _fold(connection: Connection, run: int) -> None:
     for _, content in sorted(taken):
         for key, model, dataset, data in _tail.decode(content):
             found.setdefault(Series(key, model, dataset), []).extend(columns.read_raw(data))
-    for series, rows in found.items():
-        _add(connection, _series_id(connection, run, series), rows)
+    ids = _series_ids(connection, run, found)
+    near = _newest_chunks(connection, list(ids.values()))
+    connection.executemany(
+        "INSERT INTO metric_chunks (series, number, points, first, last, earliest, latest, least, greatest, outline,"
+        " content) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (series, number) DO UPDATE SET"
+        " points = excluded.points, first = excluded.first, last = excluded.last, earliest = excluded.earliest,"
+        " latest = excluded.latest, least = excluded.least, greatest = excluded.greatest, outline = excluded.outline,"
+        " content = excluded.content",
+        [
+            row
+            for series, rows in found.items()
+            for row in _added(connection, ids[series], columns.ordered(rows), near.get(ids[series], []))
+        ],
+    )
 
 
-def _series_id(connection: Connection, run: int, series: Series) -> int:
-    """Of a series, which is made when it is new."""
-    name, digest = series.dataset or ("", "")
-    values = (run, series.key, series.model, name, digest)
-    where = "run = ? AND key = ? AND model = ? AND dataset = ? AND digest = ?"
-    for (id,) in connection.execute(f"SELECT id FROM series WHERE {where}", values).fetchall():
-        return int(id)
-    ((id,),) = connection.execute(
-        "INSERT INTO series (run, key, model, dataset, digest) VALUES (?, ?, ?, ?, ?) RETURNING id", values
-    ).fetchall()
-    return int(id)
+def _series_ids(connection: Connection, run: int, found: Iterable[Series]) -> dict[Series, int]:
+    """Of these series, which are made where they are new."""
+    keys = list(dict.fromkeys(series.key for series in found))
+    known: dict[Series, int] = {}
+    for some in _pieces(keys):
+        for id, key, model, name, digest in connection.execute(
+            f"SELECT id, key, model, dataset, digest FROM series WHERE run = ? AND key IN ({_marks(some)})",
+            (run, *some),
+        ).fetchall():
+            known[Series(key, model, (name, digest) if name or digest else None)] = int(id)
+    for series in found:
+        if series not in known:
+            ((id,),) = connection.execute(
+                "INSERT INTO series (run, key, model, dataset, digest) VALUES (?, ?, ?, ?, ?) RETURNING id",
+                (run, series.key, series.model, *(series.dataset or ("", ""))),
+            ).fetchall()
+            known[series] = int(id)
+    return known
 
 
-def _add(connection: Connection, series: int, rows: list[Row]) -> None:
-    """Add chunks to a series. The last ones are taken up that overlap what is added, or are small, and no larger than
-    it: so two that overlap are few for a stretch, and few are small, while each point is written a few times."""
-    rows = columns.ordered(rows)
-    last = _last_chunks(connection, series)
+def _newest_chunks(connection: Connection, ids: Sequence[int]) -> dict[int, list[_Chunk]]:
+    """The last two of each series, the very last one first."""
+    found: dict[int, list[_Chunk]] = {}
+    for some in _pieces(ids):
+        for row in connection.execute(
+            f"SELECT {_DESCRIBED} FROM metric_chunks AS c WHERE series IN ({_marks(some)}) AND number >="
+            " (SELECT max(d.number) FROM metric_chunks AS d WHERE d.series = c.series) - 1 ORDER BY number DESC",
+            some,
+        ).fetchall():
+            found.setdefault(row[0], []).append(_Chunk(*row))
+    return found
+
+
+def _pieces(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (values[at : at + IN_ONE] for at in range(0, len(values), IN_ONE))
+
+
+def _marks(values: Sequence[Any]) -> str:
+    return ", ".join("?" * len(values))
+
+
+def _added(connection: Connection, series: int, rows: list[Row], near: list[_Chunk]) -> list[tuple[Any, ...]]:
+    """Chunks to be added to a series. The last ones are taken up that overlap what is added, or are small, and no
+    larger than it: so two that overlap are few for a stretch, few are small, and each point is written a few times."""
+    last = near if _is_enough(near, rows) else _last_chunks(connection, series)
     number, left = (last[0].number + 1 if last else 0), MERGED
     while taken := _to_take(last, rows, left):
         number, left, last = taken[-1].number, left - len(taken), last[len(taken) :]
         for chunk in taken:
             rows += columns.unpack(_content(connection, chunk))
         rows = columns.ordered(rows)
-    connection.execute("DELETE FROM metric_chunks WHERE series = ? AND number >= ?", (series, number))
-    connection.executemany(
-        "INSERT INTO metric_chunks (series, number, points, first, last, earliest, latest, least, greatest, outline,"
-        " content) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [
-            (series, number + place, *_described(some), columns.pack_outline(some), columns.pack(some))
-            for place, some in enumerate(rows[at : at + CHUNK] for at in range(0, len(rows), CHUNK))
-        ],
-    )
+    pieces = [rows[at : at + CHUNK] for at in range(0, len(rows), CHUNK)]
+    if MERGED - left > len(pieces):  # identical points have become one
+        gone = (series, number + len(pieces))
+        connection.execute("DELETE FROM metric_chunks WHERE series = ? AND number >= ?", gone)
+    return [
+        (series, number + place, *_described(some), columns.pack_outline(some), columns.pack(some))
+        for place, some in enumerate(pieces)
+    ]
+
+
+def _is_enough(near: Sequence[_Chunk], rows: Sequence[Row]) -> bool:
+    """Whether no chunk before these two can be meant: the first of them is whole, and before all that is merged."""
+    if len(near) < 2:
+        return True
+    last, before = near
+    return before.points >= CHUNK and before.high[:2] < min(rows[0][:2], last.low[:2])
 
 
 def _last_chunks(connection: Connection, series: int) -> list[_Chunk]:
@@ -311,10 +389,11 @@ def chart(connection: Connection, run: int, key: str, *, first: int | None, last
     if sum(chunk.points for chunk in chunks) + len(rows) > CLOSE * most:
         part = "summit" if len(chunks) >= most // 2 else "outline"
         rows = [*columns.ends(rows), *columns.outline(columns.ordered(rows))]
+    inside = [chunk for chunk in chunks if low <= chunk.first and chunk.last <= high]
+    rows += source.all_points(inside, part)
     for chunk in chunks:
-        whole = low <= chunk.first and chunk.last <= high
-        some = source.points(chunk, part if whole else "points")
-        rows += some if whole else [row for row in some if low <= row[1] <= high]
+        if not (low <= chunk.first and chunk.last <= high):
+            rows += [row for row in source.points(chunk) if low <= row[1] <= high]
     found = source.named(columns.thinned(columns.ordered(rows), most))
     return found or [point for point in _sealed(connection, run, key) if low <= point.step <= high]
 
@@ -424,6 +503,22 @@ class _Source:
         rows = read(bytes(content))
         self._name(rows, self._series[chunk.series])
         return rows
+
+    def all_points(self, chunks: Sequence[_Chunk], part: _Part) -> list[Row]:
+        """As `points`, of many chunks."""
+        column, read = _PARTS[part]
+        found: list[Row] = []
+        for series, some in itertools.groupby(chunks, operator.attrgetter("series")):
+            wanted = {chunk.number for chunk in some}
+            for number, content in self._connection.execute(
+                f"SELECT number, {column} FROM metric_chunks WHERE series = ? AND number BETWEEN ? AND ?",
+                (series, min(wanted), max(wanted)),
+            ).fetchall():
+                if number in wanted:
+                    rows = read(bytes(content))
+                    self._name(rows, self._series[series])
+                    found += rows
+        return found
 
     def named(self, rows: Iterable[Row]) -> list[Point]:
         if self._only:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 import struct
 import threading
 import time
@@ -21,7 +22,7 @@ from bis.errors import BisError, KeepingError, UsageError, explains
 from bis.ledger import database
 from bis.ledger.connection import Connection
 from bis.ledger.database import NO_SERVER, SCHEMA, is_old, migrations, refused, statements
-from bis.ledger.dialect import for_postgres, spelled
+from bis.ledger.dialect import for_postgres, numbered, spelled
 from bis.store.trouble import BUSY, DISK_ERROR, DISK_FULL, NOT_WRITABLE
 
 if TYPE_CHECKING:
@@ -48,6 +49,11 @@ SESSION: Final = """
     SET standard_conforming_strings = on; SET search_path = {schema};
     SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3
 """
+AT_ONCE: Final = (256, 64, 16, 4, 1)
+"""Rows in one statement: few sizes, for the server to remember how each is carried out."""
+TEXT: Final = 25
+"""PostgreSQL's number of the type."""
+_ONE_ROW: Final = re.compile(r"(INSERT INTO [^?']* VALUES )(\((?:\?, )*\?\))([^?]*)\Z")
 STARTING: Final = ("starting up", "shutting down", "recovery mode", "not yet accepting")
 
 
@@ -207,7 +213,7 @@ class PostgresDatabase:
         until = time.monotonic() + database.PATIENCE
         while True:
             try:
-                return psycopg.connect(**self._facts, autocommit=True, context=_adapters(), cursor_factory=_cursors())
+                return psycopg.connect(**self._facts, autocommit=True, context=_adapters())
             except psycopg.OperationalError as error:
                 again = any(word in str(error) for word in STARTING)
                 if time.monotonic() > until or not (waiting or again):
@@ -336,6 +342,9 @@ class _Link:
 
     def __init__(self, raw: psycopg.Connection[Any], facts: Mapping[str, Any]) -> None:
         self._raw = raw
+        self._named = raw.cursor(binary=True)
+        self._cursor = _driver().RawCursor(raw)
+        self._cursor.format = self._named.format
         raw.prepared_max = 1000
         asked = (
             "SELECT current_setting('server_encoding'), current_setting('synchronous_commit'), current_user,"
@@ -358,16 +367,34 @@ class _Link:
             raw.close()
             raise
 
-    def execute(self, statement: str, values: Any = (), /) -> Any:
-        return self._raw.execute(spelled(statement), values, binary=True)
+    def execute(self, statement: str, values: Any = (), /) -> _Rows:
+        cursor: psycopg.Cursor[Any] = self._cursor
+        if isinstance(values, Mapping):
+            cursor = self._named
+            cursor.execute(spelled(statement), values)
+        else:
+            cursor.execute(numbered(statement), values)
+        result = cursor.pgresult
+        if cursor.description is None or result is None:
+            return _Rows([], cursor.rowcount)
+        rows = cursor.fetchall()
+        for place in range(result.nfields) if rows else ():
+            if result.ftype(place) == TEXT and "\1" in "".join([row[place] or "" for row in rows]):
+                rows = [(*row[:place], _as_written(row[place]), *row[place + 1 :]) for row in rows]
+        return _Rows(rows, cursor.rowcount)
 
-    def executemany(self, statement: str, values: Iterable[Any], /) -> Any:
-        rows = list(values)
-        if len(rows) == 1:  # several are sent ahead of their answers, which one would pay for in vain
-            return self.execute(statement, rows[0])
-        cursor = self._raw.cursor(binary=True)
-        cursor.executemany(spelled(statement), rows)
-        return cursor
+    def executemany(self, statement: str, values: Iterable[Any], /) -> _Rows:
+        """Several rows that are inserted are one statement, or few: none of them is in the way of another."""
+        rows, count, place = list(values), 0, 0
+        while place < len(rows):
+            several = next(size for size in AT_ONCE if size <= len(rows) - place)
+            some = rows[place : place + several]
+            if several > 1 and (whole := _for_several(statement, several)):
+                count += self.execute(whole, [value for row in some for value in row]).rowcount
+            else:
+                count += sum(self.execute(statement, row).rowcount for row in some)
+            place += several
+        return _Rows([], count)
 
     @property
     def lost(self) -> bool:
@@ -402,6 +429,25 @@ class _Link:
         self._raw.close()
 
 
+class _Rows:
+    """The rows of one answer, and how many rows there were or were changed."""
+
+    __slots__ = ("_rows", "rowcount")
+
+    def __init__(self, rows: list[Any], rowcount: int) -> None:
+        self._rows, self.rowcount = rows, rowcount
+
+    def fetchall(self) -> list[Any]:
+        rows, self._rows = self._rows, []
+        return rows
+
+    def fetchone(self) -> Any:
+        return self._rows.pop(0) if self._rows else None
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.fetchall())
+
+
 class _Questions:
     """The connection as `reading` gives it: a question is asked again when the server was restarted meanwhile, unless
     several have begun one transaction, to see the ledger at one moment."""
@@ -418,6 +464,18 @@ class _Questions:
 
     def executemany(self, statement: str, values: Iterable[Any], /) -> Any:
         raise NotImplementedError("questions change nothing")
+
+
+@functools.lru_cache(1024)
+def _for_several(statement: str, count: int) -> str:
+    """The statement for so many rows at once; empty where it is none that inserts rows of values."""
+    found = _ONE_ROW.match(statement)
+    return f"{found[1]}{', '.join([found[2]] * count)}{found[3]}" if found else ""
+
+
+def _as_written(text: str | None) -> str | None:
+    """A text without the signs that stand for NUL."""
+    return text.replace("\1\1", "\0").replace("\1\2", "\1") if text and "\1" in text else text
 
 
 def _quoted(name: str) -> str:
@@ -490,24 +548,6 @@ def _driver() -> Any:
 
 
 @functools.cache
-def _cursors() -> Any:
-    """Cursors that have no rows, instead of an error, after a statement that gives none: as SQLite's."""
-    import psycopg
-
-    class Cursor(psycopg.Cursor[Any]):
-        def fetchall(self) -> list[Any]:
-            return super().fetchall() if self.description else []
-
-        def fetchone(self) -> Any:
-            return super().fetchone() if self.description else None
-
-        def __iter__(self) -> Any:
-            return super().__iter__() if self.description else iter(())
-
-    return Cursor
-
-
-@functools.cache
 def _adapters() -> AdaptersMap:
     """Values as SQLite takes and gives them: whole numbers of 64 bits, NaN as NULL, any text, sums as numbers.
 
@@ -515,7 +555,7 @@ def _adapters() -> AdaptersMap:
     NUL is kept as \\x01\\x01 and \\x01 as \\x01\\x02, which sorts as before.
     """
     from psycopg import adapters
-    from psycopg.adapt import AdaptersMap, Dumper, Loader
+    from psycopg.adapt import AdaptersMap, Dumper
     from psycopg.pq import Format
     from psycopg.types.numeric import NumericBinaryLoader
 
@@ -542,13 +582,6 @@ def _adapters() -> AdaptersMap:
             except struct.error:
                 raise OverflowError("int too large to convert to BIGINT") from None
 
-    class Loaded(Loader):
-        format = Format.BINARY
-
-        def load(self, data: Any) -> str:
-            value = str(data, "utf-8")
-            return value.replace("\1\1", "\0").replace("\1\2", "\1") if "\1" in value else value
-
     class Sum(NumericBinaryLoader):
         def load(self, data: Any) -> Any:
             value = super().load(data)
@@ -557,6 +590,5 @@ def _adapters() -> AdaptersMap:
     kept = AdaptersMap(adapters)
     for kind, dumper in ((str, Text), (float, Real), (int, Whole), (bool, Whole)):
         kept.register_dumper(kind, dumper)
-    kept.register_loader("text", Loaded)
     kept.register_loader("numeric", Sum)
     return kept

@@ -30,6 +30,8 @@ COLUMNS: Final = (
     " CASE WHEN tracked = 1 THEN NULL ELSE content END"
 )
 AT_ONCE: Final = 500
+METRIC, PARAM, TAG, MODEL, DATASET = range(5)
+"""What a row tells of a run."""
 FIRST: Final = 8
 """So many times the size of a page are looked at first, in the order that was asked for, unless too few of the sample
 match."""
@@ -197,12 +199,24 @@ def drop_tag(connection: Connection, id: str, key: str) -> None:
 
 def with_facts(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> list[TrackedRun]:
     """What rows of `COLUMNS` stand for, with their params, tags and newest metrics."""
-    seqs = [row[0] for row in rows]
-    params = texts(connection, "params", seqs)
-    tags = texts(connection, "tags", seqs)
-    metrics = newest(connection, seqs)
-    datasets = inputs.datasets_of(connection, seqs)
-    used, made = (inputs.models_of(connection, seqs, role) for role in (inputs.INPUT, inputs.OUTPUT))
+    params: dict[int, dict[str, str]] = {}
+    tags: dict[int, dict[str, str]] = {}
+    metrics: dict[int, list[Point]] = {}
+    models: dict[str, dict[int, list[UsedModel]]] = {inputs.INPUT: {}, inputs.OUTPUT: {}}
+    using: set[int] = set()
+    for kind, run, key, value, flag, step, moment, text in _all_of(connection, [row[0] for row in rows]):
+        if kind == METRIC:
+            metrics.setdefault(run, []).append(Point(key, as_float(value, flag), moment, step))
+        elif kind == PARAM:
+            params.setdefault(run, {})[key] = text
+        elif kind == TAG:
+            tags.setdefault(run, {})[key] = text
+        elif kind == MODEL:
+            models[flag].setdefault(run, []).append(UsedModel(key, step))
+        else:
+            using.add(run)
+    used, made = (inputs.in_order(models[role]) for role in (inputs.INPUT, inputs.OUTPUT))
+    datasets = inputs.datasets_of(connection, sorted(using))
     return [
         TrackedRun(
             id=id,
@@ -304,6 +318,21 @@ def log_inputs(connection: Connection, id: str, datasets: Sequence[UsedData], mo
 def log_outputs(connection: Connection, id: str, models: Sequence[UsedModel]) -> None:
     """Say which models a run made. Raises NoSuch, Removed or Sealed."""
     inputs.add_models(connection, loggable(connection, id), inputs.OUTPUT, models)
+
+
+def _all_of(connection: Connection, seqs: Sequence[int]) -> Iterable[tuple[Any, ...]]:
+    """What runs have in other tables, in one answer: a question may be a long way from it."""
+    for start in range(0, len(seqs), AT_ONCE):
+        some = seqs[start : start + AT_ONCE]
+        where = f"WHERE run IN ({', '.join('?' * len(some))})"
+        yield from connection.execute(
+            f"SELECT {METRIC}, run, key, value, flag, step, moment, '' FROM metrics {where}"
+            f" UNION ALL SELECT {PARAM}, run, key, NULL, '', 0, 0, value FROM params {where}"
+            f" UNION ALL SELECT {TAG}, run, key, NULL, '', 0, 0, value FROM tags {where}"
+            f" UNION ALL SELECT {MODEL}, run, model, NULL, role, step, 0, '' FROM run_models {where}"
+            f" UNION ALL SELECT {DATASET}, run, '', NULL, '', 0, 0, '' FROM run_datasets {where}",
+            (*some, *some, *some, *some, *some),
+        ).fetchall()
 
 
 def texts(connection: Connection, table: str, seqs: Sequence[int]) -> dict[int, dict[str, str]]:
