@@ -19,7 +19,7 @@ from bis.errors import BisError, Damaged, KeepingError, NotFound
 from bis.store import ObjectKind, assembly, deltas, doomed, packs, writers
 from bis.store.chunks import MAXIMUM, MINIMUM, Piece
 from bis.store.index import Boundary, Index, Place
-from bis.store.packs import NUMBER_OF_KIND, PARTS, RAW, Form, Item, PackWriter, Unsynced
+from bis.store.packs import AT_ONCE, NUMBER_OF_KIND, PARTS, RAW, Form, Item, PackWriter, Unsynced
 from bis.store.trouble import CHANGED, IN_THE_WAY, NEWER, NOT_A_STORE, shown, trouble, unreadable
 
 if TYPE_CHECKING:
@@ -739,7 +739,7 @@ def _write_out(into: int, blocks: Iterable[bytes | memoryview]) -> bool:
             continue
         rest = memoryview(block)
         while rest:
-            rest = rest[os.write(into, rest) :]
+            rest = rest[os.write(into, rest[:AT_ONCE]) :]
     return hole
 
 

@@ -48,6 +48,9 @@ AS_IT_IS: Final = 32 << 10
 """A payload from this size on is written from where it lies: to copy it costs more than another call of the system."""
 
 
+AT_ONCE: Final = 256 << 10
+"""No more is given to the system by one call: for more it takes whole large pages, which on virtual machines that give
+free memory back to their host have to be fetched from there, at several times the cost of the copy."""
 AHEAD: Final = 16 << 20
 """After so many bytes the disk begins to take them."""
 
@@ -169,10 +172,11 @@ class PackWriter:
         """Past the buffer, which is empty: all of it, or nothing."""
         start = self._written
         try:
-            self._written += os.pwritev(self._fd, (head, payload), start)
-            while (done := self._written - start) < len(head) + len(payload):
-                rest = head[done:], memoryview(payload)[max(0, done - len(head)) :]
-                self._written += os.pwritev(self._fd, rest, self._written)
+            rest = memoryview(payload)
+            while head or rest:
+                done = os.pwritev(self._fd, (head, rest[:AT_ONCE]), self._written)
+                self._written += done
+                head, rest = head[done:], rest[max(0, done - len(head)) :]
         except BaseException:
             self._cut(start)
             raise
@@ -185,7 +189,8 @@ class PackWriter:
     def drain(self) -> None:
         """Hand the buffer to the operating system. After an error what was not written is still in the buffer."""
         while self._buffer:
-            done = os.pwrite(self._fd, self._buffer, self._written)
+            with memoryview(self._buffer) as view:
+                done = os.pwrite(self._fd, view[:AT_ONCE], self._written)
             self._written += done
             del self._buffer[:done]
 

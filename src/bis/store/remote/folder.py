@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bis.errors import KeepingError
 from bis.store import doomed, writers
-from bis.store.packs import SUFFIX, create, remove_unfinished, sync_folder
+from bis.store.packs import AT_ONCE, SUFFIX, create, remove_unfinished, sync_folder
 from bis.store.remote import Block, gone
 from bis.store.trouble import BUSY, NOT_A_STORE, shown, trouble
 
@@ -104,7 +104,7 @@ class FolderRemote:
             for block in blocks:
                 rest = memoryview(block)
                 while rest:
-                    rest = rest[os.write(fd, rest) :]
+                    rest = rest[os.write(fd, rest[:AT_ONCE]) :]
             with contextlib.suppress(OSError):  # against accidents only
                 os.fchmod(fd, os.fstat(fd).st_mode & 0o444)
             os.fsync(fd)
