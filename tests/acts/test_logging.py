@@ -360,6 +360,25 @@ def test_an_unchanged_client_of_mlflow_logs_into_the_record(bis: Any, project: P
     assert not {"not-received", "network-input"} & {finding["code"] for finding in found}
 
 
+def test_a_script_may_look_at_earlier_runs_and_its_record_says_so(
+    bis: Any, project: Path, shown: Any, clients: Path
+) -> None:
+    (project / "train.py").write_text(
+        "import mlflow\n"
+        "best = mlflow.search_runs(filter_string='metrics.loss < 1', output_format='list')\n"
+        "print([run.data.metrics['loss'] for run in best])\n"
+        "with mlflow.start_run() as run: mlflow.log_metric('loss', 0.5)\n"
+        "mlflow.get_run(run.info.run_id)\n"
+    )
+    first = bis("run", "--", str(clients), "train.py")
+    assert first.stdout.splitlines()[0] == "[]"
+    assert "earlier-runs" not in {finding["code"] for finding in shown().get("findings", [])}
+    second = bis("run", "--", str(clients), "train.py")
+    assert second.stdout.splitlines()[0] == "[0.5, 0.5]"  # of the record, and what the client logged for it
+    (found,) = [finding for finding in shown()["findings"] if finding["code"] == "earlier-runs"]
+    assert found["text"].startswith("it looked at 2 runs that were there before: ")
+
+
 def test_a_repeat_is_told_what_the_run_was_told_of_an_experiment_that_was_not_there(
     bis: Any, project: Path, clients: Path
 ) -> None:

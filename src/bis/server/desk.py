@@ -67,6 +67,10 @@ class Desk:
         """The run whose clients are answered, where it is one run that they log for."""
         self.met: set[str] = set()
         """Names of experiments that its clients have made."""
+        self.made: set[str] = set()
+        """Ids of runs that they began."""
+        self.seen: set[str] = set()
+        """Ids of runs that were there before, and that they were shown."""
         self.database = database
         self.store = store
         self.shelf = Shelf(store, spool)
@@ -93,6 +97,16 @@ class Desk:
         """Whether it is for the clients of one run to make the experiment, though it may be there: a repeat is told
         what the recorded run was told, when there was none yet."""
         return bool(self.around) and experiment not in self.met and experiment != DEFAULT
+
+    def began(self, run: str) -> None:
+        """Note that clients of one run began this one."""
+        if self.around:
+            self.made.add(run)
+
+    def showed(self, *runs: str) -> None:
+        """Note that clients of one run were shown these runs, by their ids: what they do may depend on them."""
+        if self.around:
+            self.seen |= {*runs} - self.made - {self.around, ""}
 
     @staticmethod
     def now() -> int:

@@ -40,7 +40,8 @@ class OneRun(Guard):
 
 
 def receive(listening: socket.socket, project: Path, run: str, token: str) -> None:
-    """Answer until SIGTERM; then all that was acknowledged is written."""
+    """Answer until SIGTERM; then all that was acknowledged is written, and it is said which runs were shown that were
+    there before."""
     home = open_home(project, load_settings(project, os.environ), variables=os.environ)
     assert isinstance(home.ledger, SqlLedger)
     desk = Desk(home.ledger.database, home.store, home.folder / "uploads", around=run)
@@ -51,6 +52,7 @@ def receive(listening: socket.socket, project: Path, run: str, token: str) -> No
         )
     finally:
         desk.close()
+    print(*sorted(desk.seen), flush=True)
 
 
 if __name__ == "__main__":

@@ -41,6 +41,7 @@ class Receiver:
         self._closing, self._close = os.pipe()
         self._given = dict(variables)
         self._trouble, self._ending = "", False
+        self._seen: tuple[str, ...] = ()
         self._process: subprocess.Popen[bytes] | None = None
         self._thread = threading.Thread(target=self._wait, name="receiver", daemon=True)
         self._thread.start()
@@ -59,6 +60,11 @@ class Receiver:
     def trouble(self) -> str:
         """What the process said when it ended by itself."""
         return self._trouble
+
+    @property
+    def seen(self) -> tuple[str, ...]:
+        """Ids of the runs that the clients were shown, and that were there before."""
+        return self._seen
 
     def close(self) -> None:
         self._ending = True
@@ -82,7 +88,7 @@ class Receiver:
             [sys.executable, "-m", "bis.server.receive", str(number), str(self._project), self._run],
             env={**self._given, OWN_TOKEN: self._token},
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             pass_fds=(number,),
             # In a group of its own: Ctrl-C is for the command, which may have a last word.
@@ -90,7 +96,8 @@ class Receiver:
         )
         if self._ending:  # it was not there to be told
             self._process.terminate()
-        _, said = self._process.communicate()
+        seen, said = self._process.communicate()
+        self._seen = tuple(seen.decode(errors="replace").split())
         if self._process.returncode and not (self._ending and self._process.returncode == -signal.SIGTERM):
             self._trouble = (said.decode(errors="replace").strip().splitlines() or ["it was killed"])[-1]
         # Nobody answers any more: clients are to hear of it at once.

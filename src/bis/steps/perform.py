@@ -14,7 +14,7 @@ import msgspec
 
 from bis import __version__
 from bis.digest import spell
-from bis.errors import KeepingError, explains
+from bis.errors import KeepingError, counted, explains
 from bis.nouns.annotation import Annotation
 from bis.nouns.logged import ENDING, JOURNALS, Logged
 from bis.nouns.part import Finding, Part, PartKind
@@ -100,6 +100,11 @@ class Receiver(Protocol):
         """Why something that was sent may not have been taken; empty: all was."""
         ...
 
+    @property
+    def seen(self) -> tuple[str, ...]:
+        """Ids of runs that were there before, and that the command was shown; known when it is closed."""
+        ...
+
     def close(self) -> None:
         """When it returns, all that was acknowledged is in the ledger, in runs whose parent is this one."""
         ...
@@ -157,6 +162,8 @@ def perform(
         run = _with_stdin(run, given, execution, home, scratch)
         if receiver and receiver.trouble:
             run = msgspec.structs.replace(run, findings=(*run.findings, _not_received(receiver.trouble)))
+        if receiver and receiver.seen:
+            run = msgspec.structs.replace(run, findings=(*run.findings, _looked_back(receiver.seen)))
         seal(run, home.store, home.ledger)
         say(run, logged.tags, home)
     except (KeepingError, OSError) as error:
@@ -191,6 +198,16 @@ def _with_stdin(run: Run, given: feed.Feed, execution: Execution, home: Home, sc
 def _not_received(trouble: str) -> Finding:
     text = f"what it logged over HTTP may not all have been taken: {trouble}"
     return Finding(code="not-received", text=text, hint="bis server, and MLFLOW_TRACKING_URI=http://127.0.0.1:5000")
+
+
+def _looked_back(seen: Sequence[str]) -> Finding:
+    some = ", ".join(id[:8] for id in seen[:3]) + (", …" if len(seen) > 3 else "")
+    text = f"it looked at {counted(len(seen), 'run')} that {'was' if len(seen) == 1 else 'were'} there before: {some}"
+    return Finding(
+        code="earlier-runs",
+        text=text,
+        hint="a repeat is shown what is there then: save what you need to a file, and read that",
+    )
 
 
 def _is_piped(plan: Plan, given: feed.Feed) -> bool:

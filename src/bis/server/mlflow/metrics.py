@@ -137,6 +137,7 @@ async def history(desk: Desk, asked: History) -> dict[str, Any]:
     most = max(1, min(asked.max_results, HISTORY))
     after = _point_at(place_of(asked.page_token, question))
     found = await desk.read(_history, asked.run_id, asked.metric_key, most + 1, after)
+    desk.showed(asked.run_id)
     place = None
     if len(found) > most:
         place = [found[most - 1].moment, found[most - 1].step, repr(found[most - 1].value)]
@@ -155,6 +156,7 @@ async def history_bulk(desk: Desk, asked: HistoryBulk) -> dict[str, Any]:
         raise _refused("GetMetricHistoryBulk request must specify a metric_key.")
     most = max(0, min(asked.max_results, HISTORY))
     found = await desk.search(_histories, sorted(set(asked.run_id)), asked.metric_key, most)
+    desk.showed(*asked.run_id)
     return {"metrics": found}
 
 

@@ -127,11 +127,14 @@ async def create(desk: Desk, asked: Create) -> dict[str, Any]:
         tags=said,
         parent=desk.around,
     )
+    desk.began(run.id)
     return {"run": shown(run)}
 
 
 async def find(desk: Desk, asked: OfRun) -> dict[str, Any]:
-    return {"run": shown(await desk.glance(tracked.get, asked.run_id))}
+    run = await desk.glance(tracked.get, asked.run_id)
+    desk.showed(run.id)
+    return {"run": shown(run)}
 
 
 async def search(desk: Desk, asked: Search) -> dict[str, Any]:
@@ -146,6 +149,7 @@ async def search(desk: Desk, asked: Search) -> dict[str, Any]:
         each=compile_filter(asked.filter, EACH),
         among=experiment_ids(asked.experiment_ids),
     )
+    desk.showed(*(run.id for run in found))
     return {"runs": [shown(run) for run in found], **following(place, question)}
 
 
