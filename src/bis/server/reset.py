@@ -1,4 +1,8 @@
-"""Forgetting everything: for tests of clients that expect an empty server, and only where a person switched it on."""
+"""Forgetting everything: for tests of clients that expect an empty server, and only where a person switched it on.
+
+It is the ledger that forgets. What the store holds stays, as content that nothing names: `bis gc` deletes it, but for
+records of runs and of the registry, from which `bis reindex` would bring these back.
+"""
 
 from __future__ import annotations
 
