@@ -324,3 +324,18 @@ def test_a_remote_that_bis_does_not_read_says_so(
     config(url=url, **more)
     (note,) = adopt(old, make_home()).notes
     assert "bis does not read" in note
+
+
+def test_a_server_that_only_the_project_names_is_not_told_the_keys_of_whoever_imports(
+    old: Path, site: Site, config: Config, make_home: Callable[..., Home], tmp_path: Path
+) -> None:
+    pytest.importorskip("obstore")
+    server = f"http://{site.host}"
+    mine = {"AWS_ACCESS_KEY_ID": "AKIAMINE", "AWS_SECRET_ACCESS_KEY": "hush", "HOME": str(tmp_path)}
+    config(url="s3://lab/dvc", endpointurl=server)
+    refused = adopt(old, make_home(mine))
+    assert len(refused.missing) == 2
+    assert site.asked == []
+    assert f"bis remote trust {server}" in "".join(refused.notes)
+    adopt(old, make_home({**mine, "BIS_TRUST": server}))
+    assert "AKIAMINE" in str(site.asked)

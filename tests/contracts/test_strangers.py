@@ -16,6 +16,7 @@ from bis.steps.add_url import add_url
 from bis.steps.bring import bring
 from bis.steps.home import Home, open_home
 from bis.steps.remotes import add as add_remote
+from bis.steps.trust import trust
 from bis.store.remote import REFUSED
 from bis.store.remote.clouds import OWN, options, stranger
 
@@ -134,6 +135,7 @@ def test_when_it_refuses_the_error_names_it_and_says_how_to_trust_it(
     assert not spoke_of_me(nosy)
     words = caught.value.hint.partition("bis remote add ")[2].replace("'", "").split()
     add_remote(words[0], words[1], home.project, home.settings, seen_from=home.project)
+    trust(words[1], home.variables)
     bring(held, "", tmp_path / "back", home)
     assert spoke_of_me(nosy)
 

@@ -69,11 +69,13 @@ def _standing_elsewhere(held: Held, home: Home, told: Told) -> Standing:
     """How what lies at a URL stands to a version: by what its server says, and where that is no proof, by its bytes. A
     server that cannot be asked leaves the state unknown."""
     from bis.steps.add_url import take as read_elsewhere
-    from bis.steps.remotes import servers
+    from bis.steps.trust import servers
     from bis.steps.urls import open_source
 
     version, next = held.version, _newest(held.version.name, home) + 1
-    source = open_source(version.source, version.source, home.variables, servers(home.project, home.settings))
+    source = open_source(
+        version.source, version.source, home.variables, servers(home.project, home.settings, home.variables)
+    )
     try:
         single, there = source.list()
         found = read_elsewhere(source, there, home, held, certain=False, told=told)

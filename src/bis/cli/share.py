@@ -59,9 +59,11 @@ def add(door: Door, as_json: bool, name: str, url: str) -> int:
     """
     from bis.steps.home import open_home
     from bis.steps.remotes import add as note
+    from bis.steps.trust import trust
 
     home = open_home(door.project, door.settings, variables=door.variables)
     kept = note(name, url, home.project, home.settings, seen_from=door.folder)
+    trust(kept, door.variables)
     if as_json:
         door.terminal.json("bis.remotes/1", {"remotes": {name: kept}})
     else:
@@ -84,6 +86,33 @@ def list_(door: Door, as_json: bool) -> int:
     door.terminal.show(door.terminal.table([Column("name"), Column("url")], rows) if rows else [])
     if not rows:
         door.terminal.tell("help: bis remote add origin URL")
+    return 0
+
+
+@remote.member
+@command(
+    "trust",
+    short_help="Let a remote have your credentials.",
+    statuses={3: STATUSES[3], 5: STATUSES[5]},
+    examples=["bis remote trust origin"],
+)
+@json_option
+@click.argument("name", metavar="NAME")
+def trust_(door: Door, as_json: bool, name: str) -> int:
+    """Let the server of the remote NAME have your credentials. Remotes that you added by `bis remote add` or cloned
+    from have them; one that only the files of a project name has not. It is noted in ~/.config/bis/trusted, for all
+    projects. On CI the variable BIS_TRUST names servers instead.
+    """
+    from bis.steps.remotes import choose
+    from bis.steps.trust import trust
+
+    server = trust(choose(name, door.project, door.settings)[1], door.variables)
+    if as_json:
+        door.terminal.json("bis.trust/1", {"trusted": server or None})
+    elif server:
+        door.terminal.show([f"trusted  {plain(server)}"])
+    else:
+        door.terminal.show([f"{plain(name)} names no server that would need it"])
     return 0
 
 

@@ -1,8 +1,8 @@
 """Remotes of DVC that are on a server: contents are read from where DVC put them, proved, and kept in the store.
 
 What the project's configuration says of servers, accounts and credentials counts for its own contents, as it does for
-DVC; what it does not say is taken from where bis takes it for its own remotes. Paths in URLs are as they are written
-there: DVC takes `%20` for three letters.
+DVC; what it does not say is taken from where bis takes it for its own remotes, but for the user's credentials where
+only the project names the server. Paths in URLs are as they are written there: DVC takes `%20` for three letters.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from bis.digest import Digest
 from bis.errors import BisError, NotFound, UsageError
 from bis.foreign import dvc
 from bis.steps.home import Home
+from bis.steps.trust import demand_endpoint
 from bis.store.remote import REFUSED
 from bis.store.remote.sftp import SftpRemote
 from bis.store.sources.bucket import BucketSource
@@ -149,6 +150,8 @@ def _bucket(scheme: str, parts: SplitResult, options: Mapping[str, str], variabl
     if {"profile", "access_key_id"} & set(options):  # these are all that counts then
         mixed = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
         variables = {name: value for name, value in variables.items() if name not in mixed}
+    if options.get("endpointurl") and not {"access_key_id", "allow_anonymous_login"} & set(options):
+        demand_endpoint(scheme, options["endpointurl"], ".dvc/config", variables)
     url = urlunsplit((scheme, parts.netloc, f"{quote(parts.path.rstrip('/'))}/", "", ""))
     source = BucketSource(url, url, {**variables, **told})
     return lambda place: source.read(place)[1]

@@ -9,7 +9,8 @@ from bis import __version__
 from bis.digest import Digest
 from bis.nouns.part import Finding
 from bis.steps.home import Home
-from bis.steps.remotes import KNOWN, choose
+from bis.steps.remotes import KNOWN
+from bis.steps.trust import choose_trusted
 from bis.store.index import Place
 from bis.store.known import Known, learn
 from bis.store.local import LocalStore
@@ -132,7 +133,7 @@ def bring_needed(home: Home, name: str, roots: list[Digest], told: Told) -> Move
     """Bring what these and all that they need lack here, each object proved."""
     if not missing(home.store, roots):
         return Moved()
-    _, url = choose(name, home.project, home.settings)
+    _, url = choose_trusted(home, name, home.variables)
     with Meeting(home, url, home.variables) as meeting:
         meeting.check()
         sound, findings = meeting.learn(told)

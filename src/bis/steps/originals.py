@@ -15,7 +15,7 @@ from bis.errors import CannotRepeat, NotFound, explains
 from bis.nouns.dataset import DataVersion, Held, is_url
 from bis.nouns.tree import Leaf
 from bis.steps.home import Home
-from bis.steps.remotes import servers
+from bis.steps.trust import servers
 from bis.steps.urls import below, open_source
 from bis.store.local import digest_of
 from bis.store.snapshot import put_leaves
@@ -47,7 +47,10 @@ def original_of(version: DataVersion, path: str, home: Home) -> Original:
     """Where a file of a version lay when it was added. A single file is its source."""
     if is_url(version.source):
         return Elsewhere(
-            open_source(version.source, version.source, home.variables, servers(home.project, home.settings)), path
+            open_source(
+                version.source, version.source, home.variables, servers(home.project, home.settings, home.variables)
+            ),
+            path,
         )
     source = home.project / unspell(version.source)
     return source if version.single else source / unspell(path)
@@ -60,7 +63,10 @@ def originals_of(held: Held, paths: Mapping[str, Leaf], home: Home) -> dict[str,
         return {}
     if is_url(held.version.source):
         source = open_source(
-            held.version.source, held.version.source, home.variables, servers(home.project, home.settings)
+            held.version.source,
+            held.version.source,
+            home.variables,
+            servers(home.project, home.settings, home.variables),
         )
         places = {path: Elsewhere(source, path) for path in paths}
         _look(held, places, paths)

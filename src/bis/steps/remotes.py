@@ -8,7 +8,6 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 from bis.errors import KeepingError, NotFound, UsageError
 from bis.settings import FOLDER, Settings
@@ -27,14 +26,6 @@ def remotes(project: Path, settings: Settings) -> dict[str, str]:
     """Name -> URL, sorted by name. What was added here wins over what the settings say."""
     told = {name: checked(url, project) for name, url in settings.remotes.items()}
     return dict(sorted((told | _read(project / FOLDER / FILE)).items()))
-
-
-def servers(project: Path, settings: Settings) -> set[str]:
-    """The hosts that remotes name: whoever noted them lets them have credentials."""
-    from bis.store.remote.clouds import OPTIONS, host_of, options
-
-    urls = [url for url in remotes(project, settings).values() if urlsplit(url).scheme in OPTIONS]
-    return {host_of(named) for url in urls if (named := options(url).get("endpoint"))}
 
 
 def choose(name: str, project: Path, settings: Settings) -> tuple[str, str]:

@@ -87,7 +87,7 @@ def configure(
     Credentials are for the servers of the cloud, for one that the environment or these files name, and for the hosts in
     `trusted`; None: the URL is the word of whoever types, and its server is trusted. Any other is asked as nobody."""
     found = _told(scheme, variables, asked)
-    if _skips(scheme, variables) or stranger(scheme, variables, asked, trusted):
+    if skips(scheme, variables) or stranger(scheme, variables, asked, trusted):
         return {name: value for name, value in found.items() if name in PLACES} | {"skip_signature": "true"}
     return found
 
@@ -115,7 +115,8 @@ def _told(scheme: str, variables: Mapping[str, str], asked: Mapping[str, str]) -
     return _google(variables, asked) if scheme == "gs" else _azure(variables, asked)
 
 
-def _skips(scheme: str, variables: Mapping[str, str]) -> bool:
+def skips(scheme: str, variables: Mapping[str, str]) -> bool:
+    """Whether the environment says that buckets are to be asked as nobody."""
     names = {"s3": "AWS_SKIP_SIGNATURE", "gs": "GOOGLE_SKIP_SIGNATURE", "az": "AZURE_SKIP_SIGNATURE"}
     return variables.get(names[scheme], "").lower() in ("true", "1")
 
