@@ -32,12 +32,13 @@ from bis.steps.here import now
 from bis.steps.home import Home, open_home
 from bis.steps.remotes import add as add_remote
 from bis.steps.remotes import remotes, remove
-from bis.store import choose, deltas, doomed, planes
-from bis.store.local import digest_of, open_store
+from bis.store import choose, chunks, deltas, doomed, planes
+from bis.store.local import LocalStore, digest_of, open_store
 from bis.store.packs import CHUNK, DELTA, PARTS, PLANES, RAW, Form, PackWriter, list_items
 from bis.store.remote import NO_SUCH_REMOTE, REFUSED, UNREACHABLE, Remote
 from bis.store.remote.address import checked, open_remote
 from bis.store.sweep import verify
+from bis.store.transfer import Receiving
 from bis.store.trouble import NEWER, NOT_A_STORE
 
 MIB = 1 << 20
@@ -348,6 +349,53 @@ def test_a_remote_that_lies_about_content_is_not_believed(place: Any, tmp_path: 
     assert "do not match" in shared.findings[0].text
     assert bea.store.holds(blake3(base).digest(), "chunk")
     assert not bea.store.holds(blake3(told).digest(), "chunk"), "else the true bytes could never be put"
+
+
+def test_pieces_in_another_order_than_that_of_the_file_are_not_believed(
+    tmp_path: Path, make_home: Callable[[str], Home]
+) -> None:
+    """Each piece is what its name says, and so is the list; the file is not."""
+    (tmp_path / "forged" / "packs").mkdir(parents=True)
+    (tmp_path / "forged" / "format").write_text("bis store 3\n")
+    pieces = [CHANCE.randbytes(2 * MIB) for _ in range(3)]
+    writer = PackWriter(tmp_path / "forged" / "packs")
+    for piece in pieces:
+        writer.add("chunk", blake3(piece).digest(), len(piece), Form(RAW, piece))
+    parts = [chunks.Part(blake3(piece).digest(), len(piece), b"12345678") for piece in pieces]
+    file = blake3(b"".join(pieces)).digest()
+    listed = chunks.write_list(chunks.PartList("equal/1m", b"12345678", (parts[1], parts[0], parts[2])))
+    writer.add("blob", file, 6 * MIB, Form(PARTS, listed))
+    writer.finish()
+    bea = make_home("bea")
+    with meeting.Meeting(bea, str(tmp_path / "forged"), {}) as met:
+        sound, _ = met.learn(lambda text, done, total: None)
+        with Receiving(bea.store, met.remote) as receiving:
+            receiving.bring(met.copies_there(sound, {file}))
+            assert receiving.needed == {part.digest for part in parts}
+            receiving.bring(met.copies_there(sound, receiving.needed | {file}))
+    assert "do not match" in receiving.moved().findings[0].text
+    assert all(bea.store.holds(part.digest, "chunk") for part in parts)
+    assert not bea.store.holds(file, "blob"), "else the true file could never be put"
+
+
+def test_a_large_file_is_proved_while_its_pieces_arrive_and_not_read_back(
+    tmp_path: Path, make_home: Callable[[str], Home], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ana, bea = make_home("ana"), make_home("bea")
+    for number in range(3):  # packs travel in the order of their names, which is not the one of the files
+        keep(ana, "big.bin", CHANCE.randbytes((number + 5) * MIB))
+    push(ana, str(tmp_path / "shared"), {})
+    read_back: list[bytes] = []
+    glance = LocalStore.glance
+
+    def noting(store: LocalStore, digest: bytes) -> bytes:
+        read_back.append(digest)
+        return glance(store, digest)
+
+    monkeypatch.setattr(LocalStore, "glance", noting)
+    pull(bea, str(tmp_path / "shared"), {})
+    assert read_back == []
+    assert contents(bea, tmp_path / "bea-has") == contents(ana, tmp_path / "ana-has")
 
 
 def weights(nudge: float) -> bytes:
