@@ -20,6 +20,8 @@ from bis.nouns.artifact import LONGEST, safe_path
         ("...", "..."),
         ("a..b", "a..b"),
         ("a b+c#d", "a b+c#d"),
+        ("a%00b", "a%00b"),
+        ("im%step%1%timestamp%1795753633240%5c7cb1.png", "im%step%1%timestamp%1795753633240%5c7cb1.png"),
     ],
 )
 def test_a_path_is_kept_as_it_is_but_for_empty_names(text: str, path: str) -> None:
@@ -44,7 +46,10 @@ def test_a_path_is_kept_as_it_is_but_for_empty_names(text: str, path: str) -> No
         "a\\..\\b",
         "file:///etc/passwd",
         "a\x00b",
-        "a%00b",
+        "a%5c..%5cb",
+        "%5c%5cserver/share",
+        "c%3a%5cwindows",
+        "a\\b",
         "a\nb",
         "\ud800",
         "n" * (LONGEST + 1),

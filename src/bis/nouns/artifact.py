@@ -16,8 +16,9 @@ LONGEST: Final = 2000
 """Bytes of a path: what an index of PostgreSQL holds in one entry."""
 UNSAFE_PATH: Final = explains("B068", "The path of an artifact is absolute, leads out of its folder, or is no name.")
 
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
-_FOREIGN: Final = re.compile(r"\\|^[A-Za-z]:(/|$)|^file:")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\\]")
+"""In no name: some of them part names elsewhere."""
+_FOREIGN: Final = re.compile(r"^[A-Za-z]:([/\\]|$)|^file:")
 
 
 class Artifact(NamedTuple):
@@ -38,7 +39,10 @@ class Listed(NamedTuple):
 
 def safe_path(text: str) -> str:
     """A relative path as it is kept: without empty names and `.`; the root is empty. Raises UsageError for one that
-    could lead elsewhere, here or on the machine of whoever downloads it, however often it is decoded."""
+    could lead elsewhere, here or on the machine of whoever downloads it, however often it is decoded. A name may hold
+    what would be another character if it were decoded: MLflow's clients log images as `a%step%1%timestamp%17…`."""
+    if _CONTROL.search(text):
+        raise UsageError("Invalid path", code=UNSAFE_PATH)
     seen = text
     for _ in range(10):
         if _leads_elsewhere(seen):
@@ -56,7 +60,8 @@ def safe_path(text: str) -> str:
 
 
 def _leads_elsewhere(path: str) -> bool:
-    return bool(path.startswith("/") or ".." in path.split("/") or _CONTROL.search(path) or _FOREIGN.search(path))
+    names = path.replace("\\", "/").split("/")
+    return (not names[0] and len(names) > 1) or ".." in names or bool(_FOREIGN.search(path))
 
 
 def _can_be_kept(path: str) -> bool:
