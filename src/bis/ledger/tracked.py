@@ -30,7 +30,7 @@ COLUMNS: Final = (
     " CASE WHEN tracked = 1 THEN NULL ELSE content END"
 )
 AT_ONCE: Final = 500
-METRIC, PARAM, TAG, MODEL, DATASET = range(5)
+PARAM, TAG, METRIC, MODEL, DATASET = range(5)
 """What a row tells of a run."""
 FIRST: Final = 8
 """So many times the size of a page are looked at first, in the order that was asked for, unless too few of the sample
@@ -204,15 +204,18 @@ def with_facts(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> list[
     metrics: dict[int, list[Point]] = {}
     models: dict[str, dict[int, list[UsedModel]]] = {inputs.INPUT: {}, inputs.OUTPUT: {}}
     using: set[int] = set()
-    for kind, run, key, value, flag, step, moment, text in _all_of(connection, [row[0] for row in rows]):
-        if kind == METRIC:
-            metrics.setdefault(run, []).append(Point(key, as_float(value, flag), moment, step))
-        elif kind == PARAM:
-            params.setdefault(run, {})[key] = text
-        elif kind == TAG:
-            tags.setdefault(run, {})[key] = text
+    texts = (params, tags)
+    for kind, run, key, text, value, step, moment in _all_of(connection, [row[0] for row in rows]):
+        if kind < METRIC:
+            some = texts[kind]
+            if run in some:
+                some[run][key] = text
+            else:
+                some[run] = {key: text}
+        elif kind == METRIC:
+            metrics.setdefault(run, []).append(Point(key, as_float(value, text), moment, step))
         elif kind == MODEL:
-            models[flag].setdefault(run, []).append(UsedModel(key, step))
+            models[text].setdefault(run, []).append(UsedModel(key, step))
         else:
             using.add(run)
     used, made = (inputs.in_order(models[role]) for role in (inputs.INPUT, inputs.OUTPUT))
@@ -326,11 +329,11 @@ def _all_of(connection: Connection, seqs: Sequence[int]) -> Iterable[tuple[Any, 
         some = seqs[start : start + AT_ONCE]
         where = f"WHERE run IN ({', '.join('?' * len(some))})"
         yield from connection.execute(
-            f"SELECT {METRIC}, run, key, value, flag, step, moment, '' FROM metrics {where}"
-            f" UNION ALL SELECT {PARAM}, run, key, NULL, '', 0, 0, value FROM params {where}"
-            f" UNION ALL SELECT {TAG}, run, key, NULL, '', 0, 0, value FROM tags {where}"
-            f" UNION ALL SELECT {MODEL}, run, model, NULL, role, step, 0, '' FROM run_models {where}"
-            f" UNION ALL SELECT {DATASET}, run, '', NULL, '', 0, 0, '' FROM run_datasets {where}",
+            f"SELECT {METRIC}, run, key, flag, value, step, moment FROM metrics {where}"
+            f" UNION ALL SELECT {PARAM}, run, key, value, NULL, 0, 0 FROM params {where}"
+            f" UNION ALL SELECT {TAG}, run, key, value, NULL, 0, 0 FROM tags {where}"
+            f" UNION ALL SELECT {MODEL}, run, model, role, NULL, step, 0 FROM run_models {where}"
+            f" UNION ALL SELECT {DATASET}, run, '', '', NULL, 0, 0 FROM run_datasets {where}",
             (*some, *some, *some, *some, *some),
         ).fetchall()
 
