@@ -106,6 +106,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Alias -> what must hold before a version is promoted to it."""
     webhooks_anywhere: bool = False
     """Let webhooks of `bis server` go to private addresses, too, and over plain http."""
+    base: str = ""
+    """What `bis build image` builds on: an image of a registry by its digest, `oci:FOLDER` or `mmdebstrap:SUITE`."""
     environments: str = ""
     """Where rebuilt environments are cached; empty: `~/.cache/bis/environments`."""
     lost_after: float = 60.0

@@ -46,6 +46,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
     "Models": {
         "model": Entry("registry", "Register models, promote them, and take that back."),
         "lineage": Entry("lineage", "Say what a thing is made of, and what it reached."),
+        "build": Entry("build", "Build images of runs and models, the same each time."),
     },
     "Share": {
         "remote": Entry("share", "Name the places to share with."),

@@ -1,0 +1,108 @@
+"""`bis build`: things to ship that are the same each time they are built."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bis.cli.command import STATUSES, Door, command, family, json_option
+from bis.cli.lineage import Thing
+from bis.cli.text import plain, size
+from bis.errors import UsageError
+
+if TYPE_CHECKING:
+    from bis.acts.build import Built
+
+CANNOT = {3: STATUSES[3], 4: "it cannot be put into an image", 5: STATUSES[5]}
+
+
+@family(
+    "build",
+    short_help="Build images of runs and models, the same each time.",
+    statuses=CANNOT,
+    examples=["bis build image models:/churn@champion --push ghcr.io/team/churn:3", "bis build image train-12"],
+)
+def build() -> None:
+    """What is built is told apart by its digest, which is the same each time and on each machine, and leads back to the
+    run, its code and its data.
+    """
+
+
+@build.member
+@command(
+    "image",
+    short_help="Build an image of a model or a run, without a daemon.",
+    statuses=CANNOT,
+    examples=[
+        "bis build image models:/churn@champion --base mmdebstrap:bookworm",
+        "bis build image models:/churn/3 --push ghcr.io/team/churn:3",
+        "bis build image train-12 --output images",
+    ],
+)
+@click.option("--base", default="", metavar="IMAGE", help="What to build on; else `base` of the settings.")
+@click.option(
+    "--output", default="image", show_default=True, metavar="DIR", help="Image layout that it is added to, or made."
+)
+@click.option("--name", default="", help="What it is called in the layout; else as what is built.")
+@click.option("--push", default="", metavar="NAME", help="Send it to a registry under this name, too.")
+@click.option("--python", default="", metavar="PATH", help="Environment of a model, as it is.")
+@json_option
+@click.argument("what", type=Thing(), metavar="MODEL|RUN")
+def image(door: Door, what: str, base: str, output: str, name: str, push: str, python: str, as_json: bool) -> int:
+    """Build an image in which a model answers requests, as by `bis serve`, or in which the command of a run runs again.
+
+    A model is models:/churn@champion, runs:/RUN/PATH, or a folder with an MLmodel file; all else is a run. Its
+    environment is rebuilt from its lock and proved. The base is an image of a registry by its digest
+    (ghcr.io/team/base@sha256:…; a tag is looked up, and the digest that it meant is said), a layout (oci:FOLDER), or
+    made here from Debian's packages (mmdebstrap:bookworm).
+    """
+    from bis.acts.build import Asked
+    from bis.acts.build import build as act
+
+    chosen = base or door.settings.base
+    if not chosen:
+        raise UsageError(
+            "nothing says what the image is built on",
+            hint='--base mmdebstrap:bookworm, or base = "NAME@sha256:…" in bis.toml',
+        )
+    asked = Asked(what, chosen, door.folder / Path(output).expanduser(), name, push, python)
+    built = act(
+        asked,
+        lambda: door.home,
+        now=datetime.now(UTC),
+        folder=door.folder,
+        variables=door.variables,
+        say=lambda text: door.terminal.tell(f"{text} …"),
+    )
+    if as_json:
+        door.terminal.json("bis.built/1", _document(built))
+        return 0
+    door.terminal.show(_lines(built))
+    for remark in built.told:
+        door.terminal.tell(f"note: {plain(remark)}")
+    return 0
+
+
+def _document(built: Built) -> dict[str, object]:
+    layers = [{"digest": layer.digest, "bytes": layer.size} for layer in built.image.manifest.layers]
+    return {
+        "digest": built.image.descriptor.digest,
+        "name": built.name,
+        "layout": str(built.layout),
+        "layers": layers,
+        "provenance": built.provenance.digest,
+        "pushed": built.pushed,
+    }
+
+
+def _lines(built: Built) -> list[str]:
+    layers = built.image.manifest.layers
+    lines = [
+        f"image       {built.image.descriptor.digest}",
+        f"layers      {len(layers)}, {size(sum(layer.size for layer in layers))}",
+        f"layout      {plain(str(built.layout))}:{plain(built.name)}",
+    ]
+    return [*lines, f"pushed      {plain(built.pushed)}"] if built.pushed else lines
