@@ -15,6 +15,7 @@ import time
 from array import array
 from bisect import bisect_left
 from collections.abc import Container, Iterable, Iterator, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -280,7 +281,7 @@ class Index:
         self._connection.executemany(
             f"INSERT OR REPLACE INTO objects (pack, digest, kind, method, raw, stored, offset, depth)"
             f" VALUES ({pack:d}, ?, ?, ?, ?, ?, ?, ?)",
-            sorted(items),  # in the order of the table
+            in_table_order(items),
         )
 
     def _bound(self, boundaries: Iterable[Boundary]) -> None:
@@ -329,6 +330,11 @@ class Index:
             self._connection.close()
         self._connection = in_memory(LAYOUT)
         self.rebuild()
+
+
+def in_table_order(items: Iterable[Item]) -> list[Item]:
+    """By digest: rows are added where the last ones were. To compare the items themselves takes twice as long."""
+    return sorted(items, key=itemgetter(0))
 
 
 def index_path(store: Path) -> Path:

@@ -18,7 +18,7 @@ from bis.errors import Damaged, NotFound
 from bis.nouns.part import Finding
 from bis.store.caches import Layout, open_cache
 from bis.store.crew import in_order
-from bis.store.index import Place
+from bis.store.index import Place, in_table_order
 from bis.store.local import LocalStore
 from bis.store.packs import END, END_MARK, HEAD, MAGIC, Item, list_items, pack_name, read_head
 from bis.store.remote import Remote
@@ -95,7 +95,10 @@ class Known:
             ((pack,),) = connection.execute("SELECT id FROM packs WHERE name = ?", (name,))
             connection.executemany(
                 "INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                ((item[0], item[1], pack, *item[2:]) for item in sorted(items)),  # in the order of the table
+                (
+                    (digest, kind, pack, method, raw, stored, offset, depth)
+                    for digest, kind, method, raw, stored, offset, depth in in_table_order(items)
+                ),
             )
 
     def sizes(self) -> dict[str, int]:
