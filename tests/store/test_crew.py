@@ -20,9 +20,13 @@ def test_the_first_error_is_raised_where_its_answer_would_stand() -> None:
 
 
 def test_one_that_lags_behind_raises_what_an_earlier_thing_raised() -> None:
-    with Behind(lambda number: 1 // number, most=1) as behind, pytest.raises(ZeroDivisionError):
-        for number in (1, 0, 1, 1, 1):
-            behind.do(number)
+    def lag() -> None:
+        with Behind(lambda number: 1 // number, most=1) as behind:
+            for number in (1, 0, 1, 1, 1):
+                behind.do(number)
+
+    with pytest.raises(ZeroDivisionError):
+        lag()
 
 
 def test_work_is_done_while_the_interpreter_ends() -> None:

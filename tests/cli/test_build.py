@@ -1,0 +1,175 @@
+"""Images of runs and of models: the same each time, of what was recorded, and leading back to it."""
+
+import io
+import json
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from uv import find_uv_bin
+
+from bis.oci import Image
+from bis.oci.layers import Entry, write_layer
+from bis.oci.layout import Layout, machine
+
+VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
+WITH = f"usr/bin/python{VERSION}"
+LABEL = "org.opencontainers.image."
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Callable[..., str]:
+    """A base of some files, by the way to name it."""
+
+    def make(*names: str) -> str:
+        layout = Layout(tmp_path / f"base{len(names)}")
+        layout.make()
+        with layout.new_blob() as file:
+            written = write_layer([Entry(name, b"", executable=True) for name in names], file, 0)
+            layout.keep(file, written.descriptor.digest)
+        config = {
+            "architecture": machine(),
+            "os": "linux",
+            "config": {"Env": ["PATH=/usr/bin"]},
+            "rootfs": {"type": "layers", "diff_ids": [written.diff_id]},
+        }
+        layout.name(layout.put_image(config, (written.descriptor,), {}).descriptor, "base")
+        return f"oci:{layout.folder}"
+
+    return make
+
+
+@pytest.fixture
+def trained(tmp_path: Path, bis: Any, variables: dict[str, str]) -> Path:
+    """A project with a run in a virtual environment of its own."""
+    project = tmp_path / "project"
+    project.mkdir()
+    subprocess.run([find_uv_bin(), "venv", "--quiet", "-p", sys.executable, ".venv"], cwd=project, check=True)
+    for words in (
+        ("init", "-q"),
+        ("add", "train.py"),
+        ("-c", "user.email=a@b", "-c", "user.name=a", "commit", "-qm", "x"),
+    ):
+        (project / "train.py").write_text("open('out.txt', 'w').write('7')\nprint('trained')\n")
+        subprocess.run(["git", *words], cwd=project, env=variables, check=True)
+    assert bis("run", "--", ".venv/bin/python", "train.py", folder=project).status == 0
+    return project
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A folder as MLflow would write it."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    flavors = {"python_function": {"loader_module": "mlflow.pyfunc.model", "python_model": "python_model.pkl"}}
+    (folder / "MLmodel").write_text(json.dumps({"flavors": flavors, "utc_time_created": "2026-01-01 00:00:00.000000"}))
+    (folder / "python_model.pkl").write_bytes(b"\x80\x05N.")
+    return folder
+
+
+def built(bis: Any, project: Path, *words: str) -> dict[str, Any]:
+    done = bis("build", "image", *words, "--json", folder=project)
+    assert done.status == 0, done.err
+    found: dict[str, Any] = done.json
+    return found
+
+
+def image_of(project: Path, name: str, output: str = "image") -> tuple[Image, dict[str, bytes]]:
+    """An image and the files of its own layers, by their path."""
+    layout = Layout(project / output)
+    image = layout.find(name)
+    files: dict[str, bytes] = {}
+    for layer in image.manifest.layers[1:]:
+        with tarfile.open(fileobj=io.BytesIO(layout.path(layer.digest).read_bytes())) as box:
+            files |= {info.name: box.extractfile(info).read() for info in box if info.isreg()}  # type: ignore[union-attr]
+    return image, files
+
+
+def test_an_image_of_a_run_holds_its_code_its_environment_and_what_it_was_made_of(
+    bis: Any, trained: Path, base: Callable[..., str]
+) -> None:
+    answer = built(bis, trained, "train-1", "--base", base(WITH))
+    image, files = image_of(trained, "train-1")
+    assert answer["digest"] == image.descriptor.digest
+    assert files["work/train.py"].startswith(b"open('out.txt'")
+    assert b"home = /usr/bin\n" in files["opt/env/pyvenv.cfg"]
+    assert image.config["config"]["Cmd"] == ["/opt/env/bin/python", "train.py"]
+    labels = image.config["config"]["Labels"]
+    run = bis("show", "train-1", "--json", folder=trained).json["run"]
+    assert labels["bis.run"] == run["id"]
+    assert labels[f"{LABEL}revision"] == run["parts"]["code"]["facts"]["revision"]
+
+
+def test_built_again_and_from_a_clone_the_digest_is_the_same(
+    bis: Any, trained: Path, base: Callable[..., str], tmp_path: Path
+) -> None:
+    first = built(bis, trained, "train-1", "--base", base(WITH))
+    again = built(bis, trained, "train-1", "--base", base(WITH), "--output", "other")
+    for words in (("remote", "add", "shared", str(tmp_path / "shared")), ("push", "shared")):
+        assert bis(*words, folder=trained).status == 0
+    assert bis("clone", str(tmp_path / "shared"), "clone", folder=tmp_path).status == 0
+    elsewhere = built(bis, tmp_path / "clone", "train-1", "--base", base(WITH))
+    assert first["digest"] == again["digest"] == elsewhere["digest"]
+    assert first["provenance"] == again["provenance"]
+
+
+def test_a_statement_of_what_it_was_made_of_lies_beside_it(bis: Any, trained: Path, base: Callable[..., str]) -> None:
+    answer = built(bis, trained, "train-1", "--base", base(WITH))
+    layout = Layout(trained / "image")
+    beside = layout.find("train-1.provenance")
+    assert beside.manifest.subject is not None
+    assert beside.manifest.subject.digest == answer["digest"]
+    statement = json.loads(layout.read(beside.manifest.layers[0]))
+    assert statement["subject"] == [{"name": "train-1", "digest": {"sha256": answer["digest"].removeprefix("sha256:")}}]
+    run = bis("show", "train-1", "--json", folder=trained).json["run"]
+    named = {one["uri"]: one["digest"] for one in statement["predicate"]["buildDefinition"]["resolvedDependencies"]}
+    assert named["bis:part/code"] == {"blake3": run["parts"]["code"]["digest"].removeprefix("b3:")}
+    assert f"bis:run/{run['id']}" in named
+
+
+def test_an_image_of_a_model_starts_bis_with_packages_that_its_model_does_not_see(
+    bis: Any, trained: Path, model: Path, base: Callable[..., str]
+) -> None:
+    built(bis, trained, str(model), "--base", base(WITH), "--python", ".venv", "--name", "churn")
+    image, files = image_of(trained, "churn")
+    assert files["opt/model/python_model.pkl"] == b"\x80\x05N."
+    assert files["opt/bis/bin/bis"].startswith(f"#!/usr/bin/python{VERSION}\n".encode())
+    assert "opt/bis/lib/bis/serving/app.py" in files
+    assert any(name.startswith("opt/bis/lib/starlette/") for name in files)
+    assert not any(name.startswith("opt/env/") and "starlette" in name for name in files)
+    config = image.config["config"]
+    assert config["Entrypoint"][:3] == ["/opt/bis/bin/bis", "serve", "/opt/model"]
+    assert not any(entry.startswith("PYTHONPATH") for entry in config["Env"])
+    assert config["User"] == "65534:65534"
+
+
+def test_where_the_base_has_not_the_version_of_python_it_says_so_or_takes_that_along(
+    bis: Any, trained: Path, base: Callable[..., str]
+) -> None:
+    done = bis("build", "image", "train-1", "--base", base("usr/bin/python3.2", "etc/x"), folder=trained)
+    if done.status:  # the interpreter here belongs to the system
+        assert f"the base has no Python {VERSION}" in done.err
+        assert "It has 3.2" in done.err
+    else:
+        assert f"opt/python/bin/python{VERSION}" in image_of(trained, "train-1")[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("train-1",), "nothing says what the image is built on"),
+        (("nobody", "--base", "oci:missing"), "no image layout"),
+        (("train-1", "--base", "mmdebstrap:../x"), "is no release of Debian"),
+        (("train-1", "--base", "UPPER case"), "is no name of an image"),
+        (("./nowhere", "--base", "oci:missing"), "no image layout"),
+    ],
+)
+def test_what_makes_no_sense_is_told_in_words(bis: Any, trained: Path, words: tuple[str, ...], said: str) -> None:
+    done = bis("build", "image", *words, folder=trained)
+    assert done.status in (2, 3)
+    assert said in done.err
+    assert "Traceback" not in done.err
