@@ -275,6 +275,19 @@ def test_a_bucket_that_cannot_be_reached_is_told_of_and_uploads_go_on_when_it_ca
     assert "Traceback" not in server.told
 
 
+def test_an_answer_of_the_bucket_that_is_cut_is_asked_for_again(machine: Callable[..., Server], wire: Any) -> None:
+    line, place = wire
+    one, two = machine("one", place), machine("two", place)
+    content = CHANCE.randbytes(3 * MIB)
+    assert one.put("a/b", content).status_code == 200
+    line.cut_answers_after = line.received + MIB
+    mended = threading.Timer(1, lambda: setattr(line, "cut_answers_after", None))
+    mended.start()
+    answer = two.get("a/b")
+    mended.join()
+    assert (answer.status_code, answer.content) == (200, content)
+
+
 def test_all_who_wait_for_a_bucket_hear_at_once_that_it_cannot_be_reached(
     machine: Callable[..., Server], wire: Any
 ) -> None:

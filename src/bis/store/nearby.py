@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from bis.errors import Damaged, KeepingError, NotFound
+from bis.errors import Damaged, NotFound
 from bis.store.index import Place
 from bis.store.packs import HEAD, Item
 from bis.store.remote import unreachable
@@ -25,8 +25,6 @@ WHOLE: Final = 2 << 20
 """A pack up to this size is fetched at once."""
 BLOCK: Final = 4 << 20
 """So much is asked for in one request, and is in memory at once."""
-TRIES: Final = 2
-"""An answer may be cut after it has begun, where the client of the bucket asks no more."""
 OFTEN: Final = 32
 """The folder is looked through whenever it may have grown by this part of its bound."""
 LOW: Final = 0.8
@@ -109,18 +107,14 @@ class Nearby:
 
     def _asked(self, pack: str, start: int, length: int, size: int) -> bytes:
         """Bytes of a pack in the bucket, as many as were asked for."""
-        for left in reversed(range(TRIES)):
-            try:
-                whole = start == 0 and length >= size
-                data = self.remote.read(pack, 0, size) if whole else self.remote.part(pack, start, length)
-                if len(data) == length:
-                    return data
-            except NotFound:
-                raise Damaged(f"the pack {pack[:12]} is not in {self.remote.url} any more") from None
-            except KeepingError:
-                if not left:
-                    raise
-        raise unreachable(self.remote.url, "read", f"{len(data):,} of {length:,} bytes came of pack {pack[:12]}")
+        whole = start == 0 and length >= size
+        try:
+            data = self.remote.read(pack, 0, size) if whole else self.remote.part(pack, start, length)
+        except NotFound:
+            raise Damaged(f"the pack {pack[:12]} is not in {self.remote.url} any more") from None
+        if len(data) != length:
+            raise unreachable(self.remote.url, "read", f"{len(data):,} of {length:,} bytes came of pack {pack[:12]}")
+        return data
 
     def _folder_of(self, pack: str) -> Path:
         return self.folder / pack[:2]
