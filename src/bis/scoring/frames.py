@@ -9,8 +9,9 @@ from typing import Any
 
 LENGTHS = struct.Struct("<II")
 """Of the head and of the body, in bytes."""
-MOST = 1 << 20
-"""Bytes that are asked of the kernel at once."""
+AT_ONCE = 64 << 10
+"""Bytes that are asked of the kernel at once: a usual frame comes whole."""
+ENCODE = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class Ended(Exception):
@@ -18,22 +19,32 @@ class Ended(Exception):
 
 
 def framed(head: Any, *bodies: bytes) -> bytes:
-    text = json.dumps(head, separators=(",", ":")).encode()
+    text = ENCODE(head).encode()
     return b"".join((LENGTHS.pack(len(text), sum(map(len, bodies))), text, *bodies))
 
 
-def received(connection: socket.socket) -> tuple[Any, bytes]:
-    """The next frame. Raises Ended."""
-    head, body = LENGTHS.unpack(_exactly(connection, LENGTHS.size))
-    return json.loads(_exactly(connection, head)), _exactly(connection, body)
+class Frames:
+    """What comes over a stream, frame by frame."""
 
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._rest = b""
 
-def _exactly(connection: socket.socket, size: int) -> bytes:
-    parts = []
-    while size:
-        part = connection.recv(min(size, MOST))
-        if not part:
-            raise Ended
-        parts.append(part)
-        size -= len(part)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+    def next(self) -> tuple[Any, bytes]:
+        """Raises Ended."""
+        head, body = LENGTHS.unpack(self._exactly(LENGTHS.size))
+        return json.loads(self._exactly(head)), self._exactly(body)
+
+    def _exactly(self, size: int) -> bytes:
+        rest = self._rest
+        if len(rest) < size:
+            parts, missing = [rest], size - len(rest)
+            while missing > 0:
+                part = self._connection.recv(max(AT_ONCE, missing))
+                if not part:
+                    raise Ended
+                parts.append(part)
+                missing -= len(part)
+            rest = b"".join(parts)
+        self._rest = rest[size:]
+        return rest[:size]

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from . import Answer, Asked, Wrong
-from .frames import Ended, framed, received
+from .frames import Ended, Frames, framed
 
 TOGETHER = 4096
 """Rows that are predicted at once: what is more comes in parts of that size or as one request brought them."""
@@ -33,8 +33,9 @@ def work(descriptor: int, job_file: int = -1) -> None:
     connection = socket.socket(fileno=descriptor)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.dup2(2, 1)  # what a model prints is no answer
+    frames = Frames(connection)
     try:
-        job = received(connection)[0] if job_file < 0 else _job_in(job_file)
+        job = frames.next()[0] if job_file < 0 else _job_in(job_file)
         _bound(job)
         try:
             scorer, told = _ready(job, lean=job_file < 0 and _may_be_lean(job))
@@ -44,7 +45,7 @@ def work(descriptor: int, job_file: int = -1) -> None:
             connection.sendall(framed({"failed": _said(error), "trace": traceback.format_exc()[-4000:]}))
             sys.exit(1)
         connection.sendall(framed({"ready": told}))
-        _answer(connection, scorer)
+        _answer(connection, frames, scorer)
     except (Ended, ConnectionError, BrokenPipeError):
         pass
 
@@ -108,9 +109,9 @@ def _job_in(number: int) -> Any:
         return json.load(file)
 
 
-def _answer(connection: socket.socket, scorer: Scorer) -> None:
+def _answer(connection: socket.socket, frames: Frames, scorer: Scorer) -> None:
     while True:
-        head, body = received(connection)
+        head, body = frames.next()
         if head["do"] == "stop":
             return
         answers = scorer.score(head["parts"], body)

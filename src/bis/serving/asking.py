@@ -35,7 +35,7 @@ Tell = Callable[[Answer, Version | None], None]
 class Asking:
     """A request that waits for its answer. It is told once, whatever happens."""
 
-    __slots__ = ("began", "body", "content_type", "form", "json_length", "tell", "until")
+    __slots__ = ("alone", "began", "body", "content_type", "form", "json_length", "tell", "until")
 
     def __init__(
         self,
@@ -48,6 +48,8 @@ class Asking:
     ) -> None:
         self.form, self.content_type, self.body, self.json_length = form, content_type, body, json_length
         self.tell = tell
+        self.alone = False
+        """Whether it goes without others: a worker died with those that it went with."""
         self.began = time.perf_counter()
         self.until = self.began + seconds
 

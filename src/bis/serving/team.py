@@ -173,9 +173,9 @@ class Team:
     def _batch(self) -> list[Asking]:
         found = [self._next()]
         size = len(found[0].body)
-        while self.waiting and len(found) < self._together:
+        while self.waiting and len(found) < self._together and not found[0].alone:
             size += len(self.waiting[0].body)
-            if size > BYTES:
+            if size > BYTES or self.waiting[0].alone:
                 break
             found.append(self._next())
         return found
@@ -193,6 +193,8 @@ class Team:
 
     def is_ready(self, worker: Worker, told: Mapping[str, Any]) -> None:
         self.told = told
+        if not told.get("rowwise"):
+            self._together = 1
         if not self._proved.done():
             self._proved.set_result(None)
         self._free.append(worker)
@@ -221,8 +223,8 @@ class Team:
         task.add_done_callback(self._tasks.discard)
 
     async def _bury(self, worker: Worker, asked: Sequence[Asking]) -> None:
-        for asking in asked:
-            asking.tell(late(asking.form) if worker.late else lost(asking.form), self.version)
+        expected = worker.stopping
+        self._give_up(worker, asked)
         until = time.monotonic() + GRACE
         while worker.process.poll() is None and time.monotonic() < until:
             await asyncio.sleep(0.005)
@@ -233,10 +235,21 @@ class Team:
         if not self._proved.done():
             self._proved.set_exception(_does_not_load(self.version, worker.ended()))
             return
-        if not worker.failure and not worker.stopping:
+        if not worker.failure and not expected:
             self._say(f"{self.version.shown}: a worker died ({worker.ended()}); another one starts")
         self._feed()
         await self._begin_another()
+
+    def _give_up(self, worker: Worker, asked: Sequence[Asking]) -> None:
+        """What was with a worker that died: one of several may be to blame, so that each is asked again, alone."""
+        if len(asked) > 1 and not worker.late and not self._closing:
+            for asking in reversed(asked):
+                asking.alone = True
+                self.waiting.appendleft(asking)
+                self._bytes += len(asking.body)
+            return
+        for asking in asked:
+            asking.tell(late(asking.form) if worker.late else lost(asking.form), self.version)
 
     async def _begin_another(self) -> None:
         """After a while that grows as long as workers die soon."""

@@ -1,0 +1,216 @@
+"""Models that a user's environment made, and real servers on loopback that serve them from that environment."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+SAVE = '''
+import json, pathlib, pickle, sys
+import cloudpickle
+
+NAMES = ["age", "income", "visits"]
+
+def save(model, folder, flavor="sklearn", **more):
+    """A model's folder as MLflow 2 wrote it."""
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    entry = {"pickled_model": "model.pkl", "serialization_format": "cloudpickle"}
+    function = {"loader_module": "mlflow.sklearn", "model_path": "model.pkl"}
+    if flavor == "python_function":
+        entry = {"loader_module": "mlflow.pyfunc.model", "python_model": "model.pkl"}
+    inputs = json.dumps([{"type": "double", "name": name, "required": True} for name in NAMES])
+    outputs = json.dumps([{"type": "tensor", "tensor-spec": {"dtype": "float64", "shape": [-1]}}])
+    example = {"dataframe_split": {"columns": NAMES, "data": [[41.0, 52000.0, 3.0], [29.0, 31000.0, 12.0]]}}
+    described = {
+        "flavors": {flavor: entry, **({} if flavor == "python_function" else {"python_function": function})},
+        "signature": {"inputs": inputs, "outputs": outputs},
+        "saved_input_example_info": {"serving_input_path": "serving_input_example.json", "type": "dataframe"},
+        **more,
+    }
+    with open(folder / "model.pkl", "wb") as file:
+        cloudpickle.dump(model, file)
+    (folder / "serving_input_example.json").write_text(json.dumps(example))
+    (folder / "MLmodel").write_text(json.dumps(described))
+'''
+TRAIN = """
+import sys
+import numpy, pandas
+from sklearn.linear_model import LinearRegression
+from saving import NAMES, save
+
+slope = float(sys.argv[1])
+rows = pandas.DataFrame(numpy.random.default_rng(1).normal(size=(50, 3)), columns=NAMES)
+save(LinearRegression().fit(rows, slope * rows["age"] + rows["visits"]), "model")
+"""
+ODD = '''
+import os, sys, time
+import numpy
+from saving import save
+
+class Odd:
+    """Does what the first value of what it is asked says."""
+
+    def __init__(self):
+        self.kept = 1
+
+    def predict(self, rows):
+        first = float(rows.iloc[0, 0])
+        if first == 666:
+            os.abort()
+        if first == 555:
+            time.sleep(60)
+        if first == 444:
+            raise RuntimeError("what it was asked: " + str(rows.iloc[0].tolist()))
+        if first == 333:
+            numpy.ones(1 << 33)
+        return rows.sum(axis=1).to_numpy()
+
+class Dying(Odd):
+    def __setstate__(self, state):
+        os.abort()
+
+class Refusing(Odd):
+    def predict(self, rows):
+        raise ValueError("never fitted")
+
+save({"odd": Odd, "dying": Dying, "refusing": Refusing}[sys.argv[1]](), sys.argv[2], "python_function")
+'''
+
+
+@pytest.fixture(scope="session")
+def made(training_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with models that others must not write to: `model`, `odd`, `dying`, `refusing`."""
+    folder = tmp_path_factory.mktemp("models")
+    for name, text in (("saving.py", SAVE), ("train.py", TRAIN), ("odd.py", ODD)):
+        (folder / name).write_text(text)
+    _python(training_python, folder, "train.py", "2")
+    for kind in ("odd", "dying", "refusing"):
+        _python(training_python, folder, "odd.py", kind, kind)
+    return folder
+
+
+def _python(python: Path, folder: Path, *words: str) -> None:
+    subprocess.run([python, *words], cwd=folder, check=True)
+
+
+class Served:
+    """A `bis serve` process."""
+
+    def __init__(self, folder: Path, *words: str, variables: dict[str, str] | None = None) -> None:
+        self.told = ""
+        """What it says."""
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "bis", "-C", str(folder), "serve", "--port", "0", *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **(variables or {})},
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        self.url = self.wait_for(r"serving .* on (https?://\S+)")
+        self.http = httpx.Client(base_url=self.url, timeout=30)
+
+    def _read(self) -> None:
+        assert self.process.stdout
+        for line in self.process.stdout:
+            self.told += line
+
+    def wait_for(self, pattern: str, seconds: float = 60) -> str:
+        """What it says that looks so; the first group of it, if there is one."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if found := re.search(pattern, self.told):
+                return found[1] if found.groups() else found[0]
+            if self.process.poll() is not None:
+                self._reader.join()
+                if not re.search(pattern, self.told):
+                    break
+            time.sleep(0.01)
+        raise AssertionError(f"it does not say {pattern}: {self.told}")
+
+    def ask(self, *rows: list[Any], columns: list[str] | None = None, at: str = "/invocations") -> httpx.Response:
+        columns = columns or ["age", "income", "visits"]
+        return self.http.post(at, json={"dataframe_split": {"columns": columns, "data": list(rows)}})
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Its exit status."""
+        self.process.send_signal(number)
+        status = self.process.wait(60)
+        self._reader.join()
+        return status
+
+
+@pytest.fixture
+def served(made: Path, training_python: Path) -> Iterator[Callable[..., Served]]:
+    """Serves models from the environment that made them, until the test ends."""
+    started: list[Served] = []
+
+    def start(*words: str, folder: Path = made, python: bool = True, **more: Any) -> Served:
+        chosen = ["--python", str(training_python)] if python else []
+        started.append(Served(folder, *words, *chosen, **more))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.http.close()
+        if one.process.poll() is None:
+            one.stop(signal.SIGKILL)
+
+
+@pytest.fixture(scope="session")
+def project(training_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with `churn` in two versions, made by runs that are recorded; tests set the aliases of their own."""
+    folder = tmp_path_factory.mktemp("project")
+    for name, text in (("saving.py", SAVE), ("train.py", TRAIN), ("odd.py", ODD)):
+        (folder / name).write_text(text)
+    for words in (["train.py", "2"], ["train.py", "3"], ["odd.py", "dying", "model"]):
+        run_bis(folder, "run", "--", str(training_python), *words)
+        run_bis(folder, "model", "register", "churn", "@latest", "--path", "model")
+    return folder
+
+
+def run_bis(folder: Path, *words: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "bis", "-C", str(folder), *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def bis() -> Callable[..., str]:
+    """What a command of bis prints, in a folder; it must succeed."""
+    return run_bis
+
+
+@pytest.fixture
+def alias(project: Path) -> Callable[[str, int], None]:
+    """Lets an alias of `churn` mean a version."""
+
+    def let(name: str, number: int) -> None:
+        run_bis(project, "model", "alias", f"churn/{number}", name)
+
+    return let
+
+
+def predictions(answer: httpx.Response) -> Any:
+    assert answer.status_code == 200, answer.text
+    return json.loads(answer.text)["predictions"]
+
+
+@pytest.fixture(scope="session")
+def of() -> Callable[[httpx.Response], Any]:
+    """The predictions of an answer, which is one."""
+    return predictions

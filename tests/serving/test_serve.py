@@ -1,0 +1,342 @@
+"""`bis serve` from outside: real processes on loopback, models in the environment that made them."""
+
+import concurrent.futures
+import json
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+Serve = Callable[..., Any]
+
+
+def test_a_folder_is_served_and_answers_what_the_model_answers(served: Serve, of: Callable[..., Any]) -> None:
+    model = served("model", "--trust")
+    assert of(model.ask([41, 52000, 3], [29, 31000, 12])) == pytest.approx([85, 70])
+    assert model.http.get("/ping").status_code == 200
+    assert model.http.get("/health").status_code == 200
+    assert model.stop() == 0
+
+
+def test_a_pickle_of_a_stranger_is_not_opened(served: Serve) -> None:
+    with pytest.raises(AssertionError, match=r"model\.pkl is not opened: it is a pickle[\s\S]*--trust"):
+        served("model")
+
+
+def test_an_interpreter_that_is_not_there_is_named(served: Serve) -> None:
+    with pytest.raises(AssertionError, match="there is no interpreter /nowhere/python"):
+        served("model", "--python", "/nowhere/python", python=False)
+
+
+def test_the_answers_say_which_version_and_run_they_are_of(
+    served: Serve, project: Path, alias: Callable[..., None]
+) -> None:
+    alias("told", 1)
+    answer = served("models:/churn@told", folder=project).ask([1, 1, 1])
+    assert answer.headers["x-model-name"] == "churn"
+    assert answer.headers["x-model-version"] == "1"
+    assert len(answer.headers["x-run-id"]) == 12
+
+
+def test_an_alias_that_moves_under_load_fails_no_request(
+    served: Serve, project: Path, alias: Callable[..., None]
+) -> None:
+    alias("moving", 1)
+    model = served("models:/churn@moving", "--watch", "0.1", folder=project)
+    stop = time.monotonic() + 60
+    seen: list[tuple[int, str, float]] = []
+
+    def ask() -> None:
+        with httpx.Client(base_url=model.url, timeout=30) as http:
+            while time.monotonic() < stop and not enough():
+                body = {"dataframe_split": {"columns": ["age", "income", "visits"], "data": [[10, 0, 0]]}}
+                answer = http.post("/invocations", json=body)
+                value = answer.json()["predictions"][0] if answer.status_code == 200 else -1.0
+                seen.append((answer.status_code, answer.headers.get("x-model-version", ""), value))
+
+    def enough() -> bool:
+        return sum(version == "2" for _, version, _ in list(seen)[-200:]) >= 100
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        asking = [pool.submit(ask) for _ in range(4)]
+        while len(seen) < 50:
+            time.sleep(0.01)
+        alias("moving", 2)
+        for one in asking:
+            one.result()
+    assert {status for status, _, _ in seen} == {200}
+    assert {version for _, version, _ in seen} == {"1", "2"}
+    for _, version, value in seen:
+        assert value == pytest.approx(20 if version == "1" else 30, abs=1e-6)
+
+
+def test_a_version_that_crashes_as_it_loads_never_takes_over(
+    served: Serve, project: Path, alias: Callable[..., None], of: Callable[..., Any]
+) -> None:
+    alias("risky", 1)
+    model = served("models:/churn@risky", "--watch", "0.1", folder=project)
+    alias("risky", 3)
+    model.wait_for(r"it was ended by SIGABRT; churn version 1 goes on answering")
+    answer = model.ask([10, 0, 0])
+    assert answer.headers["x-model-version"] == "1"
+    assert of(answer) == pytest.approx([20])
+    assert "SIGABRT" in model.http.get("/models").json()["models"][0]["trouble"]
+    alias("risky", 2)
+    model.wait_for("churn is answered by version 2 now")
+    assert of(model.ask([10, 0, 0])) == pytest.approx([30])
+
+
+def test_a_model_that_does_not_answer_its_own_example_is_not_served(served: Serve) -> None:
+    with pytest.raises(AssertionError, match=r"refusing cannot be served[\s\S]*does not answer its own input example"):
+        served("refusing", "--trust")
+
+
+def test_a_worker_that_dies_takes_only_what_was_with_it(served: Serve, of: Callable[..., Any]) -> None:
+    model = served("odd", "--trust", "--workers", "2")
+
+    def ask(first: int) -> int:
+        return int(model.ask([first, 0, 0]).status_code)
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(ask, [1, 2, 666, 3, 4, 5, 6, 7] * 3))
+    assert found == [200, 200, 503, 200, 200, 200, 200, 200] * 3
+    dead = model.ask([666, 0, 0])
+    assert dead.headers["retry-after"]
+    assert "died" in dead.json()["message"]
+    assert of(model.ask([1, 2, 3])) == [6]
+    assert "SIGABRT" in model.told
+
+
+def test_a_worker_that_is_killed_under_load_fails_one_request_at_most(served: Serve) -> None:
+    model = served("model", "--trust")
+    children = Path(f"/proc/{model.process.pid}/task/{model.process.pid}/children")
+    if not children.exists():
+        pytest.skip("processes are not listed here")
+    found: list[int] = []
+
+    def ask(_: int) -> None:
+        found.append(model.ask([10, 0, 0]).status_code)
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        asking = [pool.submit(ask, number) for number in range(400)]
+        while len(found) < 100:
+            time.sleep(0.001)
+        os.kill(int(children.read_text().split()[0]), signal.SIGKILL)
+        for one in asking:
+            one.result()
+    assert found.count(200) >= 399
+    assert set(found) <= {200, 503}
+    assert "SIGKILL" in model.told
+
+
+def test_a_request_that_hangs_is_given_up_and_others_go_on(served: Serve, of: Callable[..., Any]) -> None:
+    model = served("odd", "--trust", "--timeout", "1.5")
+    assert model.ask([555, 0, 0]).status_code == 504
+    assert of(model.ask([1, 0, 0])) == [1]
+
+
+def test_a_failure_in_the_model_is_told_without_what_was_asked(served: Serve) -> None:
+    model = served("odd", "--trust")
+    answer = model.ask([444, 987654321, 0])
+    assert answer.status_code == 400
+    assert answer.json()["error_code"] == "BAD_REQUEST"
+    assert "987654321" not in answer.text
+    model.wait_for("RuntimeError at")
+    assert "987654321" not in model.told
+
+
+def test_memory_is_bounded(served: Serve, of: Callable[..., Any]) -> None:
+    model = served("odd", "--trust", "--memory", "2G")
+    answer = model.ask([333, 0, 0])
+    assert answer.status_code == 503
+    assert "out of memory" in answer.json()["message"]
+    assert of(model.ask([1, 0, 0])) == [1]
+
+
+def test_several_models_have_addresses_of_their_own(served: Serve, of: Callable[..., Any]) -> None:
+    models = served("first=model", "second=odd", "--trust")
+    assert of(models.ask([10, 0, 0], at="/models/first/invocations")) == pytest.approx([20])
+    assert of(models.ask([10, 0, 0], at="/models/second/invocations")) == [10]
+    answer = models.ask([10, 0, 0])
+    assert answer.status_code == 404
+    assert "/models/first/invocations" in answer.json()["message"]
+    assert [one["name"] for one in models.http.get("/models").json()["models"]] == ["first", "second"]
+
+
+def test_requests_are_answered_before_it_ends(served: Serve, of: Callable[..., Any]) -> None:
+    model = served("model", "--trust")
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        waiting = [pool.submit(model.ask, [10, 0, 0]) for _ in range(64)]
+        time.sleep(0.05)
+        assert model.stop() == 0
+        answered = [one.result() for one in waiting if one.exception() is None]
+    assert answered
+    assert all(of(one) == pytest.approx([20]) for one in answered)
+
+
+def test_its_workers_end_with_it_however_it_ends(served: Serve) -> None:
+    model = served("model", "--trust")
+    children = Path(f"/proc/{model.process.pid}/task/{model.process.pid}/children")
+    if not children.exists():
+        pytest.skip("processes are not listed here")
+    workers = children.read_text().split()
+    assert workers
+    model.stop(signal.SIGKILL)
+    end = time.monotonic() + 20
+    while any(Path(f"/proc/{worker}/statm").exists() and _alive(worker) for worker in workers):
+        assert time.monotonic() < end, "a worker goes on without its front"
+        time.sleep(0.05)
+
+
+def _alive(worker: str) -> bool:
+    try:
+        return Path(f"/proc/{worker}/stat").read_text().split()[2] != "Z"
+    except OSError:
+        return False
+
+
+def test_a_body_that_is_too_large_is_refused(served: Serve, of: Callable[..., Any]) -> None:
+    model = served("model", "--trust")
+    answer = model.http.post(
+        "/invocations", content=b" " * 100_000_000, headers={"content-type": "application/json"}, timeout=60
+    )
+    assert answer.status_code == 413
+    assert answer.json()["error_code"] == "INVALID_PARAMETER_VALUE"
+    chunks = (b" " * 1_000_000 for _ in range(100))
+    answer = model.http.post("/invocations", content=chunks, headers={"content-type": "application/json"}, timeout=60)
+    assert answer.status_code == 413
+    assert of(model.ask([10, 0, 0])) == pytest.approx([20])
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(served: Serve, of: Callable[..., Any]) -> None:
+    model = served("model", "--trust", "--timeout", "2")
+    place = urlsplit(model.url)
+    head = (
+        b"POST /invocations HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 50\r\n\r\n"
+    )
+    slow = [socket.create_connection((place.hostname, place.port)) for _ in range(50)]
+    for one in slow:
+        one.sendall(head + b"{")
+    assert of(model.ask([10, 0, 0])) == pytest.approx([20])
+    end = time.monotonic() + 20
+    for one in slow:
+        one.settimeout(max(0.1, end - time.monotonic()))
+        assert one.recv(100).startswith(b"HTTP/1.1 408")
+        one.close()
+
+
+def test_a_packed_body_is_unpacked_within_bounds(served: Serve, of: Callable[..., Any]) -> None:
+    import gzip
+
+    model = served("model", "--trust", "--max-body", "1M")
+    body = json.dumps({"dataframe_split": {"columns": ["age", "income", "visits"], "data": [[10, 0, 0]]}}).encode()
+    headers = {"content-type": "application/json", "content-encoding": "gzip"}
+    assert of(model.http.post("/invocations", content=gzip.compress(body), headers=headers)) == pytest.approx([20])
+    bomb = gzip.compress(b" " * 50_000_000)
+    assert model.http.post("/invocations", content=bomb, headers=headers).status_code == 413
+    assert model.http.post("/invocations", content=b"no gzip", headers=headers).status_code == 400
+
+
+def test_beyond_loopback_a_token_is_needed(
+    served: Serve, project: Path, alias: Callable[..., None], bis: Callable[..., str]
+) -> None:
+    with pytest.raises(AssertionError, match="nobody was given a token yet"):
+        served("model", "--trust", "--host", "0.0.0.0")
+    alias("guarded", 1)
+    token = bis(project, "server", "token", "add", "client", "--role", "reader").strip()
+    try:
+        model = served("models:/churn@guarded", "--host", "0.0.0.0", folder=project)
+        model.http = httpx.Client(base_url=model.url.replace("0.0.0.0", "127.0.0.1"), timeout=30)
+        assert model.ask([1, 1, 1]).status_code == 401
+        assert model.http.get("/ping").status_code == 200
+        assert model.http.get("/metrics").status_code == 401
+        model.http.headers["authorization"] = f"Bearer {token}"
+        assert model.ask([1, 1, 1]).status_code == 200
+        assert model.http.get("/metrics").status_code == 200
+        bis(project, "server", "token", "rm", "client")
+        end = time.monotonic() + 10
+        while model.ask([1, 1, 1]).status_code != 401:
+            assert time.monotonic() < end, "a token that was taken back still lets in"
+            time.sleep(0.1)
+    finally:
+        model.stop()
+
+
+def test_a_page_whose_name_was_made_to_mean_this_machine_gets_no_answer(served: Serve) -> None:
+    model = served("model", "--trust")
+    assert model.http.get("/models", headers={"host": "evil.example"}).status_code == 403
+    assert model.http.get("/models", headers={"host": "localhost:80"}).status_code == 200
+
+
+def test_a_shadow_is_compared_and_nobody_gets_its_answers(
+    served: Serve, project: Path, alias: Callable[..., None], of: Callable[..., Any]
+) -> None:
+    alias("first", 1)
+    alias("second", 2)
+    words = ["models:/churn@first", "--shadow", "models:/churn@second", "--compare"]
+    model = served(*words, folder=project)
+    for age in (0, 0, 10):
+        answer = model.ask([age, 0, 1])
+        assert answer.headers["x-model-version"] == "1"
+        assert of(answer) == pytest.approx([2 * age + 1], abs=1e-6)
+    end = time.monotonic() + 20
+    while 'bis_shadow_requests_total{model="churn",version="1",other="2"} 3' not in model.http.get("/metrics").text:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert model.stop() == 0
+    assert "churn: version 2 beside 1:" in model.told
+    assert "of 3 requests; numbers at most 10 apart" in model.told
+
+
+def test_a_canary_answers_its_share(served: Serve, project: Path, alias: Callable[..., None]) -> None:
+    alias("first", 1)
+    alias("second", 2)
+    words = ["models:/churn@first", "--canary", "models:/churn@second", "--percent", "50"]
+    model = served(*words, folder=project)
+    versions = [model.ask([1, 1, 1]).headers["x-model-version"] for _ in range(200)]
+    assert 50 < versions.count("2") < 150
+    assert model.stop() == 0
+    assert "churn version 2: " in model.told
+
+
+def test_requests_are_written_down_only_where_somebody_asked_for_it(
+    served: Serve, project: Path, alias: Callable[..., None], tmp_path: Path
+) -> None:
+    alias("logged", 1)
+    model = served("models:/churn@logged", "--log-requests", str(tmp_path / "log"), folder=project)
+    asked = model.ask([10, 0, 0])
+    assert model.stop() == 0
+    (line,) = (tmp_path / "log" / "churn-v1.jsonl").read_text().splitlines()
+    written = json.loads(line)
+    assert written["version"] == "1"
+    assert written["run"] == asked.headers["x-run-id"]
+    assert written["request"]["dataframe_split"]["data"] == [[10, 0, 0]]
+    assert written["answer"] == asked.json()
+
+
+def test_what_is_counted_is_told_to_prometheus(served: Serve) -> None:
+    model = served("model", "--trust")
+    model.ask([10, 0, 0], [11, 0, 0])
+    model.ask(["x", 0, 0])
+    told = model.http.get("/metrics").text
+    assert 'bis_model_requests_total{model="model",version="",protocol="invocations",status="200"} 1' in told
+    assert 'bis_model_requests_total{model="model",version="",protocol="invocations",status="400"} 1' in told
+    assert 'bis_model_rows_total{model="model",version=""} 2' in told
+    assert 'bis_model_ready{model="model",version=""} 1' in told
+
+
+def test_the_page_has_a_form_with_the_example_of_the_model(served: Serve) -> None:
+    model = served("model", "--trust")
+    page = model.http.get("/").text
+    assert "52000.0" in page
+    assert "<form action='models/model/invocations'>" in page
+    described = model.http.get("/openapi.json").json()
+    example = described["paths"]["/invocations"]["post"]["requestBody"]["content"]["application/json"]["example"]
+    assert model.http.post("/invocations", json=example).status_code == 200
