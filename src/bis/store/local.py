@@ -19,6 +19,7 @@ from bis.errors import BisError, Damaged, KeepingError, NotFound
 from bis.store import ObjectKind, assembly, deltas, doomed, packs, writers
 from bis.store.chunks import MAXIMUM, MINIMUM, Piece
 from bis.store.index import Boundary, Index, Place
+from bis.store.opening import begin
 from bis.store.packs import AT_ONCE, NUMBER_OF_KIND, PARTS, RAW, Form, Item, PackWriter, Unsynced
 from bis.store.trouble import CHANGED, IN_THE_WAY, NEWER, NOT_A_STORE, shown, trouble, unreadable
 
@@ -227,7 +228,7 @@ class LocalStore:
         try:
             if expected is not None and self.has(expected):
                 return _demand(path, digest_file(path), expected)
-            start, rest = _begin(path)
+            start, rest = begin(path)
             if rest is not None:
                 with rest:
                     return self._put_stream(_Source(path, start, rest), path, expected)
@@ -757,24 +758,6 @@ def _appear(fresh: str, path: Path) -> None:
         ) from None
     except OSError as error:
         raise trouble(error, "write", path) from error
-
-
-def _begin(path: Path | str) -> tuple[bytes, io.FileIO | None]:
-    """A file up to the size of one piece; of a larger one its start, and the file, read so far."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        told = os.fstat(fd).st_size
-        start = os.read(fd, min(told, SMALL) + 1)
-        if len(start) == told:  # as nearly always; whoever may meet a file that grows looks at it again
-            return start, None
-        rest = io.FileIO(fd, closefd=False)
-        while len(start) <= SMALL and (more := rest.read(SMALL + 1 - len(start))):
-            start += more
-        if len(start) <= SMALL:
-            return start, None
-        return start, io.FileIO(os.dup(fd))
-    finally:
-        os.close(fd)
 
 
 def _demand(path: Path | str, digest: Digest, expected: Digest | None) -> Digest:

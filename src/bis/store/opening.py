@@ -1,0 +1,27 @@
+"""Opening a file that is to be put: most are small, and read at once."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+from bis.store.chunks import MINIMUM as SMALL
+
+
+def begin(path: Path | str) -> tuple[bytes, io.FileIO | None]:
+    """A file up to the size of one piece; of a larger one its start, and the file, read so far."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        told = os.fstat(fd).st_size
+        start = os.read(fd, min(told, SMALL) + 1)
+        if len(start) == told:  # as nearly always; whoever may meet a file that grows looks at it again
+            return start, None
+        rest = io.FileIO(fd, closefd=False)
+        while len(start) <= SMALL and (more := rest.read(SMALL + 1 - len(start))):
+            start += more
+        if len(start) <= SMALL:
+            return start, None
+        return start, io.FileIO(os.dup(fd))
+    finally:
+        os.close(fd)
