@@ -12,7 +12,8 @@ from bis.errors import Damaged
 from bis.store import chunks
 from bis.store.index import Place
 from bis.store.local import LocalStore, digest_of, open_store, raw_of
-from bis.store.packs import PARTS, Form
+from bis.store.packs import PARTS, Form, Item
+from bis.store.proofs import Wholes
 from bis.store.sweep import verify
 
 MIB = 1 << 20
@@ -145,3 +146,14 @@ def test_a_list_of_sound_pieces_that_are_not_the_content_is_found(store: LocalSt
     assert not (tmp_path / "out").exists()
     (text,) = said(store)
     assert text.startswith(f"blob {short(other)} cannot be put together: ")
+
+
+def test_pieces_of_two_versions_are_asked_for_in_an_order_that_suits_both() -> None:
+    wholes = Wholes()
+    for content in (b"abcf", b"xadef", b"abef"):
+        parts = tuple(chunks.Part(bytes([letter]) * 32, 1, b"12345678") for letter in content)
+        item = Item(content.ljust(32), 1, PARTS, len(content), 1, 0)
+        wholes.expect(item, chunks.PartList("equal/1m", b"12345678", parts))
+    order = bytes(digest[0] for digest in wholes.merged())
+    assert sorted(order) == sorted(b"abcdefx"), "each once"
+    assert all([*content] == [letter for letter in order if letter in content] for content in (b"abcf", b"xadef"))

@@ -86,6 +86,21 @@ class Wholes:
         for whole in self._all.values():
             yield from reversed(whole._left)
 
+    def merged(self) -> Iterator[bytes]:
+        """All that are expected, each once, in an order in which those of every version of a file come as it needs
+        them: what only one version has stands behind what precedes it there."""
+        behind: dict[bytes, bytes] = {}
+        for whole in self._all.values():
+            before = b""
+            for digest in reversed(whole._left):
+                if digest not in behind:
+                    behind[digest], behind[before] = behind.get(before, b""), digest
+                before = digest
+        digest = behind.get(b"", b"")
+        while digest:
+            yield digest
+            digest = behind[digest]
+
     def passes(self, digest: bytes, data: bytes | memoryview) -> None:
         """These bytes, which are proved, are at hand."""
         for whole in self._waiting.pop(digest, ()):

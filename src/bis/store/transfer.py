@@ -450,7 +450,7 @@ class Receiving:
 def _ranges(places: Sequence[Place], wholes: Wholes) -> list[_Range]:
     """What to ask for: objects that lie together are asked for together, and pieces in the order in which they are
     needed; all else pack by pack."""
-    turn = {digest: number for number, digest in enumerate(wholes.pieces())}
+    turn = {digest: number for number, digest in enumerate(wholes.merged())}
     by_pack: dict[str, list[Item]] = {}
     for pack, item in places:
         by_pack.setdefault(pack, []).append(item)
