@@ -88,6 +88,49 @@ save({"odd": Odd, "dying": Dying, "refusing": Refusing}[sys.argv[1]](), sys.argv
 '''
 
 
+MLFLOW = """
+import mlflow, numpy, pandas, xgboost
+from mlflow.models import infer_signature
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import RandomForestRegressor
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+rows = pandas.DataFrame(numpy.random.default_rng(1).normal(size=(80, 3)), columns=["age", "income", "visits"])
+target = rows["age"] * 2 + rows["visits"] ** 2
+label = (target > 1).astype("int64")
+towns = rows.assign(town=numpy.where(label == 1, "Ulm", "Bonn"))[["town", "age"]]
+save = {"input_example": rows.head(2)}
+
+mlflow.sklearn.save_model(make_pipeline(StandardScaler(), LogisticRegression()).fit(rows, label), "logistic", **save)
+forest = RandomForestRegressor(20, random_state=1).fit(rows, target)
+mlflow.sklearn.save_model(forest, "forest", skops_trusted_types=["sklearn.tree._tree.Tree"], **save)
+mlflow.xgboost.save_model(xgboost.XGBRegressor(n_estimators=20).fit(rows, target), "boosted", **save)
+by_name = make_pipeline(ColumnTransformer([("town", OneHotEncoder(), ["town"])], remainder="passthrough"),
+                        LogisticRegression()).fit(towns, label)
+mlflow.sklearn.save_model(by_name, "named", input_example=towns.head(2))
+"""
+
+
+@pytest.fixture(scope="session")
+def models_python(lacking: Callable[[str, str], None], root: Path) -> Path:
+    """The interpreter of an environment with the frameworks of models and their clients, and not bis."""
+    python = Path(os.environ.get("BIS_TEST_MODELS") or root / ".venv-models" / "bin" / "python")
+    if not python.exists():
+        lacking(f"the environment of models ({python})", "Type `make .venv-models`.")
+    return python
+
+
+@pytest.fixture(scope="session")
+def saved(models_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of models that the released MLflow saved: `logistic`, `forest`, `boosted`, `named`."""
+    folder = tmp_path_factory.mktemp("saved")
+    (folder / "make.py").write_text(MLFLOW)
+    _python(models_python, folder, "make.py")
+    return folder
+
+
 @pytest.fixture(scope="session")
 def made(training_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with models that others must not write to: `model`, `odd`, `dying`, `refusing`."""

@@ -63,9 +63,8 @@ def columns_of_lists(lists: Mapping[str, Any]) -> Batch:
     }
     lengths = {name: len(array) for name, array in arrays.items()}
     if len(set(lengths.values())) > 1:
-        raise Wrong(
-            "the columns are of several lengths: " + ", ".join(f"{n!r} of {size}" for n, size in lengths.items())
-        )
+        told = ", ".join(f"{name!r} of {size}" for name, size in lengths.items())
+        raise Wrong(f"the columns are of several lengths: {told}", code="INVALID_PARAMETER_VALUE")
     if all(array.ndim == 1 for array in arrays.values()):
         return Columns(tuple(arrays), None, tuple(arrays.values()))
     return Tensors(arrays)
@@ -210,9 +209,7 @@ def _of_cells(cells: list[str], type: Any, name: str) -> Array:
     try:
         return _numbers(cells)
     except (ValueError, OverflowError):
-        raise Wrong(
-            f"the column {name!r} is to be of the type {type}, and holds text", code="INVALID_PARAMETER_VALUE"
-        ) from None
+        raise Wrong(f"the column {name!r} is to be of the type {type}, and holds text") from None
 
 
 def _numbers(cells: list[str]) -> Array:
@@ -225,10 +222,7 @@ def _numbers(cells: list[str]) -> Array:
 def _truth(cells: list[str], name: str) -> Array:
     words = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
     if any(cell not in words for cell in cells):
-        raise Wrong(
-            f"the column {name!r} is to be of the type boolean, and holds other words than true and false",
-            code="INVALID_PARAMETER_VALUE",
-        )
+        raise Wrong(f"the column {name!r} is to be of the type boolean, and holds other words than true and false")
     return np.array([words[cell] for cell in cells], dtype=bool)
 
 
