@@ -266,7 +266,7 @@ CREATE TABLE logged_model_tags (
     PRIMARY KEY (model, key)
 ) WITHOUT ROWID;
 
-CREATE TABLE logged_model_metrics (                 -- the newest point of each
+CREATE TABLE logged_model_metrics (                 -- all points that are about them
     model    INTEGER NOT NULL,                      -- logged_models.seq
     run      TEXT    NOT NULL,                      -- runs.id of the run that measured
     key      TEXT    NOT NULL,
@@ -276,8 +276,10 @@ CREATE TABLE logged_model_metrics (                 -- the newest point of each
     flag     TEXT    NOT NULL DEFAULT '',
     step     INTEGER NOT NULL,
     moment   INTEGER NOT NULL,
-    PRIMARY KEY (model, key, run, dataset, digest)
+    PRIMARY KEY (model, key, moment, step, run, dataset, digest)
 ) WITHOUT ROWID;
+
+CREATE INDEX logged_model_metrics_by_key ON logged_model_metrics (key, value);
 
 CREATE TABLE run_models (                           -- models that runs used or made
     run     INTEGER NOT NULL,                       -- runs.seq

@@ -128,8 +128,10 @@ CREATE TABLE logged_model_metrics (
     flag     TEXT    NOT NULL DEFAULT '',
     step     INTEGER NOT NULL,
     moment   INTEGER NOT NULL,
-    PRIMARY KEY (model, key, run, dataset, digest)
+    PRIMARY KEY (model, key, moment, step, run, dataset, digest)
 ) WITHOUT ROWID;
+
+CREATE INDEX logged_model_metrics_by_key ON logged_model_metrics (key, value);
 
 CREATE TABLE run_models (
     run     INTEGER NOT NULL,
