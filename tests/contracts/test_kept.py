@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 
 from bis.digest import canonical, digest_bytes
-from bis.ledger import artifacts, batches, kept, tracked
+from bis.ledger import artifacts, batches, kept, logged_models, tracked
 from bis.ledger.places import database_at
 from bis.nouns.tracking import Point
 
@@ -55,3 +55,25 @@ def test_a_record_speaks_of_its_own_files_alone(ledger_place: str | Path) -> Non
         assert [one.path for one in artifacts.below(connection, f"0/{mine.id}/artifacts")] == [
             f"0/{mine.id}/artifacts/model.bin"
         ]
+
+
+def test_a_record_brings_every_point_of_its_models_and_leaves_those_of_other_runs(
+    ledger_place: str | Path, tmp_path: Path
+) -> None:
+    experiment = {"experiment": 0, "user": "", "started": 1, "tags": {}}
+    model = {"name": "forest", "type": "", "params": {}, "tags": {}, "now": NOW, "experiment": 0}
+    with contextlib.closing(database_at(ledger_place)) as database, database.writing() as connection:
+        tracked.create(connection, ID, name="first", **experiment)
+        logged_models.create(connection, "m-1", run=ID, **model)
+        batches.log(connection, ID, [Point("loss", 1.0 / step, step, step, "m-1") for step in (1, 2, 3)])
+        tracked.update(connection, ID, status="finished", ended=2)
+        there, value = logged_models.get(connection, "m-1"), kept.facts(connection, ID, NOW)
+    with contextlib.closing(database_at(tmp_path / "other")) as database, database.writing() as connection:
+        assert kept.take(connection, value, digest_bytes(canonical(value)))
+        assert logged_models.get(connection, "m-1").metrics == there.metrics
+        (saved,) = value.models
+        claims = (msgspec.structs.replace(saved, name="mine now", metrics=()),)
+        forged = msgspec.structs.replace(value, id="b" * 32, models=claims)
+        kept.take(connection, forged, digest_bytes(canonical(forged)))
+        model_after = logged_models.get(connection, "m-1")
+        assert (model_after.name, model_after.run, model_after.metrics) == ("forest", ID, there.metrics)

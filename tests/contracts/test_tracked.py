@@ -251,6 +251,22 @@ def test_models_are_found_by_what_was_measured_of_them_on_which_data(ledger: Any
     assert (measured.run, measured.point.dataset, measured.point.model) == (run, ("train", "d"), one)
 
 
+def test_a_model_shows_every_point_that_is_about_it_and_is_found_by_any_of_them(ledger: Any) -> None:
+    model, run, other = a_model(ledger, 1), a_run(ledger), a_run(ledger, 2)
+    a_model(ledger, 2)
+    points = [Point("loss", 1.0 - step / 4, step, step, model) for step in range(4)]
+    batches.log(ledger, run, points)
+    batches.log(ledger, run, [*points[:2], Point("loss", math.nan, 9, 9, model), Point("loss", 0.1, 0, 0, model)])
+    batches.log(ledger, other, [Point("loss", 5.0, 0, 0, model)])
+    shown = [(one.run, one.point.step, one.point.value) for one in logged_models.get(ledger, model).metrics]
+    assert sorted(shown[:2]) == sorted([(run, 0, 1.0), (other, 0, 5.0)])
+    assert shown[2:5] == [(run, 1, 0.75), (run, 2, 0.5), (run, 3, 0.25)]
+    assert (len(shown), shown[5][:2], math.isnan(shown[5][2])) == (6, (run, 9), True)
+    for asked in ("metrics.loss > 4.5", "metrics.loss = 0.75", "metrics.loss < 0.3", "metrics.loss != 1"):
+        assert models(ledger, asked) == ["model1"]
+    assert models(ledger, "metrics.loss < 0.25") == []
+
+
 def test_models_are_paged_and_a_removed_one_is_gone(ledger: Any) -> None:
     ids = [a_model(ledger, number, depth=str(number)) for number in (1, 2, 3)]
     page, place = logged_models.search(ledger, [0], limit=2)

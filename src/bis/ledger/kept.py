@@ -16,10 +16,9 @@ from bis.errors import NotFound
 from bis.ledger import artifacts, experiments, gone, inputs, logged_models, points, tracked
 from bis.ledger.connection import Connection
 from bis.ledger.moments import micros, stamp
-from bis.ledger.numbers import as_stored
 from bis.nouns.artifact import path_or_nothing
 from bis.nouns.tracked import File, Measure, ModelAt, Read, SavedModel, Tracked
-from bis.nouns.tracking import Described, Point, TrackedRun, UsedData, UsedModel
+from bis.nouns.tracking import Described, Measured, Point, TrackedRun, UsedData, UsedModel
 
 NOT_KEPT: Final = "tracked = 1 AND kept < 'b' AND status <> 'running'"
 """As the index has it."""
@@ -238,6 +237,7 @@ def _put_files(connection: Connection, id: str, place: str, files: Sequence[File
 
 
 def _put_model(connection: Connection, value: Tracked, experiment: int, model: SavedModel) -> None:
+    """A record speaks of the models of its own run alone: those of another one stay as they are."""
     row: dict[str, Any] = {
         "id": model.id,
         "experiment": experiment,
@@ -253,22 +253,23 @@ def _put_model(connection: Connection, value: Tracked, experiment: int, model: S
     }
     names, marks = ", ".join(row), ", ".join(f":{name}" for name in row)
     changed = ", ".join(f"{name} = excluded.{name}" for name in row if name != "id")
-    ((seq,),) = connection.execute(
-        f"INSERT INTO logged_models ({names}) VALUES ({marks}) ON CONFLICT (id) DO UPDATE SET {changed} RETURNING seq",
+    found = connection.execute(
+        f"INSERT INTO logged_models ({names}) VALUES ({marks}) ON CONFLICT (id) DO UPDATE SET {changed}"
+        " WHERE logged_models.run = excluded.run RETURNING seq",
         row,
     ).fetchall()
+    if not found:
+        return
+    ((seq,),) = found
     for table, values in (("logged_model_params", model.params), ("logged_model_tags", model.tags)):
         connection.execute(f"DELETE FROM {table} WHERE model = ?", (seq,))
         connection.executemany(
             f"INSERT INTO {table} (model, key, value) VALUES (?, ?, ?)", [(seq, *pair) for pair in values.items()]
         )
     connection.execute("DELETE FROM logged_model_metrics WHERE model = ?", (seq,))
-    connection.executemany(
-        "INSERT INTO logged_model_metrics (model, run, key, dataset, digest, value, flag, step, moment)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [
-            (seq, at.run, at.key, *(at.dataset or ("", "")), *as_stored(at.value), at.step, at.moment)
-            for at in model.metrics
-        ],
+    logged_models.put_measured(
+        connection,
+        seq,
+        [Measured(Point(at.key, at.value, at.moment, at.step, model.id, at.dataset), at.run) for at in model.metrics],
     )
     _put_files(connection, model.id, model.place, model.artifacts, micros(value.made))

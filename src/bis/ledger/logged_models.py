@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from bis.ledger import changed, experiments
@@ -108,12 +108,37 @@ def drop_tag(connection: Connection, id: str, key: str) -> None:
 
 
 def measure(connection: Connection, run: str, points: Sequence[Point]) -> None:
-    """Keep the newest of each metric of a model, where points are about one. Models that are not known are passed
-    over: the points stay with the run."""
+    """Keep the points that are about models. Models that are not known are passed over: the points stay with the
+    run."""
+    about: dict[str, list[Measured]] = {}
     for point in points:
         if point.model:
-            _measure(connection, run, point)
-    changed.of_models(connection, sorted({point.model for point in points if point.model}))
+            about.setdefault(point.model, []).append(Measured(point, run))
+    ids = list(about)
+    for start in range(0, len(ids), AT_ONCE):
+        some = one_of("id", ids[start : start + AT_ONCE])
+        asked = f"SELECT id, seq FROM logged_models WHERE {some.where}"
+        for id, seq in connection.execute(asked, some.values).fetchall():
+            put_measured(connection, seq, about[id])
+    changed.of_models(connection, ids)
+
+
+def put_measured(connection: Connection, seq: int, measured: Iterable[Measured]) -> None:
+    """Add points to a model (`logged_models.seq`). Of those of one metric, run, data set, moment and step the greatest
+    value is kept; NaN stands where zero would."""
+    rows: dict[tuple[Any, ...], tuple[float | None, str]] = {}
+    for point, run in measured:
+        place = (run, point.key, *(point.dataset or ("", "")), point.step, point.moment)
+        value = as_stored(point.value)
+        if place not in rows or (value[0] or 0.0) > (rows[place][0] or 0.0):
+            rows[place] = value
+    connection.executemany(
+        "INSERT INTO logged_model_metrics (model, run, key, dataset, digest, step, moment, value, flag)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (model, key, moment, step, run, dataset, digest) DO UPDATE"
+        " SET value = excluded.value, flag = excluded.flag"
+        " WHERE coalesce(excluded.value, 0) > coalesce(logged_model_metrics.value, 0)",
+        [(seq, *place, *value) for place, value in rows.items()],
+    )
 
 
 def search(
@@ -188,18 +213,6 @@ def _put(connection: Connection, table: str, seq: int, values: Mapping[str, str]
     )
 
 
-def _measure(connection: Connection, run: str, point: Point) -> None:
-    for (seq,) in connection.execute("SELECT seq FROM logged_models WHERE id = ?", (point.model,)).fetchall():
-        connection.execute(
-            "INSERT INTO logged_model_metrics (model, run, key, dataset, digest, value, flag, step, moment)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (model, key, run, dataset, digest) DO UPDATE SET"
-            " value = excluded.value, flag = excluded.flag, step = excluded.step, moment = excluded.moment"
-            " WHERE (excluded.step, excluded.moment, coalesce(excluded.value, 0))"
-            " >= (logged_model_metrics.step, logged_model_metrics.moment, coalesce(logged_model_metrics.value, 0))",
-            (seq, run, point.key, *(point.dataset or ("", "")), *as_stored(point.value), point.step, point.moment),
-        )
-
-
 def _measured_on(on: Sequence[OnData]) -> Grammar:
     """The language in which metrics are those that were measured on these data sets."""
     if not on:
@@ -224,8 +237,7 @@ def _datasets(on: Sequence[OnData]) -> Query:
 
 
 def _ordering(order: Sequence[By], grammar: Grammar) -> Ordering:
-    """As `search.ordering`, with the newest value of each metric of a model, of which it has one for each run and data
-    set."""
+    """As `search.ordering`, with the newest of the values that a metric of a model has."""
     joins: list[str] = []
     values: list[Any] = []
     terms: list[Term] = []

@@ -40,7 +40,7 @@ class ModelAt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Measure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The newest value of a metric of a logged model."""
+    """One value of a metric of a logged model."""
 
     run: str
     key: str
