@@ -9,7 +9,7 @@ WORKERS ?= auto
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-everywhere lint format bench docs clean lock system-packages .venv .venv-training .venv-clients .venv-peers
+.PHONY: help demo test test-all test-everywhere lint format bench docs clean lock system-packages .venv .venv-training .venv-clients .venv-models .venv-peers .venv-heavy
 
 help:  ## Say what can be typed
 	@echo "make TARGET, where TARGET is one of"
@@ -18,13 +18,13 @@ help:  ## Say what can be typed
 demo: .venv/ready  ## See it work: record a training, repeat it from nothing, change it, compare
 	@PYTHON="$(PYTHON)" demo/show $(BIN)/bis .demo
 
-test: .venv/ready .venv-training/ready .venv-clients/ready system-packages  ## Quick tests (some minutes)
+test: .venv/ready .venv-training/ready .venv-clients/ready .venv-models/ready system-packages  ## Quick tests (some minutes)
 	$(PYTEST) -n $(WORKERS) -m "not slow"
 
-test-all: .venv/ready .venv-training/ready .venv-clients/ready .venv-peers/ready system-packages  ## Every test
+test-all: .venv/ready .venv-training/ready .venv-clients/ready .venv-models/ready .venv-peers/ready .venv-heavy/ready system-packages  ## Every test
 	$(PYTEST) -n $(WORKERS)
 
-test-everywhere: .venv/ready .venv-training/ready .venv-clients/ready system-packages  ## Quick tests as an ordinary user, without namespaces, with a weaker trace
+test-everywhere: .venv/ready .venv-training/ready .venv-clients/ready .venv-models/ready system-packages  ## Quick tests as an ordinary user, without namespaces, with a weaker trace
 	scripts/test-everywhere
 
 lint: .venv/ready  ## Types, style, format
@@ -45,7 +45,7 @@ docs: .venv/ready  ## Write the reference pages anew from the code
 	$(BIN)/python scripts/changelog.py
 
 clean:  ## Remove what make has made, environments too
-	rm -rf .venv .venv-training .venv-clients .venv-peers .azurite .demo .corpus build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-training .venv-clients .venv-models .venv-peers .venv-heavy .azurite .demo .corpus build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests benchmarks demo scripts -name __pycache__ -type d -exec rm -rf {} +
 
 lock: .venv/ready  ## Resolve the locks in requirements/ anew (LOCK=--upgrade for newer versions)
@@ -54,12 +54,14 @@ lock: .venv/ready  ## Resolve the locks in requirements/ anew (LOCK=--upgrade fo
 system-packages:  ## Install the system tools that tests use, where this may be done
 	@scripts/system-packages
 
-# Four environments: that of bis, that of a user's project, which does not contain bis, that of clients of the server,
-# and that of other systems for data.
+# Environments: that of bis, that of a user's project, which does not contain bis, that of clients of the server, that of
+# models, that of other systems for data, and that of frameworks which take gigabytes.
 .venv: .venv/ready
 .venv-training: .venv-training/ready
 .venv-clients: .venv-clients/ready
+.venv-models: .venv-models/ready
 .venv-peers: .venv-peers/ready
+.venv-heavy: .venv-heavy/ready
 
 .venv/ready: requirements/dev.txt pyproject.toml scripts/environment
 	@scripts/environment "$(PYTHON)" .venv requirements/dev.txt
@@ -74,6 +76,14 @@ system-packages:  ## Install the system tools that tests use, where this may be 
 	@scripts/environment "$(PYTHON)" .venv-clients requirements/clients.txt
 	@touch $@
 
+.venv-models/ready: requirements/models.txt scripts/environment
+	@scripts/environment "$(PYTHON)" .venv-models requirements/models.txt
+	@touch $@
+
 .venv-peers/ready: requirements/peers.txt scripts/environment
 	@scripts/environment "$(PYTHON)" .venv-peers requirements/peers.txt
+	@touch $@
+
+.venv-heavy/ready: requirements/heavy.txt scripts/environment scripts/heavy-environment
+	@scripts/heavy-environment "$(PYTHON)" .venv-heavy requirements/heavy.txt
 	@touch $@
