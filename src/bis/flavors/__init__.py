@@ -42,6 +42,8 @@ class Saved:
     """The distributions without which it cannot be loaded."""
     warnings: tuple[str, ...] = ()
     """What its owner should know: that it is a pickle, that something was left out."""
+    beside: tuple[str, ...] = ()
+    """Files that help others to load it and say nothing of what it is."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,6 +105,27 @@ class Flavor(Protocol):
         """What the model is, in numbers and words that JSON can hold: `kind`, `hyperparameters`, `parameter_count`,
         `layers` or `trees`, as far as it has them."""
         ...
+
+
+def below(folder: Path, named: Any, default: str = "") -> Path:
+    """A file or folder of a model, by the name that its description gives it. Raises Refused for one that is not there,
+    and for one that lies elsewhere, by its name or by a link."""
+    name = str(named or default)
+    root = folder.resolve()
+    path = (root / name).resolve()
+    if not name or root not in path.parents:
+        raise Refused(f"its description names {name!r}, which is not below the model's folder")
+    if not path.exists():
+        raise Refused(f"{name} is not there")
+    return path
+
+
+def held_together(folder: Path) -> None:
+    """Raises Refused for a folder with a link that leads out of it: what lies there is no part of the model."""
+    root = folder.resolve()
+    for path in root.rglob("*"):
+        if path.is_symlink() and root not in path.resolve().parents:
+            raise Refused(f"{path.relative_to(root).as_posix()!r} is a link to what is not in the model's folder")
 
 
 def class_names(model: object) -> tuple[str, ...]:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from . import Flavor, Loading, Predictor, Refused
+from . import Flavor, Loading, Predictor, Refused, below, held_together
 from .function import Function
+from .keras import Keras
+from .lightgbm import LightGBM
+from .onnx import ONNX
 from .sklearn import Sklearn
+from .tensorflow import TensorFlow
+from .torch import PyTorch
 from .xgboost import XGBoost
 
-FLAVORS: tuple[Flavor, ...] = (XGBoost(), Sklearn(), Function())
+FLAVORS: tuple[Flavor, ...] = (
+    *(XGBoost(), LightGBM(), Sklearn(), ONNX(), Keras(), TensorFlow(), PyTorch()),
+    Function(),
+)
 """In the order in which they are asked: the more special first."""
 
 
@@ -25,8 +34,28 @@ def flavor_of(model: object) -> Flavor:
 
 
 def load(folder: Path, flavors: Mapping[str, Mapping[str, Any]], how: Loading) -> Predictor:
-    """The model of a folder, by the first flavor that reads it. Raises Refused."""
+    """The model of a folder, by the first flavor that reads it. Raises Refused for what it will not open and for what
+    is damaged, ImportError where the framework is not installed."""
+    held_together(folder)
+    _take_code(folder, flavors, how)
     for flavor in FLAVORS:
-        if flavor.name in flavors:
-            return flavor.load(folder, flavors[flavor.name], how)
+        entry = flavors.get(flavor.name)
+        if isinstance(entry, Mapping):
+            try:
+                return flavor.load(folder, entry, how)
+            except (Refused, ImportError, MemoryError):
+                raise
+            except Exception as error:
+                raise Refused(f"{flavor.name} cannot load it: {type(error).__name__}: {error}") from error
     raise Refused(f"no flavor reads a model of {', '.join(flavors) or 'no flavor at all'}")
+
+
+def _take_code(folder: Path, flavors: Mapping[str, Any], how: Loading) -> None:
+    """Put the code that a model brings on the path, for a reader who trusts it: a module there may stand before one
+    that a safe format is read with."""
+    for entry in flavors.values():
+        code = entry.get("code") if isinstance(entry, Mapping) else None
+        if how.trust and isinstance(code, str) and code:
+            place = str(below(folder, code))
+            if place not in sys.path:
+                sys.path.insert(0, place)

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from . import Loading, Refused, Saved, Saving, from_package, pickled, version_of
+from . import Loading, Refused, Saved, Saving, below, from_package, pickled, version_of
 from .values import Batch, Columns, Predictions
 
-FORMATS = ("skops", "cloudpickle")
+FORMATS = ("skops", "cloudpickle", "pickle")
 KNOWN = ("sklearn", "xgboost", "lightgbm")
 INNER = ("best_estimator_", "estimator_", "estimator", "regressor_", "final_estimator_")
 METHODS = ("predict", "predict_proba", "predict_log_proba", "decision_function", "score_samples", "transform")
@@ -24,7 +24,7 @@ class Sklearn:
         return from_package(model, "sklearn") and hasattr(model, "get_params")
 
     def save(self, model: Any, folder: Path, how: Saving) -> Saved:
-        format = how.format or ("skops" if version_of("skops") else "cloudpickle")
+        format = how.format or default_format()
         warnings: tuple[str, ...] = ()
         if format not in FORMATS:
             raise Refused(f"a model of scikit-learn is saved as {' or '.join(FORMATS)}, not as {format}")
@@ -32,7 +32,7 @@ class Sklearn:
         if format == "skops":
             file, trusted = "model.skops", save_skops(model, folder / "model.skops")
         else:
-            file, format = "model.pkl", pickled.dump(model, folder / "model.pkl")
+            file, format = "model.pkl", _dump(model, folder / "model.pkl", format)
             warnings = (
                 f"{file}: {pickled.WARNING}" + ("" if version_of("skops") else "; with skops installed it needs none"),
             )
@@ -45,15 +45,15 @@ class Sklearn:
                 "skops_trusted_types": trusted or None,
             },
             function={"loader_module": "mlflow.sklearn", "model_path": file, "predict_fn": "predict"},
-            packages=("scikit-learn", "numpy", "skops" if format == "skops" else "cloudpickle"),
+            packages=("scikit-learn", "numpy", "skops" if format == "skops" else "cloudpickle", *_steps_from(model)),
             warnings=warnings,
         )
 
     def load(self, folder: Path, entry: Mapping[str, Any], how: Loading) -> Estimator:
-        file = folder / str(entry.get("pickled_model") or "model.pkl")
+        file = below(folder, entry.get("pickled_model"), "model.pkl")
         if entry.get("serialization_format") == "skops":
             return Estimator(load_skops(file, how))
-        return Estimator(pickled.load(file, how))
+        return Estimator(pickled.load(file, how, pickled.read_joblib))
 
     def summary(self, model: Any) -> dict[str, Any]:
         return summary_of(model)
@@ -104,6 +104,46 @@ def _taken_from(model: Any) -> tuple[str, ...] | None:
     return None if names is None else tuple(str(name) for name in names)
 
 
+def default_format() -> str:
+    """The safest that can be written here."""
+    return "skops" if version_of("skops") else "cloudpickle"
+
+
+def _dump(model: Any, path: Path, format: str) -> str:
+    """Returns what it is: `cloudpickle` or `pickle`."""
+    if format == "pickle":
+        import pickle
+
+        with path.open("wb") as file:
+            pickle.dump(model, file)
+        return "pickle"
+    return pickled.dump(model, path)
+
+
+def _steps_from(model: Any) -> tuple[str, ...]:
+    """The distributions that steps of it are from."""
+    found = {type(one).__module__.partition(".")[0] for one in parts_of(model)}
+    names = {"lightgbm": "lightgbm", "xgboost": "xgboost" if version_of("xgboost") else "xgboost-cpu"}
+    return tuple(names[name] for name in sorted(found & names.keys()))
+
+
+def parts_of(model: Any) -> list[Any]:
+    """The model and all estimators in it, each once."""
+    waiting, found, seen = [model], [], set()
+    while waiting:
+        one = waiting.pop()
+        if id(one) in seen or not hasattr(one, "get_params"):
+            continue
+        seen.add(id(one))
+        found.append(one)
+        waiting += [step for _, step in (*getattr(one, "steps", ()), *getattr(one, "transformer_list", ()))]
+        waiting += [each[1] for each in (getattr(one, "transformers_", ()) or getattr(one, "transformers", ()))]
+        waiting += [getattr(one, name) for name in INNER if hasattr(one, name)]
+        several = getattr(one, "estimators_", ())
+        waiting += several.ravel().tolist() if hasattr(several, "ravel") else list(several)
+    return found
+
+
 def save_skops(model: Any, path: Path) -> list[str]:
     """Returns the types that skops does not know by itself. Raises Refused where it cannot hold the model."""
     import skops.io
@@ -112,7 +152,8 @@ def save_skops(model: Any, path: Path) -> list[str]:
         skops.io.dump(model, path)
         return sorted(skops.io.get_untrusted_types(file=path))
     except Exception as error:  # skops raises what it likes for what it cannot write
-        path.unlink(missing_ok=True)
+        if path.exists():
+            path.unlink()
         raise Refused(f"skops cannot hold it ({error}); save it with format='cloudpickle'") from error
 
 
@@ -120,7 +161,7 @@ def load_skops(path: Path, how: Loading) -> Any:
     """Raises Refused where the file names types that skops does not know, for a reader who does not trust it."""
     skops = _skops(how.alone)
     named = skops.get_untrusted_types(file=path)
-    strange = [name for name in named if not _is_estimator(name)]
+    strange = [name for name in named if not _is_harmless(name)]
     if strange and not how.trust:
         raise Refused(f"{path.name} names types that skops does not know to be harmless: {', '.join(strange[:5])}")
     return skops.load(path, trusted=named)
@@ -129,7 +170,7 @@ def load_skops(path: Path, how: Loading) -> Any:
 def _skops(lean: bool) -> Any:
     """skops as it reads files. Where it is imported, it looks for the estimators of scikit-learn, which it trusts, by
     importing every module of that, and PyTorch with them: twice the memory and three times the time of all that a
-    model needs. A lean one finds none, and `_is_estimator` says of each type that a file names what it would say."""
+    model needs. A lean one finds none, and `_is_harmless` says of each type that a file names what it would say."""
     import sys
 
     if lean and "skops.io" not in sys.modules:
@@ -146,12 +187,16 @@ def _skops(lean: bool) -> Any:
     return skops.io
 
 
-def _is_estimator(name: str) -> bool:
-    """Whether a type is one of scikit-learn's own estimators, all of which skops trusts."""
+def _is_harmless(name: str) -> bool:
+    """Whether a type is a class of scikit-learn, or an estimator or a booster of XGBoost or LightGBM: making one of
+    them and filling it runs nothing that its file chose. Functions are none, whoever wrote them."""
     import importlib
 
     module, _, kind = name.rpartition(".")
-    if module.split(".")[0] != "sklearn" or ".tests" in module:
+    package = module.partition(".")[0]
+    if name == "collections.OrderedDict":
+        return True
+    if package not in KNOWN or ".tests" in module or ".externals" in module:
         return False
     try:
         from sklearn.base import BaseEstimator
@@ -159,7 +204,9 @@ def _is_estimator(name: str) -> bool:
         found = getattr(importlib.import_module(module), kind, None)
     except ImportError:
         return False
-    return isinstance(found, type) and issubclass(found, BaseEstimator)
+    if not isinstance(found, type) or found.__module__.partition(".")[0] != package:
+        return False
+    return package == "sklearn" or issubclass(found, BaseEstimator) or kind == "Booster"
 
 
 def asks_by_name(model: Any) -> bool:
@@ -192,7 +239,11 @@ def summary_of(model: Any) -> dict[str, Any]:
     """Of any model that follows the protocol of scikit-learn."""
     steps = [{"name": name, "kind": type(step).__name__} for name, step in getattr(model, "steps", ())]
     final = model.steps[-1][1] if steps else model
-    found: dict[str, Any] = {"kind": type(final).__name__, "hyperparameters": _plain(model.get_params(deep=True))}
+    found: dict[str, Any] = {
+        "kind": type(final).__name__,
+        "architecture": " > ".join(step["kind"] for step in steps) or type(final).__name__,
+        "hyperparameters": _plain(model.get_params(deep=True)),
+    }
     if steps:
         found["steps"] = steps
     if count := _count(final):

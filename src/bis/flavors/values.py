@@ -32,6 +32,12 @@ class Columns:
         place = self.names.index(name)
         return self.block[:, place] if self.block is not None else self.arrays[place]
 
+    def chosen(self, names: Sequence[str]) -> Columns:
+        """Some of the columns, in the order of the names."""
+        if self.block is not None:
+            return Columns(tuple(names), self.block[:, [self.names.index(name) for name in names]])
+        return Columns(tuple(names), None, tuple(self.column(name) for name in names))
+
     def matrix(self) -> Array:
         """Shape (rows, columns), of the narrowest type that holds all columns."""
         if self.block is not None:

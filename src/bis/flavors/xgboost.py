@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from . import Loading, Refused, Saved, Saving, from_package, version_of
+from . import Loading, Refused, Saved, Saving, below, from_package, version_of
 from .sklearn import summary_of
 from .values import Batch, Columns, Predictions
 
@@ -55,7 +55,7 @@ class XGBoost:
         if module.split(".")[0] != "xgboost" or not hasattr(xgboost, name):
             raise Refused(f"{named} is no class of XGBoost")
         model = getattr(xgboost, name)()
-        model.load_model(folder / str(entry.get("data") or "model.ubj"))
+        model.load_model(below(folder, entry.get("data"), "model.ubj"))
         if how.threads:
             model.set_params(n_jobs=how.threads) if hasattr(model, "get_booster") else model.set_param(
                 {"nthread": how.threads}
@@ -64,8 +64,16 @@ class XGBoost:
 
     def summary(self, model: Any) -> dict[str, Any]:
         booster = model if _bare(model) else model.get_booster()
-        about = {"kind": "Booster"} if _bare(model) else summary_of(model)
-        return {**about, "trees": int(booster.num_boosted_rounds()), "features": int(booster.num_features())}
+        about = {"kind": "Booster", "hyperparameters": _config(booster)} if _bare(model) else summary_of(model)
+        rounds, trees = int(booster.num_boosted_rounds()), booster.get_dump(with_stats=False)
+        return {
+            **about,
+            "architecture": f"{about['kind']}: {len(trees)} trees in {rounds} rounds",
+            "trees": len(trees),
+            "iterations": rounds,
+            "features": int(booster.num_features()),
+            "parameter_count": sum(tree.count("\n") for tree in trees),
+        }
 
 
 class Boosted:
@@ -89,3 +97,12 @@ class Boosted:
 
 def _bare(model: Any) -> bool:
     return not hasattr(model, "get_booster")
+
+
+def _config(booster: Any) -> dict[str, Any]:
+    """What a booster was trained with, as far as it remembers."""
+    import json
+
+    learner = json.loads(booster.save_config()).get("learner") or {}
+    told = {**(learner.get("learner_train_param") or {}), **(learner.get("learner_model_param") or {})}
+    return {key: value for key, value in told.items() if isinstance(value, (bool, int, float, str))}

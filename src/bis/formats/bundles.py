@@ -66,6 +66,33 @@ class SavedModel:
         return tally.settle(self.name, "the same graph", "field")
 
 
+FUNCTIONS = ((2, 2, 2, 1), (2, 2, 2, 2))
+"""Where the functions of a graph stand, and their gradients: in an order that says nothing."""
+MAPS = ((2, 5), (2, 7, 2))
+"""Signatures by name, and functions by the name that holds a number."""
+NUMBERED = re.compile(rb"(__(?:inference|forward|backward)_[A-Za-z0-9_]*?)_\d+\b")
+
+
+def graph_of(data: bytes | memoryview, path: tuple[int, ...] = ()) -> list[Any]:
+    """A SavedModel as a tree, without the numbers that TensorFlow gives to functions as they are made."""
+    found: list[Any] = []
+    for number, kind, value in list(fields(data)):
+        place = (*path, number)
+        if kind != 2:
+            found.append([number, bytes(value) if kind in (1, 5) else value])
+            continue
+        inner = bytes(value)
+        if len(place) >= NESTED or not _is_message(inner):
+            found.append([number, NUMBERED.sub(rb"\1", inner)])
+        else:
+            found.append([number, graph_of(inner, place)])
+    if found[:1] == [[1, b"_user_specified_name"]]:
+        return found[:1]  # of a captured variable, a number of the process
+    kept = [one for one in found if (*path, one[0]) not in (*FUNCTIONS, *MAPS)]
+    loose = [one for one in found if (*path, one[0]) in (*FUNCTIONS, *MAPS)]
+    return kept + sorted(loose, key=repr)
+
+
 def _unnumbered(leaves: Counter[bytes]) -> Counter[bytes]:
     """Texts with their digits as 0, and no numbers: what is left of a graph when its objects are numbered otherwise."""
     found: Counter[bytes] = Counter()

@@ -7,6 +7,7 @@ digest mean the same; two of the same meaning may, rarely, have two digests, whi
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -15,13 +16,18 @@ from typing import Any
 from bis.digest import Digest, digest_bytes, digest_file, digest_value
 from bis.formats import DEPTH, HEAD, WHOLE, Budget, Unreadable
 from bis.formats.archives import ZIP, Box, copy_member, open_zip, zip_box
-from bis.formats.documents import KERAS, read_json
+from bis.formats.bundles import graph_of
+from bis.formats.documents import KERAS, read_bounded, read_json
 from bis.formats.pickles import VOLATILE, Pickle, read_all
 from bis.formats.skops import tree_of
 from bis.formats.tensors import IGNORED, objects_of, with_tensors
 from bis.formats.values import Pairs, fingerprint
 
 PICKLE = Pickle(with_tensors)
+SKELETONS = ("_make_skeleton_class", "_make_skeleton_enum")
+"""How cloudpickle makes classes of a script, each under an id that it draws in each process."""
+ID = re.compile("[0-9a-f]{32}")
+PLACES = ("what", "args", "state", "items", "pairs")
 KERAS_FILES = ("config.json", "metadata.json")
 
 
@@ -45,6 +51,10 @@ def _reader(name: str, head: bytes, budget: Budget) -> Callable[[Path, int], Dig
         return lambda path, depth: _of_zip(path, budget, depth)
     if name.rpartition("/")[2] in KERAS_FILES and (b'"registered_name"' in head or b'"keras_version"' in head):
         return lambda path, depth: _of_tree("Keras", _without(read_json(path.read_bytes()), KERAS))
+    if name.rpartition("/")[2] == "saved_model.pb":
+        return lambda path, depth: _of_tree("SavedModel", graph_of(read_bounded(path, WHOLE)))
+    if name.rpartition("/")[2] == "fingerprint.pb":
+        return lambda path, depth: digest_bytes(b"checksums of the files beside it")
     if PICKLE.recognises(name, head):
         return lambda path, depth: _of_tree("pickle", [with_tensors(one) for one in read_all(path)])
     return None
@@ -94,7 +104,9 @@ def _without(tree: Any, volatile: Any) -> Any:
         elif isinstance(node, (list, tuple)):
             stack.extend(node)
         else:
-            stack.extend(getattr(node, name) for name in ("args", "state", "items", "pairs") if hasattr(node, name))
+            if getattr(getattr(node, "what", None), "name", "") in SKELETONS and isinstance(node.args, tuple):
+                node.args = tuple("" if isinstance(one, str) and ID.fullmatch(one) else one for one in node.args)
+            stack.extend(getattr(node, name) for name in PLACES if hasattr(node, name))
     return tree
 
 

@@ -154,9 +154,6 @@ class Scorer:
 
         folder, described = Path(job["folder"]), job["description"]
         flavors = described.get("flavors") or {}
-        code = (flavors.get("python_function") or {}).get("code")
-        if isinstance(code, str) and code:
-            sys.path.insert(0, str(folder / code))
         self.folder = folder
         self.named = {"name": job.get("name", ""), "version": job.get("version", "")}
         self.signature = signature.read(described.get("signature"))

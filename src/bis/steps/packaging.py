@@ -26,7 +26,7 @@ SHOWN: Final = 5
 """Rows of an example that are kept."""
 WRITTEN_BY: Final = frozenset(
     "sklearn_version xgb_version lgb_version pytorch_version keras_version tf_version onnx_version cloudpickle_version"
-    " python_version env code config run_id".split()
+    " python_version env code config run_id loader_module".split()
 )
 """Keys of flavors that say who wrote a model and where, and nothing of what it is."""
 
@@ -63,7 +63,7 @@ def write(
     Raises bis.flavors.Refused for what cannot be saved, ValueError for an example that makes no sense."""
     from bis.flavors import Loading, Saving
     from bis.flavors.inferring import infer
-    from bis.flavors.kinds import flavor_of, load
+    from bis.flavors.kinds import flavor_of
     from bis.flavors.values import batch_of
     from bis.steps.requiring import pinned
 
@@ -72,18 +72,26 @@ def write(
     rows = None if batch is None else batch.part(slice(SHOWN))
     flavor = flavor_of(model)
     saved = flavor.save(model, folder, Saving(format=format, example=rows))
-    payload = sorted(path for path in folder.rglob("*") if path.is_file())
+    beside = {folder / name for name in saved.beside}
+    payload = sorted(path for path in folder.rglob("*") if path.is_file() and path not in beside)
+    entries: dict[str, Any] = {flavor.name: saved.entry} if saved.entry else {}
+    entries["python_function"] = {
+        **saved.function,
+        "env": {"conda": "conda.yaml", "virtualenv": "python_env.yaml"},
+        "python_version": platform.python_version(),
+    }
     if signature is None and batch is not None and rows is not None:
-        flavors = {flavor.name: saved.entry} if saved.entry else {flavor.name: saved.function}
-        predictor = load(folder, flavors, Loading(trust=True))
+        _write_mlmodel(folder, {"flavors": entries})  # MLflow's own loader reads it
+        predictor = flavor.load(folder, saved.entry or saved.function, Loading(trust=True))
         signature = infer(example, predictor.predict(rows, params or {}), params)
     files = {path.relative_to(folder).as_posix(): meaning(path) for path in payload}
     spelled = spell(signature) if signature else None
+    size = sum(path.stat().st_size for path in payload)
     about = About(
         identity=identity(files, spelled, {flavor.name: saved.entry, "python_function": saved.function}),
         flavor=flavor.name,
         files=files,
-        summary=flavor.summary(model),
+        summary={**flavor.summary(model), "size": size},
         metrics=dict(metrics or {}),
         warnings=saved.warnings,
     )
@@ -91,13 +99,18 @@ def write(
     _write_requirements(folder, pinned(saved.packages, pickles))
     information = _write_example(folder, rows) if rows is not None else None
     (folder / ABOUT).write_bytes(canonical(about) + b"\n")
-    entries: dict[str, Any] = {flavor.name: saved.entry} if saved.entry else {}
-    entries["python_function"] = {
-        **saved.function,
-        "env": {"conda": "conda.yaml", "virtualenv": "python_env.yaml"},
-        "python_version": platform.python_version(),
+    document: dict[str, Any] = {
+        "flavors": entries,
+        "metadata": {"bis": {"identity": about.identity}},
+        "model_size_bytes": size,
+        "model_uuid": about.identity.removeprefix("b3:")[:32],
+        "utc_time_created": datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f"),
     }
-    _write_mlmodel(folder, entries, spelled, information, about, sum(path.stat().st_size for path in payload))
+    if spelled:
+        document["signature"] = spelled
+    if information:
+        document["saved_input_example_info"] = information
+    _write_mlmodel(folder, document)
     return about
 
 
@@ -107,28 +120,10 @@ def identity(files: Mapping[str, Digest], signature: Mapping[str, Any] | None, f
     return digest_value({"files": dict(files), "signature": signature or {}, "flavors": kept})
 
 
-def _write_mlmodel(
-    folder: Path,
-    flavors: Mapping[str, Any],
-    signature: Mapping[str, Any] | None,
-    example: Mapping[str, Any] | None,
-    about: About,
-    size: int,
-) -> None:
+def _write_mlmodel(folder: Path, document: Mapping[str, Any]) -> None:
     import yaml
 
-    document: dict[str, Any] = {
-        "flavors": dict(flavors),
-        "metadata": {"bis": {"identity": about.identity}},
-        "model_size_bytes": size,
-        "model_uuid": about.identity.removeprefix("b3:")[:32],
-        "utc_time_created": datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f"),
-    }
-    if signature:
-        document["signature"] = dict(signature)
-    if example:
-        document["saved_input_example_info"] = dict(example)
-    (folder / "MLmodel").write_text(yaml.safe_dump(document, sort_keys=True, allow_unicode=True), "utf-8")
+    (folder / "MLmodel").write_text(yaml.safe_dump(dict(document), sort_keys=True, allow_unicode=True), "utf-8")
 
 
 def _write_requirements(folder: Path, pins: list[str]) -> None:
