@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -138,7 +139,8 @@ def serve(door: Door, models: tuple[str, ...], **asked: Any) -> int:
         limits=Limits(body=asked["max_body"], seconds=asked["timeout"]),
         grace=asked["grace"],
     )
-    tally = serve_on(serving, _preparing(door, asked), door.terminal.tell)
+    with contextlib.ExitStack() as held:
+        tally = serve_on(serving, _preparing(door, asked, held), door.terminal.tell)
     if asked["compare"] or asked["canary"]:
         door.terminal.show(compared_lines(tally) or ["nothing was asked"])
     return 0
@@ -152,7 +154,7 @@ def _named(word: str) -> tuple[str, str]:
     return "", word
 
 
-def _preparing(door: Door, asked: dict[str, Any]) -> Preparing:
+def _preparing(door: Door, asked: dict[str, Any], held: contextlib.ExitStack) -> Preparing:
     from bis.serving.prepared import Bounds, Preparing
     from bis.steps.model_place import models_folder
     from bis.steps.repeating import environments_folder
@@ -181,5 +183,6 @@ def _preparing(door: Door, asked: dict[str, Any]) -> Preparing:
             together=asked["batch"],
             seconds=asked["timeout"],
         ),
+        held=held,
         progress=door.terminal.tell,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -14,6 +15,7 @@ from bis.errors import NotFound
 from bis.serving.version import Version
 from bis.serving.workers import Job, Started, start
 from bis.steps.home import Home
+from bis.steps.leftovers import in_use
 from bis.steps.model_environment import environment
 from bis.steps.model_folder import read_folder
 from bis.steps.model_place import Homes, Placed, place
@@ -63,6 +65,8 @@ class Preparing(msgspec.Struct, frozen=True, kw_only=True):
     python: str = ""
     trust: bool = False
     bounds: Bounds = Bounds()
+    held: contextlib.ExitStack
+    """Lets go of the environments at the end."""
     progress: Callable[[str], None] = lambda text: None
 
 
@@ -84,6 +88,7 @@ def _prepared(placed: Placed, name: str, asked: Preparing) -> Prepared:
         cache=asked.environments,
         progress=asked.progress,
     )
+    asked.held.enter_context(in_use(chosen.rebuilt))
     called = name or placed.name
     version = Version(
         name=called,

@@ -1,0 +1,54 @@
+"""An interpreter for a model's folder."""
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bis.errors import CannotRepeat, NotFound, UsageError
+from bis.steps.leftovers import leftovers
+from bis.steps.model_environment import RESOLVED, Chosen, environment
+
+
+def chosen(folder: Path, cache: Path, python: str = "") -> Chosen:
+    return environment(folder, home=None, python=python, variables=os.environ, cache=cache)
+
+
+def test_an_interpreter_that_is_named_is_taken_as_it_is(training_python: Path, tmp_path: Path) -> None:
+    for named in (training_python, training_python.parent.parent):
+        assert os.path.samefile(chosen(tmp_path, tmp_path, str(named)).python, training_python)
+    with pytest.raises(UsageError, match="there is no interpreter"):
+        chosen(tmp_path, tmp_path, str(tmp_path / "nowhere"))
+
+
+def test_requirements_are_resolved_once_and_what_they_came_to_is_kept(
+    tmp_path: Path, make_wheel: Callable[..., Path]
+) -> None:
+    folder, cache = tmp_path / "model", tmp_path / "cache"
+    folder.mkdir()
+    wheel = make_wheel("idle", "1.0", {"idle.py": ""})
+    (folder / "requirements.txt").write_text(f"# of the model\nmlflow==99.99\nidle @ {wheel.as_uri()}\n")
+    first = chosen(folder, cache)
+    assert (first.how, first.cached) == ("requirements", False)
+    assert "no lock" in first.told
+    subprocess.run([first.python, "-c", "import idle"], check=True)
+    assert "idle" in (first.python.parent.parent / RESOLVED).read_text()
+    again = chosen(folder, cache)
+    assert (again.python, again.cached) == (first.python, True)
+    assert [one.path for one in leftovers(cache, tmp_path / "none")] == [first.python.parent.parent]
+
+
+def test_what_cannot_be_installed_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+    folder, cache = tmp_path / "model", tmp_path / "cache"
+    folder.mkdir()
+    (folder / "requirements.txt").write_text("idle @ file:///nowhere/idle-1.0-py3-none-any.whl\n")
+    with pytest.raises(CannotRepeat, match="cannot be installed"):
+        chosen(folder, cache)
+    assert not list(cache.iterdir())
+
+
+def test_a_folder_that_says_nothing_of_packages_needs_an_interpreter(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="nothing says which packages"):
+        chosen(tmp_path, tmp_path)
