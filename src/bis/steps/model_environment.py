@@ -22,7 +22,7 @@ from bis.errors import CannotRepeat, NotFound, UsageError
 from bis.parts.environment import python_of
 from bis.steps.home import Home
 from bis.steps.installing import Uv, find_uv
-from bis.steps.rebuild import BUILDING, rebuild
+from bis.steps.rebuild import BUILDING, MARKER, Rebuilt, rebuild
 
 LOCK: Final = "pylock.toml"
 REQUIREMENTS: Final = "requirements.txt"
@@ -42,6 +42,8 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
     cached: bool = False
     told: str = ""
     """What whoever serves it should know."""
+    rebuilt: Rebuilt | None = None
+    """Where it lies in the cache: to be kept from being cleaned away while it is used (`leftovers.in_use`)."""
 
 
 def environment(
@@ -55,7 +57,8 @@ def environment(
     progress: Callable[[str], None] = lambda text: None,
 ) -> Chosen:
     """An interpreter with what the model in a folder needs. `python`: this one, as it is. `run`: the id of the run that
-    made it, whose recorded environment is rebuilt where the folder has no lock. Raises CannotRepeat for what cannot be
+    made it, whose recorded environment is rebuilt, local packages and all; else the lock of the folder counts, where
+    it can be installed. Raises CannotRepeat for what cannot be
     had, KeepingError where an index does not answer."""
     if python:
         return Chosen(python=_named(python, variables), how="as named")
@@ -96,7 +99,7 @@ def _of_run(
     if part is None or python_of(part) is None:
         return None
     ready = rebuild(part, home.store, cache, variables=variables, home=user, run=found.name, progress=progress)
-    return Chosen(python=ready.python, how="run", cached=ready.how == "cached")
+    return Chosen(python=ready.python, how="run", cached=ready.how == "cached", rebuilt=ready)
 
 
 def _installed(
@@ -112,16 +115,17 @@ def _installed(
     wanted = _lines(list_) if how == "requirements" else [list_.read_text("utf-8")]
     version = _python_version(folder)
     key = short(digest_value({"how": how, "wanted": wanted, "python": version, "machine": platform.machine()}), 20)
-    final = cache / f"model-{key}"
+    final = cache / key
     told = "" if how == "lock" else f"no lock: {REQUIREMENTS} was resolved to what is in {final / RESOLVED}"
     if (final / RESOLVED).is_file() and (final / "bin" / "python").exists():
-        return Chosen(python=final / "bin" / "python", how=how, cached=True, told=told)
+        return Chosen(python=final / "bin" / "python", how=how, cached=True, told=told, rebuilt=_there(final, version))
     progress(f"making an environment for Python {version} from {list_.name}")
     cache.mkdir(parents=True, exist_ok=True)
-    room = cache / f"{BUILDING}model-{key}-{os.getpid()}-{secrets.token_hex(4)}"
+    room = cache / f"{BUILDING}{key}-{os.getpid()}-{secrets.token_hex(4)}"
     uv = find_uv(variables, user, None)
     try:
         _make(uv, room, version, list_, wanted, how)
+        (room / MARKER).write_bytes(msgspec.json.encode(_there(final, version), enc_hook=os.fspath))
         if final.exists():
             final.rename(final.with_name(f"{BUILDING}{final.name}-damaged-{secrets.token_hex(4)}"))
         room.rename(final)
@@ -130,7 +134,12 @@ def _installed(
             raise
     finally:
         shutil.rmtree(room, ignore_errors=True)
-    return Chosen(python=final / "bin" / "python", how=how, told=told)
+    return Chosen(python=final / "bin" / "python", how=how, told=told, rebuilt=_there(final, version))
+
+
+def _there(final: Path, version: str) -> Rebuilt:
+    """As `steps.rebuild` says it of its own, so that all are cleaned away alike."""
+    return Rebuilt(prefix=final, python=final / "bin" / "python", how="cached", version=version)
 
 
 def _make(uv: Uv, room: Path, version: str, list_: Path, wanted: list[str], how: How) -> None:
