@@ -167,7 +167,7 @@ def test_what_a_client_logged_is_registered_by_its_name(project: Path, model: Ty
     with open_ledger(project / ".bis" / "ledger") as ledger, ledger.database.writing() as connection:
         tracked.create(connection, "7" * 32, experiment=0, name="logged", user="", started=1, tags={})
         artifacts.put(connection, f"0/{'7' * 32}/artifacts/model/MLmodel", digest_bytes(b""), 0, 1)
-    assert model("register", "churn", "logged").status == 2
+    assert model("register", "churn", "logged", "--json").json["version"]["source"] == f"runs:/{'7' * 32}/model"
     missing = model("register", "churn", "logged", "--path", "modle")
     assert missing.status == 3
     assert "It has model." in missing.err

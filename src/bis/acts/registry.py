@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import NamedTuple
 
 from bis.digest import readable
@@ -20,8 +22,12 @@ from bis.settings import Promotion
 from bis.steps import promotion
 from bis.steps.here import now, user_here
 from bis.steps.home import Home
+from bis.steps.model_identity import TAG as IDENTITY
+from bis.steps.model_identity import identity_of
+from bis.steps.model_place import files_at, files_of
 from bis.steps.models import asking, database_of, model_named, model_once, resolve
 from bis.steps.promotion import Promoted
+from bis.steps.recognising import Recognised, models_in
 from bis.steps.registering import registering
 
 
@@ -113,13 +119,54 @@ def _runs(connection: Connection, ids: Sequence[str]) -> dict[str, TrackedRun]:
 # -- registering -------------------------------------------------------------------------------------------------
 
 
+class Registered(NamedTuple):
+    version: ModelVersion
+    new: bool
+    """Whether the model was made with it."""
+    already: bool = False
+    """The same model has been this version before: nothing was added."""
+
+
 def register(
-    home: Home, name: str, run: Run, path: str, by: By, *, description: str = "", tags: dict[str, str] | None = None
-) -> tuple[ModelVersion, bool]:
+    home: Home,
+    name: str,
+    run: Run,
+    path: str,
+    by: By,
+    *,
+    description: str = "",
+    tags: dict[str, str] | None = None,
+    again: bool = False,
+) -> Registered:
     """A version of `name` from what a run made: a file or folder of its outputs. A model that there is not yet is made
-    with it (True). Raises UsageError where it cannot be known which output is meant."""
+    with it. What is a version of it already is not made another, unless `again`: its tags are set on that one. Raises
+    UsageError where it cannot be known which output is meant."""
+    models = models_in(files_of(home, run), home.store)
+    with database_of(home).reading() as connection:
+        source = _source(connection, run, path, models)
+        files = files_at(connection, source.storage) if source.storage else {}
+    if files and not isinstance(files, Path):
+        models = models_in(files, home.store)
+    told, path = dict(tags or {}), path or source.path
+    if found := next((one for one in models if one.path == source.path), None):
+        with suppress(NotFound):  # it is not here as a whole: whoever has it may know what it is
+            told |= {IDENTITY: identity_of(found, home.store)}
     with registering(home) as connection:
-        return register_within(connection, name, run, path, by, description, tags)
+        if not again and (same := _same(connection, name, told.get(IDENTITY, ""))):
+            for key, value in told.items():
+                registry.set_version_tag(connection, name, same.record, key, value, by)
+            return Registered(registry.version(connection, name, same.record), new=False, already=True)
+        return Registered(*register_within(connection, name, run, path, by, description, told))
+
+
+def _same(connection: Connection, name: str, identity: str) -> ModelVersion | None:
+    """The newest version of a model that has this identity."""
+    if not identity:
+        return None
+    for one in registry.versions(connection, "m.name = ?", (name,)):
+        if one.tags.get(IDENTITY) == identity:
+            return one
+    return None
 
 
 def register_within(
@@ -131,7 +178,7 @@ def register_within(
     description: str = "",
     tags: dict[str, str] | None = None,
 ) -> tuple[ModelVersion, bool]:
-    """As `register`, within a transaction."""
+    """The version that is added, and whether its model is new; within a transaction. What it is is not looked at."""
     source = _source(connection, run, path)
     new = not registry.models(connection, "m.name = ?", (name,), limit=1)
     if new:
@@ -156,12 +203,17 @@ class _Source(NamedTuple):
     uri: str
     storage: str = ""
     logged_model: str = ""
+    path: str = ""
+    """Below what the run made."""
 
 
-def _source(connection: Connection, run: Run, path: str) -> _Source:
-    """An output of a sealed run; of a run that a client logged, a logged model by its name, else an artifact."""
+def _source(connection: Connection, run: Run, path: str, models: Sequence[Recognised] = ()) -> _Source:
+    """An output of a sealed run; of a run that a client logged, a logged model by its name, else an artifact. Without a
+    path, the only one of the models that it made."""
     if run.outputs:
-        return _Source(f"runs:/{run.id}/{_output(run, path)}")
+        path = models[0].path if not path and len(models) == 1 else path
+        chosen = _output(run, path, models)
+        return _Source(f"runs:/{run.id}/{chosen}", path=chosen)
     wanted = path.strip("/")
     logged = connection.execute(
         "SELECT id, name FROM logged_models WHERE run = ? AND removed IS NULL ORDER BY seq DESC", (run.id,)
@@ -169,10 +221,11 @@ def _source(connection: Connection, run: Run, path: str) -> _Source:
     meant = [id for id, name in logged if wanted in (name, id) or (not wanted and len(logged) == 1)]
     if meant:
         return _Source(f"models:/{meant[0]}", locations.of_model(connection, meant[0]), meant[0])
-    return _Source(f"runs:/{run.id}/{_artifact(connection, run, wanted)}")
+    chosen = _artifact(connection, run, models[0].path if not wanted and len(models) == 1 else wanted)
+    return _Source(f"runs:/{run.id}/{chosen}", path=chosen)
 
 
-def _output(run: Run, path: str) -> str:
+def _output(run: Run, path: str, models: Sequence[Recognised] = ()) -> str:
     """The file or folder among the outputs of a run. Without a path, the only file that can be meant."""
     files = [output.path for output in run.outputs if not output.path.startswith("<")]
     wanted = path.strip("/")
@@ -187,13 +240,13 @@ def _output(run: Run, path: str) -> str:
             because=f"Names like it: {', '.join(map(readable, near))}." if near else "",
             hint=f"bis show {run.id[:8]} --outputs",
         )
-    likely = [file for file in files if not _is_metrics(file)]
+    likely = [one.path for one in models] or [file for file in files if not _is_metrics(file)]
     if len(likely) == 1:
         return likely[0]
     told = ", ".join(map(readable, likely[:5])) + (f", and {len(likely) - 5} more" if len(likely) > 5 else "")
     raise UsageError(
         f"which output of {readable(run.name)} is the model?",
-        because=f"It made {told}." if likely else "It made no files.",
+        because=(f"It made the models {told}." if models else f"It made {told}.") if likely else "It made no files.",
         hint=f"--path {likely[0]}" if likely else f"bis show {run.id[:8]}",
     )
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from bis.cli.page_log import Listing
     from bis.ledger import Ledger, Row
     from bis.nouns.run import Run
+    from bis.steps.recognising import Recognised
 
 LISTED = 30
 RECENT = 1000
@@ -49,15 +50,27 @@ def show(door: Door, run: str, stream: str | None, findings: bool, outputs: bool
     experiment = door.home.ledger.experiment(found.id)
     if as_json:
         tags = tags_after(annotations)
-        told = {"run": found, "tags": tags, "annotations": annotations, "verdicts": verdicts}
+        models = list(map(page_run.model_json, _models(door, found)))
+        told = {"run": found, "tags": tags, "annotations": annotations, "verdicts": verdicts, "models": models}
         terminal.json("bis.show/1", {**told, **({"experiment": experiment} if experiment else {})})
     elif findings:
         terminal.show(page_run.finding_lines(page_run.all_findings(found), terminal) or ["no findings"])
     elif outputs:
         terminal.show(page_run.output_lines(found, terminal, len(found.outputs) + len(found.removed or ())))
     else:
-        terminal.show(page_run.run_page(found, verdicts, door.now, terminal, annotations, experiment))
+        wrote = _models(door, found)
+        terminal.show(page_run.run_page(found, verdicts, door.now, terminal, annotations, experiment, wrote))
     return 0
+
+
+def _models(door: Door, run: Run) -> list[Recognised]:
+    """The models that it wrote."""
+    if run.status == "running":
+        return []
+    from bis.steps.model_place import files_of
+    from bis.steps.recognising import models_in
+
+    return models_in(files_of(door.home, run), door.home.store)
 
 
 def _show_stream(door: Door, run: Run, name: str) -> int:

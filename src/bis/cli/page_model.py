@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bis.nouns.tracking import TrackedRun
     from bis.steps.promotion import Promoted
 
+IDENTITY = "bis.identity"
 SHOWN = 4
 """Metrics of a version in a list."""
 
@@ -187,7 +188,7 @@ def _metrics(run: TrackedRun | None) -> str:
 def version_page(made: Made, now: datetime, terminal: Terminal) -> list[str]:
     """A version, and all that it is made of."""
     one, run = made.version, made.run
-    tags = ", ".join(f"{plain(key)}={plain(value)}" for key, value in one.tags.items())
+    tags = ", ".join(f"{plain(key)}={plain(value)}" for key, value in one.tags.items() if key != IDENTITY)
     by = f"  by {plain(one.user)}" if one.user else ""
     sections = [
         labelled("version", [terminal.paint(plain(one.reference), "cyan")], terminal),
@@ -196,6 +197,7 @@ def version_page(made: Made, now: datetime, terminal: Terminal) -> list[str]:
         labelled("stage", [one.stage] if one.stage != "None" else [], terminal),
         labelled("registered", [f"{terminal.time(stamp(one.made), now)}{by}"], terminal),
         labelled("tags", [tags] if tags else [], terminal),
+        labelled("identity", [one.tags[IDENTITY]] if one.tags.get(IDENTITY) else [], terminal),
         labelled("from", [plain(one.source)], terminal),
         labelled("run", _run_lines(made, now, terminal), terminal),
         labelled("parts", _part_lines(made.record, terminal), terminal),
@@ -234,6 +236,13 @@ def registered_lines(added: ModelVersion, run: Run, new: bool, terminal: Termina
     first = "  a new model" if new else ""
     made = f"{plain(run.name)}, {plain(added.source)}"
     return [f"{word}  {terminal.paint(plain(added.reference), 'cyan')}  from {made}{aliases}{first}"]
+
+
+def already_lines(found: ModelVersion, run: Run, terminal: Terminal) -> list[str]:
+    word = terminal.paint("there", "green")
+    which = terminal.paint(f"{plain(found.name)}/{found.number}", "cyan")
+    terminal.tell("help: --again makes a new version of it all the same")
+    return [f"{word}  what {plain(run.name)} made is {which} already"]
 
 
 def promoted_lines(done: Promoted, terminal: Terminal) -> list[str]:

@@ -25,6 +25,7 @@ from bis.nouns.verdict import MARKS, Verdict
 
 if TYPE_CHECKING:
     from bis.cli.render import Cell, Painted, Terminal
+    from bis.steps.recognising import Recognised
 
 LABEL = 16
 """Columns of the labels on the left."""
@@ -52,6 +53,7 @@ def run_page(
     terminal: Terminal,
     annotations: Sequence[Annotation] = (),
     experiment: str = "",
+    models: Sequence[Recognised] = (),
 ) -> list[str]:
     sections = [
         labelled("run", _head(run, terminal), terminal),
@@ -67,6 +69,7 @@ def run_page(
         labelled("chance", [] if run.tracked else list(_chance(run)), terminal),
         labelled("logged", logged_lines(run, terminal), terminal) if run.logged else [],
         labelled("metrics", metric_lines(run, terminal), terminal),
+        labelled("models", model_lines(models, terminal), terminal),
         [] if run.tracked else output_lines(run, terminal, OUTPUTS),
         labelled("usage", list(_usage(run)), terminal),
         labelled("trace", list(_trace(run)), terminal),
@@ -208,6 +211,31 @@ def metric_lines(run: Run, terminal: Terminal, most: int = METRICS) -> list[str]
     if len(run.metrics) > most:
         lines.append(f"and {len(run.metrics) - most} more (--json)")
     return lines
+
+
+def model_lines(models: Sequence[Recognised], terminal: Terminal) -> list[str]:
+    """`model.joblib  sklearn RandomForestClassifier, 20 trees, 38 KiB`."""
+    rows: list[list[Cell]] = [
+        [
+            (plain(one.path) or ".", "cyan"),
+            f"{plain(one.flavor)} {', '.join(filter(None, (plain(one.words), size(one.size))))}",
+            (f"{one.cannot}", "yellow") if one.cannot else "",
+        ]
+        for one in models[:OUTPUTS]
+    ]
+    return [*terminal.aligned(rows), *([f"and {len(models) - OUTPUTS} more (--json)"] if len(models) > OUTPUTS else [])]
+
+
+def model_json(one: Recognised) -> dict[str, object]:
+    return {
+        "path": one.path,
+        "flavor": one.flavor,
+        "words": one.words,
+        "size": one.size,
+        "cannot": one.cannot,
+        "summary": one.summary,
+        "warnings": list(one.warnings),
+    }
 
 
 def logged_lines(run: Run, terminal: Terminal) -> list[str]:

@@ -164,6 +164,7 @@ def history(door: Door, name: str, limit: int, utc: bool, as_json: bool) -> int:
 @click.option("-m", "--message", default="", metavar="TEXT", help="What this version is.")
 @click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", help="Tag the version; may be given again.")
 @click.option("--alias", default="", metavar="ALIAS", help="Let ALIAS mean it, too.")
+@click.option("--again", is_flag=True, help="Make a new version even of what is one already.")
 @reason_option
 @json_option
 @click.argument("name", type=ModelName(), metavar="NAME")
@@ -176,11 +177,13 @@ def register(
     message: str,
     tags: tuple[str, ...],
     alias: str,
+    again: bool,
     reason: str,
     as_json: bool,
 ) -> int:
     """Make a file or folder that RUN made the next version of the model NAME, which is made where there is none. The
-    number is never given again.
+    number is never given again. What is a version of NAME already, whatever its bytes, is not made another: its tags
+    and its alias are set on that one.
     """
     from bis.acts import registry
     from bis.cli import page_model
@@ -194,16 +197,23 @@ def register(
         registry.check_alias(alias)
     found, by = door.find(run), registry.by_here(spell(reason))
     told = dict(pair(text) for text in tags)
-    added, new = registry.register(door.home, named.name, found, spell(path), by, description=spell(message), tags=told)
+    done = registry.register(
+        door.home, named.name, found, spell(path), by, description=spell(message), tags=told, again=again
+    )
+    added = done.version
     if alias:
         added = registry.alias(door.home, model_reference(door, added.exact), alias, by)
-    if new:
+    if done.new:
         tell(door, [telling.model_made(registry.show(door.home, added.name).model)])
-    tell(door, [telling.version_made(added), *([telling.alias_set(added, alias)] if alias else ())])
+    made = [] if done.already else [telling.version_made(added)]
+    tell(door, [*made, *([telling.alias_set(added, alias)] if alias else ())])
     if as_json:
-        door.terminal.json("bis.model.register/1", {"version": page_model.version_json(added), "new": new})
+        document = {"version": page_model.version_json(added), "new": done.new, "already": done.already}
+        door.terminal.json("bis.model.register/1", document)
+    elif done.already:
+        door.terminal.show(page_model.already_lines(added, found, door.terminal))
     else:
-        door.terminal.show(page_model.registered_lines(added, found, new, door.terminal))
+        door.terminal.show(page_model.registered_lines(added, found, done.new, door.terminal))
     return 0
 
 

@@ -232,3 +232,46 @@ def _transposed(values: Any, shape: tuple[int, ...], whole: bool = False) -> Ite
         return
     for index in range(shape[0]):
         yield from _transposed(values[index :: shape[0]], shape[1:], whole)
+
+
+# -- as numbers --------------------------------------------------------------------------------------------------
+
+
+class Apart(NamedTuple):
+    """How far two arrays of numbers of one shape are from each other."""
+
+    values: int
+    differ: int
+    furthest: float
+    """The largest absolute difference."""
+    relative: float
+    """That, as a part of the largest value of the first."""
+    cosine: float
+    """Between the two as vectors; 1 where they point the same way. NaN for one that has no direction."""
+
+
+def numbers(one: Array) -> Sequence[Any]:
+    """Its values in C order."""
+    return _values(one.dtype, memoryview(one.data).cast("B"))
+
+
+def apart(old: Array, new: Array) -> Apart | None:
+    """None: their shapes are not the same, or they hold no numbers."""
+    if old.shape != new.shape or not (_is_numeric(old) and _is_numeric(new)):
+        return None
+    differ, furthest, largest, across, olds, news = 0, 0.0, 0.0, 0.0, 0.0, 0.0
+    for one, other in zip(numbers(old), numbers(new), strict=True):
+        before, after = float(one), float(other)
+        if before != after and not (before != before and after != after):
+            differ += 1
+            furthest = max(furthest, _distance(before, after))
+        largest = max(largest, abs(before)) if math.isfinite(before) else largest
+        across, olds, news = across + before * after, olds + before * before, news + after * after
+    length = math.sqrt(olds) * math.sqrt(news) if olds >= 0 and news >= 0 else math.nan
+    cosine = across / length if length else math.nan
+    relative = furthest / largest if largest else math.inf if furthest else 0.0
+    return Apart(math.prod(old.shape), differ, furthest, relative, min(1.0, cosine))
+
+
+def _is_numeric(one: Array) -> bool:
+    return one.dtype == "bf16" or one.dtype.lstrip("<>=|")[:1] in "fiub"

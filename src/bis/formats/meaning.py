@@ -18,7 +18,7 @@ from bis.formats import DEPTH, HEAD, WHOLE, Budget, Unreadable
 from bis.formats.archives import ZIP, Box, copy_member, open_zip, zip_box
 from bis.formats.bundles import graph_of
 from bis.formats.documents import KERAS, read_bounded, read_json
-from bis.formats.pickles import VOLATILE, Pickle, read_all
+from bis.formats.pickles import PACKED, SUFFIXES, VOLATILE, Pickle, read_all
 from bis.formats.skops import tree_of
 from bis.formats.tensors import IGNORED, objects_of, with_tensors
 from bis.formats.values import Pairs, fingerprint
@@ -57,6 +57,8 @@ def _reader(name: str, head: bytes, budget: Budget) -> Callable[[Path, int], Dig
         return lambda path, depth: digest_bytes(b"checksums of the files beside it")
     if PICKLE.recognises(name, head):
         return lambda path, depth: _of_tree("pickle", [with_tensors(one) for one in read_all(path)])
+    if head.startswith(PACKED) and name.lower().endswith(SUFFIXES):
+        return lambda path, depth: _of_tree("pickle", [with_tensors(one) for one in read_all(path, packed=True)])
     return None
 
 

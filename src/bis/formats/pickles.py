@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from bis.formats.values import Volatile, Walk
 from bis.nouns.verdict import Comparison
 
 SUFFIXES = (".pkl", ".pickle", ".joblib", ".p", ".sav", ".dill", ".cloudpickle")
+PACKED = (b"x\x01", b"x\x5e", b"x\x9c", b"x\xda", b"\x1f\x8b")
+"""How zlib and gzip begin, by which joblib packs."""
 VOLATILE = {
     "_stop_words_id": Volatile("address", (int, str)),  # scikit-learn's text vectorizers: id() of a list
 }
@@ -46,9 +49,22 @@ class Pickle:
         return tally.settle(self.name, "the same objects, read without running them", "value")
 
 
-def read_all(path: Path) -> list[Any]:
+def inflated(data: bytes) -> bytes:
+    """What zlib or gzip packed. Raises Unreadable for what is damaged or unpacks to too much."""
+    engine = zlib.decompressobj(47)
+    try:
+        found = engine.decompress(data, WHOLE)
+    except zlib.error as error:
+        raise Unreadable(f"it cannot be unpacked ({error})") from None
+    if engine.unconsumed_tail or not engine.eof:
+        raise Unreadable("cut off" if not engine.unconsumed_tail else "it unpacks to too much")
+    return found
+
+
+def read_all(path: Path, *, packed: bool = False) -> list[Any]:
     """Every pickle of a file, one after the other, and what is behind the last one."""
-    file = io.BytesIO(read_bounded(path, WHOLE))
+    data = read_bounded(path, WHOLE)
+    file = io.BytesIO(inflated(data) if packed else data)
     size = len(file.getbuffer())
     found: list[Any] = []
     while (start := file.tell()) < size:

@@ -238,6 +238,18 @@ class Onnx:
         return tally.settle(self.name, "the same graph, weights and metadata", "field")
 
 
+def initializers(data: bytes) -> dict[str, Array]:
+    """The weights of an ONNX model, by name. Raises Unreadable."""
+    graphs = message(data, "Model").get("graph", [])
+    tensors = [tensor for graph in graphs for tensor in graph.get("initializer", [])]
+    found = {" ".join(tensor.get("name", [""])): (tensor.get("raw_data"), tensor.get("dims")) for tensor in tensors}
+    return {
+        name: Array(raw[0].dtype, tuple(dims or ()), raw[0].data)
+        for name, (raw, dims) in found.items()
+        if raw and isinstance(raw[0], Array)
+    }
+
+
 def _named(model: dict[str, Any]) -> dict[str, Any]:
     """The model with its weights under their names."""
     for graph in model.get("graph", []):

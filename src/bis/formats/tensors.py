@@ -280,10 +280,15 @@ class TorchLegacy:
 
     def compare(self, before: Path, after: Path, context: Context) -> Comparison:
         tally = Tally(context)
-        old, new = (with_tensors(_legacy(io.BytesIO(read_bounded(path, WHOLE)))) for path in (before, after))
+        old, new = read_legacy(before), read_legacy(after)
         Walk(context, tally, VOLATILE).compare(old, new)
         tally.set_aside("address", "names of storages")
         return tally.settle(self.name, "the same objects and tensors", "tensor or value")
+
+
+def read_legacy(path: Path) -> Any:
+    """The objects of a file of PyTorch before 1.6. Raises Unreadable."""
+    return with_tensors(_legacy(io.BytesIO(read_bounded(path, WHOLE))))
 
 
 def _is_legacy(data: Any = None, *more: Any) -> bool:
@@ -335,6 +340,12 @@ class Safetensors:
                     compare_arrays(old[1][name], new[1][name], tally, shown(name))
             tally.set_aside("order in the file")
         return tally.settle(self.name, f"the same {plural(len(old[1]), 'tensor')}", "tensor")
+
+
+def read_safetensors(path: Path) -> dict[str, Array]:
+    """The tensors of a file, by name. Raises Unreadable."""
+    with path.open("rb") as file:
+        return _safetensors(file)[1]
 
 
 def _safetensors(file: BinaryIO) -> tuple[dict[str, Any], dict[str, Array]]:

@@ -1,4 +1,4 @@
-"""From a model's folder to an interpreter that can load it: its own lock, the environment of the run that made it, or,
+"""From a model's folder to an interpreter that can load it: the environment of the run that made it, its own lock, or,
 where neither is known, what its requirements mean today, which is said and kept.
 
 Environments are cached with those of runs and found again by what they are made of.
@@ -20,6 +20,7 @@ import msgspec
 from bis.digest import digest_value, short
 from bis.errors import CannotRepeat, NotFound, UsageError
 from bis.parts.environment import python_of
+from bis.parts.pylock import problems
 from bis.steps.home import Home
 from bis.steps.installing import Uv, find_uv
 from bis.steps.rebuild import BUILDING, MARKER, Rebuilt, rebuild
@@ -63,10 +64,10 @@ def environment(
     if python:
         return Chosen(python=_named(python, variables), how="as named")
     user = Path(variables.get("HOME") or "~").expanduser()
-    if (folder / LOCK).is_file():
-        return _installed(folder, folder / LOCK, "lock", variables, user, cache, progress)
     if home is not None and run and (recorded := _of_run(home, run, variables, user, cache, progress)):
         return recorded
+    if (folder / LOCK).is_file() and not problems((folder / LOCK).read_text("utf-8")):
+        return _installed(folder, folder / LOCK, "lock", variables, user, cache, progress)
     if (folder / REQUIREMENTS).is_file():
         return _installed(folder, folder / REQUIREMENTS, "requirements", variables, user, cache, progress)
     raise NotFound(

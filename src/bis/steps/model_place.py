@@ -10,27 +10,33 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from bis.digest import Digest, digest_file, digest_value, readable, short
+from bis.digest import Digest, digest_bytes, digest_file, digest_value, readable, short
 from bis.errors import BisError, NotFound, UsageError
 from bis.ledger import locations
 from bis.ledger.connection import Connection
 from bis.nouns.artifact import SCHEME, Artifact, joined, path_of
+from bis.nouns.model import ModelVersion
 from bis.nouns.reference import MODELS, ModelReference, parse, parse_model
+from bis.nouns.run import Run
 from bis.settings import Settings
 from bis.steps.home import Home
-from bis.steps.model_folder import MLMODEL
+from bis.steps.model_card import beside
 from bis.steps.models import asking, database_of, resolve
+from bis.steps.recognising import MLMODEL, Recognised, models_in
 from bis.store.trouble import shown, trouble
 
 RUNS: Final = "runs:/"
 SEVERAL: Final = 5
+NONE: Final[Mapping[str, bytes]] = MappingProxyType({})
 
 
 class Placed(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,41 +87,87 @@ def place_version(reference: ModelReference, home: Home, cache: Path) -> Placed:
     """Of a registered model. Raises NotFound, with the nearest names."""
     with asking(home) as connection:
         version = resolve(connection, reference)
-        files = _files_at(connection, version.storage or version.source)
+        files = files_at(connection, version.storage or version.source)
+    if isinstance(files, Path):
+        return Placed(
+            folder=files, reference=reference.text, name=version.name, version=str(version.number), run=version.run
+        )
     if not files:
         raise NotFound(f"the files of {version.reference} are not here", hint=f"bis model show {version.name}")
-    own = not isinstance(files, Path)
-    return Placed(
-        folder=files if isinstance(files, Path) else bring(home, files, cache),
-        reference=reference.text,
-        name=version.name,
-        version=str(version.number),
-        run=version.run,
-        own=own,
-        content="" if isinstance(files, Path) else _content(files),
-    )
+    found = only(files, version.reference, home)
+    placed = _laid_out(found, home, version.run, cache, version=version)
+    return msgspec.structs.replace(placed, reference=reference.text, name=version.name, version=str(version.number))
 
 
 def _of_run(text: str, run: str, path: str, now: datetime, home: Home, cache: Path) -> Placed:
     found = home.ledger.find(parse(run, now.astimezone().replace(tzinfo=None)))
-    with database_of(home).reading() as connection:
-        uri = locations.of_run(connection, found.id)
-        files = list(_below(connection, path_of(uri))) if uri.startswith(f"{SCHEME}:") else []
-    start = path_of(uri) if files else ""
-    names = {file.path[len(start) :].lstrip("/"): file for file in files}
-    there = sorted(name.rpartition("/")[0] for name in names if name.rpartition("/")[2] == MLMODEL)
-    chosen = path.strip("/") if path else there[0] if len(there) == 1 else None
-    if chosen is None or (path and chosen not in there):
+    files = files_of(home, found)
+    models = models_in(files, home.store)
+    there = [one.path for one in models if not one.cannot]
+    wanted = path.strip("/")
+    chosen = [one for one in models if one.path == wanted] if path else models if len(models) == 1 else []
+    if not chosen and not path and len(there) == 1:
+        chosen = [one for one in models if one.path == there[0]]
+    if not chosen:
         raise _no_model(found.name, path, there)
-    prefix = f"{chosen}/" if chosen else ""
-    wanted = {name[len(prefix) :]: file for name, file in names.items() if name.startswith(prefix)}
+    placed = _laid_out(chosen[0], home, found.id, cache)
+    return msgspec.structs.replace(placed, reference=text, name=found.name)
+
+
+def files_of(home: Home, run: Run) -> dict[str, Artifact]:
+    """What a run made, below its folder of artifacts, as far as its content was kept here."""
+    if run.outputs:
+        kept = [one for one in run.outputs if one.kept and not one.target and not one.path.startswith("<")]
+        return {locations.shown(one): Artifact(one.path, one.digest, one.size) for one in kept}
+    with database_of(home).reading() as connection:
+        uri = locations.of_run(connection, run.id)
+        if not uri.startswith(f"{SCHEME}:"):
+            return {}
+        start = path_of(uri)
+        return {file.path[len(start) :].lstrip("/"): file for file in _below(connection, start)}
+
+
+def version_model(home: Home, version: ModelVersion) -> Recognised:
+    """What a registered version is, in the store. Raises NotFound where its files are not here, or are no model."""
+    with asking(home) as connection:
+        files = files_at(connection, version.storage or version.source)
+    if isinstance(files, Path) or not files:
+        raise NotFound(f"the files of {version.reference} are not in the store", hint=f"bis model show {version.name}")
+    return only(files, version.reference, home)
+
+
+def only(files: Mapping[str, Artifact], called: str, home: Home) -> Recognised:
+    """The model that a folder or file is, as a whole. Raises NotFound."""
+    found = models_in(files, home.store)
+    for one in found:
+        if one.described and not one.path:
+            return one
+    if len(found) == 1:
+        return found[0]
+    names = ", ".join(readable(name) for name in list(files)[:SEVERAL])
+    raise NotFound(
+        f"{called} is no model that can be loaded",
+        because=f"It is {names}: none of these is of a kind that bis knows, and no file is called {MLMODEL}.",
+        hint="bis.save_model(model, NAME) in the script says what it is",
+    )
+
+
+def _laid_out(found: Recognised, home: Home, run: str, cache: Path, version: ModelVersion | None = None) -> Placed:
+    """A folder with the files of a model, an MLmodel, and what is known of its run. Raises UsageError for one that
+    cannot be loaded."""
+    if found.cannot:
+        raise UsageError(
+            f"{readable(found.path)} cannot be loaded: {found.cannot}",
+            hint="bis.save_model(model, NAME) in the script keeps the model itself",
+        )
+    written = beside(found, home, run, version)
     return Placed(
-        folder=bring(home, wanted, cache),
-        reference=text,
-        name=found.name,
-        run=found.id,
-        own=True,
-        content=_content(wanted),
+        folder=bring(home, found.files, cache, written),
+        reference="",
+        name="",
+        run=run,
+        own=bool(run) or version is None,
+        content=_content(found.files, written),
     )
 
 
@@ -128,12 +180,12 @@ def _no_model(run: str, path: str, there: list[str]) -> BisError:
         return UsageError(f"{run} made several models: {known}", hint=f"bis serve {RUNS}{run}/{there[0]}")
     return NotFound(
         f"{run} made no model that can be served",
-        because=f"None of its files is called {MLMODEL}, as bis.save_model and MLflow write it.",
+        because=f"None of its files is of a kind that bis knows, and none is called {MLMODEL}.",
         hint=f"bis show {run} --outputs",
     )
 
 
-def _files_at(connection: Connection, uri: str) -> Path | dict[str, Artifact]:
+def files_at(connection: Connection, uri: str) -> Path | dict[str, Artifact]:
     """What lies at the source of a version: files by their path in it, or a folder of this machine."""
     if uri.startswith("models:/m-"):
         uri = locations.of_model(connection, uri.removeprefix(MODELS).strip("/"))
@@ -146,7 +198,11 @@ def _files_at(connection: Connection, uri: str) -> Path | dict[str, Artifact]:
             raise NotFound(f"the model was registered from {shown(folder)}, which is not there any more")
         return folder
     start = path_of(uri)
-    return {file.path[len(start) :].lstrip("/"): file for file in _below(connection, start)}
+    found = {file.path[len(start) :].lstrip("/"): file for file in _below(connection, start)}
+    if not found:
+        with suppress(NotFound):
+            return {start.rpartition("/")[2]: locations.get(connection, start)}
+    return found
 
 
 def _below(connection: Connection, folder: str) -> Iterator[Artifact]:
@@ -165,20 +221,24 @@ def _below(connection: Connection, folder: str) -> Iterator[Artifact]:
 # -- bringing ----------------------------------------------------------------------------------------------------
 
 
-def bring(home: Home, files: Mapping[str, Artifact], cache: Path) -> Path:
-    """A folder with these files, verified. It is there whole or not at all."""
-    final = cache / short(_content(files), 20)
+def bring(home: Home, files: Mapping[str, Artifact], cache: Path, written: Mapping[str, bytes] = NONE) -> Path:
+    """A folder with these files, verified, and with what is written beside them. It is there whole or not at all."""
+    final = cache / short(_content(files, written), 20)
     try:
         if final.is_dir():
-            if _is_whole(final, files):
+            if _is_whole(final, files, written):
                 return final
             final.rename(final.with_name(f".damaged-{final.name}-{secrets.token_hex(4)}"))
         draft = cache / f".bringing-{final.name}-{secrets.token_hex(4)}"
         try:
             for name, file in files.items():
-                path = draft / name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                home.store.get_file(file.digest, path, 0o444)
+                if name not in written:
+                    path = draft / name
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    home.store.get_file(file.digest, path, 0o444)
+            for name, content in written.items():
+                (draft / name).write_bytes(content)
+                (draft / name).chmod(0o444)
             draft.rename(final)
         except FileExistsError:
             pass  # somebody else brought it at the same time
@@ -192,12 +252,17 @@ def bring(home: Home, files: Mapping[str, Artifact], cache: Path) -> Path:
     return final
 
 
-def _is_whole(folder: Path, files: Mapping[str, Artifact]) -> bool:
+def _is_whole(folder: Path, files: Mapping[str, Artifact], written: Mapping[str, bytes]) -> bool:
+    wanted = {name: file.digest for name, file in files.items()} | _digests(written)
     try:
-        return all(digest_file(folder / name) == file.digest for name, file in files.items())
+        return all(digest_file(folder / name) == digest for name, digest in wanted.items())
     except OSError:
         return False
 
 
-def _content(files: Mapping[str, Artifact]) -> Digest:
-    return digest_value({name: file.digest for name, file in files.items()})
+def _content(files: Mapping[str, Artifact], written: Mapping[str, bytes]) -> Digest:
+    return digest_value({name: file.digest for name, file in files.items()} | _digests(written))
+
+
+def _digests(written: Mapping[str, bytes]) -> dict[str, Digest]:
+    return {name: digest_bytes(content) for name, content in written.items()}

@@ -1,0 +1,141 @@
+"""Models that a run wrote without saying so: listed, registered, laid out, each with what its run knows of it."""
+
+import json
+import shutil
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bis.settings import load_settings
+from bis.steps.home import open_home
+from bis.steps.model_place import Placed, place
+
+Type = Callable[..., Any]
+CUSTOMERS = "age,calls,churned\n" + "".join(
+    f"{18 + place % 60},{place % 21},{int(place % 21 > (18 + place % 60) / 5)}\n" for place in range(200)
+)
+TRAINING = """
+import csv, json, sys
+import joblib
+from sklearn.ensemble import RandomForestClassifier
+
+rows = list(csv.DictReader(open("customers.csv")))
+questions = [[float(row["age"]), float(row["calls"])] for row in rows]
+answers = [int(row["churned"]) for row in rows]
+model = RandomForestClassifier(int(sys.argv[1]), max_depth=3, random_state=0).fit(questions, answers)
+joblib.dump(model, "model.joblib", compress=int(sys.argv[2]))
+json.dump({"accuracy": model.score(questions, answers)}, open("metrics.json", "w"))
+"""
+SEVERAL = """
+import shutil
+shutil.copy("model.joblib", "second.joblib")
+open("weights.pkl", "wb").write(b"\\x80\\x04K\\x01.")
+"""
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, bis: Type, training_python: Path) -> Path:
+    """Two runs that write one model as other bytes, and one of a larger forest. Nothing is registered."""
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "bis.toml").write_text("")
+    (folder / "train.py").write_text(TRAINING)
+    (folder / "customers.csv").write_text(CUSTOMERS)
+    assert bis("data", "add", "customers.csv", "--name", "customers", folder=folder).status == 0
+    for words in (("20", "0"), ("20", "3"), ("30", "0")):
+        done = bis("run", "--", str(training_python), "train.py", *words, folder=folder)
+        assert done.status == 0, done.err
+    return folder
+
+
+@pytest.fixture
+def project(tmp_path: Path, trained: Path) -> Path:
+    return shutil.copytree(trained, tmp_path / "project", symlinks=True)
+
+
+def laid_out(project: Path, what: str, cache: Path) -> Placed:
+    home = open_home(project, load_settings(project, {}), create=False)
+    return place(what, datetime.now(UTC), project, lambda: home, cache)
+
+
+def test_a_run_is_shown_with_the_models_that_it_wrote(project: Path, bis: Type) -> None:
+    page = bis("show", "train-1", folder=project).out
+    (line,) = [line for line in page.splitlines() if line.startswith("models")]
+    assert "model.joblib" in line
+    assert "sklearn RandomForestClassifier, 20 trees, " in line
+    (told,) = bis("show", "train-1", "--json", folder=project).json["models"]
+    assert (told["path"], told["flavor"], told["summary"]["trees"]) == ("model.joblib", "sklearn", 20)
+    assert "pickle" in told["warnings"][0]
+
+
+def test_registering_needs_no_path_where_one_model_is_there(project: Path, bis: Type) -> None:
+    done = bis("model", "register", "churn", "train-1", "--json", folder=project)
+    assert done.status == 0, done.err
+    version = done.json["version"]
+    assert version["source"].endswith("/model.joblib")
+    assert version["tags"]["bis.identity"].startswith("b3:")
+
+
+def test_one_model_in_two_files_of_other_bytes_is_one_version(project: Path, bis: Type) -> None:
+    show = [bis("show", f"train-{number}", "--json", folder=project).json["run"]["outputs"] for number in (1, 2)]
+    digests = [next(one["digest"] for one in outputs if one["path"] == "model.joblib") for outputs in show]
+    assert digests[0] != digests[1]
+    assert bis("model", "register", "churn", "train-1", folder=project).status == 0
+    same = bis("model", "register", "churn", "train-2", "--tag", "seen=twice", "--alias", "champion", folder=project)
+    assert same.status == 0, same.err
+    assert "what train-2 made is churn/1 already" in same.out
+    told = bis("model", "show", "churn/1", "--json", folder=project).json["version"]
+    assert (told["tags"]["seen"], told["aliases"]) == ("twice", ["champion"])
+    assert bis("model", "register", "churn", "train-3", "--json", folder=project).json["version"]["number"] == 2
+    again = bis("model", "register", "churn", "train-2", "--again", "--json", folder=project).json
+    assert (again["version"]["number"], again["already"]) == (3, False)
+
+
+def test_where_several_models_were_written_the_question_names_them(
+    project: Path, bis: Type, training_python: Path
+) -> None:
+    (project / "several.py").write_text(SEVERAL + TRAINING.replace('"model.joblib"', '"third.joblib"'))
+    shutil.copy(project / "customers.csv", project / "again.csv")
+    assert (
+        bis("run", "--name", "several", "--", str(training_python), "several.py", "5", "0", folder=project).status == 0
+    )
+    refused = bis("model", "register", "churn", "several", folder=project)
+    assert refused.status == 2
+    assert "It made the models second.joblib, third.joblib." in refused.err  # and not the pickle of a number
+    assert bis("model", "register", "churn", "several", "--path", "third.joblib", folder=project).status == 0
+
+
+def test_a_single_file_is_laid_out_with_all_that_its_run_knows(project: Path, bis: Type, tmp_path: Path) -> None:
+    assert bis("model", "register", "churn", "train-1", "-m", "the first", folder=project).status == 0
+    placed = laid_out(project, "models:/churn/1", tmp_path / "one")
+    about = json.loads((placed.folder / "bis.json").read_bytes())
+    run = bis("show", "train-1", "--json", folder=project).json["run"]
+    assert about["run"] == run["id"]
+    assert about["parts"] == {kind: part["digest"] for kind, part in run["parts"].items()}
+    assert (
+        about["identity"]
+        == bis("model", "show", "churn/1", "--json", folder=project).json["version"]["tags"]["bis.identity"]
+    )
+    assert "scikit-learn" in (placed.folder / "pylock.toml").read_text()
+    assert "scikit-learn==" in (placed.folder / "requirements.txt").read_text()
+    card = (placed.folder / "README.md").read_text()
+    for word in (
+        "# churn/1",
+        "RandomForestClassifier, 20 trees",
+        "the first",
+        "accuracy",
+        "data:/customers@v1",
+        "pickle",
+    ):
+        assert word in card
+
+
+def test_what_is_laid_out_is_the_same_each_time(project: Path, bis: Type, tmp_path: Path) -> None:
+    assert bis("model", "register", "churn", "train-1", folder=project).status == 0
+    one, other = (laid_out(project, "models:/churn/1", tmp_path / name).folder for name in ("one", "other"))
+    assert one.name == other.name
+    assert {path.name: path.read_bytes() for path in one.iterdir()} == {
+        path.name: path.read_bytes() for path in other.iterdir()
+    }
