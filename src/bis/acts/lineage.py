@@ -16,9 +16,10 @@ import msgspec
 
 from bis.digest import Digest, digest_file, readable, short, spell
 from bis.errors import BisError, NotFound, counted
-from bis.ledger import made, registry, used
+from bis.ledger import built, made, registry, used
 from bis.ledger.connection import Connection
 from bis.ledger.runs import decode_run
+from bis.nouns.built import Built
 from bis.nouns.dataset import Held
 from bis.nouns.model import ModelVersion
 from bis.nouns.reference import DATA, MODELS, parse, parse_data, parse_model
@@ -43,6 +44,7 @@ SCANNED: Final = 2000
 SETS: Final = 50
 """Versions of data whose files are looked at, for the names of inputs."""
 COMMIT: Final = re.compile(r"[0-9a-fA-F]{7,64}")
+BUILT: Final = re.compile(r"(?:\S+@)?(?P<digest>sha256:[0-9a-f]{64})")
 PACKAGE: Final = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>\S+)")
 
 
@@ -104,6 +106,8 @@ class _Tracer:
             return self.of_version(resolve(self.connection, parse_model(text, now)))
         if text.startswith(DATA):
             return self.of_data(self.home.ledger.data.find(parse_data(text, now))[0])
+        if image := BUILT.fullmatch(text):
+            return self.of_built(image["digest"])
         if package := PACKAGE.fullmatch(text):
             return self.of_package(package["name"], package["version"])
         if folder and (folder / text).is_file():
@@ -115,7 +119,7 @@ class _Tracer:
             f"nothing that is recorded here is called {readable(text)!r}",
             because="Looked for a file, a run, a model, a commit, data, and a path in the newest"
             f" {counted(SCANNED, 'run')}.",
-            hint="bis lineage models:/churn@champion, RUN, data:/NAME, PATH, a commit, or numpy==2.1.0",
+            hint="bis lineage models:/churn@champion, RUN, data:/NAME, PATH, a commit, numpy==2.1.0, or sha256:…",
         )
 
     def _as_run(self, text: str, now: datetime) -> Found | None:
@@ -175,12 +179,43 @@ class _Tracer:
         if version.run and not down:
             self.limits.append(f"its run {version.run[:12]} is not recorded here")
         up = [_alias(version, alias) for alias in version.aliases]
+        up += [self._built_node(one) for one in built.of_model(self.connection, version.reference)]
         return thing, down, [*up, *self._copies(version), *self._users_of_model(version.logged_model)]
 
     def of_run(self, run: Run) -> Found:
         (seq,) = self._seqs([run.id]) or [0]
         self.told |= {("down", seq), ("up", seq)}
         return _run_node(run), self._below(run, seq, 0), self._above(run, seq, 0)
+
+    def of_built(self, digest: str) -> Found:
+        """What was built: its model, its run with code and data, and what it is built on."""
+        found = built.by_digest(self.connection, digest)
+        if not found:
+            raise NotFound(
+                f"nothing that was built here has the digest {digest[:19]}…",
+                because="What `bis build` makes is noted where it is built, and travels with its run.",
+                hint="bis pull, if it was built elsewhere",
+            )
+        one = found[-1]
+        pushed = ", ".join(dict.fromkeys(each.pushed for each in found if each.pushed))
+        detail = ", ".join(filter(None, (one.name, one.made[:19].replace("T", " "), pushed)))
+        down = [Node(kind="model version", name=one.model, detail=one.identity)] if one.model else []
+        down += [Node(kind="base", name=one.base)] if one.base else []
+        for image in (one.image,) if one.image else ():
+            below = self.of_built(image.rpartition("@")[2])[1] if self._is_built(image) else []
+            down.append(Node(kind="image", name=image, children=tuple(below)))
+        runs = self._seqs([one.run]) if one.run else []
+        if one.run and not runs:
+            self.limits.append(f"its run {one.run[:12]} is not recorded here")
+        up = [self._built_node(each) for each in built.with_image(self.connection, digest)]
+        return Node(kind=one.kind, name=digest, detail=detail), [*down, *self.runs_behind(runs, 0)], up
+
+    def _is_built(self, image: str) -> bool:
+        return bool(built.by_digest(self.connection, image.rpartition("@")[2]))
+
+    def _built_node(self, one: Built) -> Node:
+        children = tuple(self._built_node(each) for each in built.with_image(self.connection, one.digest))
+        return Node(kind=one.kind, name=one.digest, detail=one.pushed or one.name, children=children)
 
     def of_data(self, held: Held) -> Found:
         files = [leaf for leaf in leaves_of(held, "", self.home) if leaf.entry.kind == "file" and leaf.entry.size]
@@ -327,9 +362,18 @@ class _Tracer:
                 kind="model version",
                 name=one.reference,
                 detail=one.stage if one.stage != "None" else "",
-                children=tuple(_alias(one, alias) for alias in one.aliases),
+                children=(
+                    *(_alias(one, alias) for alias in one.aliases),
+                    *(self._built_node(each) for each in built.of_model(self.connection, one.reference)),
+                ),
             )
             for one in versions
+        ]
+        told = {one.reference for one in versions}
+        nodes += [
+            self._built_node(one)
+            for one in built.once(built.of_run(self.connection, run.id))
+            if one.model not in told and not (one.image and self._is_built(one.image))
         ]
         for id, name in self.connection.execute(
             "SELECT id, name FROM logged_models WHERE run = ? AND removed IS NULL ORDER BY seq LIMIT ?", (run.id, FILES)

@@ -16,6 +16,7 @@ from bis.nouns.dataset import Held
 from bis.nouns.part import Finding
 from bis.nouns.run import Run
 from bis.settings import FOLDER, load_settings
+from bis.steps.built import built_of
 from bis.steps.home import Home, open_home
 from bis.steps.keeping import keep_all, newest_record
 from bis.steps.meeting import RECEIVING, SENDING, Meeting, Told, bring_missing, bring_needed, packs_of, telling
@@ -58,7 +59,7 @@ def push(
 ) -> Shared:
     """Send what the remote has not: everything, or what these runs and versions need. Nothing that is there is changed,
     so two who push at once lose nothing. What arrived before an error stays, and is not sent again."""
-    name, url = choose_trusted(home, name, variables)
+    name, url = choose_trusted(name, home.project, home.settings, variables)
     if (origin := shallow_of(home)) and name != origin:
         demand_whole(home, f"be pushed to {name}")
     # What a shallow clone has and its origin has not was recorded here, and is all that it can send.
@@ -95,7 +96,7 @@ def _roots(home: Home, what: Iterable[Run | Held]) -> list[Digest]:
         if not record:
             raise UsageError(f"run {one.id[:8]} has not ended yet", hint=f"bis show {one.id[:8]}")
         found.append(record)
-        beside = (*home.ledger.annotations(one.id), *home.ledger.verdicts(one.id))
+        beside = (*home.ledger.annotations(one.id), *home.ledger.verdicts(one.id), *built_of(home, one.id))
         found += [digest_bytes(canonical(said)) for said in beside]
     return [digest for digest in dict.fromkeys(found) if home.store.has(digest)]
 
@@ -114,7 +115,7 @@ def fetch(
     What runs and versions need that were removed stays there, as does what nobody needs; in a shallow clone, all but
     records and trees.
     """
-    name, url = choose_trusted(home, name, variables)
+    name, url = choose_trusted(name, home.project, home.settings, variables)
     if what:
         return _shared(name, url, bring_needed(home, name, _roots(home, what), told), ())
     shallow = bool(shallow_of(home))
@@ -209,7 +210,7 @@ def clone(
 def mend(home: Home, name: str, variables: Mapping[str, str], *, told: Told = lambda text, done, total: None) -> Shared:
     """Bring what `sweep.verify` found damaged or missing here. What is whole in damaged packs is written anew, and they
     are set aside and, when all that they held is whole again, deleted. The ledger says which records should be here."""
-    name, url = choose_trusted(home, name, variables)
+    name, url = choose_trusted(name, home.project, home.settings, variables)
     store, records = home.store, home.ledger.records()
     with Meeting(home, url, variables) as meeting:
         meeting.check()
@@ -242,7 +243,7 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
 
 def look(home: Home, name: str, variables: Mapping[str, str], *, told: Told = lambda text, done, total: None) -> Look:
     """Ask a remote what it holds. Nothing is changed, here or there."""
-    name, url = choose_trusted(home, name, variables)
+    name, url = choose_trusted(name, home.project, home.settings, variables)
     with Meeting(home, url, variables) as meeting:
         meeting.check()
         there, findings = meeting.learn(told)

@@ -42,6 +42,7 @@ class Thing(Completed):
         "bis lineage data:/customers@v3",
         "bis lineage 4f2a91c",
         "bis lineage numpy==2.1.0",
+        "bis lineage ghcr.io/team/churn@sha256:0b6f…",
     ],
 )
 @click.option("--packages", is_flag=True, help="Also the packages of each environment, one by one.")
@@ -49,7 +50,8 @@ class Thing(Completed):
 @click.argument("thing", type=Thing(), metavar="THING")
 def lineage(door: Door, thing: str, packages: bool, as_json: bool) -> int:
     """Say what THING is made of, and which runs, models and aliases it reached. THING is a version of a model
-    (models:/churn/3), a run, a version of data (data:/customers@v3), a file, a commit, or a package (numpy==2.1.0).
+    (models:/churn/3), a run, a version of data (data:/customers@v3), a file, a commit, a package (numpy==2.1.0), or an
+    image or another thing that was built (sha256:…).
 
     A file is known by its content: also under another name, and also when another run made it.
     """

@@ -13,7 +13,7 @@ import msgspec
 
 from bis.digest import Digest, canonical, digest_value, readable, spell
 from bis.errors import Damaged, NotFound, UsageError
-from bis.ledger import PartRow, Row
+from bis.ledger import PartRow, Row, built
 from bis.ledger.connection import Connection
 from bis.ledger.database import Database
 from bis.ledger.datasets import SqlDataSets, put_data_annotation, put_version
@@ -23,6 +23,7 @@ from bis.ledger.numbers import as_stored
 from bis.ledger.places import database_at
 from bis.ledger.used import put_used
 from bis.nouns.annotation import Annotation, experiment_after, name_after, removed_at, tags_after
+from bis.nouns.built import Built
 from bis.nouns.dataset import DataAnnotation, DataVersion
 from bis.nouns.model_event import ModelEvent
 from bis.nouns.reference import EXAMPLES, Reference
@@ -33,7 +34,7 @@ from bis.store import Store
 from bis.store.squeeze import pack, unpack
 
 T = TypeVar("T")
-Record = Run | Verdict | Annotation | DataVersion | DataAnnotation | Tracked | ModelEvent
+Record = Run | Verdict | Annotation | DataVersion | DataAnnotation | Tracked | ModelEvent | Built
 
 SCRIPTS: Final = (".py", ".ipynb", ".sh", ".r", ".jl", ".pyz", ".pl", ".js")
 AT_ONCE: Final = 500
@@ -233,6 +234,8 @@ class SqlLedger:
                         put_version(connection, value, record)
                     case DataAnnotation():
                         put_data_annotation(connection, value, record)
+                    case Built():
+                        built.put(connection, value, record)
                     case Tracked():
                         from bis.ledger import kept
 
@@ -270,7 +273,7 @@ class SqlLedger:
         found = self.database.ask(
             "SELECT record FROM runs UNION ALL SELECT record FROM verdicts UNION ALL SELECT record FROM annotations"
             " UNION ALL SELECT record FROM data_versions UNION ALL SELECT record FROM data_annotations"
-            " UNION ALL SELECT record FROM tracked_records"
+            " UNION ALL SELECT record FROM tracked_records UNION ALL SELECT record FROM built"
             " UNION ALL SELECT record FROM registry_events WHERE kept = 1"
         )
         return {Digest(record) for (record,) in found}

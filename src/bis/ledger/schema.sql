@@ -159,6 +159,21 @@ CREATE TABLE environment_packages (                 -- noted when they are first
     PRIMARY KEY (name, version, environment)
 ) WITHOUT ROWID;
 
+CREATE TABLE built (                                -- what was built of models and runs, to ship
+    record   TEXT    PRIMARY KEY,                   -- digest of the record in the store
+    digest   TEXT    NOT NULL,                      -- of the thing: sha256:…
+    run      TEXT    NOT NULL,                      -- runs.id, or empty
+    model    TEXT    NOT NULL,                      -- models:/NAME/VERSION, or empty
+    image    TEXT    NOT NULL,                      -- sha256:… of the image that it starts, or empty
+    made     INTEGER NOT NULL,
+    content  BLOB    NOT NULL                       -- canonical JSON
+) WITHOUT ROWID;
+
+CREATE INDEX built_by_digest ON built (digest);
+CREATE INDEX built_by_run    ON built (run);
+CREATE INDEX built_by_model  ON built (model);
+CREATE INDEX built_by_image  ON built (image);
+
 -- Tracking: what clients log, and the registry.
 
 CREATE TABLE experiments (

@@ -10,6 +10,7 @@ import msgspec
 from bis.digest import Digest, readable, short
 from bis.errors import Damaged
 from bis.nouns.annotation import ANNOTATION_SCHEMA
+from bis.nouns.built import BUILT_SCHEMA
 from bis.nouns.dataset import NOTE_SCHEMA, VERSION_SCHEMA, DataAnnotation, DataVersion
 from bis.nouns.model_event import EVENT_SCHEMA
 from bis.nouns.run import RUN_SCHEMA, Run
@@ -18,7 +19,10 @@ from bis.store.trouble import NEWER
 
 VERDICT_SCHEMA: Final = "bis.verdict/1"
 KNOWN: Final = frozenset(
-    (RUN_SCHEMA, VERDICT_SCHEMA, ANNOTATION_SCHEMA, VERSION_SCHEMA, NOTE_SCHEMA, TRACKED_SCHEMA, EVENT_SCHEMA)
+    (
+        *(RUN_SCHEMA, VERDICT_SCHEMA, ANNOTATION_SCHEMA, VERSION_SCHEMA, NOTE_SCHEMA, TRACKED_SCHEMA, EVENT_SCHEMA),
+        BUILT_SCHEMA,
+    )
 )
 """A record of another schema may name objects that nobody here knows of."""
 

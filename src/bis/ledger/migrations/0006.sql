@@ -302,3 +302,18 @@ CREATE TABLE environment_packages (
     environment  TEXT NOT NULL,
     PRIMARY KEY (name, version, environment)
 ) WITHOUT ROWID;
+
+CREATE TABLE built (
+    record   TEXT    PRIMARY KEY,
+    digest   TEXT    NOT NULL,
+    run      TEXT    NOT NULL,
+    model    TEXT    NOT NULL,
+    image    TEXT    NOT NULL,
+    made     INTEGER NOT NULL,
+    content  BLOB    NOT NULL
+) WITHOUT ROWID;
+
+CREATE INDEX built_by_digest ON built (digest);
+CREATE INDEX built_by_run    ON built (run);
+CREATE INDEX built_by_model  ON built (model);
+CREATE INDEX built_by_image  ON built (image);

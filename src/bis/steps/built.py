@@ -1,0 +1,38 @@
+"""What was built becomes a fact: kept in the store, then told to the ledger. Killed in between, `reindex` finds it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from bis.digest import canonical
+from bis.ledger import built as rows
+from bis.nouns.built import Built
+from bis.steps.home import Home
+from bis.steps.models import database_of
+
+
+def keep(built: Built, home: Home) -> None:
+    """Note that a thing was built; the same, built or sent once more, is no new fact."""
+    database = database_of(home)
+    if database.there:
+        with database.reading() as connection:
+            known = rows.by_digest(connection, built.digest)
+        if any(_timeless(one) == _timeless(built) for one in known):
+            return
+    record = home.store.put_bytes(canonical(built), "record")
+    home.store.flush()
+    with database.writing() as connection:
+        rows.put(connection, built, record)
+
+
+def built_of(home: Home, run: str) -> list[Built]:
+    """All records of what was built of a run, by its id."""
+    database = database_of(home)
+    if not database.there:
+        return []
+    with database.reading() as connection:
+        return rows.of_run(connection, run)
+
+
+def _timeless(built: Built) -> Built:
+    return msgspec.structs.replace(built, made="", user="")
