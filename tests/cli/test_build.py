@@ -158,6 +158,88 @@ def test_where_the_base_has_not_the_version_of_python_it_says_so_or_takes_that_a
         assert f"opt/python/bin/python{VERSION}" in image_of(trained, "train-1")[1]
 
 
+def test_from_the_digest_of_an_image_lineage_tells_the_run_and_from_the_run_the_image(
+    bis: Any, trained: Path, base: Callable[..., str]
+) -> None:
+    answer = built(bis, trained, "train-1", "--base", base(WITH))
+    built(bis, trained, "train-1", "--base", base(WITH), "--output", "again")
+    found = bis("lineage", f"ghcr.io/team/train@{answer['digest']}", "--json", folder=trained).json["lineage"]
+    assert found["thing"]["kind"] == "image"
+    (run,) = [node for node in found["made_of"] if node["kind"] == "run"]
+    assert run["name"] == "train-1"
+    assert {"code", "environment"} <= {node["kind"] for node in run["children"]}
+    reached = bis("lineage", "train-1", "--json", folder=trained).json["lineage"]["reached"]
+    assert [(node["kind"], node["name"]) for node in reached] == [("image", answer["digest"])]
+
+
+def test_what_was_built_is_known_again_after_the_ledger_is_lost_and_where_its_run_was_pulled(
+    bis: Any, trained: Path, base: Callable[..., str], tmp_path: Path
+) -> None:
+    digest = built(bis, trained, "train-1", "--base", base(WITH))["digest"]
+    for words in (("remote", "add", "shared", str(tmp_path / "shared")), ("push", "shared", "train-1")):
+        assert bis(*words, folder=trained).status == 0
+    assert bis("clone", str(tmp_path / "shared"), "clone", folder=tmp_path).status == 0
+    for file in (trained / ".bis").glob("ledger*"):
+        file.unlink()
+    assert bis("reindex", folder=trained).status == 0
+    for place in (trained, tmp_path / "clone"):
+        found = bis("lineage", digest, "--json", folder=place).json["lineage"]
+        assert [node["name"] for node in found["made_of"] if node["kind"] == "run"] == ["train-1"]
+
+
+def test_a_digest_that_nothing_was_built_with_is_told(bis: Any, trained: Path) -> None:
+    done = bis("lineage", f"sha256:{'0' * 64}", folder=trained)
+    assert done.status == 3
+    assert "nothing that was built here has the digest" in done.err
+
+
+def test_credentials_in_the_folder_of_a_model_stop_the_build(
+    bis: Any, trained: Path, model: Path, base: Callable[..., str]
+) -> None:
+    (model / "credentials.json").write_text('{"key": "x"}')
+    done = bis("build", "image", str(model), "--base", base(WITH), "--python", ".venv", folder=trained)
+    assert done.status == 4
+    assert "credentials.json of the model looks like a credential" in done.err
+
+
+def test_inputs_of_a_run_are_in_its_image_unless_they_are_left_out(
+    bis: Any, trained: Path, base: Callable[..., str]
+) -> None:
+    (trained / "in.csv").write_text("1,2\n")
+    (trained / ".gitignore").write_text("in.csv\nimage\nwithout\n.venv\n")
+    (trained / "train.py").write_text("print(open('in.csv').read())\n")
+    assert bis("run", "--", ".venv/bin/python", "train.py", folder=trained).status == 0
+    built(bis, trained, "@latest", "--base", base(WITH), "--name", "it")
+    built(bis, trained, "@latest", "--base", base(WITH), "--name", "it", "--no-data", "--output", "without")
+    _, files = image_of(trained, "it")
+    assert files["work/in.csv"] == b"1,2\n"
+    assert "work/in.csv" not in image_of(trained, "it", "without")[1]
+
+
+def test_where_an_environment_lies_changes_nothing(
+    bis: Any, trained: Path, model: Path, base: Callable[..., str], make_wheel: Callable[..., Path]
+) -> None:
+    wheel = make_wheel(
+        "tool", "1.0", {"tool.py": "def main(): pass\n"}, entry_points="[console_scripts]\ntool = tool:main\n"
+    )
+    digests = []
+    for place in ("here", "there"):
+        subprocess.run([find_uv_bin(), "venv", "-q", "-p", sys.executable, place], cwd=trained, check=True)
+        command = [find_uv_bin(), "pip", "install", "-q", "--no-deps", "-p", place, str(wheel)]
+        subprocess.run(command, cwd=trained, check=True)
+        words = (str(model), "--base", base(WITH), "--python", place, "--output", f"image-{place}")
+        digests.append(built(bis, trained, *words)["digest"])
+    assert digests[0] == digests[1]
+
+
+def test_compressed_layers_hold_the_same(bis: Any, trained: Path, base: Callable[..., str]) -> None:
+    plain = built(bis, trained, "train-1", "--base", base(WITH), "--name", "plain")
+    packed = built(bis, trained, "train-1", "--base", base(WITH), "--name", "packed", "--compress", "gzip")
+    layout = Layout(trained / "image")
+    assert plain["digest"] != packed["digest"]
+    assert layout.find("plain").diff_ids == layout.find("packed").diff_ids
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -9,6 +9,7 @@ import pytest
 from bis.errors import BisError, KeepingError, NotFound, UsageError
 from bis.oci.layout import Layout
 from bis.oci.registry import Registry, read_name
+from bis.steps.provenance import attach
 
 from .conftest import Host, made
 
@@ -118,3 +119,18 @@ def test_names_are_read_as_docker_reads_them(text: str, told: str) -> None:
 def test_what_is_no_name_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="no name of an image"):
         read_name(text)
+
+
+def test_what_speaks_of_an_image_is_found_also_where_a_registry_does_not_know_it_by_itself(
+    tmp_path: Path, registry: Callable[..., Host]
+) -> None:
+    host = registry().name
+    layout, image = made(tmp_path / "here", HELLO)
+    name = read_name(f"{host}/hello:1")
+    Registry(host).push(name, image.descriptor, layout)
+    for said in ({"a": 1}, {"b": 2}, {"b": 2}):
+        beside = attach(layout, image, "hello", said)
+        Registry(host).push(name._replace(tag="", digest=beside.digest), beside, layout)
+    found = Registry(host).referrers(name, image.descriptor.digest)
+    assert len({one.digest for one in found}) == len(found) == 2
+    assert {one.artifact_type for one in found} == {"application/vnd.in-toto+json"}

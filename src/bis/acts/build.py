@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import shlex
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from bis.digest import unspell
 from bis.errors import CannotRepeat, NotFound
 from bis.ledger.moments import micros
+from bis.nouns.built import Built, BuiltKind
 from bis.nouns.reference import MODELS, parse
 from bis.nouns.run import Run
 from bis.oci import Descriptor, Image
@@ -19,19 +20,23 @@ from bis.oci.layout import Layout
 from bis.oci.registry import Registry, read_name
 from bis.parts import Place
 from bis.parts import code as code_of
+from bis.parts import data as data_of
 from bis.parts.environment import python_of
+from bis.parts.params import variables_to_give
+from bis.settings import Settings
 from bis.steps import base_image, image
+from bis.steps.built import keep
+from bis.steps.here import now, user_here
 from bis.steps.home import Home
-from bis.steps.image import ENVIRONMENT, LABEL, MODEL, PORT, SERVER, WORK, Interpreter, Part
+from bis.steps.image import ENVIRONMENT, LABEL, MODEL, NOBODY, PORT, SERVER, WORK, Interpreter, Part
 from bis.steps.installing import find_uv
 from bis.steps.model_environment import environment as model_environment
-from bis.steps.model_folder import MLMODEL, ModelFolder, read_folder
-from bis.steps.model_place import RUNS, Placed, models_folder, place
+from bis.steps.model_folder import MLMODEL, read_folder
+from bis.steps.model_place import RUNS, models_folder, place
 from bis.steps.provenance import attach, provenance
 from bis.steps.rebuild import rebuild
 from bis.steps.repeating import environments_folder
-
-PACKAGES: Final = "environment"
+from bis.steps.rootfs import images_folder
 
 
 class Asked(NamedTuple):
@@ -45,9 +50,50 @@ class Asked(NamedTuple):
     push: str = ""
     python: str = ""
     """The environment of a model, as it is."""
+    gzipped: bool = False
+    data: bool = True
+    """Put the inputs of a run into its image."""
+    trust: bool = False
+    """Let the image open a pickle that no run of this project made."""
 
 
-class Built(NamedTuple):
+class Site(NamedTuple):
+    """Where it is built."""
+
+    settings: Settings
+    homes: Callable[[], Home]
+    """Opens the project's home; raises NotFound where there is none."""
+    now: datetime
+    folder: Path
+    variables: Mapping[str, str]
+    say: Callable[[str], None] = lambda text: None
+
+    @property
+    def home(self) -> Home | None:
+        """None where nothing is recorded: a model in a folder can be built all the same."""
+        try:
+            return self.homes()
+        except NotFound:
+            return None
+
+    @property
+    def user(self) -> Path:
+        return Path(self.variables.get("HOME") or "~").expanduser()
+
+    @property
+    def models(self) -> Path:
+        return models_folder(self.settings, self.variables)
+
+    @property
+    def images(self) -> Path:
+        return images_folder(self.settings, self.variables)
+
+    @property
+    def environments(self) -> Path:
+        return environments_folder(self.settings, self.variables)
+
+
+class BuiltImage(NamedTuple):
     """An image that was built."""
 
     image: Image
@@ -59,57 +105,102 @@ class Built(NamedTuple):
     """What whoever built it should know."""
 
 
-class _Source(NamedTuple):
-    """What an image is made from."""
+class Source(NamedTuple):
+    """What a thing is built of."""
 
-    parts: Sequence[Part]
-    config: Mapping[str, Any]
-    labels: Mapping[str, str]
-    moment: int
     name: str
     run: Run | None
+    model: str = ""
+    """`models:/churn/3`; empty where it is no registered version."""
     identity: str = ""
+    flavor: str = ""
+    title: str = ""
+    version: str = ""
+
+    @property
+    def moment(self) -> int:
+        """When the run began, in seconds since 1970 UTC: the time of all that is built of it."""
+        return micros(self.run.started) // 1_000_000 if self.run else base_image.EPOCH
 
 
-def build(
-    asked: Asked,
-    homes: Callable[[], Home],
-    *,
-    now: datetime,
-    folder: Path,
-    variables: Mapping[str, str],
-    say: Callable[[str], None] = lambda text: None,
-) -> Built:
+class _Content(NamedTuple):
+    """What goes into an image."""
+
+    source: Source
+    parts: Sequence[Part]
+    config: Mapping[str, Any]
+    variables: Mapping[str, str] = {}
+
+
+class Bench(NamedTuple):
+    """What an image is put together on."""
+
+    site: Site
+    base: base_image.Base
+    layout: Layout
+    room: Path
+    """For files on the way."""
+
+
+def build(asked: Asked, site: Site) -> BuiltImage:
     """Raises NotFound, UsageError, KeepingError, and CannotRepeat for what cannot be put into an image."""
+    of = _of_model if is_model(asked.what, site.folder) else _of_run
+    return assemble(asked, site, of, "image")
+
+
+def assemble(asked: Asked, site: Site, of: Callable[[Asked, Bench], _Content], kind: BuiltKind) -> BuiltImage:
+    """An image of what `of` makes for it, with a statement of what it was made of, noted as built, and sent."""
     layout = Layout(asked.output)
     layout.make()
-    cache = models_folder(homes().settings, variables)
-    base = base_image.bring(asked.base, layout, cache.parent / "images", variables, say)
-    with tempfile.TemporaryDirectory(prefix="bis-build-") as place_of:
-        room = Path(place_of)
-        if is_model(asked.what, folder):
-            source = _of_model(asked, homes, base, layout, room, now, folder, variables, say)
-        else:
-            source = _of_run(asked, homes(), base, layout, room, now, variables, say)
+    base = base_image.bring(asked.base, layout, site.images, site.variables, site.say)
+    with tempfile.TemporaryDirectory(prefix="bis-build-") as room:
+        source, parts, config, given = of(asked, Bench(site, base, layout, Path(room)))
         made = image.compose(
-            layout, base, source.parts, moment=source.moment, config=source.config, labels=source.labels, say=say
+            layout,
+            base,
+            parts,
+            moment=source.moment,
+            config=config,
+            variables=given,
+            labels=_labels(source),
+            gzipped=asked.gzipped,
+            say=site.say,
         )
     name = asked.name or source.name
     layout.name(made.descriptor, name)
+    home = site.home
     statement = provenance(
         made,
         name,
         source=asked.what,
         base=base.reference,
         run=source.run,
-        record=str(homes().ledger.record(source.run.id)) if source.run else "",
-        model=source.labels.get("bis.model", ""),
+        record=str(home.ledger.record(source.run.id)) if source.run and home else "",
+        model=source.model,
         identity=source.identity,
     )
     beside = attach(layout, made, name, statement)
-    pushed = _pushed(asked.push, made, beside, layout, variables, say) if asked.push else ""
-    told = tuple(filter(None, (base.told,)))
-    return Built(made, name, asked.output, beside, pushed, told)
+    pushed = _pushed(asked.push, made, beside, layout, site) if asked.push else ""
+    note(kind, made.descriptor.digest, name, source, site, base=base.reference, pushed=pushed)
+    told = [base.told, "its digest depends on the version of zlib here" if asked.gzipped else ""]
+    return BuiltImage(made, name, asked.output, beside, pushed, tuple(filter(None, told)))
+
+
+def note(kind: BuiltKind, digest: str, name: str, source: Source, site: Site, **more: str) -> None:
+    """Make it a fact that a thing was built, where there is a project to keep it."""
+    if home := site.home:
+        fact = Built(
+            kind=kind,
+            digest=digest,
+            made=now(),
+            user=user_here(),
+            name=name,
+            run=source.run.id if source.run else "",
+            model=source.model,
+            identity=source.identity,
+            **more,
+        )
+        keep(fact, home)
 
 
 def is_model(text: str, folder: Path) -> bool:
@@ -117,13 +208,11 @@ def is_model(text: str, folder: Path) -> bool:
     return text.startswith((MODELS, RUNS)) or (folder / Path(text).expanduser() / MLMODEL).is_file()
 
 
-def _pushed(
-    name: str, made: Image, beside: Descriptor, layout: Layout, variables: Mapping[str, str], say: Callable[[str], None]
-) -> str:
+def _pushed(name: str, made: Image, beside: Descriptor, layout: Layout, site: Site) -> str:
     """Where it is now, by digest."""
     named = read_name(name)
-    say(f"sending to {named.host}")
-    registry = Registry(named.host, variables)
+    site.say(f"sending to {named.host}")
+    registry = Registry(named.host, site.variables)
     registry.push(named, made.descriptor, layout)
     registry.push(named._replace(tag="", digest=beside.digest), beside, layout)
     return str(named._replace(tag="", digest=made.descriptor.digest))
@@ -132,98 +221,107 @@ def _pushed(
 # -- a model -----------------------------------------------------------------------------------------------------
 
 
-def _of_model(
-    asked: Asked,
-    homes: Callable[[], Home],
-    base: base_image.Base,
-    layout: Layout,
-    room: Path,
-    now: datetime,
-    folder: Path,
-    variables: Mapping[str, str],
-    say: Callable[[str], None],
-) -> _Source:
-    home = homes()
-    placed = place(asked.what, now, folder, homes, models_folder(home.settings, variables))
-    model = read_folder(placed.folder)
+class Laid(NamedTuple):
+    """A model whose files and whose environment are here."""
+
+    source: Source
+    folder: Path
+    environment: Path
+    own: bool
+    """Made by a run of this project."""
+
+
+def lay_out(what: str, python: str, site: Site) -> Laid:
+    """Find a model, and rebuild its environment. Raises NotFound, UsageError, CannotRepeat."""
+    placed = place(what, site.now, site.folder, site.homes, site.models)
+    model, home = read_folder(placed.folder), site.home
     chosen = model_environment(
         placed.folder,
         home=home,
         run=placed.run,
-        python=asked.python,
-        variables=variables,
-        cache=environments_folder(home.settings, variables),
-        progress=say,
+        python=python,
+        variables=site.variables,
+        cache=site.environments,
+        progress=site.say,
     )
-    environment = chosen.python.parent.parent
-    python = image.interpreter(environment, base, layout)
-    run = _known_run(home, placed.run or model.run)
+    source = Source(
+        name=f"{placed.name}-{placed.version}" if placed.version else placed.name,
+        run=_known_run(home, placed.run or model.run),
+        model=f"{MODELS}/{placed.name}/{placed.version}" if placed.version else "",
+        identity=model.identity,
+        flavor=model.flavor,
+        title=placed.name,
+        version=placed.version,
+    )
+    return Laid(source, placed.folder, chosen.python.parent.parent, placed.own)
+
+
+def _of_model(asked: Asked, bench: Bench) -> _Content:
+    site = bench.site
+    laid = lay_out(asked.what, asked.python, site)
+    python = image.interpreter(laid.environment, bench.base, bench.layout)
     parts = [
         *_interpreter_part(python),
-        image.environment_part(environment, python),
-        image.server_part(python, find_uv(variables, _user(variables), None), room / "server", say),
-        image.tree_part("model", placed.folder, MODEL),
+        image.environment_part(laid.environment, python),
+        image.server_part(python, find_uv(site.variables, site.user, None), bench.room / "server", site.say),
+        image.tree_part("model", laid.folder, MODEL, site.settings.secrets),
     ]
+    serve = [f"/{SERVER}/bin/bis", "serve", f"/{MODEL}", "--python", f"/{ENVIRONMENT}/bin/python"]
     config = {
-        "Entrypoint": [f"/{SERVER}/bin/bis", "serve", f"/{MODEL}", "--python", f"/{ENVIRONMENT}/bin/python"],
-        "Cmd": ["--host", "0.0.0.0", "--port", str(PORT)],
+        # Whoever builds of a run's model trusts it, as `bis serve` does here.
+        "Entrypoint": [*serve, "--trust"] if laid.own or asked.trust else serve,
+        "Cmd": ["--host", "0.0.0.0", "--port", str(PORT), "--open"],
         "ExposedPorts": {f"{PORT}/tcp": {}},
         "WorkingDir": "/tmp",
         "StopSignal": "SIGTERM",
     }
-    labels = {**_labels(placed.name, run), **_of_placed(placed, model)}
-    moment = micros(run.started) // 1_000_000 if run else base_image.EPOCH
-    name = f"{placed.name}-{placed.version}" if placed.version else placed.name
-    return _Source(parts, config, labels, moment, name, run, model.identity)
-
-
-def _of_placed(placed: Placed, model: ModelFolder) -> dict[str, str]:
-    reference = f"{MODELS}/{placed.name}/{placed.version}" if placed.version else ""
-    version = {f"{LABEL}version": placed.version} if placed.version else {}
-    return {**version, **_some({"bis.model": reference, "bis.identity": model.identity, "bis.flavor": model.flavor})}
+    return _Content(laid.source, parts, config)
 
 
 # -- a run -------------------------------------------------------------------------------------------------------
 
 
-def _of_run(
-    asked: Asked,
-    home: Home,
-    base: base_image.Base,
-    layout: Layout,
-    room: Path,
-    now: datetime,
-    variables: Mapping[str, str],
-    say: Callable[[str], None],
-) -> _Source:
-    run = home.ledger.find(parse(asked.what, now.astimezone().replace(tzinfo=None)))
+def _of_run(asked: Asked, bench: Bench) -> _Content:
+    site, home = bench.site, bench.site.homes()
+    run = home.ledger.find(parse(asked.what, site.now.astimezone().replace(tzinfo=None)))
     part = run.parts.get("environment")
     recorded = python_of(part) if part else None
+    if "code" not in run.parts:
+        raise CannotRepeat(f"nothing of the code of {run.name} is recorded", hint=f"bis show {run.id[:8]}")
     parts: list[Part] = []
     if part and recorded:
         ready = rebuild(
             part,
             home.store,
-            environments_folder(home.settings, variables),
-            variables=variables,
-            home=_user(variables),
+            site.environments,
+            variables=site.variables,
+            home=site.user,
             run=run.name,
-            progress=say,
+            progress=site.say,
         )
-        python = image.interpreter(ready.prefix, base, layout)
+        python = image.interpreter(ready.prefix, bench.base, bench.layout)
         parts += [*_interpreter_part(python), image.environment_part(ready.prefix, python)]
-    if "code" not in run.parts:
-        raise CannotRepeat(f"nothing of the code of {run.name} is recorded", hint=f"bis show {run.id[:8]}")
-    code = room / "code"
-    code.mkdir()
-    code_of.restore(run.parts["code"], Place(project=code), home.store)
-    parts.append(image.tree_part("code", code, WORK))
+    parts += _files_of(run, home, bench.room, site.settings.secrets, asked.data)
     config = {
         "Cmd": _command(run, recorded is not None),
         "WorkingDir": f"/{WORK}/{run.folder}".rstrip("/.") or "/",
     }
-    moment = micros(run.started) // 1_000_000
-    return _Source(parts, config, _labels(run.name, run), moment, run.name, run)
+    given = variables_to_give(run.parts["params"], {}, home.key)[0] if "params" in run.parts else {}
+    return _Content(Source(run.name, run, title=run.name), parts, config, given)
+
+
+def _files_of(run: Run, home: Home, room: Path, secrets: Sequence[str], with_data: bool) -> Iterator[Part]:
+    """Code and inputs of a run, where its command finds them. Raises CannotRepeat for inputs that nobody has."""
+    code, data, outside = (room / name for name in ("code", "data", "outside"))
+    for folder in (code, data, outside):
+        folder.mkdir()
+    code_of.restore(run.parts["code"], Place(project=code), home.store)
+    yield image.tree_part("code", code, WORK, secrets, owner=NOBODY)
+    if with_data and "data" in run.parts:
+        data_of.restore(run.parts["data"], Place(project=data, outside=outside), home.store)
+        yield image.tree_part("data", data, WORK, secrets, owner=NOBODY)
+        if any(outside.iterdir()):
+            yield image.tree_part("data from outside of the project", outside, "", secrets)
 
 
 def _command(run: Run, has_python: bool) -> list[str]:
@@ -239,34 +337,25 @@ def _interpreter_part(python: Interpreter) -> list[Part]:
     return [Part("interpreter", python.entries)] if python.entries else []
 
 
-def _labels(title: str, run: Run | None) -> dict[str, str]:
-    if run is None:
-        return {f"{LABEL}title": title}
-    code = run.parts.get("code")
-    facts = code.facts if code else {}
-    return {
-        f"{LABEL}title": title,
-        **_some(
-            {
-                f"{LABEL}revision": str(facts.get("revision") or ""),
-                "bis.run": run.id,
-                "bis.run.name": run.name,
-                "bis.run.command": shlex.join(unspell(word) for word in run.command),
-            }
-        ),
+def _labels(source: Source) -> dict[str, str]:
+    run = source.run
+    code = run.parts.get("code") if run else None
+    labels = {
+        f"{LABEL}title": source.title,
+        f"{LABEL}version": source.version,
+        f"{LABEL}revision": str((code.facts if code else {}).get("revision") or ""),
+        "bis.model": source.model,
+        "bis.identity": source.identity,
+        "bis.flavor": source.flavor,
+        "bis.run": run.id if run else "",
+        "bis.run.name": run.name if run else "",
+        "bis.run.command": shlex.join(unspell(word) for word in run.command) if run else "",
     }
-
-
-def _some(labels: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in labels.items() if value}
 
 
-def _known_run(home: Home, id: str) -> Run | None:
+def _known_run(home: Home | None, id: str) -> Run | None:
     try:
-        return home.ledger.get(id) if id else None
+        return home.ledger.get(id) if home and id else None
     except NotFound:
         return None
-
-
-def _user(variables: Mapping[str, str]) -> Path:
-    return Path(variables.get("HOME") or "~").expanduser()

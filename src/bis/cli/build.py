@@ -14,7 +14,7 @@ from bis.cli.text import plain, size
 from bis.errors import UsageError
 
 if TYPE_CHECKING:
-    from bis.acts.build import Built
+    from bis.acts.build import BuiltImage, Site
 
 CANNOT = {3: STATUSES[3], 4: "it cannot be put into an image", 5: STATUSES[5]}
 
@@ -49,9 +49,30 @@ def build() -> None:
 @click.option("--name", default="", help="What it is called in the layout; else as what is built.")
 @click.option("--push", default="", metavar="NAME", help="Send it to a registry under this name, too.")
 @click.option("--python", default="", metavar="PATH", help="Environment of a model, as it is.")
+@click.option(
+    "--compress",
+    type=click.Choice(["none", "gzip"]),
+    default="none",
+    show_default=True,
+    help="How layers are stored; the digest of gzip depends on the version of zlib.",
+)
+@click.option("--no-data", is_flag=True, help="Leave the inputs of a run out.")
+@click.option("--trust", is_flag=True, help="Let the image open a pickle that no run of this project made.")
 @json_option
 @click.argument("what", type=Thing(), metavar="MODEL|RUN")
-def image(door: Door, what: str, base: str, output: str, name: str, push: str, python: str, as_json: bool) -> int:
+def image(
+    door: Door,
+    what: str,
+    base: str,
+    output: str,
+    name: str,
+    push: str,
+    python: str,
+    compress: str,
+    no_data: bool,
+    trust: bool,
+    as_json: bool,
+) -> int:
     """Build an image in which a model answers requests, as by `bis serve`, or in which the command of a run runs again.
 
     A model is models:/churn@champion, runs:/RUN/PATH, or a folder with an MLmodel file; all else is a run. Its
@@ -62,31 +83,54 @@ def image(door: Door, what: str, base: str, output: str, name: str, push: str, p
     from bis.acts.build import Asked
     from bis.acts.build import build as act
 
-    chosen = base or door.settings.base
-    if not chosen:
-        raise UsageError(
-            "nothing says what the image is built on",
-            hint='--base mmdebstrap:bookworm, or base = "NAME@sha256:…" in bis.toml',
-        )
-    asked = Asked(what, chosen, door.folder / Path(output).expanduser(), name, push, python)
-    built = act(
-        asked,
-        lambda: door.home,
-        now=datetime.now(UTC),
-        folder=door.folder,
-        variables=door.variables,
-        say=lambda text: door.terminal.tell(f"{text} …"),
+    asked = Asked(
+        what,
+        _base(door, base),
+        door.folder / Path(output).expanduser(),
+        name,
+        push,
+        python,
+        gzipped=compress == "gzip",
+        data=not no_data,
+        trust=trust,
     )
-    if as_json:
-        door.terminal.json("bis.built/1", _document(built))
-        return 0
-    door.terminal.show(_lines(built))
-    for remark in built.told:
-        door.terminal.tell(f"note: {plain(remark)}")
+    built = act(asked, _site(door))
+    _show(door, built, as_json)
     return 0
 
 
-def _document(built: Built) -> dict[str, object]:
+def _base(door: Door, base: str) -> str:
+    if chosen := base or door.settings.base:
+        return chosen
+    raise UsageError(
+        "nothing says what the image is built on",
+        hint='--base mmdebstrap:bookworm, or base = "NAME@sha256:…" in bis.toml',
+    )
+
+
+def _site(door: Door) -> Site:
+    from bis.acts.build import Site
+
+    return Site(
+        door.settings,
+        lambda: door.home,
+        datetime.now(UTC),
+        door.folder,
+        door.variables,
+        lambda text: door.terminal.tell(f"{text} …"),
+    )
+
+
+def _show(door: Door, built: BuiltImage, as_json: bool) -> None:
+    if as_json:
+        door.terminal.json("bis.built/1", _document(built))
+        return
+    door.terminal.show(_lines(built))
+    for remark in built.told:
+        door.terminal.tell(f"note: {plain(remark)}")
+
+
+def _document(built: BuiltImage) -> dict[str, object]:
     layers = [{"digest": layer.digest, "bytes": layer.size} for layer in built.image.manifest.layers]
     return {
         "digest": built.image.descriptor.digest,
@@ -98,7 +142,7 @@ def _document(built: Built) -> dict[str, object]:
     }
 
 
-def _lines(built: Built) -> list[str]:
+def _lines(built: BuiltImage) -> list[str]:
     layers = built.image.manifest.layers
     lines = [
         f"image       {built.image.descriptor.digest}",

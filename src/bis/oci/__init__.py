@@ -15,9 +15,16 @@ INDEX: Final = "application/vnd.oci.image.index.v1+json"
 CONFIG: Final = "application/vnd.oci.image.config.v1+json"
 LAYER: Final = "application/vnd.oci.image.layer.v1.tar"
 """Not compressed: what a compressor writes changes with its version, and the digest of a layer with it."""
+LAYER_GZIP: Final = f"{LAYER}+gzip"
 EMPTY: Final = "application/vnd.oci.empty.v1+json"
 DOCKER_MANIFEST: Final = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_LIST: Final = "application/vnd.docker.distribution.manifest.list.v2+json"
+DOCKER_LAYERS: Final = {
+    "application/vnd.docker.image.rootfs.diff.tar": LAYER,
+    "application/vnd.docker.image.rootfs.diff.tar.gzip": LAYER_GZIP,
+    "application/vnd.docker.image.rootfs.diff.tar.zstd": f"{LAYER}+zstd",
+}
+"""What Docker calls a layer -> what the specification calls one of the same bytes."""
 MANIFESTS: Final = (MANIFEST, DOCKER_MANIFEST)
 INDEXES: Final = (INDEX, DOCKER_LIST)
 NAME: Final = "org.opencontainers.image.ref.name"

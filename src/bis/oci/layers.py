@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import io
 import os
 import stat
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO, Final, NamedTuple, cast
 
-from bis.oci import LAYER, Descriptor
+from bis.oci import LAYER, LAYER_GZIP, Descriptor
 
 LEFT_OUT: Final = frozenset({"__pycache__"})
 """Folders that a program makes again."""
 BLOCK: Final = 1 << 20
+LEVEL: Final = 6
+"""Of gzip: fixed, as it is what its digest depends on."""
 
 
 class Entry(NamedTuple):
@@ -27,6 +31,8 @@ class Entry(NamedTuple):
     target: str = ""
     """Of a symbolic link."""
     executable: bool = False
+    owner: int = 0
+    """Number of the user and of the group."""
 
 
 class Written(NamedTuple):
@@ -55,9 +61,26 @@ def entries_of(folder: Path, at: str) -> Iterator[Entry]:
                 yield Entry(str(inside / name))
 
 
-def write_layer(entries: Iterable[Entry], out: IO[bytes], moment: int) -> Written:
+def write_layer(entries: Iterable[Entry], out: IO[bytes], moment: int, *, gzipped: bool = False) -> Written:
     """Write a layer. `moment`: the time of everything in it, in seconds since 1970 UTC. Folders around what is named
-    are made; of two entries of one path the later counts. Raises OSError."""
+    are made; of two entries of one path the later counts. Compressed, its digest depends on the version of zlib, and
+    `diff_id` does not. Raises OSError."""
+    stored = _Hashed(out)
+    if not gzipped:
+        count = _write(_sorted(entries), stored, moment)
+        return Written(_described(LAYER, stored), stored.digest, count)
+    with gzip.GzipFile("", "wb", LEVEL, cast(IO[bytes], stored), mtime=0) as box:
+        plain = _Hashed(cast(IO[bytes], box))
+        count = _write(_sorted(entries), plain, moment)
+    return Written(_described(LAYER_GZIP, stored), plain.digest, count)
+
+
+def _described(media_type: str, stored: _Hashed) -> Descriptor:
+    return Descriptor(media_type=media_type, digest=stored.digest, size=stored.size)
+
+
+def _sorted(entries: Iterable[Entry]) -> list[Entry]:
+    """With the folders around them, by the bytes of their paths."""
     known: dict[str, Entry] = {}
     for entry in entries:
         path = _inside(entry.path)
@@ -66,12 +89,14 @@ def write_layer(entries: Iterable[Entry], out: IO[bytes], moment: int) -> Writte
         for folder in PurePosixPath(path).parents:
             if str(folder) != ".":
                 known.setdefault(str(folder), Entry(str(folder)))
-    hashed = _Hashed(out)
-    with tarfile.open(fileobj=cast(IO[bytes], hashed), mode="w|", format=tarfile.PAX_FORMAT, bufsize=BLOCK) as box:
-        for path in sorted(known, key=lambda name: name.encode("utf-8", "surrogateescape")):
-            _add(box, known[path], moment)
-    digest = f"sha256:{hashed.hasher.hexdigest()}"
-    return Written(Descriptor(media_type=LAYER, digest=digest, size=hashed.size), digest, len(known))
+    return sorted(known.values(), key=lambda entry: entry.path.encode("utf-8", "surrogateescape"))
+
+
+def _write(entries: Sequence[Entry], out: _Hashed, moment: int) -> int:
+    with tarfile.open(fileobj=cast(IO[bytes], out), mode="w|", format=tarfile.PAX_FORMAT, bufsize=BLOCK) as box:
+        for entry in entries:
+            _add(box, entry, moment)
+    return len(entries)
 
 
 def _inside(path: str) -> str:
@@ -85,6 +110,7 @@ def _inside(path: str) -> str:
 def _add(box: tarfile.TarFile, entry: Entry, moment: int) -> None:
     info = tarfile.TarInfo(entry.path)
     info.mtime, info.mode = moment, 0o755 if entry.executable else 0o644
+    info.uid = info.gid = entry.owner
     if entry.target:
         info.type, info.linkname, info.mode = tarfile.SYMTYPE, entry.target, 0o777
         box.addfile(info)
@@ -92,8 +118,6 @@ def _add(box: tarfile.TarFile, entry: Entry, moment: int) -> None:
         info.type, info.mode = tarfile.DIRTYPE, 0o755
         box.addfile(info)
     elif isinstance(entry.content, bytes):
-        import io
-
         info.size = len(entry.content)
         box.addfile(info, io.BytesIO(entry.content))
     else:
@@ -107,6 +131,10 @@ class _Hashed:
 
     def __init__(self, out: IO[bytes]) -> None:
         self.out, self.hasher, self.size = out, hashlib.sha256(), 0
+
+    @property
+    def digest(self) -> str:
+        return f"sha256:{self.hasher.hexdigest()}"
 
     def write(self, data: bytes) -> int:
         self.hasher.update(data)

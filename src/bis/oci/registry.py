@@ -23,6 +23,7 @@ from urllib.parse import urlencode, urljoin, urlsplit
 import msgspec
 
 from bis import __version__
+from bis.digest import canonical
 from bis.errors import BisError, KeepingError, NotFound, UsageError, explains
 from bis.oci import DOCKER_LIST, DOCKER_MANIFEST, INDEX, INDEXES, MANIFEST, Descriptor, Index, Manifest, Platform
 from bis.oci.layout import BLOCK, LARGEST, Layout, chosen
@@ -146,6 +147,30 @@ class Registry:
         path = f"/v2/{name.path}/manifests/{name.tag or descriptor.digest}"
         with self._asked("PUT", path, name, {"Content-Type": descriptor.media_type}, content) as answer:
             _good(answer, name)
+            is_known = bool(answer.headers.get("OCI-Subject"))
+        if manifest.subject and not is_known:
+            self._refer(name, manifest.subject.digest, descriptor)
+
+    def _refer(self, name: Name, subject: str, descriptor: Descriptor) -> None:
+        """For a registry that does not know itself what speaks of an image: note it in an index whose tag is the digest
+        of that, where others look then."""
+        tagged = name._replace(tag=subject.replace(":", "-"), digest="")
+        there = self.referrers(tagged, subject)
+        plain = msgspec.structs.replace(descriptor, annotations={}, platform=None)
+        others = tuple(one for one in there if one.digest != descriptor.digest)
+        content = canonical(Index(schema_version=2, media_type=INDEX, manifests=(*others, plain)))
+        path = f"/v2/{name.path}/manifests/{tagged.tag}"
+        with self._asked("PUT", path, name, {"Content-Type": INDEX}, content) as answer:
+            _good(answer, name)
+
+    def referrers(self, name: Name, subject: str) -> tuple[Descriptor, ...]:
+        """What speaks of an image, by its digest: as the registry itself knows, else as whoever pushed it noted."""
+        for path in (f"referrers/{subject}", f"manifests/{subject.replace(':', '-')}"):
+            with self._asked("GET", f"/v2/{name.path}/{path}", name, {"Accept": INDEX}) as answer:
+                if answer.status not in (400, 404, 405):
+                    _good(answer, name)
+                    return msgspec.convert(json.loads(answer.body.read(LARGEST)), Index).manifests
+        return ()
 
     def _has(self, name: Name, digest: str) -> bool:
         with self._asked("HEAD", f"/v2/{name.path}/blobs/{digest}", name) as answer:

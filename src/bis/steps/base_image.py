@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import secrets
 import shutil
 import subprocess
 import tarfile
@@ -16,10 +17,11 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from bis.errors import BisError, CannotRepeat, NotFound, UsageError
+from bis.errors import CannotRepeat, KeepingError, NotFound, UsageError
 from bis.oci import LAYER, Descriptor, Image, Platform
 from bis.oci.layout import BLOCK, Layout, machine
 from bis.oci.registry import Registry, read_name
+from bis.oci.unpack import opened
 
 DEBIAN: Final = "mmdebstrap:"
 FOLDER: Final = "oci:"
@@ -61,12 +63,12 @@ def pythons(image: Image, layout: Layout) -> dict[str, str]:
     found: dict[str, str] = {}
     for layer in image.manifest.layers:
         try:
-            with tarfile.open(layout.path(layer.digest), "r:*") as box:
-                for name in box.getnames():
-                    if shape := PYTHONS.fullmatch(name):
+            with opened(layout, layer) as file, tarfile.open(fileobj=file, mode="r|", bufsize=BLOCK) as box:
+                for info in box:
+                    if shape := PYTHONS.fullmatch(info.name):
                         found[shape[2]] = f"/{shape[1]}"
-        except tarfile.TarError as error:
-            raise BisError(f"the layer {layer.digest} of the base cannot be read: {error}") from None
+        except (tarfile.TarError, OSError, EOFError) as error:
+            raise KeepingError(f"the layer {layer.digest} of the base cannot be read: {error}") from None
     return found
 
 
@@ -78,7 +80,8 @@ def _copied(source: Layout, name: str, layout: Layout) -> Base:
             with layout.new_blob() as file, source.path(blob.digest).open("rb") as there:
                 shutil.copyfileobj(there, file, BLOCK)
                 layout.keep(file, blob.digest)
-    return Base(image, f"{FOLDER}{source.folder}:{image.descriptor.digest}")
+    # Not where it lies: the same base gives the same image, wherever that is.
+    return Base(image, f"{FOLDER}{name or 'base'}@{image.descriptor.digest}")
 
 
 def _made(text: str, layout: Layout, cache: Path, variables: Mapping[str, str], say: Callable[[str], None]) -> Base:
@@ -92,7 +95,7 @@ def _made(text: str, layout: Layout, cache: Path, variables: Mapping[str, str], 
     if not kept.exists():
         say(f"making a base of Debian {suite}; this takes a minute, once")
         kept.parent.mkdir(parents=True, exist_ok=True)
-        draft = kept.with_suffix(".new")
+        draft = kept.with_suffix(f".{secrets.token_hex(4)}")
         command = [
             program,
             "--quiet",
@@ -110,6 +113,7 @@ def _made(text: str, layout: Layout, cache: Path, variables: Mapping[str, str], 
             check=False,
         )
         if done.returncode:
+            draft.unlink(missing_ok=True)
             tail = " ".join(done.stderr.decode("utf-8", "replace").split()[-60:])
             raise CannotRepeat(f"mmdebstrap cannot make Debian {suite}", because=tail)
         draft.replace(kept)

@@ -6,6 +6,8 @@ lock, and of no compiled Python; folders of the user are not named.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 import re
 import sys
@@ -14,10 +16,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from bis.digest import readable, spell
 from bis.errors import CannotRepeat
-from bis.oci import Descriptor, Image
+from bis.oci import DOCKER_LAYERS, Descriptor, Image
 from bis.oci.layers import Entry, entries_of, write_layer
 from bis.oci.layout import Layout, machine
+from bis.parts.secret import holds_secret
 from bis.steps.base_image import Base, pythons
 from bis.steps.installing import Uv
 from bis.steps.requiring import pinned
@@ -27,7 +31,8 @@ PYTHON: Final = "opt/python"
 MODEL: Final = "opt/model"
 SERVER: Final = "opt/bis"
 WORK: Final = "work"
-NOBODY: Final = "65534:65534"
+NOBODY: Final = 65534
+"""The user and the group of what runs in an image."""
 PORT: Final = 8080
 LAUNCHER: Final = """#!{python}
 import sys
@@ -83,9 +88,10 @@ def environment_part(environment: Path, python: Interpreter) -> Part:
     """A virtual environment, on the interpreter of the image."""
     version = python.path.rpartition("python")[2]
     home = python.path.rpartition("/")[0]
+    scripts = list(_scripts(environment, f"{ENVIRONMENT}/bin"))
     entries = [
-        *_without_links_out(entries_of(environment / "lib", f"{ENVIRONMENT}/lib")),
-        *_scripts(environment, f"{ENVIRONMENT}/bin"),
+        *_without_traces(_without_links_out(entries_of(environment / "lib", f"{ENVIRONMENT}/lib")), scripts),
+        *scripts,
         Entry(f"{ENVIRONMENT}/bin/python", target=python.path),
         Entry(f"{ENVIRONMENT}/bin/python3", target="python"),
         Entry(f"{ENVIRONMENT}/bin/python{version}", target="python"),
@@ -116,10 +122,19 @@ def server_part(python: Interpreter, uv: Uv, room: Path, say: Callable[[str], No
     return Part("server", [entry for entry in entries if not entry.path.startswith(f"{SERVER}/lib/bin/")])
 
 
-def tree_part(called: str, folder: Path, at: str, left_out: Iterable[str] = ()) -> Part:
-    """A folder as it is."""
-    hidden = tuple(f"{at}/{name}" for name in left_out)
-    return Part(called, [entry for entry in entries_of(folder, at) if not entry.path.startswith(hidden)])
+def tree_part(called: str, folder: Path, at: str, secrets: Sequence[str] = (), *, owner: int = 0) -> Part:
+    """A folder as it is; its `owner` may write there. Raises CannotRepeat where credentials lie in it: whoever has the
+    image has them. `secrets`: further globs of their names."""
+    entries = [Entry(at), *entries_of(folder, at)] if at else list(entries_of(folder, at))
+    for entry in entries:
+        name = entry.path.removeprefix(f"{at}/") if at else entry.path
+        if isinstance(entry.content, Path) and holds_secret(name, entry.content, secrets):
+            raise CannotRepeat(
+                f"{readable(spell(name))} of the {called} looks like a credential",
+                because="Whoever gets the image could read it.",
+                hint="take it out of there, and give it to what runs the image as a variable or a mounted file",
+            )
+    return Part(called, [entry._replace(owner=owner) for entry in entries])
 
 
 def compose(
@@ -129,34 +144,36 @@ def compose(
     *,
     moment: int,
     config: Mapping[str, Any],
+    variables: Mapping[str, str],
     labels: Mapping[str, str],
+    gzipped: bool = False,
     say: Callable[[str], None],
 ) -> Image:
     """An image of a base and of parts, each a layer. `moment`: seconds since 1970 UTC."""
-    layers: list[Descriptor] = list(base.image.manifest.layers)
+    layers = [_specified(layer) for layer in base.image.manifest.layers]
     diff_ids = base.image.diff_ids
     created = datetime.fromtimestamp(moment, UTC).isoformat().replace("+00:00", "Z")
-    history = list(base.image.config.get("history", ()))
+    history = list(base.image.config.get("history") or [{"created_by": base.reference}] * len(layers))
     for part in parts:
         say(f"writing the {part.called}")
         with layout.new_blob() as file:
-            written = write_layer(part.entries, file, moment)
+            written = write_layer(part.entries, file, moment, gzipped=gzipped)
             layout.keep(file, written.descriptor.digest)
         layers.append(written.descriptor)
         diff_ids.append(written.diff_id)
         history.append({"created": created, "created_by": f"bis: {part.called}"})
     below = base.image.config.get("config", {})
-    variables = dict(entry.partition("=")[::2] for entry in below.get("Env", ()))
-    path = variables.get("PATH", "/usr/local/bin:/usr/bin:/bin")
-    variables |= {"PATH": f"/{ENVIRONMENT}/bin:{path}", "VIRTUAL_ENV": f"/{ENVIRONMENT}", "HOME": "/tmp"}
-    variables |= {"PYTHONDONTWRITEBYTECODE": "1"}
+    given = {**dict(entry.partition("=")[::2] for entry in below.get("Env") or ()), **variables}
+    path = given.get("PATH", "/usr/local/bin:/usr/bin:/bin")
+    given |= {"PATH": f"/{ENVIRONMENT}/bin:{path}", "VIRTUAL_ENV": f"/{ENVIRONMENT}", "HOME": "/tmp"}
+    given |= {"PYTHONDONTWRITEBYTECODE": "1"}
     document = {
         "architecture": base.image.config.get("architecture") or machine(),
         "os": "linux",
         "created": created,
         "config": {
-            "Env": [f"{key}={value}" for key, value in sorted(variables.items())],
-            "User": NOBODY,
+            "Env": [f"{key}={value}" for key, value in sorted(given.items())],
+            "User": f"{NOBODY}:{NOBODY}",
             "Labels": {f"{LABEL}base.name": base.reference, **labels},
             **config,
         },
@@ -165,6 +182,12 @@ def compose(
     }
     annotations = {f"{LABEL}base.digest": base.image.descriptor.digest, f"{LABEL}created": created, **labels}
     return layout.put_image(document, tuple(layers), annotations)
+
+
+def _specified(layer: Descriptor) -> Descriptor:
+    """A layer as the specification calls it, whose manifest may not name what Docker calls it."""
+    media_type = DOCKER_LAYERS.get(layer.media_type, layer.media_type)
+    return Descriptor(media_type=media_type, digest=layer.digest, size=layer.size)
 
 
 # -- files -------------------------------------------------------------------------------------------------------
@@ -193,6 +216,51 @@ def _scripts(environment: Path, at: str) -> Iterator[Entry]:
         if content.startswith(b"#!") and os.fsencode(environment) in content.split(b"\n", 1)[0]:
             content = b"#!/%s/python\n%s" % (at.encode(), content.partition(b"\n")[2])
         yield Entry(f"{at}/{path.name}", content, executable=True)
+
+
+def _without_traces(entries: Iterable[Entry], scripts: Sequence[Entry]) -> Iterator[Entry]:
+    """Installed packages without what tells where they were installed: `RECORD` names the scripts as they are in the
+    image, and none says from which folder it came. Raises CannotRepeat for what is imported from elsewhere."""
+    rows = {entry.path.rpartition("/")[2]: _row(entry) for entry in scripts}
+    for entry in entries:
+        name, path = entry.path.rpartition("/")[2], entry.content
+        if not isinstance(path, Path):
+            yield entry
+        elif name == "RECORD" and path.parent.name.endswith(".dist-info"):
+            lines = path.read_text("utf-8", "surrogateescape").splitlines(keepends=True)
+            kept = (_image_row(line, rows) for line in lines)
+            yield entry._replace(content="".join(kept).encode("utf-8", "surrogateescape"))
+        elif name.endswith(".pth") and path.parent.name == "site-packages":
+            _demand_inside(path)
+            yield entry
+        elif name != "uv_cache.json" and not (name == "direct_url.json" and b"file:" in path.read_bytes()):
+            yield entry
+
+
+def _row(script: Entry) -> str:
+    content = script.content if isinstance(script.content, bytes) else b""
+    digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).decode().rstrip("=")
+    return f"sha256={digest},{len(content)}"
+
+
+def _image_row(line: str, rows: Mapping[str, str]) -> str:
+    """A line of RECORD as it is in the image; empty for a file that is left out there."""
+    name = line.partition(",")[0]
+    if name.endswith((".pyc", "/direct_url.json", "/uv_cache.json")):
+        return ""
+    script = name.rpartition("/")[2]
+    return f"{name},{rows[script]}\n" if re.match(r"(\.\./)+bin/", name) and script in rows else line
+
+
+def _demand_inside(path: Path) -> None:
+    """Raises CannotRepeat for a package that lies in a folder of this machine: an image would not have it."""
+    for line in path.read_text("utf-8", "replace").splitlines():
+        if line.startswith("/") and not Path(line.strip()).is_relative_to(path.parent):
+            raise CannotRepeat(
+                f"{path.name.removesuffix('.pth')} is imported from {line.strip()}",
+                because="It is installed as editable, and that folder is not part of the environment.",
+                hint="record the run with it installed as a wheel: uv pip install .",
+            )
 
 
 def _interpreter_entries(home: Path, version: str) -> Iterator[Entry]:
