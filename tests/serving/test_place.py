@@ -1,0 +1,65 @@
+"""What a model may be called, and what becomes of its files."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from bis.errors import BisError, NotFound, UsageError
+from bis.settings import Settings
+from bis.steps.home import Home, open_home
+from bis.steps.model_place import Placed, place
+
+Place = Callable[[str], Placed]
+
+
+@pytest.fixture
+def placed(project: Path, tmp_path: Path) -> Place:
+    """Places a model of the project."""
+
+    def home() -> Home:
+        return open_home(project, Settings(), create=False)
+
+    return lambda text: place(text, datetime.now(UTC), project, home, tmp_path / "cache")
+
+
+def test_a_run_a_path_in_it_and_a_version_are_the_same_model(placed: Place) -> None:
+    version = placed("models:/churn/1")
+    assert (version.name, version.version, version.own) == ("churn", "1", True)
+    run = placed(version.run)
+    assert run.run == version.run
+    assert placed(f"runs:/{version.run}/model").folder == run.folder
+    for one in (version, run):
+        assert (one.folder / "model.pkl").read_bytes() == (run.folder / "model.pkl").read_bytes()
+    assert placed("models:/churn/2").folder != version.folder
+
+
+def test_a_folder_is_a_stranger_s(placed: Place, project: Path) -> None:
+    found = placed("model")
+    assert found.folder == project / "model"
+    assert not found.own
+
+
+def test_files_that_were_damaged_in_the_cache_are_brought_anew(placed: Place) -> None:
+    folder = placed("models:/churn/1").folder
+    before = (folder / "model.pkl").read_bytes()
+    (folder / "model.pkl").unlink()
+    (folder / "model.pkl").write_bytes(before[:-1] + b"!")
+    assert placed("models:/churn/1").folder == folder
+    assert (folder / "model.pkl").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "told"),
+    [
+        ("models:/churm@champion", NotFound, "no registered model is called 'churm'"),
+        ("models:/churn/99", NotFound, "no version 99"),
+        ("./nowhere", NotFound, "there is no folder"),
+        ("runs:/@latest/nowhere", NotFound, "has no model at nowhere"),
+        ("models:/", UsageError, "is not a reference to a model"),
+    ],
+)
+def test_what_is_not_there_is_named(placed: Place, text: str, error: type[BisError], told: str) -> None:
+    with pytest.raises(error, match=told):
+        placed(text)
