@@ -1,12 +1,18 @@
 """Whose servers are told the user's credentials: those that the user named, and not those that a project brings."""
 
+import contextlib
 import http.server
+import socketserver
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from bis.errors import UsageError
+from bis.settings import Settings
+from bis.steps.trust import NOT_TRUSTED, demand_places
 
 Type = Callable[..., Any]
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIAMINE", "AWS_SECRET_ACCESS_KEY": "hush", "AWS_REGION": "us-east-1"}
@@ -147,3 +153,92 @@ def test_a_trusted_name_with_https_is_not_trusted_without(type_: Type, nosy: Nos
     safe = nosy.url.replace("http:", "https:")
     assert type_("pull", BIS_TOKEN="bis_mine", BIS_TRUST=safe).status == 2
     assert nosy.told == []
+
+
+class Hanging(socketserver.ThreadingTCPServer):
+    """A place that a stranger chose: whoever comes is counted, and hears nothing."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), socketserver.BaseRequestHandler)
+        self.came = 0
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.came += 1
+        self.shutdown_request(request)
+
+
+@pytest.fixture
+def hanging() -> Iterator[Hanging]:
+    server = Hanging()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_database_that_a_project_names_as_its_ledger_is_told_no_password(
+    type_: Type, hanging: Hanging, tmp_path: Path
+) -> None:
+    pytest.importorskip("psycopg")
+    for name in ("me", "theirs"):
+        (tmp_path / name).mkdir()
+    server = f"postgresql://127.0.0.1:{hanging.server_address[1]}"
+    (tmp_path / "theirs" / "bis.toml").write_text(f'ledger = "{server.replace("//", "//bis@")}/runs"\n')
+    secret = {"PGPASSWORD": "hush", "PGGSSENCMODE": "disable"}
+    for words in (("log",), ("run", "--", "true"), ("server", "--port", "0")):
+        refused = type_(*words, **secret)
+        assert refused.status != 0
+        for told in (server, "ledger", "bis.toml", f"bis remote trust {server}", f"BIS_TRUST={server}", "B130"):
+            assert told in refused.err
+    assert hanging.came == 0
+    assert not (tmp_path / "theirs" / ".bis" / "store").exists(), "nothing is begun"
+    for named in ({"BIS_TRUST": server}, {"PGHOST": "127.0.0.1"}, {"BIS_LEDGER": f"{server}/runs"}):
+        before = hanging.came
+        assert "B130" not in type_("run", "--", "true", **secret, **named).err
+        assert hanging.came > before
+    assert type_("remote", "trust", f"{server}/runs", **secret).out == f"trusted  {server}\n"
+    before = hanging.came
+    assert "B130" not in type_("run", "--", "true", **secret).err
+    assert hanging.came > before
+
+
+@pytest.mark.parametrize(
+    ("ledger", "secrets", "file", "told"),
+    [
+        ("postgresql://db.example.org/x", {}, "", False),
+        ("postgresql://db.example.org/x", {"PGPASSWORD": "hush"}, "", True),
+        ("postgresql:///x?host=db.example.org&port=9", {"PGPASSWORD": "hush"}, "", True),
+        ("postgresql:///x?service=team", {"PGPASSWORD": "hush"}, "", False),
+        ("postgresql:///x?host=/run/postgresql", {"PGPASSWORD": "hush"}, "", False),
+        ("postgresql://them:theirs@db.example.org/x", {"PGPASSWORD": "hush"}, "", False),
+        ("postgresql://db.example.org/x", {}, "db.example.org:*:*:me:hush\n", False),
+        ("postgresql://db.example.org/x", {}, "*:*:*:me:hush\n", True),
+    ],
+)
+def test_only_what_is_a_secret_for_any_host_has_to_be_trusted(
+    ledger: str, secrets: dict[str, str], file: str, told: bool, tmp_path: Path
+) -> None:
+    (tmp_path / ".pgpass").write_text(file)
+    variables = {"HOME": str(tmp_path), **secrets}
+    refused = pytest.raises(UsageError) if told else contextlib.nullcontext()
+    with refused as error:
+        demand_places(tmp_path, Settings(ledger=ledger), variables)
+    assert error is None or error.value.code == NOT_TRUSTED
+
+
+def test_the_server_of_a_bucket_that_a_project_names_as_its_store_is_told_no_keys(
+    type_: Type, nosy: Nosy, tmp_path: Path
+) -> None:
+    pytest.importorskip("obstore")
+    for name in ("me", "theirs"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "theirs" / "bis.toml").write_text(f'store = "s3://bucket/x?endpoint={nosy.url}"\n')
+    refused = type_("server", "--port", "0", **KEYS)
+    assert (refused.status, nosy.told) == (2, [])
+    for told in (nosy.url, "store", f"bis remote trust {nosy.url}", "B130"):
+        assert told in refused.err
+    assert type_("remote", "trust", nosy.url).out == f"trusted  {nosy.url}\n"
+    assert "B130" not in type_("server", "--port", "0", **KEYS).err
+    assert spoke_of_me(nosy)

@@ -63,7 +63,7 @@ def run(
         from bis.steps.planning import plan
         from bis.steps.recover import recover_lost
 
-        home = open_home(project, settings)
+        home = open_home(project, settings, variables=variables)
         if remark := bring_up(home, recording=True):
             tell(remark)
         recover_lost(home, variables)

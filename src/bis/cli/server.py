@@ -112,6 +112,8 @@ def _home(door: Door, ledger: str, store: str) -> Home:
 
     named = {key: value for key, value in (("ledger", ledger), ("store", store)) if value}
     door.settings = msgspec.structs.replace(door.settings, **named)
+    # What is typed is the word of whoever types, as a variable is.
+    door.variables = {**door.variables, **{f"BIS_{key.upper()}": value for key, value in named.items()}}
     return door.opened_home(serving=True)
 
 

@@ -99,14 +99,16 @@ def list_(door: Door, as_json: bool) -> int:
 @json_option
 @click.argument("name", metavar="NAME")
 def trust_(door: Door, as_json: bool, name: str) -> int:
-    """Let the server of the remote NAME have your credentials. Remotes that you added by `bis remote add` or cloned
-    from have them; one that only the files of a project name has not. It is noted in ~/.config/bis/trusted, for all
-    projects. On CI the variable BIS_TRUST names servers instead.
+    """Let the server of the remote NAME have your credentials, or that of a ledger, by its URL. Remotes that you added
+    by `bis remote add` or cloned from have them; one that only the files of a project name has not. It is noted in
+    ~/.config/bis/trusted, for all projects. On CI the variable BIS_TRUST names servers instead.
     """
+    from bis.ledger.places import on_server
     from bis.steps.remotes import choose
     from bis.steps.trust import trust
 
-    server = trust(choose(name, door.project, door.settings)[1], door.variables)
+    url = name if on_server(name) else choose(name, door.project, door.settings)[1]
+    server = trust(url, door.variables)
     if as_json:
         door.terminal.json("bis.trust/1", {"trusted": server or None})
     elif server:

@@ -63,9 +63,14 @@ def open_home(
 ) -> Home:
     """Open the project's `.bis/`. With `create=False` nothing is made: NotFound where nothing was recorded yet. Where
     scripts have logged and nobody has read it yet, there is something to make it for. Raises UsageError for a store in
-    a bucket, unless it is a server that is `serving` it."""
+    a bucket, unless it is a server that is `serving` it, and where a server would be told secrets that the user has not
+    named."""
     if in_bucket(settings.store):
         refuse_bucket(settings.store, serving)
+    if in_bucket(settings.store) or on_server(settings.ledger):
+        from bis.steps.trust import demand_places
+
+        demand_places(project, settings, variables or {})
     folder = project / FOLDER
     if not create and not _is_filled(folder / LOGGING):
         if not folder.is_dir():

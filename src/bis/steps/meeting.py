@@ -133,7 +133,7 @@ def bring_needed(home: Home, name: str, roots: list[Digest], told: Told) -> Move
     """Bring what these and all that they need lack here, each object proved."""
     if not missing(home.store, roots):
         return Moved()
-    _, url = choose_trusted(home, name, home.variables)
+    _, url = choose_trusted(name, home.project, home.settings, home.variables)
     with Meeting(home, url, home.variables) as meeting:
         meeting.check()
         sound, findings = meeting.learn(told)

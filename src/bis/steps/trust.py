@@ -3,7 +3,8 @@
 A `bis.toml` that came with somebody's project may name any server. Secrets that are not for one host alone (a token in
 a variable, the keys of a cloud) go to it only when this user named it on this machine: by `bis remote add`, `bis clone`
 or `bis remote trust`, in a variable, in a settings file of their own. What was named is kept in a file of the user's,
-outside every project, as a project may bring a `.bis` along.
+outside every project, as a project may bring a `.bis` along. The same goes for the ledger and the store that a project
+names: PGPASSWORD, and the keys of a cloud, are for those that the user named.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from bis.errors import UsageError, explains
+from bis.ledger.places import on_server
 from bis.settings import FOLDER, Settings, load_settings
-from bis.steps.home import Home
 from bis.steps.remotes import FILE as REMOTES
 from bis.steps.remotes import choose, remotes
 from bis.store.remote.address import OVER_HTTP
@@ -30,17 +31,18 @@ VARIABLE: Final = "BIS_TRUST"
 NOT_TRUSTED = explains("B130", "A project names a server that this user has not named: it is told no credentials.")
 
 
-def choose_trusted(home: Home, name: str, variables: Mapping[str, str]) -> tuple[str, str]:
+def choose_trusted(name: str, project: Path, settings: Settings, variables: Mapping[str, str]) -> tuple[str, str]:
     """As `choose`. Raises UsageError where secrets would go to a server that only the project names. A URL is the word
     of whoever types it."""
-    name, url = choose(name, home.project, home.settings)
+    name, url = choose(name, project, settings)
     server = server_of(url)
-    if not server or name not in remotes(home.project, home.settings):
+    if not server or name not in remotes(project, settings):
         return name, url
     if server in trusted(variables) or not _would_tell(url, variables):
         return name, url
+    by = _source(name, project, settings)
     raise UsageError(
-        f"{server} is told no credentials: the remote {name} is named by {_source(name, home)}, and not by you",
+        f"{server} is told no credentials: the remote {name} is named by {by}, and not by you",
         because="Whoever wrote that may have meant to get them.",
         hint=f"if you trust it: bis remote trust {name}; on CI, {VARIABLE}={server}",
         code=NOT_TRUSTED,
@@ -58,6 +60,23 @@ def demand_endpoint(scheme: str, endpoint: str, file: str, variables: Mapping[st
         )
 
 
+def demand_places(project: Path, settings: Settings, variables: Mapping[str, str]) -> None:
+    """Raises UsageError where secrets would go to the server of a ledger, or of a store in a bucket, that only the
+    files of a project name."""
+    own = _own(variables)
+    for what, place, named in (("ledger", settings.ledger, own.ledger), ("store", settings.store, own.store)):
+        if place == named or not (server := server_of(place)):
+            continue
+        if server not in trusted(variables) and _would_tell(place, variables):
+            file = next((file for file in _files(project) if file.exists()), project)
+            raise UsageError(
+                f"{server} is told no credentials: the {what} is named by {shown(file)}, and not by you",
+                because="Whoever wrote that may have meant to get them.",
+                hint=f"if you trust it: bis remote trust {server}; on CI, {VARIABLE}={server}",
+                code=NOT_TRUSTED,
+            )
+
+
 def servers(project: Path, settings: Settings, variables: Mapping[str, str]) -> set[str]:
     """The hosts of the remotes that this user named: they may be told credentials for data by URL, too."""
     known = trusted(variables)
@@ -69,6 +88,9 @@ def server_of(url: str) -> str:
     """The server that is told secrets when a remote is used, as `https://host:port`. Empty: none that a stranger could
     have chosen: folders, ssh, which has keys of its own, and the servers of a cloud itself."""
     parts = urlsplit(url)
+    if on_server(url):
+        host = _database_host(url)
+        return _origin(f"postgresql://{host}") if host else ""
     if parts.scheme in OPTIONS:
         asked = options(url)
         return _origin(asked["endpoint"]) if stranger(parts.scheme, {}, asked, ()) else ""
@@ -81,11 +103,14 @@ def trusted(variables: Mapping[str, str]) -> set[str]:
         noted = _file(variables).read_text("utf-8").split()
     except (FileNotFoundError, NotADirectoryError, PermissionError):  # the home of somebody else, as under sudo
         noted = []
-    own = load_settings(
-        Path("/nonexistent"), variables
-    ).remotes.values()  # a project that says nothing: the user's file
+    own = _own(variables)
     named = map(_origin, variables.get(VARIABLE, "").replace(",", " ").split())
-    return {*noted, *named, *filter(None, map(server_of, own))}
+    return {*noted, *named, *filter(None, map(server_of, (*own.remotes.values(), own.ledger, own.store)))}
+
+
+def _own(variables: Mapping[str, str]) -> Settings:
+    """What the user says, in the file of their own and in variables: the settings of a project that says nothing."""
+    return load_settings(Path("/nonexistent"), variables)
 
 
 def trust(url: str, variables: Mapping[str, str]) -> str:
@@ -107,6 +132,9 @@ def trust(url: str, variables: Mapping[str, str]) -> str:
 def _would_tell(url: str, variables: Mapping[str, str]) -> bool:
     """Whether the server would be told a secret that is not for it alone, as a line in `~/.netrc` is."""
     parts = urlsplit(url)
+    if on_server(url):
+        own = parts.password or "password" in parse_qs(parts.query)
+        return not own and _has_password(_database_host(url), variables)
     if parts.scheme in OPTIONS:
         return _tells(parts.scheme, variables, options(url))
     named = _origin(variables.get("MLFLOW_TRACKING_URI", ""))
@@ -120,17 +148,44 @@ def _tells(scheme: str, variables: Mapping[str, str], asked: Mapping[str, str]) 
     return configure(scheme, variables, asked).get("bearer_token") != ANONYMOUS
 
 
+def _database_host(url: str) -> str:
+    """Where a URL of PostgreSQL leads, with its port; empty where it names no host, or a socket of this machine."""
+    parts = urlsplit(url)
+    asked = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    host = asked.get("hostaddr") or asked.get("host") or unquote(parts.netloc.rpartition("@")[2])
+    port = asked.get("port", "")
+    return "" if host.startswith(("/", "@", ":")) else f"{host}:{port}" if host and port else host
+
+
+def _has_password(host: str, variables: Mapping[str, str]) -> bool:
+    """Whether PostgreSQL's client would tell a host a password that is not for it alone, as a line in `~/.pgpass` is.
+    PGHOST is the user's word on where PGPASSWORD belongs."""
+    named = variables.get("PGHOST", "").lower()
+    if variables.get("PGPASSWORD") and (not named or named not in (host.lower(), host.lower().rpartition(":")[0])):
+        return True
+    file = variables.get("PGPASSFILE") or Path(variables.get("HOME", "/nonexistent")) / ".pgpass"
+    try:
+        return any(line.startswith("*:") for line in Path(file).read_text("utf-8", "replace").splitlines())
+    except OSError:
+        return False
+
+
 def _origin(url: str) -> str:
     url = url.strip().lower()
     parts = urlsplit(url if "://" in url else f"https://{url}")
-    usual = {"http": ":80", "https": ":443"}.get(parts.scheme, "")
+    usual = {"http": ":80", "https": ":443", "postgresql": ":5432"}.get(parts.scheme, "")
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2].removesuffix(usual)}"
 
 
-def _source(name: str, home: Home) -> str:
-    noted = home.project / FOLDER / REMOTES
-    files = [home.project / "bis.toml", home.project / "pyproject.toml"] if name in home.settings.remotes else []
+def _source(name: str, project: Path, settings: Settings) -> str:
+    noted = project / FOLDER / REMOTES
+    files = _files(project) if name in settings.remotes else ()
     return shown(next((file for file in files if file.exists()), noted))
+
+
+def _files(project: Path) -> tuple[Path, ...]:
+    """Those that may say what a project's settings are."""
+    return project / "bis.toml", project / "pyproject.toml"
 
 
 def _file(variables: Mapping[str, str]) -> Path:
