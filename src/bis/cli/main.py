@@ -45,6 +45,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
     },
     "Models": {
         "model": Entry("registry", "Register models, promote them, and take that back."),
+        "evaluate": Entry("evaluate", "Evaluate versions of a model on versions of data."),
         "lineage": Entry("lineage", "Say what a thing is made of, and what it reached."),
         "build": Entry("build", "Build images of runs and models, the same each time."),
     },
