@@ -1,6 +1,7 @@
 """`bis serve` from outside: real processes on loopback, models in the environment that made them."""
 
 import concurrent.futures
+import contextlib
 import json
 import os
 import signal
@@ -340,3 +341,37 @@ def test_the_page_has_a_form_with_the_example_of_the_model(served: Serve) -> Non
     described = model.http.get("/openapi.json").json()
     example = described["paths"]["/invocations"]["post"]["requestBody"]["content"]["application/json"]["example"]
     assert model.http.post("/invocations", json=example).status_code == 200
+
+
+@pytest.mark.slow
+def test_large_bodies_together_do_not_fill_the_memory(served: Serve, of: Callable[..., Any]) -> None:
+    model = served("model", "--trust", "--max-body", "60M")
+    place = urlsplit(model.url)
+    lines = [
+        "POST /invocations HTTP/1.1",
+        "host: localhost",
+        "content-type: application/json",
+        "content-length: 60000000",
+    ]
+    head = "\r\n".join([*lines, "", ""]).encode()
+    piece = b" " * 1_000_000
+    begun = [socket.create_connection((place.hostname, place.port), timeout=30) for _ in range(12)]
+    refused = 0
+    for one in begun:
+        one.sendall(head)
+        try:
+            for _ in range(55):
+                one.sendall(piece)
+        except OSError:
+            refused += 1
+    statm = Path(f"/proc/{model.process.pid}/statm")
+    if statm.exists():
+        assert int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") < 1200 << 20
+    assert of(model.ask([10, 0, 0])) == pytest.approx([20])
+    answers = []
+    for one in begun[-2:]:
+        one.settimeout(10)
+        with contextlib.suppress(OSError):
+            answers.append(one.recv(12))
+        one.close()
+    assert refused or b"HTTP/1.1 503" in answers

@@ -101,6 +101,7 @@ def test_all_protocols_go_together(worker: Callable[[str], Asked]) -> None:
     assert json.loads(three)["outputs"][0]["data"] == [expected]
 
 
+@pytest.mark.slow
 def test_the_answers_are_those_of_mlflow(models_python: Path, saved: Path, worker: Callable[[str], Asked]) -> None:
     asked = "import sys,json,pandas,mlflow;print(json.dumps(mlflow.pyfunc.load_model(sys.argv[1]).predict("
     script = asked + "pandas.DataFrame([[1.,2.,3.],[-1.,0.,.5]],columns=['age','income','visits'])).tolist()))"

@@ -136,7 +136,7 @@ def serve(door: Door, models: tuple[str, ...], **asked: Any) -> int:
         watch=asked["watch"],
         sampled=door.folder / Path(folder).expanduser() if folder else None,
         sample=asked["sample"] / 100,
-        limits=Limits(body=asked["max_body"], seconds=asked["timeout"]),
+        limits=Limits(asked["max_body"], max(512 << 20, 2 * asked["max_body"]), seconds=asked["timeout"]),
         grace=asked["grace"],
     )
     with contextlib.ExitStack() as held:

@@ -45,6 +45,8 @@ class Limits(NamedTuple):
 
     body: int = 64 << 20
     """Bytes of a body."""
+    held: int = 512 << 20
+    """Bytes of all bodies that are under way, or wait: what would be more is refused."""
     at_once: int = 1000
     """Requests whose bodies are under way."""
     seconds: float = 60.0
@@ -72,6 +74,7 @@ class Front:
         self.limits = limits or Limits()
         self._only = next(iter(slots.values())) if len(slots) == 1 else None
         self._under_way = 0
+        self._held = 0
         self._meant = functools.lru_cache(256)(self._meaning)
 
     # -- predictions
@@ -81,7 +84,11 @@ class Front:
         if scope["method"] != "POST":
             return False
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        if b"content-encoding" in headers or self.access.refused(scope["path"], headers):
+        if (
+            b"content-encoding" in headers
+            or len(body) > self.limits.body
+            or self.access.refused(scope["path"], headers)
+        ):
             return False
         meant = self._meant(scope["path"])
         if meant is None or self._not_there(meant):
@@ -153,18 +160,21 @@ class Front:
             await reply.refuse(refusal(form, 503, "TEMPORARILY_UNAVAILABLE", busy, retry=True), form)
             return
         self._under_way += 1
+        held = _Held()
         try:
-            await self._predict(meant, headers, reply)
+            await self._predict(meant, headers, reply, held)
         finally:
             self._under_way -= 1
+            self._held -= held.size
 
-    async def _predict(self, meant: Meant, headers: Mapping[bytes, bytes], reply: _Reply) -> None:
+    async def _predict(self, meant: Meant, headers: Mapping[bytes, bytes], reply: _Reply, held: _Held) -> None:
         form = meant.form
         try:
-            body = await self._body(headers, reply)
+            body = await self._body(headers, reply, held)
         except _Refused as refused:
             self.tally.answered(None, form, refused.status, 0, 0.0)
-            await reply.refuse(refusal(form, refused.status, refused.code, str(refused)), form)
+            retry = refused.status == 503
+            await reply.refuse(refusal(form, refused.status, refused.code, str(refused), retry=retry), form)
             return
         if body is None:
             return
@@ -180,7 +190,7 @@ class Front:
         answer, version = await done
         await reply.send(answer, version, form)
 
-    async def _body(self, headers: Mapping[bytes, bytes], reply: _Reply) -> bytes | None:
+    async def _body(self, headers: Mapping[bytes, bytes], reply: _Reply, held: _Held) -> bytes | None:
         """The whole of it, within the bounds; None where the client went away. Raises _Refused."""
         most = self.limits.body
         length = headers.get(b"content-length", b"0")
@@ -188,7 +198,7 @@ class Front:
             raise _too_large(most)
         until = time.monotonic() + self.limits.seconds
         parts: list[bytes] = []
-        size, more = 0, True
+        more = True
         while more:
             patience = min(self.limits.silence, until - time.monotonic())
             try:
@@ -198,9 +208,12 @@ class Front:
             if message["type"] == "http.disconnect":
                 return None
             part = message.get("body", b"")
-            size += len(part)
-            if size > most:
+            held.size += len(part)
+            self._held += len(part)
+            if held.size > most:
                 raise _too_large(most)
+            if self._held > self.limits.held:
+                raise _Refused(503, "TEMPORARILY_UNAVAILABLE", "Too many large bodies are under way. Try again.")
             parts.append(part)
             more = message.get("more_body", False)
         return _unpacked(headers.get(b"content-encoding", b""), b"".join(parts), most)
@@ -276,6 +289,12 @@ class Front:
             "bis_model_restarts": ("Workers that were started again.", lambda team: team.restarts),
         }
         return {name: (what, dict(zip(keys, map(value, teams), strict=True))) for name, (what, value) in told.items()}
+
+
+class _Held:
+    """How much of a body is here."""
+
+    size = 0
 
 
 class _Refused(Exception):

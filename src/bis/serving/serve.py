@@ -31,6 +31,8 @@ from bis.serving.workers import Started
 TICK: Final = 0.5
 """Seconds between looks at what waits and at workers."""
 KEEP_ALIVE: Final = 75
+MOST: Final = 1 << 30
+"""Bytes that a body can be allowed to have."""
 FRESH: Final = 1.0
 """Seconds for which the tokens that were read last are believed."""
 IN_USE = explains("B098", "`bis serve` cannot listen at the address: something else does, or it is not this machine's.")
@@ -230,6 +232,8 @@ def known_tokens(preparing: Preparing) -> Mapping[str, Token]:
 
 def _demand(asked: Serving, preparing: Preparing) -> None:
     """Raises UsageError for what would be a server that should not be."""
+    if asked.limits.body > MOST:
+        raise UsageError(f"a body may have {MOST >> 20} MiB at most", hint="bis serve --max-body 256M")
     if not asked.loopback and not asked.open and not known_tokens(preparing):
         raise UsageError(
             f"others can reach {asked.host}, and nobody was given a token yet",
