@@ -80,11 +80,23 @@ class Dying(Odd):
     def __setstate__(self, state):
         os.abort()
 
+class Slow(Odd):
+    """So slow that it is always at work when it is exchanged."""
+
+    def predict(self, rows):
+        time.sleep(0.05)
+        return rows.sum(axis=1).to_numpy() * self.kept
+
+class Slower(Slow):
+    def __init__(self):
+        self.kept = 2
+
 class Refusing(Odd):
     def predict(self, rows):
         raise ValueError("never fitted")
 
-save({"odd": Odd, "dying": Dying, "refusing": Refusing}[sys.argv[1]](), sys.argv[2], "python_function")
+kinds = {"odd": Odd, "dying": Dying, "refusing": Refusing, "slow": Slow, "slower": Slower}
+save(kinds[sys.argv[1]](), sys.argv[2], "python_function")
 '''
 
 
@@ -214,13 +226,16 @@ def served(made: Path, training_python: Path) -> Iterator[Callable[..., Served]]
 
 @pytest.fixture(scope="session")
 def project(training_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project with `churn` in two versions, made by runs that are recorded; tests set the aliases of their own."""
+    """A project with the models `churn` and `slow` in versions, made by runs that are recorded."""
     folder = tmp_path_factory.mktemp("project")
     for name, text in (("saving.py", SAVE), ("train.py", TRAIN), ("odd.py", ODD)):
         (folder / name).write_text(text)
     for words in (["train.py", "2"], ["train.py", "3"], ["odd.py", "dying", "model"]):
         run_bis(folder, "run", "--", str(training_python), *words)
         run_bis(folder, "model", "register", "churn", "@latest", "--path", "model")
+    for kind in ("slow", "slower"):
+        run_bis(folder, "run", "--", str(training_python), "odd.py", kind, "model")
+        run_bis(folder, "model", "register", "slow", "@latest", "--path", "model")
     return folder
 
 
@@ -240,10 +255,10 @@ def bis() -> Callable[..., str]:
 
 @pytest.fixture
 def alias(project: Path) -> Callable[[str, int], None]:
-    """Lets an alias of `churn` mean a version."""
+    """Lets an alias of `churn`, or of another model, mean a version."""
 
-    def let(name: str, number: int) -> None:
-        run_bis(project, "model", "alias", f"churn/{number}", name)
+    def let(name: str, number: int, model: str = "churn") -> None:
+        run_bis(project, "model", "alias", f"{model}/{number}", name)
 
     return let
 

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -47,35 +48,41 @@ def test_the_answers_say_which_version_and_run_they_are_of(
 
 
 def test_an_alias_that_moves_under_load_fails_no_request(
-    served: Serve, project: Path, alias: Callable[..., None]
+    served: Serve, project: Path, alias: Callable[..., None], bis: Callable[..., str]
 ) -> None:
-    alias("moving", 1)
-    model = served("models:/churn@moving", "--watch", "0.1", folder=project)
-    stop = time.monotonic() + 60
+    alias("moving", 1, "slow")
+    model = served("models:/slow@moving", "--watch", "0.1", "--workers", "2", folder=project)
     seen: list[tuple[int, str, float]] = []
+    done = threading.Event()
 
     def ask() -> None:
-        with httpx.Client(base_url=model.url, timeout=30) as http:
-            while time.monotonic() < stop and not enough():
-                body = {"dataframe_split": {"columns": ["age", "income", "visits"], "data": [[10, 0, 0]]}}
-                answer = http.post("/invocations", json=body)
-                value = answer.json()["predictions"][0] if answer.status_code == 200 else -1.0
-                seen.append((answer.status_code, answer.headers.get("x-model-version", ""), value))
+        while not done.is_set():
+            answer = model.ask([10, 0, 0])
+            value = answer.json()["predictions"][0] if answer.status_code == 200 else -1.0
+            seen.append((answer.status_code, answer.headers.get("x-model-version", ""), value))
 
-    def enough() -> bool:
-        return sum(version == "2" for _, version, _ in list(seen)[-200:]) >= 100
-
-    with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        asking = [pool.submit(ask) for _ in range(4)]
-        while len(seen) < 50:
+    def wait_for(version: str) -> None:
+        """Until all answers are of it."""
+        end = time.monotonic() + 60
+        while {one for _, one, _ in seen[-10:]} != {version}:
+            assert time.monotonic() < end
             time.sleep(0.01)
-        alias("moving", 2)
+
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        asking = [pool.submit(ask) for _ in range(6)]
+        try:
+            wait_for("1")
+            alias("moving", 2, "slow")
+            wait_for("2")
+            bis(project, "model", "rollback", "slow", "--alias", "moving")
+            wait_for("1")
+        finally:
+            done.set()
         for one in asking:
             one.result()
     assert {status for status, _, _ in seen} == {200}
     assert {version for _, version, _ in seen} == {"1", "2"}
-    for _, version, value in seen:
-        assert value == pytest.approx(20 if version == "1" else 30, abs=1e-6)
+    assert all(value == (10 if version == "1" else 20) for _, version, value in seen)
 
 
 def test_a_version_that_crashes_as_it_loads_never_takes_over(
