@@ -29,12 +29,12 @@ def create(connection: Connection, name: str, artifacts: str, tags: Mapping[str,
     return id
 
 
-def found_or_made(connection: Connection, name: str, now: int) -> int:
-    """The id of the experiment of that name, a removed one, too; of a new one where there is none."""
+def found_or_made(connection: Connection, name: str, now: int, tags: Mapping[str, str] | None = None) -> int:
+    """The id of the experiment of that name, a removed one, too; of a new one, with these tags, where there is none."""
     try:
         return find(connection, name).id
     except NoSuch:
-        return create(connection, name, "", {}, now)
+        return create(connection, name, "", tags or {}, now)
 
 
 def get(connection: Connection, id: int) -> Experiment:

@@ -221,10 +221,7 @@ def _used(one: Read) -> UsedData:
 
 def _experiment(connection: Connection, value: Tracked) -> int:
     """By its name; it is made where there is none, at the time of its first run."""
-    try:
-        return experiments.find(connection, value.experiment).id
-    except NotFound:
-        return experiments.create(connection, value.experiment, "", value.experiment_tags, micros(value.started))
+    return experiments.found_or_made(connection, value.experiment, micros(value.started), value.experiment_tags)
 
 
 def _put_files(connection: Connection, id: str, place: str, files: Sequence[File], now: int) -> None:

@@ -9,10 +9,10 @@ from bis.ledger import changed, experiments
 from bis.ledger.connection import Connection
 from bis.ledger.filter import Field, Order, read_order
 from bis.ledger.grammar import LOGGED_MODELS, Grammar
-from bis.ledger.numbers import as_stored
+from bis.ledger.numbers import as_read, as_stored
 from bis.ledger.refusals import NoSuch
 from bis.ledger.search import Ordering, Query, Term, both, compile_filter, one_of, ordering
-from bis.ledger.tracked import as_float, below
+from bis.ledger.tracked import below
 from bis.nouns.tracking import LoggedModel, Measured, Point, usual_place
 
 COLUMNS: Final = "seq, id, experiment, run, name, type, status, status_message, artifacts, made, changed, removed"
@@ -292,6 +292,6 @@ def _metrics(connection: Connection, ids: Mapping[int, str]) -> dict[int, list[M
         ).fetchall()
         for model, run, key, value, flag, step, moment, name, digest in rows:
             dataset = (name, digest) if name else None
-            point = Point(key, as_float(value, flag), moment, step, ids[model], dataset)
+            point = Point(key, as_read(value, flag), moment, step, ids[model], dataset)
             found.setdefault(model, []).append(Measured(point, run))
     return found

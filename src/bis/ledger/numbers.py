@@ -16,4 +16,14 @@ def as_stored(value: float) -> tuple[float | None, str]:
 
 
 def as_read(value: float | None, flag: str) -> float:
-    return float(flag) if flag or value is None else value
+    """A value that the tables hold, with its flag."""
+    return float(flag or "nan") if flag or value is None else value
+
+
+def as_number(text: str) -> float | None:
+    """What a text is as a number, where it is one that a table holds."""
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None

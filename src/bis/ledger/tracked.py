@@ -1,13 +1,12 @@
 """Runs that clients log to, and sealed runs as such clients see them: each function is one question or change within
 the caller's transaction.
 
-A tracked run has no record in the store: its rows are its facts. What `bis run` sealed is shown beside, and refuses
-whatever would change what was recorded.
+The rows of a tracked run are its facts; when it has ended, `steps/keeping.py` writes them into the store, too. What
+`bis run` sealed is shown beside, and refuses whatever would change what was recorded.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
@@ -19,6 +18,7 @@ from bis.errors import UsageError
 from bis.ledger import Row, changed, experiments, gone, inputs, points
 from bis.ledger.connection import Connection
 from bis.ledger.moments import stamp
+from bis.ledger.numbers import as_number, as_read
 from bis.ledger.refusals import NoSuch, ParamChanged, Removed, Sealed
 from bis.ledger.search import Ordering, Query, both, one_of
 from bis.nouns.run import Run, Status
@@ -213,7 +213,7 @@ def with_facts(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> list[
             else:
                 some[run] = {key: text}
         elif kind == METRIC:
-            metrics.setdefault(run, []).append(Point(key, as_float(value, text), moment, step))
+            metrics.setdefault(run, []).append(Point(key, as_read(value, text), moment, step))
         elif kind == MODEL:
             models[text].setdefault(run, []).append(UsedModel(key, step))
         else:
@@ -352,22 +352,8 @@ def newest(connection: Connection, seqs: Sequence[int]) -> dict[int, list[Point]
     for run, key, value, flag, step, moment in _of(
         connection, "SELECT run, key, value, flag, step, moment FROM metrics", seqs
     ):
-        found.setdefault(run, []).append(Point(key, as_float(value, flag), moment, step))
+        found.setdefault(run, []).append(Point(key, as_read(value, flag), moment, step))
     return found
-
-
-def as_float(value: float | None, flag: str) -> float:
-    """A number as the ledger keeps it: flags stand for what databases do not have."""
-    return float(flag.replace("Infinity", "inf")) if flag else math.nan if value is None else value
-
-
-def as_number(text: str) -> float | None:
-    """What a text is as a number, where it is one."""
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
 
 
 def below(root: str, *names: str) -> str:

@@ -41,10 +41,7 @@ class Recorded:
                 return  # by a process that was killed before it could note it
             experiment = 0
             if beginning.experiment:
-                try:
-                    experiment = experiments.find(connection, beginning.experiment).id
-                except NoSuch:
-                    experiment = experiments.create(connection, beginning.experiment, "", {}, moment)
+                experiment = experiments.found_or_made(connection, beginning.experiment, moment)
             name = beginning.name or drawn_name()
             told = {
                 "mlflow.runName": name,

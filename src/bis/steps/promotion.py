@@ -14,6 +14,7 @@ from bis.digest import readable
 from bis.errors import UsageError, explains
 from bis.ledger import model_events, registry
 from bis.ledger.connection import Connection
+from bis.ledger.numbers import as_read
 from bis.nouns.model import By, ModelVersion
 from bis.settings import Promotion
 
@@ -193,5 +194,5 @@ def metric_of(connection: Connection, version: ModelVersion, metric: str) -> flo
             (version.logged_model, metric),
         ).fetchall()
     for value, flag in found:
-        return float(flag.replace("Infinity", "inf")) if flag else float(value)
+        return as_read(value, flag)
     return None
