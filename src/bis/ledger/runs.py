@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
@@ -19,7 +18,7 @@ from bis.ledger.database import Database
 from bis.ledger.datasets import SqlDataSets, put_data_annotation, put_version
 from bis.ledger.made import put_made
 from bis.ledger.moments import micros, shown_time, stamp
-from bis.ledger.numbers import as_stored
+from bis.ledger.numbers import as_number, as_stored
 from bis.ledger.places import database_at
 from bis.ledger.used import put_used
 from bis.nouns.annotation import Annotation, experiment_after, name_after, removed_at, tags_after
@@ -667,7 +666,7 @@ def _put_texts(connection: Connection, table: str, seq: int, values: Mapping[str
     connection.execute(f"DELETE FROM {table} WHERE run = ?", (seq,))
     connection.executemany(
         f"INSERT INTO {table} (run, key, value, number) VALUES (?, ?, ?, ?)",
-        [(seq, key, value, _as_number(value)) for key, value in values.items()],
+        [(seq, key, value, as_number(value)) for key, value in values.items()],
     )
 
 
@@ -677,14 +676,6 @@ def _put_metrics(connection: Connection, seq: int, metrics: Mapping[str, float])
         "INSERT INTO metrics (run, key, value, flag) VALUES (?, ?, ?, ?)",
         [(seq, key, *as_stored(value)) for key, value in metrics.items()],
     )
-
-
-def _as_number(text: str) -> float | None:
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
 
 
 def _decode(data: bytes, kind: type[T]) -> T:
