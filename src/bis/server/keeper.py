@@ -18,6 +18,8 @@ EVERY: Final = 5.0
 REST: Final = 0.2
 """Seconds between two batches, in which whoever logs has all of the processor."""
 
+_log = logging.getLogger("bis.server")
+
 
 class Keeper:
     """One for each server. It has connections of its own, to the ledger and to the store: what it relies on there ends
@@ -40,9 +42,9 @@ class Keeper:
             try:
                 self._look()
             except (BisError, OSError) as error:
-                logging.getLogger(__name__).warning(
-                    "runs or changes of the registry could not be kept in the store: %s", error
-                )
+                _log.warning("runs or changes of the registry could not be kept in the store: %s", error)
+            except Exception:  # a fault of ours: the next look may go well, and without a thread there is none
+                _log.exception("runs or changes of the registry could not be kept in the store")
 
     def _look(self) -> None:
         database, last = self._database.another(), 0
