@@ -161,7 +161,7 @@ def telling(rows: Sequence[Row]) -> list[Row]:
 
 
 def thinned(rows: Sequence[Row], most: int) -> list[Row]:
-    """About `most` of these rows at most, ordered by `key`: the first, the last, and what is telling of
+    """About `most` of these rows at most, by step: the first, the last, and what is telling of
     equally long stretches."""
     rows = sorted(rows, key=by_step)
     if len(rows) <= most:

@@ -73,7 +73,7 @@ class Writer:
             if error.code == BUSY:
                 return False
             done = [(change, None, error) for change in changes]
-        except BaseException as error:
+        except BaseException as error:  # as in `_committed`
             done = [(change, None, error) for change in changes]
         for change, result, trouble in done:
             change.told(result, trouble)

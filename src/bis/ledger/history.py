@@ -9,7 +9,7 @@ from bis.nouns.model import Event, Model, Standing
 
 COLUMNS: Final = "seq, made, username, name, version, record, origin, action, key, before, after, reason"
 NEVER: Final = 1 << 62
-MOVES: Final = ("alias", "unaliased", "rolled back")
+MOVES: Final = "('alias', 'unaliased', 'rolled back')"
 """What changes which version an alias means."""
 
 
@@ -42,8 +42,8 @@ def forgotten(connection: Connection, id: int, name: str) -> Model:
 def alias_moves(connection: Connection, model: Model, alias: str, *, until: int = NEVER) -> list[Event]:
     """Which versions an alias meant, one after the other: oldest first."""
     found = connection.execute(
-        f"SELECT {COLUMNS} FROM registry_events WHERE model = ? AND key = ? AND action IN ('alias', 'unaliased',"
-        " 'rolled back') AND made <= ? ORDER BY seq",
+        f"SELECT {COLUMNS} FROM registry_events WHERE model = ? AND key = ? AND action IN {MOVES} AND made <= ?"
+        " ORDER BY seq",
         (model.id, alias, until),
     ).fetchall()
     return [_event(row) for row in found]
@@ -52,8 +52,8 @@ def alias_moves(connection: Connection, model: Model, alias: str, *, until: int 
 def version_meant(connection: Connection, model: Model, alias: str, moment: int) -> Meant | None:
     """The version that an alias meant at a time; None when it meant none."""
     found = connection.execute(
-        "SELECT action, version, origin FROM registry_events WHERE model = ? AND key = ? AND action IN ('alias',"
-        " 'unaliased', 'rolled back') AND made <= ? ORDER BY seq DESC LIMIT 1",
+        f"SELECT action, version, origin FROM registry_events WHERE model = ? AND key = ? AND action IN {MOVES}"
+        " AND made <= ? ORDER BY seq DESC LIMIT 1",
         (model.id, alias, moment),
     ).fetchall()
     if not found or found[0][0] == "unaliased" or not _lines_there(connection, model, moment):

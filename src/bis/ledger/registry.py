@@ -365,13 +365,6 @@ def by_alias(connection: Connection, name: str, alias: str) -> ModelVersion:
     raise NoAlias(name, alias)
 
 
-def alias_at(connection: Connection, name: str, alias: str, moment: int) -> int | None:
-    """The number of the version that an alias meant at a time, in microseconds; None when it meant none. The model is
-    the one that has that name, or had it last. Raises NoModel."""
-    meant = history.version_meant(connection, once(connection, name), alias, moment)
-    return meant.number if meant else None
-
-
 def rollback(connection: Connection, name: str, alias: str, by: By) -> tuple[int, int]:
     """Let an alias mean the version again that it meant before: a change of its own, in the history as such. Done
     twice, it goes two back. Returns the number from before and that of now. Raises NotFound where there was none

@@ -35,9 +35,8 @@ DEFAULT: Final = "Default"
 """The experiment that is always there."""
 ASKING: Final[ContextVar[str]] = ContextVar("asking", default="")
 """Who asks in this request, for those that know it to set."""
-
-
 TURN: Final = 64
+"""Of so many small changes one is the writer's."""
 READERS: Final = 4
 """Threads for questions: as many as a machine with some cores keeps busy, while Python runs in one of them."""
 SEARCHERS: Final = 4
@@ -228,7 +227,7 @@ class Desk:
                 for webhook in await self.read(webhooks.told_of, event):
                     self.hooks.put(webhook, event, data)
                 return
-            except Exception as error:
+            except Exception as error:  # whatever it is, nobody waits for this
                 trouble = error
             await asyncio.sleep(pause)
         _log.error("%s: no webhook was told of it, as the ledger does not say which want to be: %s", event, trouble)

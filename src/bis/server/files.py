@@ -98,7 +98,7 @@ def wanted(header: str, size: int) -> Span | None:
 
 
 def kind(name: str) -> str:
-    """The type of a file by its name. What browsers would show as a page is sent as text."""
+    """The type of a file by its name, as MLflow tells it. Whatever it is, `sent` lets no browser show it as a page."""
     suffix = name.rpartition(".")[2]
     if suffix in TEXT:
         return "text/plain"

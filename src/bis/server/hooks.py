@@ -105,7 +105,7 @@ class Hooks:
         while (delivery := self._next()) is not None:
             try:
                 self._deliver(delivery)
-            except Exception:
+            except Exception:  # the next delivery has nothing to do with it
                 _log.exception("webhook %s: %s failed", delivery.webhook.name, delivery.event)
 
     def _next(self) -> _Delivery | None:

@@ -19,8 +19,6 @@ from bis.server.desk import Desk
 
 PATH: Final = "/__reset__"
 KEPT: Final = frozenset({"tokens"})
-SWITCH: Final = "BIS_SERVER_RESET"
-"""The environment variable that switches it on."""
 
 
 class Resetting:

@@ -62,8 +62,9 @@ def is_left(database: Database, after: int = 0) -> bool:
 
 
 def keep_some(database: Database, store: LocalStore, after: int = 0) -> tuple[int, int]:
-    """The same for a batch, from `after` on: how many, and where the next one begins; 0: there is none. Whoever logs
-    waits for none of it, but for two short changes. Killed in between, others do it again some minutes later."""
+    """As `keep_all`, for a batch of runs, from `after` on: how many, and where the next one begins; 0: there is none.
+    Whoever logs waits for none of it, but for two short changes. Killed in between, others do it again some minutes
+    later."""
     from bis.ledger import kept
 
     now = time.time_ns() // 1000

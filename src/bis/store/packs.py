@@ -46,8 +46,6 @@ WHOLE: Final = frozenset((RAW, ZSTD, PLANES))
 BLOCK: Final = 1 << 20
 AS_IT_IS: Final = 32 << 10
 """A payload from this size on is written from where it lies: to copy it costs more than another call of the system."""
-
-
 AT_ONCE: Final = 256 << 10
 """No more is given to the system by one call: for more it takes whole large pages, which on virtual machines that give
 free memory back to their host have to be fetched from there, at several times the cost of the copy."""
@@ -238,9 +236,8 @@ class PackWriter:
         except OSError as error:
             raise Unsynced(error) from error
         self.path.rename(self.folder / name)
-        with contextlib.suppress(
-            OSError
-        ):  # against accidents only; last, so that what a killed writer left can be opened
+        # Against accidents only; last, so that what a killed writer left can be opened.
+        with contextlib.suppress(OSError):
             os.fchmod(self._fd, os.fstat(self._fd).st_mode & 0o444)
         try:
             sync_folder(self.folder)

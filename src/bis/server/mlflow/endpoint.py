@@ -36,7 +36,6 @@ STATUSES: Final = {
     "TEMPORARILY_UNAVAILABLE": 503,
 }
 
-
 _NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
@@ -122,11 +121,6 @@ def read_body(body: bytes, asked: type[Asked]) -> Asked:
         return found
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return _converted(_parsed(body), asked)
-
-
-def read_query(query: bytes, asked: type[Asked]) -> Asked:
-    """What stands behind the `?`; a name that comes more than once is a list."""
-    return _converted(_queried(query, asked), asked)
 
 
 def missing(name: str) -> Refused:

@@ -37,8 +37,6 @@ NAME: Final = "mlflow.runName"
 """The tag that holds the name of a run; here it is the name."""
 MODELS: Final = "mlflow.log-model.history"
 """The tag in which clients of MLflow 2 note the models of a run."""
-
-
 DERIVED: Final = ("mlflow.user", "mlflow.source.name", "mlflow.source.type", "mlflow.source.git.commit", NAME)
 """Tags that say what stands in the record of a sealed run."""
 USUAL: Final = 1000

@@ -67,7 +67,7 @@ def route(desk: Desk, call: Call) -> Route:
             return told(found)
         except BisError as error:
             return failed(error)
-        except Exception:
+        except Exception:  # nobody expected it: the log has all of it, and the client a word
             _log.exception("%s failed", call.path)
             return failed(BisError("the server failed; its log says more"))
 

@@ -16,6 +16,7 @@ from bis.ledger.datasets import SqlDataSets
 from bis.ledger.grammar import EXPERIMENTS
 from bis.ledger.runs import SqlLedger
 from bis.ledger.search import compile_filter, compile_order
+from bis.nouns.artifact import joined, path_of, safe_path
 from bis.nouns.model import Model, ModelVersion
 from bis.nouns.run import Status
 from bis.nouns.tracking import Experiment, Point, TrackedRun
@@ -204,8 +205,6 @@ async def verdicts(desk: Desk, asked: One) -> Verdicts:
 
 async def files(desk: Desk, asked: Folder) -> Files:
     def ask(connection: Connection) -> list[File]:
-        from bis.nouns.artifact import joined, path_of, safe_path
-
         place = path_of(locations.of_run(connection, asked.id))
         found = locations.listing(connection, joined(place, safe_path(asked.path)))
         return [File(name=one.name, folder=one.size is None, size=one.size) for one in found]

@@ -51,7 +51,6 @@ _FORMAT: Final = re.compile(rf"{FORMAT} (\d{{1,9}})\n?")
 
 _log = logging.getLogger("bis.server")
 
-
 Parts = list[bytes]
 
 
@@ -81,8 +80,8 @@ class Sharing:
         return Response(msgspec.json.encode(found), media_type="application/json", headers={PUSH: push} if push else {})
 
     async def _know_all(self) -> None:
-        """That the ledger knows all that is listed: a server may have been killed before it was told. Once, unless packs
-        may come without a server, too."""
+        """That the ledger knows all that is listed: a server may have been killed before it was told. Once, unless
+        packs may come without a server, too."""
         async with self._first:
             if not self._known or self.packs.relying is None:
                 await self.desk.shelf.work(lambda: reindex(self.store, SqlLedger(self.desk.database)))
@@ -232,7 +231,7 @@ def _answering(answer: Callable[[Request], Awaitable[Response]]) -> Callable[[Re
             told = failed(error)
             told.status_code = _status(error) or told.status_code
             return told
-        except Exception:
+        except Exception:  # nobody expected it: the log has all of it, and the client a word
             _log.exception("%s %s failed", request.method, request.url.path)
             return failed(BisError("the server failed; its log says more"))
 

@@ -2,6 +2,8 @@
 
 A pack is one object. It appears whole or not at all, so no temporary names are needed; nor are conditional puts, which
 servers understand in different ways: whoever puts a name that is there already puts the same bytes.
+
+obstore raises errors of many kinds, and of its own: whatever comes is told in words by `bucket_trouble`.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ EXPIRED, NOT_YET, OTHER_NAME, OTHER_ADDRESS = 10, 9, 62, 64
 
 
 def trusted(variables: Mapping[str, str]) -> ssl.SSLContext:
-    """Trusts what the file holds that a variable names, else what the machine trusts. Raises KeepingError for a file that
-    cannot be read."""
+    """Trusts what the file holds that a variable names, else what the machine trusts. Raises KeepingError for a file
+    that cannot be read."""
     name = next((name for name in NAMES if variables.get(name)), "")
     file = variables.get(name) or None
     try:
