@@ -170,7 +170,7 @@ class Ledger(Protocol):
         ...
 
     def amend(self, annotation: Annotation) -> None:
-        """As `annotate`, for a run that clients log to: it has no record, and its rows are its facts."""
+        """As `annotate`, for a run that clients log to: its rows are its facts, and its record follows them."""
         ...
 
     def experiment(self, run: str) -> str:
