@@ -16,6 +16,8 @@ from bis.errors import UsageError
 
 FILE = "bis.toml"
 FOLDER = ".bis"
+IGNORE = "# Made by bis: recorded runs, not part of the project's code.\n*\n"
+"""What the file `.gitignore` in it says."""
 KEPT = ("store", "ledger", "bucket")
 """What a project has below `.bis`: one of these at least."""
 GIB = 1 << 30

@@ -23,7 +23,7 @@ from bis.live.session import Session, around, entered, speaks
 from bis.nouns.logged import JOURNALS, LOGGING, End
 from bis.nouns.run import Status
 from bis.parts.secret import hide_argv
-from bis.settings import FOLDER, find_project, load_settings
+from bis.settings import FOLDER, IGNORE, find_project, load_settings
 from bis.steps.deliver import Beginning, Delivery, write_beginning
 from bis.steps.deliver_to import target, without_credentials
 from bis.steps.here import host_here, now, user_here
@@ -38,7 +38,6 @@ LONGEST: Final = 30.0
 """Between two tries when the target does not answer."""
 PATIENCE: Final = 10.0
 """Seconds that the end of a process waits for the rest to be carried on."""
-IGNORE: Final = "# Made by bis: recorded runs, not part of the project's code.\n*\n"
 
 
 class OwnRun:

@@ -25,12 +25,12 @@ def version_made(one: ModelVersion) -> Told:
     return "model_version.created", data
 
 
-def tag_set(one: ModelVersion, key: str, value: str) -> Told:
-    return "model_version_tag.set", {"name": one.name, "version": str(one.number), "key": key, "value": value}
+def tag_set(name: str, number: int, key: str, value: str) -> Told:
+    return "model_version_tag.set", {"name": name, "version": str(number), "key": key, "value": value}
 
 
-def tag_deleted(one: ModelVersion, key: str) -> Told:
-    return "model_version_tag.deleted", {"name": one.name, "version": str(one.number), "key": key}
+def tag_deleted(name: str, number: int, key: str) -> Told:
+    return "model_version_tag.deleted", {"name": name, "version": str(number), "key": key}
 
 
 def alias_set(one: ModelVersion, alias: str) -> Told:

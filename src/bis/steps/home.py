@@ -16,13 +16,11 @@ from bis.ledger import Ledger
 from bis.ledger.places import on_server
 from bis.ledger.runs import SqlLedger, open_ledger, reindex
 from bis.nouns.logged import LOGGING
-from bis.settings import FOLDER, Settings
+from bis.settings import FOLDER, IGNORE, Settings
 from bis.store.local import LocalStore, open_store
 from bis.store.statcache import StatCache, open_cache
 from bis.store.trouble import NOT_WRITABLE, shown
 from bis.store.volume import network_file_system
-
-IGNORE = "# Made by bis: recorded runs, not part of the project's code.\n*\n"
 
 
 class Home(msgspec.Struct, frozen=True, kw_only=True):

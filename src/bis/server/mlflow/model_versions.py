@@ -13,6 +13,7 @@ from bis.errors import NotFound, UsageError
 from bis.ledger import locations, model_search, registry
 from bis.ledger.connection import Connection
 from bis.nouns.model import ACTIVE, By, ModelVersion
+from bis.server import telling
 from bis.server.desk import Desk
 from bis.server.mlflow.endpoint import Endpoint, Refused, delete, get, missing, patch, post
 from bis.server.mlflow.limits import SOURCE, check_length, check_name
@@ -92,15 +93,7 @@ async def create(desk: Desk, asked: Create) -> dict[str, Any]:
     check_length("Source", asked.source, SOURCE)
     tags = checked(asked.tags)
     made = await desk.enter(_register, asked, tags, by(desk))
-    told = {
-        "name": made.name,
-        "version": str(made.number),
-        "source": made.source,
-        "run_id": asked.run_id or None,
-        "tags": tags,
-        "description": asked.description or None,
-    }
-    desk.tell("model_version.created", told)
+    desk.tell(*telling.version_made(made))
     return {"model_version": version_shown(made)}
 
 
@@ -157,16 +150,14 @@ async def set_tag(desk: Desk, asked: SetTag) -> None:
     name, number = _named(asked.name, asked.version)
     checked([Tag(asked.key, asked.value)])
     await desk.enter(registry.set_version_tag, name, number, asked.key, asked.value, by(desk))
-    told = {"name": name, "version": str(number), "key": asked.key, "value": asked.value}
-    desk.tell("model_version_tag.set", told)
+    desk.tell(*telling.tag_set(name, number, asked.key, asked.value))
 
 
 async def delete_tag(desk: Desk, asked: DeleteTag) -> None:
     name, number = _named(asked.name, asked.version)
     check_name(asked.key, "key")
     await desk.enter(registry.delete_version_tag, name, number, asked.key, by(desk))
-    told = {"name": name, "version": str(number), "key": asked.key}
-    desk.tell("model_version_tag.deleted", told)
+    desk.tell(*telling.tag_deleted(name, number, asked.key))
 
 
 def _named(name: str, version: str) -> tuple[str, int]:

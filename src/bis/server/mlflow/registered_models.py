@@ -14,6 +14,7 @@ from bis.ledger import model_search, registry
 from bis.ledger.connection import Connection
 from bis.ledger.filter import Unfit
 from bis.nouns.model import STAGES, By, Model, ModelVersion
+from bis.server import telling
 from bis.server.desk import Desk
 from bis.server.mlflow.endpoint import Endpoint, Refused, delete, get, invalid, missing, patch, post
 from bis.server.mlflow.limits import CALLED, check_length, check_name
@@ -91,7 +92,7 @@ async def create(desk: Desk, asked: Create) -> dict[str, Any]:
         made = await desk.enter(registry.create, asked.name, by(desk), asked.description, tags)
     except AlreadyThere:
         raise await _there(desk, asked.name, PROMPT in tags) from None
-    desk.tell("registered_model.created", {"name": made.name, "tags": tags, "description": asked.description})
+    desk.tell(*telling.model_made(made))
     return {"registered_model": shown(made, [])}
 
 
@@ -169,9 +170,8 @@ async def set_alias(desk: Desk, asked: Alias) -> None:
     if re.match(r"[vV]\d+\Z", asked.alias):
         raise Refused("INVALID_PARAMETER_VALUE", f"Version alias name '{asked.alias}' is reserved.")
     number = version_number(asked.version)
-    promotion.done(await desk.enter(_point, asked.name, asked.alias, number, by(desk), desk.rules))
-    told = {"name": asked.name, "alias": asked.alias, "version": str(number)}
-    desk.tell("model_version_alias.created", told)
+    done = promotion.done(await desk.enter(_point, asked.name, asked.alias, number, by(desk), desk.rules))
+    desk.tell(*telling.alias_set(done.version, asked.alias))
 
 
 def _point(
@@ -184,7 +184,7 @@ async def delete_alias(desk: Desk, asked: Alias) -> None:
     check_model(asked.name)
     _check_alias(asked.alias)
     await desk.enter(registry.delete_alias, asked.name, asked.alias, by(desk))
-    desk.tell("model_version_alias.deleted", {"name": asked.name, "alias": asked.alias})
+    desk.tell(*telling.alias_deleted(asked.name, asked.alias))
 
 
 async def by_alias(desk: Desk, asked: Alias) -> dict[str, Any]:

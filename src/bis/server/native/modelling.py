@@ -245,9 +245,9 @@ async def change_version(desk: Desk, asked: ChangedVersion) -> ModelVersion:
     before, after = await desk.enter(change)
     for key in asked.untag:
         if key in before.tags:
-            desk.tell(*telling.tag_deleted(after, key))
+            desk.tell(*telling.tag_deleted(after.name, after.number, key))
     for key, value in asked.tags.items():
-        desk.tell(*telling.tag_set(after, key, value))
+        desk.tell(*telling.tag_set(after.name, after.number, key, value))
     return after
 
 
