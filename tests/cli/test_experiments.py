@@ -52,6 +52,7 @@ def test_what_was_said_of_a_recorded_run_comes_back_with_reindex(typed: Type, pr
     typed("experiment", "create", "new")
     typed("experiment", "move", "sealed", "new")
     assert typed("rename", "sealed", "base").status == 0
+    assert typed("verify", "--json").json["findings"] == []
     for file in (project / ".bis").glob("ledger*"):
         file.unlink()
     assert typed("reindex").status == 0

@@ -120,6 +120,20 @@ def test_a_file_is_known_by_its_content_under_any_name(project: Path, lineage: A
     assert ("alias", "models:/churn@champion") in list(names(lineage("copy.txt")["reached"]))
 
 
+def test_every_data_set_that_holds_a_file_is_told_and_a_run_by_the_name_that_it_has_now(
+    project: Path, lineage: Any, bis: Type
+) -> None:
+    assert bis("data", "add", "raw.csv", "--name", "again", folder=project).status == 0
+    assert bis("rename", "prepare-1", "cleaning", folder=project).status == 0
+    found = list(names(lineage("raw.csv")["made_of"]))
+    assert found == [("data version", "again@v1"), ("data version", "raw@v1")]
+    found = list(names(lineage("models:/churn@champion")["made_of"]))
+    assert ("run", "cleaning") in found
+    assert ("run", "prepare-1") not in found
+    assert bis("rename", "cleaning", "prepare-1", folder=project).status == 0
+    assert bis("data", "rm", "again", folder=project).status == 0
+
+
 def test_the_tree_is_indented_and_what_is_not_there_is_said(project: Path, bis: Type) -> None:
     lines = bis("lineage", "prepare-1", folder=project).out.splitlines()
     assert lines[lines.index("reached") + 1].startswith("  run  train-3")

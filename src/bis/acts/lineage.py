@@ -18,7 +18,7 @@ from bis.digest import Digest, digest_file, readable, short, spell
 from bis.errors import BisError, NotFound, counted
 from bis.ledger import built, made, registry, used
 from bis.ledger.connection import Connection
-from bis.ledger.runs import decode_run
+from bis.ledger.runs import called, decode_run
 from bis.nouns.built import Built
 from bis.nouns.dataset import Held
 from bis.nouns.model import ModelVersion
@@ -97,7 +97,7 @@ class _Tracer:
         self.packages = packages
         self.limits: list[str] = []
         self.told: set[tuple[str, int]] = set()
-        self._data: dict[str, str] | None = None
+        self._data: dict[str, dict[str, str]] | None = None
 
     # -- what is meant -------------------------------------------------------------------------------------------
 
@@ -326,7 +326,7 @@ class _Tracer:
         return {normal(package.name): package.version for package in found.packages}
 
     def _data_nodes(self, digest: str) -> list[Node]:
-        """The version of data that a file is known by."""
+        """The versions of data that hold a file, of each data set the newest."""
         if self._data is None:
             self._data = {}
             versions = self.home.ledger.data.versions()
@@ -336,8 +336,9 @@ class _Tracer:
                 for leaf in leaves_of(held, "", self.home)[:ASKED]:
                     inside = "" if held.version.single else f"/{leaf.path}"
                     if leaf.entry.kind == "file":
-                        self._data.setdefault(leaf.entry.digest, f"{held.reference}{inside}")
-        return [Node(kind="data version", name=self._data[digest])] if digest in self._data else []
+                        known = self._data.setdefault(leaf.entry.digest, {})
+                        known.setdefault(held.version.name, f"{held.reference}{inside}")
+        return [Node(kind="data version", name=name) for _, name in sorted(self._data.get(digest, {}).items())]
 
     # -- upwards -------------------------------------------------------------------------------------------------
 
@@ -429,8 +430,8 @@ class _Tracer:
         return bool(found) and not found[0][0] and not found[0][1]
 
     def _run(self, seq: int) -> Run:
-        ((content,),) = self.connection.execute("SELECT content FROM runs WHERE seq = ?", (seq,)).fetchall()
-        return decode_run(unpack(content))
+        found = self.connection.execute("SELECT name, content FROM runs WHERE seq = ?", (seq,)).fetchall()
+        return next(called(decode_run(unpack(content)), name) for name, content in found)
 
     def _seqs(self, ids: Sequence[str]) -> list[int]:
         found: list[int] = []

@@ -120,7 +120,7 @@ def _unsealed(home: Home) -> list[Finding]:
         if not row.record:
             continue
         try:
-            same = digest_bytes(canonical(home.ledger.get(row.id))) == row.record
+            same = digest_bytes(canonical(home.ledger.as_recorded(row.id))) == row.record
         except Damaged:
             same = False
         if shared and not home.store.has(row.record):

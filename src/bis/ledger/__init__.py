@@ -121,7 +121,11 @@ class Ledger(Protocol):
         ...
 
     def get(self, id: str) -> Run:
-        """Raises NotFound."""
+        """As it is called now. Raises NotFound."""
+        ...
+
+    def as_recorded(self, id: str) -> Run:
+        """Under the name that its record has, whatever it was called since. Raises NotFound."""
         ...
 
     def record(self, id: str) -> Digest:

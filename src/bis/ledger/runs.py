@@ -262,6 +262,11 @@ class SqlLedger:
             return self._decoded([row])[0]
         raise NotFound(f"no run has the id {id}", hint="bis log")
 
+    def as_recorded(self, id: str) -> Run:
+        for (content,) in self.database.ask("SELECT content FROM runs WHERE id = ?", (id,)):
+            return decode_run(unpack(content))
+        raise NotFound(f"no run has the id {id}", hint="bis log")
+
     def record(self, id: str) -> Digest:
         for (record,) in self.database.ask("SELECT record FROM runs WHERE id = ?", (id,)):
             return Digest(record)
@@ -451,7 +456,7 @@ class SqlLedger:
 
     def _decoded(self, rows: Sequence[tuple[int, str, bytes]]) -> list[Run]:
         """Runs by their records, called as they are now; those that clients log to, with what they logged until now."""
-        found = {seq: _called(decode_run(unpack(content)), name) for seq, name, content in rows}
+        found = {seq: called(decode_run(unpack(content)), name) for seq, name, content in rows}
         logged = self._logged([seq for seq, run in found.items() if run.tracked])
         return [
             msgspec.structs.replace(run, logged=logged[seq][0], metrics=logged[seq][1]) if seq in logged else run
@@ -657,7 +662,8 @@ def _said(connection: Connection, id: str) -> list[Annotation]:
     return [decode_annotation(unpack(content)) for (content,) in found]
 
 
-def _called(run: Run, name: str) -> Run:
+def called(run: Run, name: str) -> Run:
+    """The run under the name that it has now."""
     return run if run.name == name else msgspec.structs.replace(run, name=name)
 
 
