@@ -6,13 +6,13 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
 from bis.digest import Digest, canonical, digest_value, readable, spell
 from bis.errors import Damaged, NotFound, UsageError
-from bis.ledger import PartRow, Row, built
+from bis.ledger import PartRow, Row
 from bis.ledger.connection import Connection
 from bis.ledger.database import Database
 from bis.ledger.datasets import SqlDataSets, put_data_annotation, put_version
@@ -22,18 +22,18 @@ from bis.ledger.numbers import as_number, as_stored
 from bis.ledger.places import database_at
 from bis.ledger.used import put_used
 from bis.nouns.annotation import Annotation, experiment_after, name_after, removed_at, tags_after
-from bis.nouns.built import Built
 from bis.nouns.dataset import DataAnnotation, DataVersion
-from bis.nouns.model_event import ModelEvent
 from bis.nouns.reference import EXAMPLES, Reference
 from bis.nouns.run import Run
-from bis.nouns.tracked import Tracked
 from bis.nouns.verdict import Verdict
 from bis.store import Store
 from bis.store.squeeze import pack, unpack
 
+if TYPE_CHECKING:
+    from bis.ledger.records import Record
+    from bis.nouns.tracked import Tracked
+
 T = TypeVar("T")
-Record = Run | Verdict | Annotation | DataVersion | DataAnnotation | Tracked | ModelEvent | Built
 
 SCRIPTS: Final = (".py", ".ipynb", ".sh", ".r", ".jl", ".pyz", ".pl", ".js")
 AT_ONCE: Final = 500
@@ -117,28 +117,27 @@ def take_in(store: Store, ledger: SqlLedger, records: Sequence[Digest]) -> None:
 def _take_in(store: Store, ledger: SqlLedger, records: Sequence[Digest]) -> list[tuple[Record, Digest]]:
     """The same, but for the events of the registry, which are returned: what follows from them is made once, for all
     of them together."""
+    from bis.ledger.records import has_history, is_event
+
     read = list(_readable(store, records))
-    found = [one for one in read if not isinstance(one[0], ModelEvent)]
+    found = [one for one in read if not is_event(one[0])]
     passed_over = ledger.take(found) if found else set()
     for value, record in found:
-        if isinstance(value, Run | Tracked) and value.history and record not in passed_over:
+        if has_history(value) and record not in passed_over:
             # Of a removed run, and in a shallow clone, it may not be there.
             with suppress(NotFound, Damaged):
                 ledger.take_history(value, store.get_bytes(value.history))
-    return [one for one in read if isinstance(one[0], ModelEvent)]
+    return [one for one in read if is_event(one[0])]
 
 
 def _readable(store: Store, digests: Sequence[Digest]) -> Iterator[tuple[Record, Digest]]:
+    from bis.ledger.records import any_record
+
     for digest in digests:
         try:
-            yield _any_record(store.get_bytes(digest)), digest
+            yield any_record(store.get_bytes(digest)), digest
         except (Damaged, msgspec.MsgspecError):
             continue
-
-
-def _any_record(data: bytes) -> Record:
-    found: Record = msgspec.json.decode(data, type=Record, strict=False)
-    return found
 
 
 class SqlLedger:
@@ -219,6 +218,11 @@ class SqlLedger:
     def take(self, records: Sequence[tuple[Record, Digest]]) -> set[Digest]:
         """Note records that are in the store already. What is lost with the power can be taken again. Returns those
         that say of a run how it was once, and not how it is."""
+        from bis.ledger import built, kept
+        from bis.nouns.built import Built
+        from bis.nouns.model_event import ModelEvent
+        from bis.nouns.tracked import Tracked
+
         old: set[Digest] = set()
         with self._writing(durable=False) as connection:
             for value, record in records:
@@ -236,8 +240,6 @@ class SqlLedger:
                     case Built():
                         built.put(connection, value, record)
                     case Tracked():
-                        from bis.ledger import kept
-
                         if not kept.take(connection, value, record):
                             old.add(record)
             if events := [(value, record) for value, record in records if isinstance(value, ModelEvent)]:
