@@ -10,6 +10,7 @@ import os
 import resource
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -143,7 +144,7 @@ class SqliteDatabase:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if not is_old(version, shown(self.path)):
             return
-        connection.execute("PRAGMA journal_mode = WAL")
+        _write_ahead(connection)
         connection.execute("BEGIN IMMEDIATE")
         try:
             migrate(connection)
@@ -220,6 +221,19 @@ def migrate(connection: sqlite3.Connection) -> None:
     for number, step in migrations(version):
         step(connection, str)
         connection.execute(f"PRAGMA user_version = {number}")
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Have changes written to a journal first. SQLite itself does not wait here for others that do the same."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF not in _BUSY or time.monotonic() > until:
+                raise
+        time.sleep(0.01)
 
 
 def _connect(path: Path) -> sqlite3.Connection:
