@@ -459,7 +459,7 @@ def copy(project: Path, tmp_path: Path) -> Path:
 def test_a_store_that_is_whole_is_sound(bis: Type, project: Path) -> None:
     done = bis("verify", folder=project)
     assert done.status == 0
-    assert re.fullmatch(r"sound  3 runs, \d+ objects, .* of content\n", done.out)
+    assert re.fullmatch(r"sound  3 runs, [\d,]+ objects, .* of content\n", done.out)
 
 
 def test_a_flipped_bit_is_found(bis: Type, copy: Path) -> None:

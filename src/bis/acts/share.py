@@ -19,10 +19,9 @@ from bis.settings import FOLDER, load_settings
 from bis.steps.built import built_of
 from bis.steps.home import Home, open_home
 from bis.steps.keeping import keep_all, newest_record
-from bis.steps.meeting import RECEIVING, SENDING, Meeting, Told, bring_missing, bring_needed, packs_of, telling
+from bis.steps.meeting import RECEIVING, SENDING, Meeting, Told, bring_missing, bring_needed, chosen, packs_of, telling
 from bis.steps.remotes import FIRST, add
 from bis.steps.shallow import demand_whole, make_shallow, make_whole, shallow_of
-from bis.steps.trust import choose_trusted, trust
 from bis.store.known import state_of
 from bis.store.local import digest_of
 from bis.store.mark import reachable
@@ -59,7 +58,7 @@ def push(
 ) -> Shared:
     """Send what the remote has not: everything, or what these runs and versions need. Nothing that is there is changed,
     so two who push at once lose nothing. What arrived before an error stays, and is not sent again."""
-    name, url = choose_trusted(name, home.project, home.settings, variables)
+    name, url = chosen(name, home.project, home.settings, variables)
     if (origin := shallow_of(home)) and name != origin:
         demand_whole(home, f"be pushed to {name}")
     # What a shallow clone has and its origin has not was recorded here, and is all that it can send.
@@ -115,7 +114,7 @@ def fetch(
     What runs and versions need that were removed stays there, as does what nobody needs; in a shallow clone, all but
     records and trees.
     """
-    name, url = choose_trusted(name, home.project, home.settings, variables)
+    name, url = chosen(name, home.project, home.settings, variables)
     if what:
         return _shared(name, url, bring_needed(home, name, _roots(home, what), told), ())
     shallow = bool(shallow_of(home))
@@ -197,7 +196,10 @@ def clone(
     try:
         settings = load_settings(folder, variables)
         home = open_home(folder, settings, variables=variables)
-        trust(url, variables)
+        if "://" in url:  # a folder is told no secrets
+            from bis.steps.trust import trust
+
+            trust(url, variables)
         add(FIRST, url, folder, settings, seen_from=seen_from)
         if shallow:
             make_shallow(home, FIRST)
@@ -210,7 +212,7 @@ def clone(
 def mend(home: Home, name: str, variables: Mapping[str, str], *, told: Told = lambda text, done, total: None) -> Shared:
     """Bring what `sweep.verify` found damaged or missing here. What is whole in damaged packs is written anew, and they
     are set aside and, when all that they held is whole again, deleted. The ledger says which records should be here."""
-    name, url = choose_trusted(name, home.project, home.settings, variables)
+    name, url = chosen(name, home.project, home.settings, variables)
     store, records = home.store, home.ledger.records()
     with Meeting(home, url, variables) as meeting:
         meeting.check()
@@ -243,7 +245,7 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
 
 def look(home: Home, name: str, variables: Mapping[str, str], *, told: Told = lambda text, done, total: None) -> Look:
     """Ask a remote what it holds. Nothing is changed, here or there."""
-    name, url = choose_trusted(name, home.project, home.settings, variables)
+    name, url = chosen(name, home.project, home.settings, variables)
     with Meeting(home, url, variables) as meeting:
         meeting.check()
         there, findings = meeting.learn(told)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 from bis import __version__
 from bis.digest import Digest
 from bis.nouns.part import Finding
+from bis.settings import Settings
 from bis.steps.home import Home
-from bis.steps.remotes import KNOWN
-from bis.steps.trust import choose_trusted
+from bis.steps.remotes import KNOWN, choose
 from bis.store.index import Place
 from bis.store.known import Known, learn
 from bis.store.local import LocalStore
@@ -120,6 +121,16 @@ def telling(told: Told, what: str) -> Callable[[int, int], None]:
     return lambda done, total: told(what, done, total)
 
 
+def chosen(name: str, project: Path, settings: Settings, variables: Mapping[str, str]) -> tuple[str, str]:
+    """As `remotes.choose`. Raises UsageError where secrets would go to a server that only the project names."""
+    found = choose(name, project, settings)
+    if "://" not in found[1]:
+        return found  # a folder is told no secrets
+    from bis.steps.trust import choose_trusted
+
+    return choose_trusted(name, project, settings, variables)
+
+
 def bring_missing(meeting: Meeting, receiving: Receiving, sound: list[str], gone: Callable[[], set[bytes]]) -> None:
     """Fetch what is gone. It may need more that is gone, which shows when it has come."""
     asked = set[bytes]()
@@ -133,7 +144,7 @@ def bring_needed(home: Home, name: str, roots: list[Digest], told: Told) -> Move
     """Bring what these and all that they need lack here, each object proved."""
     if not missing(home.store, roots):
         return Moved()
-    _, url = choose_trusted(name, home.project, home.settings, home.variables)
+    _, url = chosen(name, home.project, home.settings, home.variables)
     with Meeting(home, url, home.variables) as meeting:
         meeting.check()
         sound, findings = meeting.learn(told)
