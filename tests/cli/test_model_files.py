@@ -139,3 +139,117 @@ def test_what_is_laid_out_is_the_same_each_time(project: Path, bis: Type, tmp_pa
     assert {path.name: path.read_bytes() for path in one.iterdir()} == {
         path.name: path.read_bytes() for path in other.iterdir()
     }
+
+
+COEFFICIENTS = """
+import csv, json, sys
+import joblib
+from sklearn.linear_model import Ridge
+
+rows = list(csv.DictReader(open("customers.csv")))
+questions = [[float(row["age"]), float(row["calls"])] for row in rows]
+model = Ridge(alpha=float(sys.argv[1])).fit(questions, [float(row["churned"]) for row in rows])
+joblib.dump(model, "line.joblib")
+json.dump({"r2": model.score(questions, [float(row["churned"]) for row in rows])}, open("metrics.json", "w"))
+"""
+
+
+@pytest.fixture
+def registered(project: Path, bis: Type) -> Path:
+    """`churn/1` of 20 trees, `churn/2` of 30, `churn/3` the first again."""
+    for words in (("train-1",), ("train-3",), ("train-2", "--again")):
+        assert bis("model", "register", "churn", *words, folder=project).status == 0
+    return project
+
+
+def test_two_forests_differ_in_trees_hyperparameters_metrics_and_parts(registered: Path, bis: Type) -> None:
+    done = bis("model", "diff", "churn/1", "churn/2", "--json", folder=registered)
+    assert done.status == 1, done.err
+    told = done.json
+    assert [(one["name"], one["before"], one["after"]) for one in told["params"]] == [("n_estimators", "20", "30")]
+    assert (told["trees"]["before"], told["trees"]["after"]) == (20, 30)
+    assert told["trees"]["changed"] == 0  # the first twenty are the same
+    assert {part["name"]: part["sameness"] for part in told["parts"]}["params"] == "different"
+    assert told["predictions"] is None
+    assert "--data FILE names rows" in told["unasked"]
+    page = bis("model", "diff", "churn/1", "churn/2", folder=registered).out
+    for line in ("another model", "20 -> 30 trees", "n_estimators  20  ->  30", "not compared: "):
+        assert line in page
+
+
+def test_one_model_in_two_versions_is_the_same_and_answers_alike(
+    registered: Path, bis: Type, training_python: Path
+) -> None:
+    words = ("--data", "customers@v1", "--target", "churned", "--python", str(training_python), "--json")
+    done = bis("model", "diff", "churn/1", "churn/3", *words, folder=registered)
+    assert done.status == 0, done.err
+    assert done.json["same"]
+    assert (done.json["predictions"]["rows"], done.json["predictions"]["same"]) == (200, 200)
+    assert bis("model", "diff", "churn/1", "churn/3", folder=registered).status == 0
+
+
+def test_answers_to_rows_tell_models_apart(registered: Path, bis: Type, training_python: Path) -> None:
+    words = ("--data", "customers.csv", "--target", "churned", "--python", str(training_python), "--json")
+    told = bis("model", "diff", "churn/1", "churn/2", *words, folder=registered).json["predictions"]
+    assert told["rows"] == 200
+    assert 0 < told["same"] <= 200
+    wrong = bis("model", "diff", "churn/1", "churn/2", *words[:2], *words[4:], folder=registered)
+    assert wrong.status == 2
+    assert "the model takes 2 columns, and the data has 3" in wrong.json["error"]["what"]
+
+
+def test_coefficients_are_told_apart_by_how_far_they_are(project: Path, bis: Type, training_python: Path) -> None:
+    (project / "line.py").write_text(COEFFICIENTS)
+    for alpha in ("1", "1000"):
+        assert bis("run", "--", str(training_python), "line.py", alpha, folder=project).status == 0
+        assert bis("model", "register", "line", "@latest", folder=project).status == 0
+    told = bis("model", "diff", "line/1", "line/2", "--json", folder=project).json
+    tensors = {one["name"]: one["apart"] for one in told["tensors"]}
+    assert tensors["coef_"]["differ"] == 2
+    assert 0 < tensors["coef_"]["cosine"] <= 1
+    assert [(one["before"], one["after"]) for one in told["params"] if one["name"] == "alpha"] == [("1.0", "1000.0")]
+
+
+def test_a_version_is_shown_with_what_it_has_learned(registered: Path, bis: Type) -> None:
+    told = bis("model", "show", "churn/1", "--json", folder=registered).json["model"]
+    assert (told["words"], told["summary"]["hyperparameters"]["n_estimators"]) == (
+        "RandomForestClassifier, 20 trees",
+        20,
+    )
+    page = bis("model", "show", "churn/1", folder=registered).out
+    assert "n_estimators" in page
+    assert told["identity"] in page
+
+
+def test_what_is_exported_is_imported_elsewhere_as_the_same_model(
+    registered: Path, bis: Type, tmp_path: Path, training_python: Path
+) -> None:
+    done = bis("model", "export", "models:/churn/1", str(tmp_path / "out"), "--json", folder=registered)
+    assert done.status == 0, done.err
+    assert {"MLmodel", "README.md", "bis.json", "model.joblib", "pylock.toml"} <= set(done.json["files"])
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    (elsewhere / "bis.toml").write_text("")
+    (elsewhere / "customers.csv").write_text(CUSTOMERS)
+    assert bis("data", "add", "customers.csv", folder=elsewhere).status == 0
+    made = bis("model", "import", str(tmp_path / "out"), "churn", "--json", folder=elsewhere)
+    assert made.status == 0, made.err
+    here = bis("model", "show", "churn/1", "--json", folder=registered).json["model"]["identity"]
+    assert made.json["version"]["tags"]["bis.identity"] == here
+    assert "is a pickle" in made.json["warnings"][0]
+    assert bis("model", "import", str(tmp_path / "out"), "churn", "--json", folder=elsewhere).json["already"]
+    assert bis("reindex", folder=elsewhere).status == 0
+    words = ("models:/churn/1", "--data", "customers", "--target", "churned", "--python", str(training_python))
+    refused = bis("evaluate", *words, folder=elsewhere)
+    assert refused.status == 2
+    assert "model.joblib is not opened: it is a pickle" in refused.err
+    assert bis("evaluate", *words, "--trust", folder=elsewhere).status == 0
+
+
+def test_a_folder_that_holds_something_is_not_exported_into(registered: Path, bis: Type) -> None:
+    refused = bis("model", "export", "models:/churn/1", ".", folder=registered)
+    assert refused.status == 2
+    assert "is there already" in refused.err
+    other = bis("model", "export", "models:/churn/1", "out", "--format", "mlflow", folder=registered)
+    assert other.status == 2
+    assert "MLflow does not read model.joblib" in other.err
+    assert bis("model", "import", "nowhere", "churn", folder=registered).status == 3

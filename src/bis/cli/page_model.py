@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from bis.cli.page_run import labelled, mark
 from bis.cli.render import Column
-from bis.cli.text import number, plain
+from bis.cli.text import number, plain, size
 from bis.digest import short
 from bis.ledger.moments import stamp
 from bis.nouns.model import Event, ModelVersion, Standing
 
 if TYPE_CHECKING:
+    from bis.acts.models import Described
     from bis.acts.registry import Made, Shown
     from bis.cli.render import Cell, Terminal
     from bis.nouns.run import Run
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 IDENTITY = "bis.identity"
 SHOWN = 4
 """Metrics of a version in a list."""
+PARAMS = 20
+"""Hyperparameters, and lines of a signature, of a version."""
 
 
 # -- for scripts -------------------------------------------------------------------------------------------------
@@ -60,7 +63,7 @@ def version_json(one: ModelVersion) -> dict[str, Any]:
     }
 
 
-def made_json(made: Made) -> dict[str, Any]:
+def made_json(made: Made, described: Described | None = None) -> dict[str, Any]:
     told = version_json(made.version)
     run: dict[str, Any] | None = None
     if made.run:
@@ -74,8 +77,22 @@ def made_json(made: Made) -> dict[str, Any]:
     parts = made.record.parts if made.record else {}
     return {
         "version": told,
+        "model": described_json(described) if described else None,
         "run": run,
         "parts": {kind: {"digest": part.digest, "summary": part.summary} for kind, part in parts.items()},
+    }
+
+
+def described_json(described: Described) -> dict[str, Any]:
+    found = described.found
+    return {
+        "identity": described.identity or None,
+        "flavor": found.flavor,
+        "words": found.words,
+        "size": found.size,
+        "summary": found.summary,
+        "signature": [{"what": what, "type": type_} for what, type_ in described.signature],
+        "warnings": list(found.warnings),
     }
 
 
@@ -139,7 +156,7 @@ def model_lines(found: Sequence[Shown], now: datetime, terminal: Terminal) -> li
 def model_page(shown: Shown, now: datetime, terminal: Terminal) -> list[str]:
     model = shown.model
     tags = ", ".join(f"{plain(key)}={plain(value)}" for key, value in model.tags.items())
-    aliases = [f"{plain(alias)}  version {version}" for alias, version in model.aliases.items()]
+    aliases = terminal.aligned([[plain(alias), f"version {version}"] for alias, version in model.aliases.items()])
     sections = [
         labelled("model", [terminal.paint(plain(model.name), "cyan")], terminal),
         labelled("about", [plain(line) for line in model.description.splitlines()], terminal),
@@ -185,7 +202,7 @@ def _metrics(run: TrackedRun | None) -> str:
     return "  ".join(f"{plain(point.key)} {number(point.value)}" for point in points)
 
 
-def version_page(made: Made, now: datetime, terminal: Terminal) -> list[str]:
+def version_page(made: Made, now: datetime, terminal: Terminal, described: Described | None = None) -> list[str]:
     """A version, and all that it is made of."""
     one, run = made.version, made.run
     tags = ", ".join(f"{plain(key)}={plain(value)}" for key, value in one.tags.items() if key != IDENTITY)
@@ -197,14 +214,43 @@ def version_page(made: Made, now: datetime, terminal: Terminal) -> list[str]:
         labelled("stage", [one.stage] if one.stage != "None" else [], terminal),
         labelled("registered", [f"{terminal.time(stamp(one.made), now)}{by}"], terminal),
         labelled("tags", [tags] if tags else [], terminal),
-        labelled("identity", [one.tags[IDENTITY]] if one.tags.get(IDENTITY) else [], terminal),
+        labelled("identity", [described.identity] if described and described.identity else [], terminal),
+        labelled("model", [_words(described)] if described else [], terminal),
+        labelled("summary", _summary(described, terminal) if described else [], terminal),
+        labelled("signature", _signature(described, terminal) if described else [], terminal),
         labelled("from", [plain(one.source)], terminal),
         labelled("run", _run_lines(made, now, terminal), terminal),
         labelled("parts", _part_lines(made.record, terminal), terminal),
-        labelled("metrics", [f"{plain(p.key)}  {number(p.value)}" for p in run.metrics] if run else [], terminal),
+        labelled(
+            "metrics", terminal.aligned([[plain(p.key), number(p.value)] for p in run.metrics] if run else []), terminal
+        ),
         labelled("next", list(_next(made)), terminal),
     ]
     return [line for section in sections for line in section]
+
+
+def _words(described: Described) -> str:
+    found = described.found
+    return f"{plain(found.flavor)} {', '.join(filter(None, (plain(found.words), size(found.size))))}"
+
+
+def _summary(described: Described, terminal: Terminal) -> list[str]:
+    """What it was told to learn with, the rest of what is known of it in a word each."""
+    params = described.found.summary.get("hyperparameters")
+    told = params if isinstance(params, dict) else {}
+    # Those of the parts of a pipeline, or of what an ensemble is made of, come last.
+    known = sorted(
+        ((str(key), value) for key, value in told.items() if value is not None), key=lambda one: "__" in one[0]
+    )
+    rows: list[list[Cell]] = [[plain(key), plain(str(value))[:60]] for key, value in known[:PARAMS]]
+    rest = [f"and {len(known) - PARAMS} more (--json)"] if len(known) > PARAMS else []
+    return [*terminal.aligned(rows), *rest]
+
+
+def _signature(described: Described, terminal: Terminal) -> list[str]:
+    rows: list[list[Cell]] = [[plain(what), plain(type_)] for what, type_ in described.signature[:PARAMS]]
+    more = len(described.signature) - PARAMS
+    return [*terminal.aligned(rows), *([f"and {more} more (--json)"] if more > 0 else [])]
 
 
 def _run_lines(made: Made, now: datetime, terminal: Terminal) -> list[str]:
@@ -260,7 +306,7 @@ def promoted_lines(done: Promoted, terminal: Terminal) -> list[str]:
 
 
 def standing_lines(stood: Standing, terminal: Terminal) -> list[str]:
-    aliases = [f"{plain(alias)}  version {version}" for alias, version in stood.aliases.items()]
+    aliases = terminal.aligned([[plain(alias), f"version {version}"] for alias, version in stood.aliases.items()])
     stages = [f"{version}  {stage}" for version, stage in stood.stages.items()]
     numbers = ", ".join(map(str, stood.versions))
     sections = [

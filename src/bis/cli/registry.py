@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,6 +14,9 @@ from bis.cli.text import plain
 from bis.digest import spell
 from bis.errors import UsageError
 from bis.nouns.model import CHAMPION
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 NO_MODEL = "there is no such model, version or alias"
 
@@ -29,6 +33,7 @@ def reason_option(function: Function) -> Function:
         "bis model register churn train-12 --path model.joblib",
         "bis model promote churn/3 --better metrics.rmse:lower",
         "bis model show churn@champion",
+        "bis model diff churn/2 churn/3",
     ],
 )
 def model() -> None:
@@ -85,8 +90,9 @@ def list_(door: Door, utc: bool, as_json: bool) -> int:
 @json_option
 @click.argument("reference", type=ModelName(), metavar="MODEL")
 def show(door: Door, reference: str, moment: str, utc: bool, as_json: bool) -> int:
-    """Show the model MODEL with its versions; of one version, the run that made it, and the code, data, environment,
-    infrastructure and machine that went in. With --on, which versions there were then, and which was in use.
+    """Show the model MODEL with its versions; of one version, what it is, the run that made it, and the code, data,
+    environment, infrastructure and machine that went in. With --on, which versions there were then, and which was in
+    use.
     """
     from bis.acts import registry
     from bis.cli import page_model
@@ -105,11 +111,14 @@ def show(door: Door, reference: str, moment: str, utc: bool, as_json: bool) -> i
         else:
             terminal.show(page_model.standing_lines(stood, terminal))
     elif named.is_version:
+        from bis.acts.models import describe
+
         made = registry.made_of(door.home, registry.find(door.home, named))
+        described = describe(door.home, made.version)
         if as_json:
-            terminal.json("bis.model.version/1", page_model.made_json(made))
+            terminal.json("bis.model.version/1", page_model.made_json(made, described))
         else:
-            terminal.show(page_model.version_page(made, door.now, terminal))
+            terminal.show(page_model.version_page(made, door.now, terminal, described))
     else:
         shown = registry.show(door.home, named.name)
         if as_json:
@@ -143,6 +152,118 @@ def history(door: Door, name: str, limit: int, utc: bool, as_json: bool) -> int:
         door.terminal.json("bis.model.history/1", {"name": name, "events": list(map(page_model.event_json, found))})
     else:
         door.terminal.show(page_model.event_lines(found, door.now, door.terminal))
+    return 0
+
+
+@model.member
+@command(
+    "diff",
+    short_help="Say what is different between two versions.",
+    statuses={0: "the same model", 1: "another one", 3: NO_MODEL, 5: STATUSES[5]},
+    examples=[
+        "bis model diff churn/2 churn/3",
+        "bis model diff churn@champion churn@challenger --data customers@v3 --target churned",
+        "bis model diff churn/2 churn/3 --json",
+    ],
+)
+@click.option("--data", default="", metavar="FILE|REF", help="Rows that both are asked about; else an input example.")
+@click.option("--target", default="", metavar="COLUMN", help="A column of them that the models are not asked with.")
+@click.option("--python", default="", metavar="PATH", help="The environment of both, as it is.")
+@click.option("--trust", is_flag=True, help="Open a pickle that is not of this ledger's own runs.")
+@click.option("--all", "everything", is_flag=True, help="Lists at full length.")
+@json_option
+@click.argument("before", type=ModelName(), metavar="A")
+@click.argument("after", type=ModelName(), metavar="B")
+def diff(
+    door: Door,
+    before: str,
+    after: str,
+    data: str,
+    target: str,
+    python: str,
+    trust: bool,
+    everything: bool,
+    as_json: bool,
+) -> int:
+    """Say what is different between the versions A and B: hyperparameters, weights and coefficients, trees, signature,
+    metrics, what they answer to the same rows, and what they were made of. Files are read as data, without the
+    framework; each model is asked in its own environment.
+    """
+    import tempfile
+    from datetime import UTC, datetime
+    from pathlib import Path
+
+    from bis.acts import models, registry
+    from bis.cli import page_models
+
+    site = models.Site(
+        home=door.home,
+        folder=door.folder,
+        variables=door.variables,
+        now=datetime.now(UTC),
+        say=lambda text: door.terminal.tell(f"{text} …"),
+        python=python,
+        trust=trust,
+    )
+    one, other = (registry.find(door.home, model_reference(door, text)) for text in (before, after))
+    with tempfile.TemporaryDirectory(prefix="bis-rows-") as room:
+        rows = _rows(door, data, Path(room)) if data else None
+        found = models.diff(one, other, site, data=rows, target=target)
+    if as_json:
+        door.terminal.json("bis.model.diff/1", page_models.difference_json(found))
+    else:
+        door.terminal.show(page_models.difference_page(found, door.terminal, everything=everything))
+    return 0 if found.same else 1
+
+
+def _rows(door: Door, text: str, room: Path) -> Path:
+    """A file as it is, or a version of data, put into a folder."""
+    if (door.folder / text).exists():
+        return door.folder / text
+    from bis.cli.data_words import find
+    from bis.steps.bring import bring
+
+    held, path = find(door, text)
+    return bring(held, path, room, door.home).into
+
+
+@model.member
+@command(
+    "export",
+    short_help="Put a model into a folder, with all that its run knows.",
+    statuses={3: NO_MODEL, 5: STATUSES[5]},
+    examples=["bis model export models:/churn@champion churn/", "bis model export train-12 model/ --format mlflow"],
+)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["bis", "mlflow"]),
+    default="bis",
+    help="mlflow: what MLflow reads, or none.",
+)
+@json_option
+@click.argument("what", metavar="MODEL|RUN")
+@click.argument("folder", metavar="DIR")
+def export(door: Door, what: str, folder: str, format_: str, as_json: bool) -> int:
+    """Put a model into the folder DIR, which is made: its files with an MLmodel, the exact lock of its environment, the
+    run with its parts, and a card to read. `bis serve DIR` and `bis model import DIR NAME` read it. MODEL is
+    models:/churn/3, a run, or runs:/RUN/PATH.
+    """
+    from datetime import UTC, datetime
+    from pathlib import Path
+
+    from bis.acts import models
+
+    site = models.Site(home=door.home, folder=door.folder, variables=door.variables, now=datetime.now(UTC))
+    into = door.folder / Path(folder).expanduser()
+    placed = models.export(what, into, site, mlflow=format_ == "mlflow")
+    names = sorted(path.relative_to(into).as_posix() for path in into.rglob("*") if path.is_file())
+    if as_json:
+        told = {"folder": str(into), "model": placed.reference, "run": placed.run or None, "files": names}
+        door.terminal.json("bis.model.export/1", told)
+    else:
+        word = door.terminal.paint("exported", "green")
+        door.terminal.show([f"{word}  {plain(what)} to {plain(folder)}: {', '.join(map(plain, names))}"])
     return 0
 
 
@@ -214,6 +335,49 @@ def register(
         door.terminal.show(page_model.already_lines(added, found, door.terminal))
     else:
         door.terminal.show(page_model.registered_lines(added, found, done.new, door.terminal))
+    return 0
+
+
+@model.member
+@command(
+    "import",
+    short_help="Register a model that somebody else made, from its folder.",
+    statuses={3: "there is no model in the folder", 5: STATUSES[5]},
+    examples=["bis model import from-ana/ churn", "bis model import mlruns/0/…/artifacts/model churn -m 'of Ana'"],
+)
+@click.option("-m", "--message", default="", metavar="TEXT", help="What this version is.")
+@reason_option
+@json_option
+@click.argument("folder", metavar="DIR")
+@click.argument("name", type=ModelName(), metavar="NAME")
+def import_(door: Door, folder: str, name: str, message: str, reason: str, as_json: bool) -> int:
+    """Keep the model in the folder DIR, as bis or MLflow wrote it, in the store, and make it the next version of the
+    model NAME. Nothing in it is run. A pickle is said to be one, and is not opened later without --trust.
+    """
+    from datetime import UTC, datetime
+    from pathlib import Path
+
+    from bis.acts import models, registry
+    from bis.cli import page_model
+    from bis.server import telling
+
+    named = model_reference(door, name)
+    if named.is_version:
+        raise UsageError(f"{name!r} names a version already", hint=f"bis model import {folder} {named.name}")
+    site = models.Site(home=door.home, folder=door.folder, variables=door.variables, now=datetime.now(UTC))
+    place, by = door.folder / Path(folder).expanduser(), registry.by_here(spell(reason))
+    done = models.import_(place, named.name, by, site, description=spell(message))
+    if not done.already:
+        tell(door, [telling.version_made(done.version)])
+    if as_json:
+        told = {"version": page_model.version_json(done.version), "already": done.already, "warnings": done.warnings}
+        door.terminal.json("bis.model.import/1", told)
+        return 0
+    word = door.terminal.paint("there" if done.already else "imported", "green")
+    which = door.terminal.paint(plain(done.version.reference), "cyan")
+    door.terminal.show([f"{word}  {plain(folder)} is {which}{' already' if done.already else ''}"])
+    for warning in done.warnings:
+        door.terminal.tell(f"note: {plain(warning)}")
     return 0
 
 

@@ -17,7 +17,8 @@ def main() -> None:
     root = types.ModuleType(ROOT)
     root.__path__ = [str(here.parent)]
     sys.modules[ROOT] = root
-    sys.exit(importlib.import_module(f"{ROOT}.scoring.evaluating").main(sys.argv[1:]))
+    what = "answering" if "--answers" in sys.argv else "evaluating"
+    sys.exit(importlib.import_module(f"{ROOT}.scoring.{what}").main(sys.argv[1:]))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..flavors import Loading, kinds
+from ..flavors import Loading, Refused, kinds
 from ..flavors import signature as signatures
 from ..flavors.checking import Mismatch, check
 from ..flavors.signature import Column, Signature
@@ -38,6 +38,9 @@ def main(words: Sequence[str]) -> int:
         for name, text in (("error", stop.what), ("because", stop.because), ("hint", stop.hint)):
             if text:
                 print(f"{name}: {text}", file=sys.stderr)
+        return REFUSED
+    except Refused as error:
+        print(f"error: {error}\nhint: --trust opens it", file=sys.stderr)
         return REFUSED
     Path("metrics.json").write_text(json.dumps(told, indent=1, sort_keys=True) + "\n")
     Path("evaluation.json").write_text(json.dumps(about, indent=1, sort_keys=True) + "\n")
@@ -66,7 +69,7 @@ def evaluate(asked: argparse.Namespace) -> tuple[dict[str, float], dict[str, Any
     asking = Asking(Path(asked.model), described, signature, asked.trust)
     target, metrics = asked.target, None
     left_out = 0
-    for chunk in _chunks(asked.data, asked.batch, signature):
+    for chunk in chunks(asked.data, asked.batch, signature):
         target = target or _target(chunk, asking.names, asked.data)
         true, batch = _parted(chunk, target, asking.names, asked.data)
         there = _there(true)
@@ -110,7 +113,7 @@ def _files(data: str) -> list[str]:
     return found
 
 
-def _chunks(data: str, batch: int, signature: Signature) -> Iterator[Columns]:
+def chunks(data: str, batch: int, signature: Signature) -> Iterator[Columns]:
     try:
         for file in _files(data):
             for chunk in reading.opened(file, "", batch, signature).chunks():
@@ -191,6 +194,10 @@ class Asking:
             )
         said = _array(self._predictor.predict(taken, {}))
         return said, self._probabilities(taken) if self.classes is not None else None
+
+    def predict(self, batch: Batch, params: Mapping[str, Any]) -> Any:
+        """As a request asks it."""
+        return self._predictor.predict(batch, params)
 
     def _probabilities(self, batch: Batch) -> Array:
         if type(self._predictor).__name__ == "Estimator":

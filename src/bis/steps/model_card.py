@@ -155,7 +155,7 @@ def _card(known: _Known) -> str:
     what = f"{found.flavor}: {found.words}" if found.words else found.flavor
     sections = [
         f"# {name}\n\n{what}." + (f"\n\n{version.description}" if version and version.description else ""),
-        *_table("Signature", _signature(known.described.get("signature"))),
+        *_table("Signature", signature_rows(known.described.get("signature"))),
         *_table("Summary", [(key, _said(value)) for key, value in known.found.summary.items()]),
         *_table("Metrics", [(key, f"{value!r}") for key, value in (run.metrics if run else {}).items()]),
         *_listed("Data", known.data),
@@ -191,16 +191,18 @@ def _said(value: Any) -> str:
     return text if len(text) <= 300 else f"{text[:300]}…"
 
 
-def _signature(written: Any) -> list[tuple[str, str]]:
+def signature_rows(written: Any) -> list[tuple[str, str]]:
+    """What a signature, as MLmodel has it, takes and gives: words and types. Nothing for one that makes no sense."""
     try:
         told = read(written)
     except (ValueError, KeyError, TypeError):
         return []
     sides = [("takes", told.inputs), ("gives", told.outputs), ("can be asked with", told.params)]
-    return [(f"{word} {one.name}".strip(), _type(one)) for word, fields in sides for one in fields]
+    return [(f"{word} {one.name}".strip(), type_words(one)) for word, fields in sides for one in fields]
 
 
-def _type(one: Column | Tensor | Param) -> str:
+def type_words(one: Column | Tensor | Param) -> str:
+    """A type as a person reads it."""
     if isinstance(one, Tensor):
         return f"{one.dtype}, shape {'×'.join('any' if side < 0 else str(side) for side in one.shape)}"
     told = one.type if isinstance(one.type, str) else json.dumps(one.type)

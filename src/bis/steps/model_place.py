@@ -35,6 +35,8 @@ from bis.steps.recognising import MLMODEL, Recognised, models_in
 from bis.store.trouble import shown, trouble
 
 RUNS: Final = "runs:/"
+IMPORT: Final = ("bis", "model", "import")
+"""How the command of a run begins that stands for an imported model."""
 SEVERAL: Final = 5
 NONE: Final[Mapping[str, bytes]] = MappingProxyType({})
 
@@ -127,6 +129,14 @@ def files_of(home: Home, run: Run) -> dict[str, Artifact]:
         return {file.path[len(start) :].lstrip("/"): file for file in _below(connection, start)}
 
 
+def is_imported(home: Home, run: str) -> bool:
+    """Whether a model came with `bis model import`: it was made elsewhere, and nobody here vouches for it."""
+    try:
+        return home.ledger.get(run).command[: len(IMPORT)] == IMPORT
+    except NotFound:
+        return False
+
+
 def version_model(home: Home, version: ModelVersion) -> Recognised:
     """What a registered version is, in the store. Raises NotFound where its files are not here, or are no model."""
     with asking(home) as connection:
@@ -166,7 +176,7 @@ def _laid_out(found: Recognised, home: Home, run: str, cache: Path, version: Mod
         reference="",
         name="",
         run=run,
-        own=bool(run) or version is None,
+        own=bool(run) and not is_imported(home, run),
         content=_content(found.files, written),
     )
 

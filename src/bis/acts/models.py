@@ -1,0 +1,404 @@
+"""`bis model show`, `diff`, `export`, `import`: what a version is, how two differ, and taking one along."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from bis import __version__
+from bis.digest import Digest, readable, spell
+from bis.errors import AlreadyThere, BisError, KeepingError, NotFound, UsageError
+from bis.formats import Context, Unreadable
+from bis.formats.arrays import Apart, apart
+from bis.formats.learned import Learned, learned, named
+from bis.formats.registry import compare as compare_files
+from bis.ledger import registry
+from bis.nouns.artifact import Artifact
+from bis.nouns.model import By, ModelVersion
+from bis.nouns.part import Change, PartKind
+from bis.nouns.run import Chance, Coverage, Output, Run
+from bis.nouns.verdict import Judged
+from bis.steps.answers import Agreement, agreement, answers
+from bis.steps.compare import compare_parts, judge_parts
+from bis.steps.here import host_here, now, user_here
+from bis.steps.home import Home
+from bis.steps.model_card import signature_rows
+from bis.steps.model_environment import environment
+from bis.steps.model_folder import read_folder
+from bis.steps.model_identity import APART, TAG, identity_of
+from bis.steps.model_place import IMPORT, Placed, models_folder, place, version_model
+from bis.steps.recognising import Recognised, described_of
+from bis.steps.registering import registering
+from bis.steps.repeating import environments_folder
+from bis.steps.seal import seal
+
+PROBE: Final = "serving_input_example.json"
+MOVED: Final = 1e-12
+"""From so much on, the importance of a feature has changed."""
+LARGEST: Final = 512 << 20
+
+
+class Described(msgspec.Struct, frozen=True, kw_only=True):
+    """What a version is, as its files say it."""
+
+    found: Recognised
+    identity: str
+    signature: tuple[tuple[str, str], ...]
+    """Words (`takes age`) and types."""
+
+
+class Tensor(msgspec.Struct, frozen=True, kw_only=True):
+    """A tensor or coefficient that differs."""
+
+    name: str
+    what: str = ""
+    """Where they cannot be held against each other: `only in the first`, another shape."""
+    apart: Apart | None = None
+
+
+class Trees(msgspec.Struct, frozen=True, kw_only=True):
+    """How two sets of trees differ."""
+
+    before: int
+    after: int
+    splits_before: int
+    splits_after: int
+    changed: int
+    """Trees, one beside the other, that ask of other features."""
+    thresholds: int
+    """Splits of the same features whose threshold is another."""
+    importances: tuple[tuple[str, float, float], ...] = ()
+    """Features whose share of the gain has changed, the most changed first."""
+
+
+class ModelDifference(msgspec.Struct, frozen=True, kw_only=True):
+    """Two models, side by side."""
+
+    before: str
+    after: str
+    identities: tuple[str, str]
+    params: tuple[Change, ...] = ()
+    tensors: tuple[Tensor, ...] = ()
+    trees: Trees | None = None
+    files: tuple[str, ...] = ()
+    """What else is different in their files."""
+    signature: tuple[Change, ...] = ()
+    metrics: tuple[Change, ...] = ()
+    predictions: Agreement | None = None
+    unasked: str = ""
+    """Why they were not asked."""
+    parts: tuple[Judged, ...] = ()
+    changes: dict[PartKind, list[Change]] = {}
+
+    @property
+    def same(self) -> bool:
+        """Whether they mean the same, and answer alike as far as they were asked."""
+        told = self.predictions
+        return self.identities[0] == self.identities[1] and (told is None or told.same == told.rows)
+
+
+class Site(msgspec.Struct, frozen=True, kw_only=True):
+    """Where and for whom it is done."""
+
+    home: Home
+    folder: Path
+    variables: Mapping[str, str]
+    now: datetime
+    say: Callable[[str], None] = lambda text: None
+    python: str = ""
+    trust: bool = False
+
+
+def describe(home: Home, version: ModelVersion) -> Described | None:
+    """None: its files are not here, or are no model."""
+    try:
+        found = version_model(home, version)
+    except (NotFound, KeepingError):
+        return None
+    signature = described_of(found.files, home.store).get("signature") if found.described else None
+    return Described(found=found, identity=_identity(version, found, home), signature=tuple(signature_rows(signature)))
+
+
+def _identity(version: ModelVersion, found: Recognised, home: Home) -> str:
+    try:
+        return version.tags.get(TAG) or identity_of(found, home.store)
+    except BisError:
+        return ""
+
+
+# -- differences -------------------------------------------------------------------------------------------------
+
+
+def diff(
+    before: ModelVersion, after: ModelVersion, site: Site, *, data: Path | None = None, target: str = ""
+) -> ModelDifference:
+    """Two versions: what they are, what they answer (to the rows of `data`, else to the example that the first came
+    with), and what they were made of. Raises NotFound where the files of one are not here."""
+    home = site.home
+    one, other = version_model(home, before), version_model(home, after)
+    told = [_learned(each, home) for each in (one, other)]
+    identities = (_identity(before, one, home), _identity(after, other, home))
+    known = told[0] is not None and told[1] is not None
+    predictions, unasked = _asked(before, after, site, data, target)
+    runs = [_run(home, each.run) for each in (before, after)]
+    changes = compare_parts(runs[0], runs[1], home.store) if runs[0] and runs[1] else {}
+    return ModelDifference(
+        before=before.reference,
+        after=after.reference,
+        identities=identities,
+        params=tuple(_changes("param", _params(told[0], one), _params(told[1], other))),
+        tensors=tuple(_tensors(told[0], told[1])) if told[0] and told[1] else (),
+        trees=_trees(told[0], told[1]) if told[0] and told[1] else None,
+        files=() if known or identities[0] == identities[1] else tuple(_files(one, other, home)),
+        signature=tuple(_changes("signature", _signature(one, home), _signature(other, home))),
+        metrics=tuple(_changes("metric", *(dict(run.metrics) if run else {} for run in runs))),
+        predictions=predictions,
+        unasked=unasked,
+        parts=tuple(judge_parts(runs[0], runs[1], changes)) if runs[0] and runs[1] else (),
+        changes=changes,
+    )
+
+
+def _run(home: Home, id: str) -> Run | None:
+    try:
+        return home.ledger.get(id) if id else None
+    except NotFound:
+        return None
+
+
+def _learned(found: Recognised, home: Home) -> Learned | None:
+    """What the file of a model has learned; None where that cannot be read."""
+    names = [name for name in found.files if name.partition("/")[0] not in APART]
+    with tempfile.TemporaryDirectory(prefix="bis-model-") as folder:
+        for place_, name in enumerate(sorted(names, key=lambda name: -found.files[name].size)):
+            if found.files[name].size > LARGEST:
+                continue
+            path = Path(folder) / str(place_)
+            home.store.get_file(found.files[name].digest, path)
+            try:
+                inside = learned(path, name)
+            except Unreadable:
+                continue
+            if inside is not None and (inside.tensors or inside.trees or inside.params):
+                return inside
+    return None
+
+
+def _params(inside: Learned | None, found: Recognised) -> dict[str, Any]:
+    told = found.summary.get("hyperparameters")
+    return dict(inside.params) if inside else dict(told) if isinstance(told, dict) else {}
+
+
+def _signature(found: Recognised, home: Home) -> dict[str, Any]:
+    return dict(signature_rows(described_of(found.files, home.store).get("signature"))) if found.described else {}
+
+
+def _changes(kind: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Change]:
+    for name in sorted({*old, *new}):
+        sides = [repr(side[name]) if name in side else None for side in (old, new)]
+        if sides[0] != sides[1]:
+            yield Change(kind=kind, name=name, before=sides[0], after=sides[1])
+
+
+def _tensors(old: Learned, new: Learned) -> Iterator[Tensor]:
+    for name in sorted({*old.tensors, *new.tensors}):
+        one, other = old.tensors.get(name), new.tensors.get(name)
+        if one is None or other is None:
+            yield Tensor(name=name, what=f"only in the {'first' if one else 'second'}")
+        elif one.shape != other.shape:
+            yield Tensor(name=name, what=f"shape {list(one.shape)} -> {list(other.shape)}")
+        elif memoryview(one.data) != memoryview(other.data) or one.dtype != other.dtype:
+            found = apart(one, other)
+            if found is None or found.differ:
+                yield Tensor(name=name, what="" if found else f"other values of {one.dtype}", apart=found)
+
+
+def _trees(old: Learned, new: Learned) -> Trees | None:
+    if not old.trees and not new.trees:
+        return None
+    pairs = list(zip(old.trees, new.trees, strict=False))
+    same = [(one, other) for one, other in pairs if one.features == other.features]
+    thresholds = sum(a != b for one, other in same for a, b in zip(one.thresholds, other.thresholds, strict=True))
+    names = old.names or new.names
+    shares = [each.importances for each in (old, new)]
+    changed = []
+    for feature in range(max(map(len, shares))):
+        was, is_ = (share[feature] if feature < len(share) else 0.0 for share in shares)
+        if abs(was - is_) > MOVED:
+            changed.append((named(names, feature), was, is_))
+    return Trees(
+        before=len(old.trees),
+        after=len(new.trees),
+        splits_before=sum(len(tree.features) for tree in old.trees),
+        splits_after=sum(len(tree.features) for tree in new.trees),
+        changed=len(pairs) - len(same),
+        thresholds=thresholds,
+        importances=tuple(sorted(changed, key=lambda one: -abs(one[1] - one[2]))),
+    )
+
+
+def _files(one: Recognised, other: Recognised, home: Home) -> Iterator[str]:
+    """What their files say, where no reader knows what they have learned."""
+    with tempfile.TemporaryDirectory(prefix="bis-model-") as folder:
+        for name in sorted({*one.files, *other.files}):
+            if name.partition("/")[0] in APART:
+                continue
+            if name not in one.files or name not in other.files:
+                yield f"{readable(name)}: only in the {'first' if name in one.files else 'second'}"
+                continue
+            if one.files[name].digest == other.files[name].digest:
+                continue
+            old, new = Path(folder) / "old", Path(folder) / "new"
+            for path, file in ((old, one.files[name]), (new, other.files[name])):
+                path.unlink(missing_ok=True)
+                home.store.get_file(file.digest, path)
+            found = compare_files(name.rpartition("/")[2], old, new, Context(name=name))
+            if not found.same:
+                yield f"{readable(name)}: {found.detail.splitlines()[0] if found.detail else 'other content'}"
+
+
+def _asked(
+    before: ModelVersion, after: ModelVersion, site: Site, data: Path | None, target: str
+) -> tuple[Agreement | None, str]:
+    """What both answered, or why they were not asked."""
+    try:
+        placed = [_placed(each, site) for each in (before, after)]
+    except BisError as error:
+        return None, error.what
+    probe = data or next((one.folder / PROBE for one in placed if (one.folder / PROBE).is_file()), None)
+    if probe is None:
+        return None, "neither came with an input example; --data FILE names rows to ask about"
+    try:
+        said = [_answers(each, probe, target, site) for each in placed]
+    except BisError as error:
+        if data is not None:
+            raise
+        return None, error.what
+    return agreement(*said), ""
+
+
+def _placed(version: ModelVersion, site: Site) -> Placed:
+    cache = models_folder(site.home.settings, site.variables)
+    return place(f"models:/{version.exact}", site.now, site.folder, lambda: site.home, cache)
+
+
+def _answers(placed: Placed, probe: Path, target: str, site: Site) -> list[Any]:
+    model = read_folder(placed.folder)
+    run = placed.run or model.run
+    chosen = environment(
+        placed.folder,
+        home=site.home if run else None,
+        run=run,
+        python=site.python,
+        variables=site.variables,
+        cache=environments_folder(site.home.settings, site.variables),
+        progress=site.say,
+    )
+    trust = site.trust or placed.own
+    return answers(chosen.python, placed.folder, model.described, probe, target, trust=trust)
+
+
+# -- taking along ------------------------------------------------------------------------------------------------
+
+
+def export(text: str, into: Path, site: Site, *, mlflow: bool = False) -> Placed:
+    """Put a model with all that its run knows into a folder, which is made. Raises AlreadyThere where that holds
+    something, UsageError for one that MLflow could not read."""
+    if into.exists() and (not into.is_dir() or any(into.iterdir())):
+        raise AlreadyThere(f"{into} is there already", hint="name a folder that is not there")
+    placed = place(text, site.now, site.folder, lambda: site.home, models_folder(site.home.settings, site.variables))
+    entry = read_folder(placed.folder).flavors.get("sklearn") or {}
+    if mlflow and entry.get("serialization_format") == "joblib":
+        raise UsageError(
+            f"MLflow does not read {entry.get('pickled_model')}, which joblib wrote",
+            hint="bis.save_model(model, NAME) in the script saves it as MLflow reads it",
+        )
+    shutil.copytree(placed.folder, into, dirs_exist_ok=True, copy_function=_copied)
+    return placed
+
+
+def _copied(source: str, target: str) -> None:
+    shutil.copyfile(source, target)
+    Path(target).chmod(0o644)
+
+
+class Imported(msgspec.Struct, frozen=True, kw_only=True):
+    version: ModelVersion
+    already: bool
+    warnings: tuple[str, ...]
+
+
+def import_(folder: Path, name: str, by: By, site: Site, *, description: str = "") -> Imported:
+    """Keep the files of a model that somebody else made, and register it. It stands in the ledger as a run that made
+    these files and of which no more is known. Raises NotFound for a folder that holds no model."""
+    home = site.home
+    model = read_folder(folder)
+    outputs = tuple(_kept(folder, home))
+    files = {one.path: Artifact(one.path, one.digest, one.size) for one in outputs}
+    found = Recognised(path="", flavor=model.flavor, files=files, described=True)
+    identity = identity_of(found, home.store)
+    warnings = tuple(_warnings(model.flavors, [one.path for one in outputs]))
+    with registering(home) as connection:
+        for one in registry.versions(connection, "m.name = ?", (name,)):
+            if one.tags.get(TAG) == identity:
+                return Imported(version=one, already=True, warnings=warnings)
+    run = _stand_in(folder, name, outputs, home, model.run)
+    seal(run, home.store, home.ledger)
+    with registering(home) as connection:
+        if not registry.models(connection, "m.name = ?", (name,), limit=1):
+            registry.create(connection, name, by)
+        version = registry.add_version(
+            connection,
+            name,
+            by,
+            source=f"runs:/{run.id}/",
+            run=run.id,
+            description=description,
+            tags={TAG: identity},
+        )
+    return Imported(version=version, already=False, warnings=warnings)
+
+
+def _kept(folder: Path, home: Home) -> Iterator[Output]:
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and not path.is_symlink():
+            digest = home.store.put_file(path)
+            yield Output(
+                path=spell(path.relative_to(folder).as_posix()), digest=Digest(digest), size=path.stat().st_size
+            )
+
+
+def _stand_in(folder: Path, name: str, outputs: tuple[Output, ...], home: Home, origin: str) -> Run:
+    at = now()
+    return Run(
+        id=os.urandom(6).hex(),
+        name=home.ledger.name("import", at),
+        command=(*IMPORT, spell(os.fspath(folder)), name),
+        project=spell(os.fspath(home.project)),
+        user=user_here(),
+        host=host_here(),
+        version=__version__,
+        started=at,
+        ended=at,
+        status="finished",
+        exit=0,
+        outputs=outputs,
+        chance=Chance(),
+        coverage=Coverage(mechanism="none", complete=False),
+        note=f"made elsewhere, by the run {origin}" if origin else "made elsewhere",
+    )
+
+
+def _warnings(flavors: Mapping[str, Any], names: list[str]) -> Iterator[str]:
+    for name in names:
+        if name.endswith((".pkl", ".pickle", ".joblib", ".pth")):
+            yield f"{name} is a pickle: opening it runs code that whoever wrote it chose; --trust opens it"
+    if isinstance((flavors.get("python_function") or {}).get("code"), str):
+        yield "it comes with code of its own, which runs when it is loaded"

@@ -1,0 +1,82 @@
+"""What a model says of some rows, asked in its own environment: for telling two models apart by what they answer."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+import bis
+from bis.errors import CannotRepeat, UsageError
+from bis.formats.numbers import relative
+
+STARTER: Final = Path(bis.__file__).resolve().parent / "scoring" / "evaluate.py"
+REFUSED: Final = 65
+SECONDS: Final = 600
+
+
+class Agreement(msgspec.Struct, frozen=True, kw_only=True):
+    """What two models answered to the same rows."""
+
+    rows: int
+    same: int
+    """Rows that both answered alike, to the last digit."""
+    furthest: float | None = None
+    """The largest absolute difference; None: not of numbers."""
+    relative: float | None = None
+
+
+def answers(
+    python: Path, folder: Path, described: dict[str, Any], data: Path, target: str, *, trust: bool
+) -> list[Any]:
+    """One for each of the first rows. `data`: rows, or a request in JSON that the model comes with. Raises UsageError
+    for rows that it does not take, CannotRepeat for a model that cannot be loaded."""
+    with tempfile.TemporaryDirectory(prefix="bis-answers-") as place:
+        room = Path(place)
+        (room / "described").write_text(json.dumps(described), "utf-8")
+        words = [os.fspath(python), os.fspath(STARTER), "--answers", "answers.json", "--model", os.fspath(folder)]
+        words += [
+            "--described",
+            "described",
+            "--data",
+            os.fspath(data.resolve()),
+            *(["--target", target] if target else []),
+        ]
+        done = subprocess.run(
+            [*words, *(["--trust"] if trust else [])], cwd=room, capture_output=True, text=True, timeout=SECONDS
+        )
+        if done.returncode == 0:
+            found: list[Any] = json.loads((room / "answers.json").read_bytes())
+            return found
+    lines = done.stderr.strip().splitlines()
+    told = dict(line.split(": ", 1) for line in lines if line.startswith(("error: ", "because: ", "hint: ")))
+    if done.returncode == REFUSED and told:
+        raise UsageError(told.get("error", ""), because=told.get("because", ""), hint=told.get("hint", ""))
+    raise CannotRepeat("a model cannot be asked in its environment", because=lines[-1] if lines else "It said nothing.")
+
+
+def agreement(old: list[Any], new: list[Any]) -> Agreement:
+    pairs = list(zip(old, new, strict=False))
+    same = sum(one == other for one, other in pairs)
+    numbers = [(a, b) for one, other in pairs for a, b in _numbers(one, other)]
+    apart = [abs(a - b) for a, b in numbers]
+    ratios = [found for a, b in numbers if (found := relative(a, b)) is not None]
+    return Agreement(
+        rows=max(len(old), len(new)),
+        same=same,
+        furthest=max(apart) if apart else None,
+        relative=max(ratios) if ratios else None,
+    )
+
+
+def _numbers(one: Any, other: Any) -> list[tuple[float, float]]:
+    if isinstance(one, list) and isinstance(other, list):
+        return [pair for a, b in zip(one, other, strict=False) for pair in _numbers(a, b)]
+    if isinstance(one, (int, float)) and isinstance(other, (int, float)):
+        return [(float(one), float(other))]
+    return []
