@@ -16,7 +16,6 @@ from bis.nouns.dataset import Held
 from bis.nouns.part import Finding
 from bis.nouns.run import Run
 from bis.settings import FOLDER, load_settings
-from bis.steps.built import built_of
 from bis.steps.home import Home, open_home
 from bis.steps.keeping import keep_all, newest_record
 from bis.steps.meeting import RECEIVING, SENDING, Meeting, Told, bring_missing, bring_needed, chosen, packs_of, telling
@@ -86,6 +85,8 @@ def push(
 
 def _roots(home: Home, what: Iterable[Run | Held]) -> list[Digest]:
     """The records of runs with all that was said of them, and of the repeats; the records of versions."""
+    from bis.steps.built import built_of
+
     found: list[Digest] = []
     for one in what:
         if isinstance(one, Held):

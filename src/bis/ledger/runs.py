@@ -218,7 +218,6 @@ class SqlLedger:
     def take(self, records: Sequence[tuple[Record, Digest]]) -> set[Digest]:
         """Note records that are in the store already. What is lost with the power can be taken again. Returns those
         that say of a run how it was once, and not how it is."""
-        from bis.ledger import built, kept
         from bis.nouns.built import Built
         from bis.nouns.model_event import ModelEvent
         from bis.nouns.tracked import Tracked
@@ -238,8 +237,12 @@ class SqlLedger:
                     case DataAnnotation():
                         put_data_annotation(connection, value, record)
                     case Built():
+                        from bis.ledger import built
+
                         built.put(connection, value, record)
                     case Tracked():
+                        from bis.ledger import kept
+
                         if not kept.take(connection, value, record):
                             old.add(record)
             if events := [(value, record) for value, record in records if isinstance(value, ModelEvent)]:

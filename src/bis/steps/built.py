@@ -6,14 +6,15 @@ import msgspec
 
 from bis.digest import canonical
 from bis.ledger import built as rows
+from bis.ledger.database import Database
+from bis.ledger.runs import SqlLedger
 from bis.nouns.built import Built
 from bis.steps.home import Home
-from bis.steps.models import database_of
 
 
 def keep(built: Built, home: Home) -> None:
     """Note that a thing was built; the same, built or sent once more, is no new fact."""
-    database = database_of(home)
+    database = _database(home)
     if database.there:
         with database.reading() as connection:
             known = rows.by_digest(connection, built.digest)
@@ -27,11 +28,16 @@ def keep(built: Built, home: Home) -> None:
 
 def built_of(home: Home, run: str) -> list[Built]:
     """All records of what was built of a run, by its id."""
-    database = database_of(home)
+    database = _database(home)
     if not database.there:
         return []
     with database.reading() as connection:
         return rows.of_run(connection, run)
+
+
+def _database(home: Home) -> Database:
+    assert isinstance(home.ledger, SqlLedger)
+    return home.ledger.database
 
 
 def _timeless(built: Built) -> Built:
