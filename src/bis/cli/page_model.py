@@ -271,7 +271,7 @@ def _part_lines(run: Run | None, terminal: Terminal) -> list[str]:
 
 
 def _next(made: Made) -> Sequence[str]:
-    if made.record is None:
+    if made.record is None or not made.record.parts:  # it was imported: nothing can be repeated
         return []
     return [f"bis repeat {made.record.id[:12]}", f"bis lineage {plain(made.version.reference)}"]
 

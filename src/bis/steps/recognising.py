@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -176,16 +177,27 @@ def _described(folder: str, files: dict[str, Artifact], store: Store) -> Recogni
     flavors = described_of(files, store).get("flavors")
     named = list(flavors) if isinstance(flavors, dict) else ["MLmodel"]
     about = about_of(files, store)
-    summary = about.get("summary") if isinstance(about.get("summary"), dict) else {}
+    told = about.get("summary")
+    summary = told if isinstance(told, dict) and told else _read_summary(files, store)
     return Recognised(
         path=folder,
         flavor=next((name for name in named if name != "python_function"), named[0] if named else "MLmodel"),
-        words=summary_words(summary or {}),
+        words=summary_words(summary),
         files=files,
         described=True,
-        summary=summary or {},
+        summary=summary,
         warnings=tuple(map(str, about.get("warnings") or ())),
     )
+
+
+def _read_summary(files: Mapping[str, Artifact], store: Store) -> dict[str, Any]:
+    """Of a model that says nothing of itself, as its largest file that is understood has it."""
+    for name, file in sorted(files.items(), key=lambda one: -one[1].size):
+        if Path(name).suffix.lower() in SUFFIXES and file.size <= READ:
+            with suppress(Unreadable, BisError):
+                if inside := _inside(name.rpartition("/")[2], file, store):
+                    return inside.summary()
+    return {}
 
 
 def summary_words(summary: Mapping[str, Any]) -> str:
