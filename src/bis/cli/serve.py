@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bis.cli.command import STATUSES, Door, command
+from bis.cli.command import STATUSES, Door, command, json_option
 from bis.errors import UsageError
 
 if TYPE_CHECKING:
@@ -107,8 +107,9 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.
     metavar="SECONDS",
     help="Time for requests under way when the server is told to end.",
 )
+@json_option
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...")
-def serve(door: Door, models: tuple[str, ...], **asked: Any) -> int:
+def serve(door: Door, models: tuple[str, ...], as_json: bool, **asked: Any) -> int:
     """Answer requests for predictions, in MLflow's protocol (/invocations), the Open Inference Protocol (/v2) and that
     of TensorFlow Serving (/v1). Ends with Ctrl-C or SIGTERM, after the requests under way.
 
@@ -118,7 +119,7 @@ def serve(door: Door, models: tuple[str, ...], **asked: Any) -> int:
     or what its requirements mean; --python names one.
     """
     from bis.serving.app import Limits
-    from bis.serving.serve import Serving, compared_lines
+    from bis.serving.serve import Serving, compared_lines, counted
     from bis.serving.serve import serve as serve_on
 
     if asked["compare"] and not asked["shadow"]:
@@ -141,7 +142,9 @@ def serve(door: Door, models: tuple[str, ...], **asked: Any) -> int:
     )
     with contextlib.ExitStack() as held:
         tally = serve_on(serving, _preparing(door, asked, held), door.terminal.tell)
-    if asked["compare"] or asked["canary"]:
+    if as_json:
+        door.terminal.json("bis.served/1", counted(tally))
+    elif asked["compare"] or asked["canary"]:
         door.terminal.show(compared_lines(tally) or ["nothing was asked"])
     return 0
 

@@ -297,6 +297,22 @@ def _server(front: Front, asked: Serving) -> Any:
     )
 
 
+def counted(tally: Tally) -> dict[str, Any]:
+    """What was asked and learnt, for a script, at the end."""
+    requests: dict[tuple[str, str], int] = {}
+    for (name, number, _, _), count in tally.requests.items():
+        requests[name, number] = requests.get((name, number), 0) + count
+    return {
+        "versions": [
+            {"model": name, "version": number, "requests": count} for (name, number), count in requests.items() if name
+        ],
+        "compared": [
+            {"model": name, "version": first, "beside": second, **vars(one)}
+            for (name, first, second), one in tally.agreements.items()
+        ],
+    }
+
+
 def compared_lines(tally: Tally) -> Sequence[str]:
     """What was learnt of versions that were compared, for the end."""
     lines = []
