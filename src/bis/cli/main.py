@@ -59,6 +59,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
     },
     "Serve": {
         "serve": Entry("serve", "Serve models over HTTP: predictions for whoever asks."),
+        "predict": Entry("predict", "Score files of rows with a model, in bulk, as a run that can be repeated."),
         "server": Entry("server", "Serve runs and models to MLflow clients and browsers."),
     },
     "Keep": {

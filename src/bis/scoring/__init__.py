@@ -7,9 +7,10 @@ at the top, nothing of bis but the flavors, relatively. `python .../bis/scoring 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..flavors.values import Batch
+if TYPE_CHECKING:
+    from ..flavors.values import Batch
 
 
 class Wrong(Exception):
