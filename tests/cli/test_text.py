@@ -89,3 +89,7 @@ def test_wide_letters_take_two_columns() -> None:
     assert text.width("模型") == 4
     assert text.cut("模型模型", 6) == "模型.."
     assert text.cut("short", 6) == "short"
+
+
+def test_a_clock_that_was_set_back_leaves_no_time_below_zero() -> None:
+    assert text.seconds_between("2026-11-27T05:00:00.002Z", "2026-11-27T05:00:00.001Z") == 0

@@ -597,6 +597,12 @@ def test_a_connection_of_ssh_that_breaks_leaves_nothing_half(
     assert versions(bea) == versions(ana)
 
 
+def test_an_ssh_that_lets_nobody_in_names_the_login_to_try(ana: Home) -> None:
+    with pytest.raises(KeepingError) as error:
+        push(ana, "ssh://ada@host.invalid:2222/srv", {"BIS_SSH": "false"})
+    assert "try false -o ServerAliveInterval=15 -p 2222 -- ada@host.invalid; then" in error.value.hint
+
+
 # -- S3, over a wire -------------------------------------------------------------------------------------------------
 
 

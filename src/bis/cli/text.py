@@ -74,7 +74,7 @@ def utc(then: str) -> str:
 
 def seconds_between(started: str, ended: str) -> float | None:
     begin, end = moment(started), moment(ended)
-    return (end - begin).total_seconds() if begin and end else None
+    return max(0.0, (end - begin).total_seconds()) if begin and end else None
 
 
 def number(value: float | None) -> str:

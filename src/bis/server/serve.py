@@ -146,7 +146,7 @@ def _listen(asked: Serving) -> socket.socket:
     except OSError as error:
         taken = error.errno == errno.EADDRINUSE
         raise KeepingError(
-            f"cannot listen on {asked.host} port {asked.port}: {error.strerror or error}",
+            f"cannot listen on {asked.host} port {asked.port}: {os.strerror(error.errno) if error.errno else error}",
             hint="bis server --port 0  takes a free port" if taken else "bis server --host 127.0.0.1",
             code=IN_USE,
         ) from None

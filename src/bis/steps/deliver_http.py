@@ -173,8 +173,9 @@ class Server:
                     raise KeepingError(f"nothing is sent to {self._url.hostname}: {said}", hint=hint) from None
                 # A server closes connections that rest; a second one says whether it is there.
                 if not again or once or hasattr(body, "read"):
+                    asked = self._url.netloc.rpartition("@")[2]
                     raise KeepingError(
-                        f"the server {self._url.hostname} does not answer: {error or type(error).__name__}",
+                        f"the server {asked} does not answer: {error or type(error).__name__}",
                         hint="bis sync, when it does",
                     ) from None
         try:

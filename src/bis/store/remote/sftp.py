@@ -14,7 +14,7 @@ import shlex
 import struct
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -280,7 +280,7 @@ class SftpRemote:
             status = process.wait()
         said = f"ssh ended with status {status}" if status and status > 0 else "the connection was cut"
         error = unreachable(self.url, "talk to", said)
-        error.hint = f"try {shlex.join([*self._words[:-2], self._words[-1]])}; then type the same command again"
+        error.hint = f"try {shlex.join(_login(self._words))}; then type the same command again"
         return error
 
     def _check(self, answer: bytes, doing: str, *, missing: bool = False, ended: bool = False) -> None:
@@ -292,7 +292,7 @@ class SftpRemote:
         (length,) = struct.unpack_from(">I", answer, 4) if len(answer) >= 8 else (0,)
         said = words.get(code) or answer[8 : 8 + length].decode("utf-8", "replace") or f"status {code}"
         if code in (MISSING, FORBIDDEN):
-            raise refused(self.url, doing, said, f"look at it: {shlex.join([*self._words[:-2], self._words[-1]])}")
+            raise refused(self.url, doing, said, f"look at it: {shlex.join(_login(self._words))}")
         raise unreachable(self.url, doing, said)
 
 
@@ -308,6 +308,11 @@ def _words(parts: SplitResult, variables: Mapping[str, str]) -> list[str]:
     # A connection that died without a word is noticed within a minute.
     alive = ["-o", "ServerAliveInterval=15"]
     return [*shlex.split(variables.get("BIS_SSH") or "ssh"), *alive, *port, "-s", "--", host, "sftp"]
+
+
+def _login(words: Sequence[str]) -> list[str]:
+    """What a person types to see whether the machine lets them in: the same words without the subsystem."""
+    return [*words[:-4], *words[-3:-1]]
 
 
 def _folders(path: str) -> list[str]:
