@@ -33,6 +33,8 @@ class Column:
     type: Any
     """One of DTYPES, or, for nested values, the whole of its description."""
     required: bool = True
+    numbered: bool = False
+    """Whether its name is a number, as in a data frame whose columns were given none."""
 
     @property
     def dtype(self) -> str:
@@ -53,7 +55,8 @@ class Param:
     """What a prediction can be asked with beside its rows."""
 
     name: str
-    type: str
+    type: Any
+    """As of a column; a mapping as the whole of its description."""
     default: Any
     shape: tuple[int, ...] | None = None
 
@@ -109,11 +112,20 @@ def _fields(written: Any) -> Fields:
     entries = _parsed(written)
     if entries and all(one["type"] == "tensor" for one in entries):
         return tuple(_tensor(one) for one in entries)
-    return tuple(Column(str(one.get("name") or ""), _type(one), bool(one.get("required", True))) for one in entries)
+    return tuple(_column(one) for one in entries)
+
+
+def _column(entry: Mapping[str, Any]) -> Column:
+    name = entry.get("name")
+    numbered = isinstance(name, int) and not isinstance(name, bool)
+    return Column("" if name is None else str(name), _type(entry), bool(entry.get("required", True)), numbered)
+
+
+NO_TYPE = ("name", "required", "optional", "default", "shape")
 
 
 def _type(entry: Mapping[str, Any]) -> Any:
-    nested = {key: value for key, value in entry.items() if key not in ("name", "required", "optional")}
+    nested = {key: value for key, value in entry.items() if key not in NO_TYPE}
     return nested["type"] if len(nested) == 1 else nested
 
 
@@ -126,7 +138,7 @@ def _params(written: Any) -> tuple[Param, ...]:
     return tuple(
         Param(
             str(one["name"]),
-            str(one["type"]),
+            _type(one),
             one.get("default"),
             None if one.get("shape") is None else tuple(one["shape"]),
         )
@@ -135,13 +147,16 @@ def _params(written: Any) -> tuple[Param, ...]:
 
 
 def _field(field: Column | Tensor) -> dict[str, Any]:
-    name = {"name": field.name} if field.name else {}
+    name: dict[str, Any] = {"name": field.name} if field.name else {}
     if isinstance(field, Tensor):
         return {"type": "tensor", **name, "tensor-spec": {"dtype": field.dtype, "shape": list(field.shape)}}
+    if field.numbered:
+        name = {"name": int(field.name)}
     nested = {"type": field.type} if isinstance(field.type, str) else dict(field.type)
     return {**nested, **name, "required": field.required}
 
 
 def _param(param: Param) -> dict[str, Any]:
     shape = None if param.shape is None else list(param.shape)
-    return {"name": param.name, "default": param.default, "shape": shape, "type": param.type}
+    type = {"type": param.type} if isinstance(param.type, str) else dict(param.type)
+    return {"name": param.name, "default": param.default, "shape": shape, **type}

@@ -106,17 +106,23 @@ def rows_of(predictions: Predictions, rows: slice) -> Predictions:
 
 
 def batch_of(given: Any) -> Batch:
-    """What people hand to their models: a data frame, an array, a list of rows, a mapping of columns or of tensors.
-    Raises ValueError for what has no rows."""
+    """What people hand to their models: a data frame, an array, a list of rows, a mapping of columns (lists) or of
+    tensors (arrays). Raises ValueError for what has no rows."""
     if hasattr(given, "columns") and hasattr(given, "to_numpy"):
         return _of_frame(given)
     if hasattr(given, "toarray"):
         given = given.toarray()
     if isinstance(given, Mapping):
         arrays = {str(name): _array(value) for name, value in given.items()}
-        if all(array.ndim == 1 for array in arrays.values()):
+        if any(not array.ndim for array in arrays.values()):
+            raise ValueError("an example needs rows: each of its columns or tensors is to have several values")
+        told = all(isinstance(value, np.ndarray) for value in given.values())
+        if not told and all(array.ndim == 1 for array in arrays.values()):
             return Columns(tuple(arrays), None, tuple(arrays.values()))
         return Tensors(arrays)
+    if isinstance(given, list) and given and all(isinstance(row, Mapping) for row in given):
+        names = list(dict.fromkeys(name for row in given for name in row))
+        return Columns(tuple(map(str, names)), None, tuple(_array([row.get(name) for row in given]) for name in names))
     array = _array(given)
     if not array.ndim:
         raise ValueError("an example needs rows: an array, a data frame, or a mapping of columns")
@@ -136,5 +142,9 @@ def _array(given: Any) -> Array:
         given = given.detach().cpu()
     if hasattr(given, "to_numpy"):
         given = given.to_numpy()
-    array = np.asarray(given)
+    try:
+        array = np.asarray(given)
+    except ValueError:  # lists of several lengths
+        array = np.empty(len(given), dtype=object)
+        array[:] = given
     return array.astype(object) if array.dtype.kind == "U" else array
