@@ -18,7 +18,7 @@ def chosen(folder: Path, cache: Path, python: str = "") -> Chosen:
 
 def test_an_interpreter_that_is_named_is_taken_as_it_is(training_python: Path, tmp_path: Path) -> None:
     for named in (training_python, training_python.parent.parent):
-        assert os.path.samefile(chosen(tmp_path, tmp_path, str(named)).python, training_python)
+        assert Path(chosen(tmp_path, tmp_path, str(named)).python).samefile(training_python)
     with pytest.raises(UsageError, match="there is no interpreter"):
         chosen(tmp_path, tmp_path, str(tmp_path / "nowhere"))
 
