@@ -86,6 +86,16 @@ def test_what_is_wrong_is_told_with_a_code_and_what_to_do(server: Any) -> None:
     assert server.http.get("/nothing").json()["error_code"] == "ENDPOINT_NOT_FOUND"
 
 
+def test_a_backslash_before_u0000_is_text_and_no_nul(server: Any) -> None:
+    path = "C:\\u0000\\data"
+    for root, said in ((API, {"name": "own", "tags": {"path": path}}), (MLFLOW, {"name": path})):
+        address = f"{root}/experiments" + ("/create" if root == MLFLOW else "")
+        assert server.http.post(address, json=said).status_code == 200, root
+    own = server.http.get(f"{API}/experiments", params={"filter": "name = 'own'"}).json()["experiments"]
+    assert own[0]["tags"]["path"] == path
+    assert server.http.post(f"{API}/experiments", json={"name": f"{path}\0"}).status_code == 400
+
+
 def test_experiments_models_and_files_are_there(server: Any) -> None:
     server.http.post(f"{MLFLOW}/experiments/create", json={"name": "second"})
     found = server.http.get(f"{API}/experiments", params={"filter": "name = 'second'"}).json()["experiments"]

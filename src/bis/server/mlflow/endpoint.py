@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from bis.server.desk import Desk
+from bis.server.nul import names_nul
 
 Asked = TypeVar("Asked", bound=msgspec.Struct)
 Answer = Callable[[Desk, Asked], Awaitable[Any]]
@@ -35,8 +36,6 @@ STATUSES: Final = {
     "NOT_IMPLEMENTED": 501,
     "TEMPORARILY_UNAVAILABLE": 503,
 }
-
-_NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
 class Refused(Exception):
@@ -92,7 +91,7 @@ def delete(
 def read(endpoint: Endpoint, query: bytes, body: bytes, place: Mapping[str, str] | None = None) -> msgspec.Struct:
     """What a request asks an endpoint for: a GET in its query, others in their body, each with the names that its path
     gives. Raises Refused."""
-    if (b"\\u0000" in body and _NUL.search(body)) or b"%00" in query or "\0" in "".join((place or {}).values()):
+    if names_nul(body) or b"%00" in query or "\0" in "".join((place or {}).values()):
         raise Refused("INVALID_PARAMETER_VALUE", "A character of the request is NUL, which no text of a ledger holds.")
     if place or (endpoint.method == "GET" and not body):
         said = _queried(query, endpoint.asked) if endpoint.method == "GET" else _parsed(body)

@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from bis.errors import AlreadyThere, BisError, NotFound, UsageError
 from bis.server.desk import Desk
+from bis.server.nul import names_nul
 from bis.steps.promotion import Refusal
 
 ROOT: Final = "/api/bis/1"
@@ -122,7 +123,7 @@ def _with_body(call: Call, request: Request, body: bytes) -> msgspec.Struct:
             if name in said:
                 raise UsageError(f"{name} stands in the path, and not in the body")
             said[name] = msgspec.convert(text, types[name], strict=False)
-        if b"\\u0000" in body or any("\0" in str(value) for value in request.path_params.values()):
+        if names_nul(body) or any("\0" in str(value) for value in request.path_params.values()):
             raise UsageError("there is a NUL character in the request")
         return msgspec.convert(said, call.asked)
     except (msgspec.MsgspecError, RecursionError) as error:
