@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -78,3 +79,15 @@ def serving(tmp_path: Path) -> Iterator[Callable[..., Server]]:
 def server(serving: Callable[..., Server]) -> Server:
     """One, for an empty folder."""
     return serving()
+
+
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """So many open files that the next has a number that `select` does not take."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 2200)), hard))
+    files = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    yield
+    for file in files:
+        os.close(file)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

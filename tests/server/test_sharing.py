@@ -64,6 +64,14 @@ def ask(team: tuple[Any, dict[str, str]], role: str, method: str, path: str, **m
     return server.http.request(method, path, headers={"Authorization": f"Bearer {given[role]}"}, **more)
 
 
+@pytest.mark.usefixtures("many_files")
+def test_a_connection_is_used_again_however_many_files_are_open(team: Any) -> None:
+    server, given = team
+    remote = HttpRemote(server.url, {"BIS_TOKEN": given["reader"]})
+    assert [remote.list() for _ in range(3)] == [{}, {}, {}]
+    remote.close()
+
+
 def test_a_run_that_one_pushed_is_listed_by_the_server_and_pulled_by_another(team: Any, tmp_path: Path) -> None:
     server, given = team
     ana = open_home(recorded(tmp_path / "ana"), Settings())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
+import selectors
 import signal
 import socket
 import subprocess
@@ -80,9 +80,23 @@ class Receiver:
         self._socket.close()
 
     def _wait(self) -> None:
-        ready = select.select([self._socket.fileno(), self._closing], [], [])[0]
-        if self._socket.fileno() not in ready:
+        if not self._called():
             return
+        try:
+            self._answer()
+        except OSError as error:
+            self._trouble = f"nothing could be started that answers: {error}"
+        # Nobody answers any more: clients are to hear of it at once.
+        self._socket.close()
+
+    def _called(self) -> bool:
+        """Wait until something connects, or until the run has ended."""
+        with selectors.DefaultSelector() as selector:  # not select.select: it takes no descriptor past 1023
+            selector.register(self._socket, selectors.EVENT_READ)
+            selector.register(self._closing, selectors.EVENT_READ)
+            return any(key.fileobj is self._socket for key, _ in selector.select())
+
+    def _answer(self) -> None:
         number = self._socket.fileno()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "bis.server.receive", str(number), str(self._project), self._run],
@@ -100,8 +114,6 @@ class Receiver:
         self._seen = tuple(seen.decode(errors="replace").split())
         if self._process.returncode and not (self._ending and self._process.returncode == -signal.SIGTERM):
             self._trouble = (said.decode(errors="replace").strip().splitlines() or ["it was killed"])[-1]
-        # Nobody answers any more: clients are to hear of it at once.
-        self._socket.close()
 
 
 def receive(home: Home, run: str, variables: Mapping[str, str]) -> Receiver | None:

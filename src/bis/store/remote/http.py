@@ -12,7 +12,7 @@ import http.client
 import ipaddress
 import json
 import netrc
-import select
+import selectors
 import socket
 import ssl
 import threading
@@ -356,7 +356,11 @@ def _token(host: str, variables: Mapping[str, str]) -> tuple[str, str]:
 def _is_readable(connection: http.client.HTTPConnection) -> bool:
     """Of a connection on which nothing is asked: its end came, or what nobody waits for."""
     found: socket.socket | None = connection.sock
-    return found is None or bool(select.select([found], [], [], 0)[0])
+    if found is None:
+        return True
+    with selectors.DefaultSelector() as selector:  # not select.select: it takes no descriptor past 1023
+        selector.register(found, selectors.EVENT_READ)
+        return bool(selector.select(0))
 
 
 def _told(body: bytes) -> dict[str, str]:
