@@ -4,8 +4,10 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -335,6 +337,35 @@ def test_a_password_in_an_address_is_used_and_never_written_down(
     told = bis("sync")
     assert (told.returncode, "MLFLOW_TRACKING_TOKEN" in told.stderr) == (5, True)
     assert bis("sync", env={"MLFLOW_TRACKING_TOKEN": token}).returncode == 0
+
+
+class Strange(BaseHTTPRequestHandler):
+    """Answers like a server of runs, and says nothing of what was asked for."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_an_answer_without_what_was_asked_for_is_told_in_words_and_nothing_is_lost(bis: Any, own: Any) -> None:
+    strange = ThreadingHTTPServer(("127.0.0.1", 0), Strange)
+    threading.Thread(target=strange.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{strange.server_port}"
+    done = own("import bis\nbis.log(loss=1)\nprint('trained')", BIS_SERVER=address)
+    told = bis("sync")
+    strange.shutdown()
+    strange.server_close()
+    assert (done.returncode, done.stdout) == (0, "trained\n")
+    assert done.stderr.count("what is logged waits in") == 1
+    assert "nobody expected: KeyError: 'run'" in done.stderr
+    assert "Traceback" not in done.stderr + told.stderr
+    assert (told.returncode, "nobody expected: KeyError: 'run'" in told.stdout + told.stderr) == (5, True)
 
 
 CLIENT = """

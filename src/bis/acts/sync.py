@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from bis.errors import BisError, NotFound, UsageError
-from bis.steps.deliver import Beginning, Delivery, left, read_beginning, waiting
+from bis.steps.deliver import Beginning, Delivery, left, read_beginning, unexpected, waiting
 from bis.steps.deliver_to import target
 from bis.steps.home import Home
 from bis.steps.recover import alone
@@ -64,10 +64,11 @@ def _deliver(folder: Path, home: Home, variables: Mapping[str, str]) -> Synced:
     try:
         entries = delivery.go_on()
         delivery.end()
-    except (BisError, OSError) as error:
+    except Exception as error:  # what a server answers may be anything: the others are delivered
         trouble = _line(error)
     return Synced(run=delivery.beginning, entries=entries, refused=tuple(delivery.refused), trouble=trouble)
 
 
 def _line(error: Exception) -> str:
-    return " ".join(str(error).splitlines())
+    said = str(error) if isinstance(error, BisError | OSError) else unexpected(error)
+    return " ".join(said.splitlines())

@@ -24,7 +24,7 @@ from bis.nouns.logged import JOURNALS, LOGGING, End
 from bis.nouns.run import Status
 from bis.parts.secret import hide_argv
 from bis.settings import FOLDER, IGNORE, find_project, load_settings
-from bis.steps.deliver import Beginning, Delivery, write_beginning
+from bis.steps.deliver import Beginning, Delivery, unexpected, write_beginning
 from bis.steps.deliver_to import target, without_credentials
 from bis.steps.here import host_here, now, user_here
 from bis.steps.samples import started_at
@@ -101,9 +101,9 @@ class OwnRun:
                     delivery.end()
                     return
                 pause = PAUSE
-            except (BisError, OSError) as error:
+            except Exception as error:  # a thread that ended would carry on nothing more: it tells, and tries again
                 if pause == PAUSE:
-                    _tell(f"what is logged waits in {self.folder}: {error.args[0] if error.args else error}")
+                    _tell(f"what is logged waits in {self.folder}: {_why(error)}")
                 if last:
                     return
                 pause = min(pause * 2, LONGEST)
@@ -177,6 +177,12 @@ def run(name: str = "", *, experiment: str = "", note: str = "", server: str = "
 def _tell(text: str) -> None:
     with suppress(Exception):  # there may be no standard error
         sys.stderr.write(f"bis: {text}\n")
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, BisError):
+        return str(error.args[0] if error.args else error)
+    return str(error) if isinstance(error, OSError) else unexpected(error)
 
 
 def _parent() -> str:

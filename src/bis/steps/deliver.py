@@ -195,6 +195,11 @@ def left(folder: Path) -> Iterator[Path]:
                 yield path
 
 
+def unexpected(error: Exception) -> str:
+    """In words, of what is no error of bis: an answer without what was asked for is a KeyError."""
+    return f"something happened that nobody expected: {type(error).__name__}: {error}"
+
+
 def _by_name(entry: Saying) -> Sequence[Saying]:
     """An entry for each of the names in one that has several; nothing for any other."""
     match entry:
