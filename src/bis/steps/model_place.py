@@ -129,12 +129,16 @@ def files_of(home: Home, run: Run) -> dict[str, Artifact]:
         return {file.path[len(start) :].lstrip("/"): file for file in _below(connection, start)}
 
 
-def is_imported(home: Home, run: str) -> bool:
-    """Whether a model came with `bis model import`: it was made elsewhere, and nobody here vouches for it."""
+def is_own(home: Home, run: str, files: Mapping[str, Artifact]) -> bool:
+    """Whether a run that bis recorded made these files itself: not a client, which may upload anything to a run that it
+    logs, nor `bis model import`, which takes what was made elsewhere."""
     try:
-        return home.ledger.get(run).command[: len(IMPORT)] == IMPORT
+        made = home.ledger.as_recorded(run)
     except NotFound:
         return False
+    kept = {output.digest for output in made.outputs}
+    recorded = not made.tracked and made.command[: len(IMPORT)] != IMPORT
+    return recorded and all(file.digest in kept for file in files.values())
 
 
 def version_model(home: Home, version: ModelVersion) -> Recognised:
@@ -176,7 +180,7 @@ def _laid_out(found: Recognised, home: Home, run: str, cache: Path, version: Mod
         reference="",
         name="",
         run=run,
-        own=bool(run) and not is_imported(home, run),
+        own=bool(run) and is_own(home, run, found.files),
         content=_content(found.files, written),
     )
 
