@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from bis.digest import Digest
 from bis.errors import BisError, NotFound, UsageError
+from bis.nouns.artifact import Artifact
 from bis.settings import Settings
 from bis.steps.home import Home, open_home
-from bis.steps.model_place import Placed, place
+from bis.steps.model_place import Placed, is_own, place
 
 Place = Callable[[str], Placed]
 
@@ -39,6 +41,17 @@ def test_a_folder_is_a_stranger_s(placed: Place, project: Path) -> None:
     found = placed("model")
     assert found.folder == project / "model"
     assert not found.own
+
+
+def test_what_bis_did_not_see_a_run_make_is_a_stranger_s_though_it_names_the_run(placed: Place, project: Path) -> None:
+    run = placed("models:/churn/1").run
+    home = open_home(project, Settings(), create=False)
+    output = next(one for one in home.ledger.get(run).outputs if one.path.endswith("model.pkl"))
+    made, uploaded = (Artifact("model.pkl", digest, 1) for digest in (output.digest, Digest("b3:" + "0" * 64)))
+    assert is_own(home, run, {"model.pkl": made})
+    assert not is_own(home, run, {"model.pkl": uploaded})
+    assert not is_own(home, run, {"model.pkl": made, "more.pkl": uploaded})
+    assert not is_own(home, "nobody", {"model.pkl": made})
 
 
 def test_files_that_were_damaged_in_the_cache_are_brought_anew(placed: Place) -> None:
