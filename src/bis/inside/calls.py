@@ -58,6 +58,7 @@ class Calls:
 
     def execveat(self, pid, folder, path, argv, _environment=0, flags=0, *_):
         self.record.first = self.record.first or pid
+        self.record.forget(pid)  # it may have entered a room since it was looked at
         raw = self.record.text(pid, path)
         full = self.record.absolute(pid, folder, raw) if raw or flags & EMPTY_PATH else None
         if full is not None:
