@@ -53,6 +53,7 @@ from bis.steps.repeating import (
     substitute,
     unchanged_programs,
 )
+from bis.steps.rootfs import Root, environment_in, images_folder, mounts_of, root_of, told_of
 from bis.steps.shallow import contents_of, need
 from bis.steps.suspect import Suspects, suspects
 
@@ -70,6 +71,10 @@ class RepeatOptions(msgspec.Struct, frozen=True, kw_only=True):
     tolerance: dict[str, float] = {}
     offline: bool = False
     quiet: bool = True
+    image: str = ""
+    """Whose system it is repeated in: `oci:DIR`, or one of a registry by its digest."""
+    folder: Path = Path()
+    """Where `oci:DIR` is looked for."""
     receive: Receive | None = None
     """What takes in what the command logs over HTTP."""
 
@@ -100,6 +105,12 @@ def repeat(
             f"the command of {run.name} held a credential, which is never stored",
             because=" ".join(run.command),
             hint="hand credentials over in a file or an environment variable; those can be given again",
+        )
+    if options.image and (reason := rooms.usable()):
+        raise CannotRepeat(
+            f"{run.name} cannot be repeated in an image here: {reason}",
+            because="The files of the image are shown to the command in a room of its own.",
+            hint=rooms.finding().hint,
         )
     need(home, contents_of(run))
     verdicts = []
@@ -150,10 +161,16 @@ def _again(
     stood_in = stand_in(parts["data"], ground, whole=run.coverage.complete)
     shutil.copy(SCRIPT, ground.tools)
     user = Path(variables.get("HOME") or "~").expanduser()
-    rebuilt = None if options.here else _rebuild(run, parts, home, ground, variables, user, options, progress)
-    plan = _plan(run, parts, home, ground, rebuilt, variables, user, options)
+    root = None
+    if options.image:
+        cache = images_folder(home.settings, variables)
+        root = root_of(options.image, options.folder, cache, variables, progress)
+        rebuilt: Rebuilt | None = environment_in(root, parts["environment"], run)
+    else:
+        rebuilt = None if options.here else _rebuild(run, parts, home, ground, variables, user, options, progress)
+    plan = _plan(run, parts, home, ground, rebuilt, variables, user, options, root)
     progress("executing")
-    with in_use(rebuilt):
+    with in_use(None if root else rebuilt):
         performed = perform(plan, home, receive=options.receive)
     if plan.wrapper and (refusal := rooms.refusal(ground.scratch)):
         raise refusal
@@ -197,11 +214,14 @@ def _plan(
     variables: Mapping[str, str],
     user: Path,
     options: RepeatOptions,
+    root: Root | None,
 ) -> Plan:
     reason = "asked for with --here" if options.here else rooms.usable()
     private = not reason
     project = Path(unspell(run.project)) if private else ground.project
     shown = mounts(run, ground, rebuilt, user, variables) if private else ()
+    if root:
+        shown = (*mounts_of(root), *shown)
     seal = sealing(run) if private else None
     given, forced, findings = _conditions(parts, home, rebuilt, private, variables, options)
     folder = project / unspell(run.folder)
@@ -226,6 +246,8 @@ def _plan(
         known_outputs=made_inputs(parts["data"]),
         sealed=seal is not None,
     )
+    if root:
+        findings = (*findings, told_of(root))
     if not private and not options.here:
         findings = (*findings, rooms.finding())
     # A notebook's kernel is looked for where the environment lies now; the command will see it at its old path.

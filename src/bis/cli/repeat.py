@@ -44,6 +44,7 @@ WORSE = ("not repeatable", "different", "nothing observed", "equivalent", "ident
         "bis repeat train-12 --with environment=train-15",
         "bis repeat train-12 --with data=new/ --tolerance 'val_*=1e-6'",
         "bis repeat train-12 --with data=data:/customers@latest",
+        "bis repeat train-12 --in oci:image:train-12",
     ],
 )
 @click.option("--times", type=click.IntRange(min=1), default=1, metavar="N", help="Repeat so many times.")
@@ -54,6 +55,13 @@ WORSE = ("not repeatable", "different", "nothing observed", "equivalent", "ident
     multiple=True,
     metavar="PART=RUN|PATH|REF",
     help="Take a part from another run or a path, or data from a version: data=data:/NAME@v3.",
+)
+@click.option(
+    "--in",
+    "image",
+    default="",
+    metavar="IMAGE",
+    help="In the system of an image that was built of it: oci:DIR, or NAME@sha256:….",
 )
 @click.option("--into", type=click.Path(path_type=Path), metavar="DIR", help="Repeat in this new folder, and keep it.")
 @click.option("--keep", is_flag=True, help="Keep the folder it was repeated in.")
@@ -69,6 +77,7 @@ def repeat(
     times: int,
     here: bool,
     taken: tuple[str, ...],
+    image: str,
     into: Path | None,
     keep: bool,
     strict: bool,
@@ -82,6 +91,8 @@ def repeat(
     """
     parts = dict(_settled(door, *_pair(text, "--with environment=RUN")) for text in taken)
     tolerance = dict(_tolerance(text) for text in tolerances)
+    if image and (here or python):
+        raise UsageError("--in takes the environment of the image", hint="leave out --here and --python")
     folder = _folder(door, into, keep, times)
     from bis.acts.repeat import RepeatOptions
     from bis.server.receiver import receive
@@ -93,6 +104,8 @@ def repeat(
         into=folder,
         keep=folder is not None,
         python=python,
+        image=image,
+        folder=door.folder,
         tolerance=tolerance,
         offline=offline,
         receive=receive,

@@ -10,16 +10,26 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from bis.digest import Digest, digest_value, spell
-from bis.errors import NotFound, UsageError
+from bis.errors import CannotRepeat, UsageError
+from bis.nouns.part import Finding, Part
+from bis.nouns.run import Run
 from bis.oci import Image, Platform
 from bis.oci.layout import Layout, machine
 from bis.oci.registry import Registry, read_name
-from bis.oci.unpack import unpack
+from bis.oci.unpack import inside, unpack
+from bis.parts.environment import python_of
 from bis.settings import Settings
 from bis.steps.base_image import FOLDER
+from bis.steps.image import ENVIRONMENT
+from bis.steps.rebuild import Rebuilt
+from bis.steps.rooms import Mount
 
 NOTE: Final = ".listing"
 """Beside a root: the digest of the names, sizes and times of all files in it."""
+
+
+SYSTEM: Final = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "etc", "opt")
+"""Folders in which the system of an image lies."""
 
 
 class Root(NamedTuple):
@@ -108,13 +118,44 @@ def _rows(root: Path) -> Iterator[list[str | int]]:
             yield [spell(str(path.relative_to(root))), status.st_mode, *told]
 
 
-def demand_folder(root: Root, path: str) -> Path:
-    """A folder of the image. Raises NotFound."""
-    found = root.folder / path
-    if not found.is_dir():
-        raise NotFound(
-            f"{root.reference} has no /{path}",
-            because="A run is repeated in an image that was built of it.",
-            hint="bis build image RUN --base …",
+def environment_in(root: Root, part: Part, run: Run) -> Rebuilt:
+    """The environment of an image in the place of one that was rebuilt. Raises CannotRepeat for the image of something
+    else."""
+    labels = (root.image.config.get("config") or {}).get("Labels") or {}
+    if labels.get("bis.run") != run.id:
+        of = labels.get("bis.run.name") or "nothing that bis knows"
+        raise CannotRepeat(
+            f"{root.reference} was not built of {run.name}",
+            because=f"Its labels say that it was built of {of}.",
+            hint=f"bis build image {run.name} --base …",
         )
-    return found
+    prefix, recorded = root.folder / ENVIRONMENT, python_of(part)
+    if recorded is None or not (prefix / "pyvenv.cfg").is_file():
+        return Rebuilt(prefix=Path(), python=Path(), how="none")
+    at = recorded.prefix if recorded.is_virtual else ""
+    return Rebuilt(prefix=prefix, python=prefix / "bin" / "python", how="cached", at=at)
+
+
+def mounts_of(root: Root) -> Iterator[Mount]:
+    """The system of an image in the place of that of this machine. Home, temporary files and devices stay."""
+    for name in SYSTEM:
+        source = inside(root.folder, name)
+        here = Path("/", name)
+        if not (source.is_dir() and here.is_dir()):
+            continue
+        if not (here.is_symlink() and (root.folder / name).is_symlink() and here.readlink() == _link(root, name)):
+            yield Mount(at=here, source=source, write=False)
+
+
+def told_of(root: Root) -> Finding:
+    """What the parts of such a repeat do not say: they are captured from outside of the image."""
+    return Finding(
+        code="in-image",
+        text=f"repeated in the system of {root.reference}: the infrastructure that is compared is that of this machine,"
+        " not the packages and libraries of the image",
+        blocks=True,
+    )
+
+
+def _link(root: Root, name: str) -> Path:
+    return (root.folder / name).readlink()
