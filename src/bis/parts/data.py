@@ -50,6 +50,8 @@ LISTED = 10_000
 CACHE_FILES = 50
 HERE = ("tcp:127.", "tcp:localhost:", "tcp:[::1]:", "tcp:[::ffff:127.", "tcp:0.0.0.0:", "tcp:[::]:")
 """How addresses of this machine itself begin: servers that the run starts for its own processes."""
+SCORING = "predict"
+"""The folder of bis' own in which `bis predict` keeps what it has scored, until all is."""
 MOST_WRITTEN = 10_000
 """From so many paths outside the project on, `wrote` is not recorded, and a repeat is not kept from writing there."""
 
@@ -440,8 +442,12 @@ def _own_files(scene: Scene) -> Iterator[Finding]:
     """A run that reads all files it finds reads those of bis too, which are others each time."""
     if scene.trace is None or any(_is_bis(process) for process in scene.trace.processes):
         return
-    own = spell(str(scene.project / FOLDER)) + "/"
-    read = [access.path for access in scene.trace.accesses if access.path.startswith(own) and access.was_read]
+    own, working = (f"{spell(str(scene.project / FOLDER / name))}/" for name in ("", SCORING))
+    read = [
+        access.path
+        for access in scene.trace.accesses
+        if access.path.startswith(own) and access.was_read and not access.path.startswith(working)
+    ]
     if read:
         yield Finding(
             code="own-files-read",

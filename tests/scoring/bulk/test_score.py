@@ -1,0 +1,226 @@
+"""Rows in, as many answers out, in their order; whatever the batches, the processes and the formats; also after a kill."""
+
+import gzip
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+from backports import zstd
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bis.flavors.signature import Column, Signature
+from bis.scoring.bulk import reading
+from bis.scoring.bulk.packed import batch_packed, batch_unpacked
+
+Score = Callable[..., "subprocess.CompletedProcess[str]"]
+TAKES = Signature((Column("age", "double"), Column("income", "double")))
+
+
+def rows_of(number: int, seed: int = 1) -> list[tuple[int, float, float]]:
+    draw = random.Random(seed)
+    return [(place, draw.gauss(0, 1), draw.gauss(0, 1)) for place in range(number)]
+
+
+def write_csv(path: Path, rows: list[tuple[int, float, float]]) -> None:
+    path.write_text("id,age,income\n" + "".join(f"{id},{age!r},{income!r}\n" for id, age, income in rows))
+
+
+@pytest.mark.parametrize(("batch", "workers"), [(1, 1), (7, 2), (100, 3), (1000, 1)])
+def test_answers_are_those_of_the_model_in_the_order_of_the_rows(
+    score: Score, own_answers: Callable[[str], list[str]], tmp_path: Path, batch: int, workers: int
+) -> None:
+    write_csv(tmp_path / "x.csv", rows_of(203))
+    done = score("x.csv", "y.csv", "--batch", str(batch), "--workers", str(workers), "--keep", "id")
+    assert (done.returncode, done.stdout) == (0, "203 rows, 0 rejected\n"), done.stderr
+    found = [line.split(",") for line in (tmp_path / "y.csv").read_text().splitlines()]
+    assert found[0] == ["id", "prediction"]
+    assert [row[0] for row in found[1:]] == [str(place) for place in range(203)]
+    assert [row[1] for row in found[1:]] == own_answers("x.csv")
+    assert not (tmp_path / "work").exists()
+
+
+@given(
+    rows=st.lists(st.tuples(st.floats(allow_nan=False, width=64), st.integers(-(2**40), 2**40)), max_size=60),
+    batch=st.integers(1, 25),
+    quoted=st.booleans(),
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_each_row_of_a_file_is_in_one_chunk_and_comes_through_unchanged(
+    rows: list[tuple[float, int]], batch: int, quoted: bool, tmp_path: Path
+) -> None:
+    mark = '"' if quoted else ""
+    (tmp_path / "x.csv").write_text("age,income\n" + "".join(f"{mark}{a!r}{mark},{b}\n" for a, b in rows))
+    (tmp_path / "x.jsonl").write_text("".join(f'{{"age": {json.dumps(a)}, "income": {b}}}\n' for a, b in rows))
+    table = pyarrow.table(
+        {
+            "age": pyarrow.array([a for a, _ in rows], pyarrow.float64()),
+            "income": pyarrow.array([b for _, b in rows], pyarrow.int64()),
+        }
+    )
+    pyarrow.parquet.write_table(table, tmp_path / "x.parquet", row_group_size=7)
+    with pyarrow.OSFile(str(tmp_path / "x.arrow"), "wb") as file, pyarrow.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table, 11)
+    for end in ("csv", "jsonl", "parquet", "arrow"):
+        chunks = list(reading.opened(str(tmp_path / f"x.{end}"), "", batch, TAKES).chunks())
+        assert [n for chunk in chunks for n in chunk.numbers] == list(range(1, len(rows) + 1)), end
+        assert all(len(chunk.numbers) == batch for chunk in chunks[:-1]), end
+        batches = [batch_unpacked(*_sent(chunk.columns(["age", "income"]))) for chunk in chunks]
+        came = [(a, b) for one in batches for a, b in zip(one.column("age"), one.column("income"), strict=True)]
+        assert came == rows, end
+
+
+def _sent(batch: Any) -> tuple[dict[str, Any], bytes]:
+    head, bodies = batch_packed(batch)
+    return json.loads(json.dumps(head)), b"".join(bodies)
+
+
+@pytest.mark.parametrize("end", ["csv", "jsonl", "parquet", "arrow", "csv.gz", "csv.zst"])
+def test_what_is_kept_of_the_input_comes_back_in_every_format(score: Score, tmp_path: Path, end: str) -> None:
+    rows = rows_of(40)
+    texts = ['Ulm, "old"', "Bonn\nam Rhein", "Köln", ""]
+    columns = {name: [row[place] for row in rows] for place, name in enumerate(("id", "age", "income"))}
+    table = pyarrow.table({**columns, "town": [texts[row[0] % 4] for row in rows]})
+    pyarrow.parquet.write_table(table, tmp_path / "x.parquet")
+    first = score("x.parquet", f"y.{end}", "--batch", "7", "--keep-all")
+    assert first.returncode == 0, first.stderr
+    second = score(f"y.{end}", "z.parquet", "--batch", "9", "--keep", "town")
+    assert second.returncode == 0, second.stderr
+    found = pyarrow.parquet.read_table(tmp_path / "z.parquet")
+    assert found.column("town").to_pylist() == table.column("town").to_pylist()
+
+
+@pytest.mark.parametrize("pack", ["gz", "zst"])
+def test_a_packed_csv_is_read(score: Score, tmp_path: Path, pack: str) -> None:
+    write_csv(tmp_path / "x.csv", rows_of(50))
+    content = (tmp_path / "x.csv").read_bytes()
+    (tmp_path / f"p.csv.{pack}").write_bytes(gzip.compress(content) if pack == "gz" else zstd.compress(content))
+    assert score("x.csv", "a.csv").returncode == 0
+    done = score(f"p.csv.{pack}", "b.csv")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
+
+
+def test_folders_and_globs_are_read_by_name(score: Score, tmp_path: Path) -> None:
+    rows = rows_of(30)
+    (tmp_path / "in").mkdir()
+    for place in range(3):
+        write_csv(tmp_path / "in" / f"{place}.csv", rows[place * 10 : place * 10 + 10])
+    for given_ in ("in", "in/*.csv"):
+        done = score(given_, "y.csv", "--keep", "id")
+        assert done.returncode == 0, done.stderr
+        ids = [line.split(",")[0] for line in (tmp_path / "y.csv").read_text().splitlines()[1:]]
+        assert ids == [str(place) for place in range(30)]
+
+
+@pytest.mark.parametrize(
+    ("line", "column", "given_"),
+    [("5,secret,1.0", "age", "other text"), ("5,1.0", "", "one of 2"), ('5,"secret",1.0', "age", "other text")],
+)
+def test_a_row_that_does_not_fit_is_named_and_what_is_in_it_is_not_told(
+    score: Score, tmp_path: Path, line: str, column: str, given_: str
+) -> None:
+    write_csv(tmp_path / "x.csv", rows_of(20))
+    lines = (tmp_path / "x.csv").read_text().splitlines()
+    (tmp_path / "x.csv").write_text("\n".join([*lines[:13], line, *lines[13:]]) + "\n")
+    done = score("x.csv", "y.csv", "--batch", "8")
+    assert done.returncode == 2
+    assert "x.csv, row 13" in done.stderr
+    assert "secret" not in done.stderr
+    assert not (tmp_path / "y.csv").exists()
+    again = score("x.csv", "y.csv", "--batch", "8", "--skip", "--keep", "id")
+    assert again.stdout == "20 rows, 1 rejected\n", again.stderr
+    (reject,) = map(json.loads, (tmp_path / "y.csv.rejects.jsonl").read_text().splitlines())
+    assert (reject["file"], reject["row"], reject["column"], reject["given"]) == ("x.csv", 13, column, given_)
+    assert [row.split(",")[0] for row in (tmp_path / "y.csv").read_text().splitlines()[1:]] == list(map(str, range(20)))
+
+
+def test_a_gap_on_which_the_model_fails_is_a_row_that_cannot_be_scored(score: Score, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("id,age,income\n0,1.0,2.0\n1,,2.0\n2,3.0,1.0\n")
+    done = score("x.csv", "y.csv", "--skip", "--keep", "id")
+    assert done.stdout == "2 rows, 1 rejected\n", done.stderr
+    assert "ValueError" in (tmp_path / "y.csv.rejects.jsonl").read_text()
+
+
+def test_a_file_of_names_alone_has_no_answers_and_an_empty_one_is_refused(score: Score, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("age,income\n")
+    for end in ("csv", "parquet"):
+        done = score("x.csv", f"y.{end}")
+        assert done.stdout == "0 rows, 0 rejected\n", done.stderr
+    assert (tmp_path / "y.csv").read_text() == "prediction\n"
+    assert pyarrow.parquet.read_table(tmp_path / "y.parquet").column_names == ["prediction"]
+    (tmp_path / "x.csv").write_text("")
+    done = score("x.csv", "y.csv")
+    assert (done.returncode, "x.csv is empty" in done.stderr) == (2, True)
+
+
+def test_rows_of_megabytes_are_read(score: Score, tmp_path: Path) -> None:
+    with (tmp_path / "x.csv").open("w") as file:
+        file.write("age,income,text\n")
+        file.writelines(f"{place},1.0,{'x' * (3 << 20)}\n" for place in range(8))
+    done = score("x.csv", "y.csv")
+    assert done.stdout == "8 rows, 0 rejected\n", done.stderr
+
+
+@pytest.mark.parametrize("end", ["csv", "parquet"])
+def test_killed_at_any_point_it_goes_on_and_the_output_is_the_same(words: list[str], tmp_path: Path, end: str) -> None:
+    write_csv(tmp_path / "x.csv", rows_of(6000))
+    more = ["--input", "x.csv", "--format", end, "--batch", "10", "--keep", "id", "--skip"]
+    subprocess.run([*words, *more, "--output", f"whole.{end}", "--work", "w1"], cwd=tmp_path, check=True)
+    asked = [*words, *more, "--output", f"y.{end}", "--work", "w2"]
+    draw, kills, most = random.Random(5), 0, 0
+    for _ in range(60):
+        process = subprocess.Popen(asked, cwd=tmp_path, start_new_session=True, stdout=subprocess.DEVNULL)
+        before = _parts(tmp_path / "w2")
+        patience = time.monotonic() + 20
+        while process.poll() is None and _parts(tmp_path / "w2") <= before and time.monotonic() < patience:
+            time.sleep(0.002)
+        time.sleep(draw.random() * 0.05)
+        if process.poll() is not None:
+            break
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        kills, most = kills + 1, max(most, _parts(tmp_path / "w2"))
+    assert process.returncode == 0
+    assert kills >= 3
+    assert most >= 2
+    assert (tmp_path / f"y.{end}").read_bytes() == (tmp_path / f"whole.{end}").read_bytes()
+
+
+def _parts(folder: Path) -> int:
+    return len(list(folder.glob("[0-9]*-*.*")))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end", ["csv", "parquet"])
+def test_two_million_rows_take_no_more_memory_than_a_few(words: list[str], tmp_path: Path, end: str) -> None:
+    draw = random.Random(2)
+    table = pyarrow.table({name: [draw.gauss(0, 1) for _ in range(2_000_000)] for name in ("age", "income")})
+    if end == "csv":
+        from pyarrow import csv
+
+        csv.write_csv(table, tmp_path / "x.csv")
+        csv.write_csv(table.slice(0, 10), tmp_path / "few.csv")
+    else:
+        pyarrow.parquet.write_table(table, tmp_path / "x.parquet")
+        pyarrow.parquet.write_table(table.slice(0, 10), tmp_path / "few.parquet")
+    few, many = (_peak(words, tmp_path, f"{name}.{end}", end) for name in ("few", "x"))
+    assert many - few < 100 << 20
+    assert many < few + (300 << 20)
+
+
+def _peak(words: list[str], folder: Path, input: str, end: str) -> int:
+    asked = [*words, "--input", input, "--output", f"y.{end}", "--format", end, "--work", "work"]
+    process = subprocess.Popen(asked, cwd=folder, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    assert status == 0
+    return usage.ru_maxrss << 10
