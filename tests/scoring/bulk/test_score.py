@@ -1,4 +1,4 @@
-"""Rows in, as many answers out, in their order; whatever the batches, the processes and the formats; also after a kill."""
+"""Rows in, as many answers out, in their order, whatever the batches, processes and formats are; also after a kill."""
 
 import gzip
 import json

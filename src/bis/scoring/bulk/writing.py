@@ -264,7 +264,7 @@ def _packing(file: Any, named: str) -> Any:
 
             return zstd.open(file, "wb")
         except ImportError:
-            return arrow().CompressedOutputStream(file, "zstd")
+            return arrow().CompressedOutputStream(os.fdopen(os.dup(file.fileno()), "wb"), "zstd")
     return _Through(file)
 
 
