@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import json
 import os
 import re
@@ -233,8 +234,13 @@ def _identity(
     asked: Asked, placed: Placed, inputs: Sequence[Here], words: Sequence[str], chosen: Chosen, home: Home, folder: Path
 ) -> dict[str, Any]:
     """What parts were made of: parts that were made of something else are of no use."""
+    # With --skip, too, what was scored before the first bad row is the same.
     said = {"--work", "--workers", "--threads", "--output"}
-    options = [word for place, word in enumerate(words[2:], 2) if word not in said and words[place - 1] not in said]
+    options = [
+        word
+        for before, word in itertools.pairwise(words[1:])
+        if word not in said and before not in said and word != "--skip"
+    ]
     rows = [file for one in inputs for file in _files(folder, one.path)]
     return {
         "input": [[name, digest] for name, digest in _digests(rows, home)],

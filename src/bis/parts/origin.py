@@ -63,7 +63,7 @@ DATA = frozenset(
     .ckpt .safetensors .onnx .bin .dat .data .libsvm .svmlight .train .test .tfrecord .tfrecords .rec .lmdb .mdb .db
     .sqlite .sqlite3 .duckdb .xls .xlsx .ods .jsonl .ndjson .gz .bz2 .xz .zst .zip .tar .tgz .7z .jpg .jpeg .png .gif
     .bmp .tif .tiff .webp .svg .wav .mp3 .flac .ogg .mp4 .avi .mov .mkv .pdf .ubj .txt .fasta .fastq .bam .vcf .nii
-    .dcm .las .laz .geojson .shp .gpkg .msgpack .bz .lz4 .query .group .weight .init""".split()
+    .dcm .las .laz .geojson .shp .gpkg .msgpack .bz .lz4 .query .group .weight .init .skops .keras .pt2""".split()
 )
 SMALL = 1 << 20
 

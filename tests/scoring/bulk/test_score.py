@@ -132,7 +132,7 @@ def test_a_row_that_does_not_fit_is_named_and_what_is_in_it_is_not_told(
     write_csv(tmp_path / "x.csv", rows_of(20))
     lines = (tmp_path / "x.csv").read_text().splitlines()
     (tmp_path / "x.csv").write_text("\n".join([*lines[:13], line, *lines[13:]]) + "\n")
-    done = score("x.csv", "y.csv", "--batch", "8")
+    done = score("x.csv", "y.csv", "--batch", "8", "--keep", "id")
     assert done.returncode == 2
     assert "x.csv, row 13" in done.stderr
     assert "secret" not in done.stderr

@@ -1,0 +1,126 @@
+"""`bis predict` as a user types it: recorded, repeated from the store, gone on with, refused in words."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bis.nouns.run import Run
+
+Bis = Callable[..., "subprocess.CompletedProcess[str]"]
+
+SAVE = """
+import json, pathlib
+import numpy, skops.io
+from sklearn.linear_model import LogisticRegression
+
+rows = numpy.random.default_rng(1).normal(size=(90, 2))
+model = LogisticRegression().fit(rows, (rows[:, 0] - rows[:, 1] > 0).astype("int64"))
+folder = pathlib.Path("model")
+folder.mkdir()
+skops.io.dump(model, folder / "model.skops")
+inputs = [{"type": "double", "name": name, "required": True} for name in ("age", "income")]
+flavors = {"sklearn": {"pickled_model": "model.skops", "serialization_format": "skops"}}
+described = {"flavors": flavors, "signature": {"inputs": json.dumps(inputs)}}
+(folder / "MLmodel").write_text(json.dumps(described))
+"""
+
+
+@pytest.fixture(scope="module")
+def models_python(lacking: Callable[[str, str], None], root: Path) -> Path:
+    """The interpreter of an environment with the frameworks of models, and not bis."""
+    python = Path(os.environ.get("BIS_TEST_MODELS") or root / ".venv-models" / "bin" / "python")
+    if not python.exists():
+        lacking(f"the environment of models ({python})", "Type `make .venv-models`.")
+    return python
+
+
+@pytest.fixture
+def ready(project: Path, models_python: Path) -> list[str]:
+    """The words for a scoring of rows.csv in a project with a model."""
+    (project / "save.py").write_text(SAVE)
+    subprocess.run([models_python, "save.py"], cwd=project, check=True)
+    rows = "".join(f"{place},{place % 7 - 3.0},{place % 5 - 2.0}\n" for place in range(5000))
+    (project / "rows.csv").write_text(f"id,age,income\n{rows}")
+    named = ["predict", "./model", "--input", "rows.csv", "--output", "scores.csv"]
+    return [*named, "--python", str(models_python), "--keep", "id", "--json"]
+
+
+def test_a_scoring_is_a_run_that_bis_repeats_from_the_store_alone(
+    bis: Bis, project: Path, ready: list[str], last: Callable[[], Run], identical: Callable[..., dict[str, Any]]
+) -> None:
+    done = bis(*ready)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["run"], told["rows"], told["rejected"]) == ("predict-1", 5000, 0)
+    run = last()
+    inputs = {row["path"] for row in run.parts["data"].facts["inputs"] if row["read"]}
+    assert {"rows.csv", "model/model.skops"} <= inputs
+    assert "scores.csv" in {output.path for output in run.outputs}
+    assert not [finding for finding in run.findings if finding.blocks]
+    for name in ("rows.csv", "scores.csv", "model/model.skops", "model/MLmodel", "save.py"):
+        (project / name).unlink()
+    identical(bis("repeat", "predict-1", "--json"))
+
+
+def test_lineage_leads_from_the_rows_to_the_predictions(bis: Bis, ready: list[str]) -> None:
+    assert bis(*ready).returncode == 0
+    assert "predict-1" in bis("lineage", "rows.csv").stdout
+    assert "rows.csv" in bis("lineage", "scores.csv").stdout
+    assert "model/model.skops" in bis("lineage", "scores.csv").stdout
+
+
+def test_killed_it_goes_on_and_of_other_rows_it_begins_anew_only_when_told(
+    bis: Bis, project: Path, variables: dict[str, str], ready: list[str]
+) -> None:
+    assert bis(*ready, "--batch", "2").returncode == 0
+    whole = (project / "scores.csv").read_bytes()
+    (project / "scores.csv").unlink()
+    asked = [sys.executable, "-m", "bis", *ready, "--batch", "2"]
+    process = subprocess.Popen(asked, cwd=project, env=variables, stdout=subprocess.DEVNULL, start_new_session=True)
+    work, patience = project / ".bis" / "predict", time.monotonic() + 60
+    while not list(work.glob("*/0*-*.csv")) and time.monotonic() < patience:
+        time.sleep(0.005)
+    for pid in _below(process.pid):
+        os.kill(pid, signal.SIGKILL)
+    process.wait()
+    assert list(work.glob("*/0*-*.csv"))
+    assert not (project / "scores.csv").exists()
+    rows = (project / "rows.csv").read_text()
+    (project / "rows.csv").write_text(rows.replace("\n1,", "\n100001,"))
+    refused = bis(*ready, "--batch", "2")
+    assert refused.returncode == 2
+    assert "another input" in refused.stderr
+    assert "--restart" in refused.stderr
+    (project / "rows.csv").write_text(rows)
+    again = bis(*ready, "--batch", "2")
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout)["resumed"]
+    assert (project / "scores.csv").read_bytes() == whole
+    assert not list(work.glob("*"))
+
+
+def _below(pid: int) -> list[int]:
+    """A process and all below it."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *(one for child in children for one in _below(int(child)))]
+
+
+def test_a_bad_row_is_named_and_skipping_goes_on_from_there(bis: Bis, project: Path, ready: list[str]) -> None:
+    with (project / "rows.csv").open("a") as file:
+        file.write("5000,secret,1.0\n")
+    done = bis(*ready)
+    assert done.returncode == 2
+    assert "rows.csv, row 5001, column 'age': a value of the type double is expected" in done.stderr
+    assert "secret" not in done.stderr + done.stdout
+    skipped = bis(*ready, "--on-error", "skip")
+    assert skipped.returncode == 0, skipped.stderr
+    told = json.loads(skipped.stdout)
+    assert (told["rows"], told["rejected"], told["rejects"]) == (5000, 1, "scores.csv.rejects.jsonl")
