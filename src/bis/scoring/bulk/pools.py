@@ -61,7 +61,28 @@ class Asking:
             raise Failed(_where(error)) from None
 
 
+class Again(Exception):
+    """A model that was loaded without pandas may need it: the whole process begins again, with pandas."""
+
+
 def _loaded(job: Mapping[str, Any]) -> Predictor:
+    """Without pandas where the model may do without: to import it takes longer than to score a million rows. Raises
+    Again where that was wrong."""
+    if not (job.get("lean") and "pandas" not in sys.modules):
+        return _with_all(job)
+    sys.modules["pandas"] = None  # type: ignore[assignment]
+    try:
+        found = _with_all(job)
+    except Exception as error:
+        raise Again from error
+    finally:
+        del sys.modules["pandas"]
+    if found.wants_names:
+        raise Again
+    return found
+
+
+def _with_all(job: Mapping[str, Any]) -> Predictor:
     folder, flavors = Path(job["folder"]), job["flavors"]
     code = (flavors.get("python_function") or {}).get("code")
     if isinstance(code, str) and code:
@@ -146,6 +167,8 @@ class _Worker:
 
     def ready(self) -> None:
         head, _ = self._next()
+        if "again" in head:
+            raise Again
         if "failed" in head:
             raise Stop("the model cannot be loaded", head["failed"], status=4)
 
@@ -215,6 +238,9 @@ def work(descriptor: int) -> None:
         job = frames.next()[0]
         try:
             asking = Asking(job)
+        except Again:
+            connection.sendall(framed({"again": True}))
+            return
         except Exception as error:
             connection.sendall(framed({"failed": f"{type(error).__name__}: {error}"}))
             return
@@ -239,7 +265,7 @@ def shipped(job: Mapping[str, Any]) -> dict[str, Any]:
     """A job with the files that it needs, for a machine that has none of them."""
     folder = Path(job["folder"])
     files = {os.fspath(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    return {**job, "files": files, "program": Path(sys.argv[0]).read_bytes(), "alone": False}
+    return {**job, "files": files, "program": Path(sys.argv[0]).read_bytes(), "alone": False, "lean": False}
 
 
 SETTLED = '''

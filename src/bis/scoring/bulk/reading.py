@@ -166,6 +166,11 @@ class Text:
         return self._under.tell() / self.size if self.size else 1.0
 
 
+def _has_gaps(lines: list[bytes], block: bytes, width: int) -> bool:
+    """Whether a line may be empty: all are long enough, and there is a comma between any two cells, where none is."""
+    return width == 1 or min(map(len, lines)) < width or block.count(b",") != len(lines) * (width - 1)
+
+
 class CsvFile:
     """Names in its first line. Lines are counted without those that are empty."""
 
@@ -198,10 +203,11 @@ class CsvFile:
     def chunks(self) -> Iterator[Chunk]:
         number = 1
         while lines := self._text.lines(self._batch):
-            if any(b'"' in line for line in lines):
+            block = b"".join(lines)
+            if b'"' in block:
                 yield from self._quoted(lines, number)
                 return
-            kept = [line for line in lines if line.strip()]
+            kept = [line for line in lines if line.strip()] if _has_gaps(lines, block, len(self.names)) else lines
             if kept:
                 yield CsvChunk(self._text.path, range(number, number + len(kept)), self.names, self._types, kept, None)
             number += len(kept)

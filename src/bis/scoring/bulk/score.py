@@ -28,6 +28,8 @@ from .reading import Bad, Chunk
 
 IN_PART = 64
 """Batches of a part, at most."""
+FRAMES = "BIS_SCORE_FRAMES"
+"""The variable that says that the model needs pandas."""
 SECONDS = 5.0
 """After so long a part is closed, so that what is slow loses little."""
 
@@ -41,6 +43,9 @@ def main(described: Mapping[str, Any]) -> int:
     asked = _asked()
     try:
         rows, rejected = score(asked, described)
+    except pools.Again:
+        os.environ[FRAMES] = "1"
+        os.execv(sys.executable, [sys.executable, *sys.argv])
     except Stop as stop:
         for name, text in (("error", stop.what), ("because", stop.because), ("hint", stop.hint)):
             if text:
@@ -437,6 +442,7 @@ def _pool(
         "threads": asked.threads,
         "params": params,
         "outputs": names,
+        "lean": _may_be_lean(described) and FRAMES not in os.environ,
     }
     if asked.on == "ray":
         return pools.Ray(job, asked.workers)
@@ -446,7 +452,14 @@ def _pool(
         return pools.Workers(job, asked.workers)
     try:
         return pools.Here(job)
-    except Stop:
+    except (Stop, pools.Again):
         raise
     except Exception as error:
         raise Stop("the model cannot be loaded", f"{type(error).__name__}: {error}", status=4) from None
+
+
+def _may_be_lean(described: Mapping[str, Any]) -> bool:
+    """Whether the model may do without pandas."""
+    texts = ('"string"', '"binary"', '"datetime"')
+    written = str((described.get("signature") or {}).get("inputs") or "")
+    return bool({"sklearn", "xgboost", "onnx"} & set(described["flavors"])) and not any(t in written for t in texts)

@@ -146,6 +146,9 @@ def _plain_list(values: Any) -> list[Any]:
 
 
 def _csv_rows(file: Any, series: Series) -> None:
+    if len(series) == 1 and isinstance(series[0][1], np.ndarray) and series[0][1].dtype.kind in "iu":
+        file.write("\n".join(map(str, series[0][1].tolist())) + "\n")
+        return
     csv.writer(file, lineterminator="\n").writerows(zip(*(_cells(values) for _, values in series)))
 
 
