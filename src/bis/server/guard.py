@@ -6,7 +6,6 @@ Plain ASGI, so that a call which nothing is wrong with costs microseconds here.
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import contextvars
 import functools
@@ -27,6 +26,7 @@ from bis.errors import BisError
 from bis.ledger import tokens
 from bis.ledger.tokens import Role, Token
 from bis.server.desk import ASKING, Desk
+from bis.server.doorway import name_of, token_in
 from bis.server.errand import Errand
 from bis.server.meter import Gauges, Meter
 from bis.server.paths import shown_path
@@ -249,7 +249,7 @@ class Guard:
             return None
         if self.rules.open or (self.rules.loopback and not known):
             return self._rebound(request)
-        given = _given(request.headers.get(b"authorization", b""))
+        given = token_in(request.headers.get(b"authorization", b""))
         if not given:
             return UNKNOWN
         token = known.get(tokens.digest_of(given))
@@ -264,7 +264,7 @@ class Guard:
 
     def _rebound(self, request: _Request) -> Refusal | None:
         """An open server on loopback is asked by another name: by a page whose name was made to mean this machine."""
-        name = _name_of(request.headers.get(b"host", b""))
+        name = name_of(request.headers.get(b"host", b""))
         if not self.rules.loopback or self.rules.open or name in LOOPBACK or name in self.rules.hosts:
             return None
         return Refusal(403, "PERMISSION_DENIED", f"Invalid Host header: {name[:80]!r} is no name of this server.")
@@ -492,13 +492,6 @@ def _kind(method: str, path: str) -> tuple[Role | None, bool]:
     return needed(method, path), any(part in path for part in FILES)
 
 
-@functools.lru_cache(64)
-def _name_of(host: bytes) -> str:
-    """By which a server was called, without the port."""
-    name = host.decode("latin-1").lower()
-    return name.rpartition(":")[0] if re.search(r":\d+$", name) else name
-
-
 class _TooLarge(Exception):
     pass
 
@@ -509,16 +502,3 @@ class _Gone(Exception):
 
 def _too_large(most: int) -> Refusal:
     return Refusal(413, "INVALID_PARAMETER_VALUE", f"The body is larger than {most >> 20} MiB.")
-
-
-def _given(header: bytes) -> str:
-    """The token in a header: MLflow's clients send it as it is, or as the password of a user of any name."""
-    kind, _, value = header.strip().partition(b" ")
-    if kind.lower() == b"bearer":
-        return value.strip().decode("utf-8", "replace")
-    if kind.lower() == b"basic":
-        try:
-            return base64.b64decode(value, validate=True).decode("utf-8", "replace").partition(":")[2]
-        except ValueError:
-            return ""
-    return ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import gc
 import ipaddress
 import os
@@ -22,11 +21,12 @@ from typing import Final
 import msgspec
 import uvicorn
 
-from bis.errors import KeepingError, UsageError, explains
+from bis.errors import UsageError, explains
 from bis.ledger import tokens
 from bis.ledger.runs import SqlLedger
 from bis.server.app import Application
 from bis.server.desk import Desk
+from bis.server.doorway import listen
 from bis.server.guard import Guard, Limits, Rules
 from bis.server.hooks import Hooks
 from bis.server.keeper import Keeper
@@ -42,9 +42,6 @@ KEEP_ALIVE: Final = 75
 """Seconds for which a connection is kept that asks nothing: clients ask often."""
 CALM: Final = 1.0
 """Seconds before a worker that ended is started again."""
-IN_USE = explains(
-    "B066", "The server cannot listen at the address: something else does, or the address is not of this machine."
-)
 UNGUARDED = explains("B067", "A server that others can reach needs a token, or to be told that it is open.")
 
 
@@ -102,7 +99,7 @@ def serve(home: Home, asked: Serving, told: Callable[[str], None], again: Sequen
         threading.Thread(target=_end_with, args=(asked.overseer,), daemon=True).start()
         _work(home, asked, socket.socket(fileno=asked.socket))
         return
-    listening = _listen(asked)
+    listening = listen(asked.host, asked.port, "bis server")
     told(f"serving {home.project} on {asked.scheme}://{_named(asked.host)}:{listening.getsockname()[1]}{asked.root}")
     if asked.workers == 1:
         _work(home, asked, listening)
@@ -137,19 +134,6 @@ def _demand(home: Home, asked: Serving, ledger: SqlLedger) -> None:
             hint="bis server token add NAME --role admin  gives one; --open lets everybody in",
             code=UNGUARDED,
         )
-
-
-def _listen(asked: Serving) -> socket.socket:
-    family = socket.AF_INET6 if ":" in asked.host else socket.AF_INET
-    try:
-        return socket.create_server((asked.host, asked.port), family=family, backlog=2048)
-    except OSError as error:
-        taken = error.errno == errno.EADDRINUSE
-        raise KeepingError(
-            f"cannot listen on {asked.host} port {asked.port}: {os.strerror(error.errno) if error.errno else error}",
-            hint="bis server --port 0  takes a free port" if taken else "bis server --host 127.0.0.1",
-            code=IN_USE,
-        ) from None
 
 
 def _work(home: Home, asked: Serving, listening: socket.socket) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import re
 import time
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from bis.ledger import tokens
 from bis.ledger.tokens import Token
+from bis.server.doorway import name_of, token_in
 
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]", "::1", ""})
 FREE: Final = frozenset({"/ping", "/health", "/version", "/v2/health/live", "/v2/health/ready"})
@@ -41,31 +40,13 @@ class Access:
         if self.is_open or path in FREE:
             return None
         if self.loopback and not self.known:
-            name = _name_of(headers.get(b"host", b""))
+            name = name_of(headers.get(b"host", b""))
             if name in LOOPBACK or name in self.hosts:
                 return None
             # A page whose name was made to mean this machine asks from within somebody's browser.
             return Refusal(403, "PERMISSION_DENIED", "Invalid Host header: it is no name of this server.")
-        given = _given(headers.get(b"authorization", b""))
+        given = token_in(headers.get(b"authorization", b""))
         if not given:
             return UNKNOWN
         token = self.known.get(tokens.digest_of(given))
         return None if token is not None and token.valid(time.time_ns() // 1000) else INVALID
-
-
-def _name_of(host: bytes) -> str:
-    name = host.decode("latin-1").lower()
-    return name.rpartition(":")[0] if re.search(r":\d+$", name) else name
-
-
-def _given(header: bytes) -> str:
-    """The token in a header: as it is, or as the password of a user of any name."""
-    kind, _, value = header.strip().partition(b" ")
-    if kind.lower() == b"bearer":
-        return value.strip().decode("utf-8", "replace")
-    if kind.lower() == b"basic":
-        try:
-            return base64.b64decode(value, validate=True).decode("utf-8", "replace").partition(":")[2]
-        except ValueError:
-            return ""
-    return ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import ipaddress
 import signal
 import socket
@@ -14,10 +13,11 @@ from typing import Any, Final
 
 import msgspec
 
-from bis.errors import BisError, KeepingError, UsageError, explains
+from bis.errors import BisError, UsageError, explains
 from bis.ledger import tokens
 from bis.ledger.runs import SqlLedger
 from bis.ledger.tokens import Token
+from bis.server.doorway import listen
 from bis.serving.access import Access
 from bis.serving.app import Front, Limits
 from bis.serving.prepared import Prepared, Preparing, prepare
@@ -35,7 +35,6 @@ MOST: Final = 1 << 30
 """Bytes that a body can be allowed to have."""
 FRESH: Final = 1.0
 """Seconds for which the tokens that were read last are believed."""
-IN_USE = explains("B098", "`bis serve` cannot listen at the address: something else does, or it is not this machine's.")
 UNGUARDED = explains("B099", "Models that others can reach need a token, or to be told that they are open.")
 
 
@@ -84,7 +83,7 @@ def serve(asked: Serving, preparing: Preparing, say: Callable[[str], None]) -> T
 
     The workers begin to load before the front does, so that a first prediction waits for the slower of the two only."""
     _demand(asked, preparing)
-    listening = _listen(asked)
+    listening = listen(asked.host, asked.port, "bis serve")
     begun: dict[str, Begun] = {}
     beside: dict[str, Begun] = {}
     try:
@@ -241,19 +240,6 @@ def _demand(asked: Serving, preparing: Preparing) -> None:
             hint="bis server token add NAME --role reader  gives one; --open lets everybody in",
             code=UNGUARDED,
         )
-
-
-def _listen(asked: Serving) -> socket.socket:
-    family = socket.AF_INET6 if ":" in asked.host else socket.AF_INET
-    try:
-        return socket.create_server((asked.host, asked.port), family=family, backlog=2048)
-    except OSError as error:
-        taken = error.errno == errno.EADDRINUSE
-        raise KeepingError(
-            f"cannot listen on {asked.host} port {asked.port}: {error.strerror or error}",
-            hint="bis serve --port 0  takes a free port" if taken else "bis serve --host 127.0.0.1",
-            code=IN_USE,
-        ) from None
 
 
 def _loop() -> Any:
