@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -25,8 +25,9 @@ def check(signature: Signature, batch: Batch) -> Batch:
     if not signature.inputs:
         return batch
     if signature.by_column:
-        return _checked_columns(signature.inputs, _as_columns(signature.inputs, batch))  # type: ignore[arg-type]
-    return _checked_tensors(signature.inputs, batch)  # type: ignore[arg-type]
+        columns = cast("tuple[Column, ...]", signature.inputs)
+        return _checked_columns(columns, _as_columns(columns, batch))
+    return _checked_tensors(cast("tuple[Tensor, ...]", signature.inputs), batch)
 
 
 def _as_columns(wanted: Sequence[Column], batch: Batch) -> Columns:

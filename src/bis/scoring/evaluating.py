@@ -21,6 +21,7 @@ from ..flavors.checking import Mismatch, check
 from ..flavors.signature import Column, Signature
 from ..flavors.values import Array, Batch, Columns
 from .bulk import Stop, reading
+from .bulk.kinds import KINDS, kind_of
 from .bulk.reading import Bad
 from .metrics import CLASSIFICATION, REGRESSION, Classified, Measured, chosen
 from .tabular import with_types
@@ -107,9 +108,9 @@ def _files(data: str) -> list[str]:
     path = Path(data)
     if path.is_file():
         return [data]
-    found = sorted(str(one) for one in path.rglob("*") if one.is_file() and reading.kind_of(one.name))
+    found = sorted(str(one) for one in path.rglob("*") if one.is_file() and kind_of(one.name))
     if not found:
-        raise Stop(f"{data} has no files of rows", f"Known are {', '.join(reading.KINDS)}.")
+        raise Stop(f"{data} has no files of rows", f"Known are {', '.join(KINDS)}.")
     return found
 
 

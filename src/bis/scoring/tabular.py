@@ -129,7 +129,7 @@ def columns_of_csv(body: bytes, signature: Signature) -> Columns:
             raise Wrong(f"line {place} of the CSV has {len(row)} cells, and the first names {len(names)} columns")
     types = {one.name: one.type for one in signature.inputs if isinstance(one, Column)}
     cells = zip(*lines[1:]) if len(lines) > 1 else ([] for _ in names)
-    arrays = tuple(_of_cells(list(values), types.get(name), name) for name, values in zip(names, cells))
+    arrays = tuple(of_cells(list(values), types.get(name), name) for name, values in zip(names, cells))
     return Columns(names, None, arrays)
 
 
@@ -197,7 +197,8 @@ def _bytes(array: Array, name: str) -> Array:
         raise Wrong(f"the column {name!r} is to be bytes in base 64, and is not") from None
 
 
-def _of_cells(cells: list[str], type: Any, name: str) -> Array:
+def of_cells(cells: list[str], type: Any, name: str) -> Array:
+    """A column from cells of CSV, by its type; without one, as what all of them can be read. Raises Wrong."""
     if type in ("string", "binary"):
         return _objects([None if cell in MISSING else cell for cell in cells])
     if type == "datetime":

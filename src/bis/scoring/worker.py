@@ -14,12 +14,13 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from . import Answer, Asked, Wrong
 from .frames import Ended, Frames, framed
+from .lean import without_pandas
 
 TOGETHER = 4096
 """Rows that are predicted at once: what is more comes in parts of that size or as one request brought them."""
@@ -56,7 +57,7 @@ def _ready(job: Mapping[str, Any], *, lean: bool) -> tuple[Scorer, dict[str, Any
         scorer = Scorer(job)
         return scorer, scorer.prove()
     try:
-        with _without_frames():
+        with without_pandas():
             scorer = Scorer(job)
         if not scorer.predictor.wants_names:
             return scorer, scorer.prove()
@@ -75,19 +76,6 @@ def _may_be_lean(job: Mapping[str, Any]) -> bool:
     texts = ('"string"', '"binary"', '"datetime"')
     written = str((job["description"].get("signature") or {}).get("inputs") or "")
     return bool({"sklearn", "xgboost", "onnx"} & set(flavors)) and not any(one in written for one in texts)
-
-
-@contextlib.contextmanager
-def _without_frames() -> Iterator[None]:
-    """What is imported here finds no pandas; later it can be imported."""
-    if "pandas" in sys.modules:
-        yield
-        return
-    sys.modules["pandas"] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        del sys.modules["pandas"]
 
 
 def _begin_again(descriptor: int, job: Mapping[str, Any]) -> None:

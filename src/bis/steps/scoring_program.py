@@ -18,7 +18,14 @@ import msgspec
 from bis.digest import digest_bytes, short
 
 SOURCE: Final = Path(__file__).resolve().parent.parent
-TAKEN: Final = ("flavors/*.py", "scoring/__init__.py", "scoring/frames.py", "scoring/tabular.py", "scoring/written.py")
+TAKEN: Final = (
+    "flavors/*.py",
+    "scoring/__init__.py",
+    "scoring/frames.py",
+    "scoring/lean.py",
+    "scoring/tabular.py",
+    "scoring/written.py",
+)
 BULK: Final = "scoring/bulk"
 ROOT: Final = "_bis"
 EPOCH: Final = (1980, 1, 1, 0, 0, 0)

@@ -15,13 +15,12 @@ def main() -> None:
     threads = words[words.index("--threads") + 1] if "--threads" in words[:-1] else "1"
     for name in THREADS:  # before anything looks at them
         os.environ.setdefault(name, threads)
+    import importlib
     import zipfile
 
     with zipfile.ZipFile(sys.argv[0]) as program:
         described = json.loads(program.read("MLmodel.json"))
-    from _bis.scoring.bulk.score import main as score  # type: ignore[import-not-found,unused-ignore]
-
-    sys.exit(score(described))
+    sys.exit(importlib.import_module("_bis.scoring.bulk.score").main(described))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from ...flavors import Loading, Predictor, kinds
 from ...flavors.values import Array, Batch
 from ..frames import Ended, Frames, framed
+from ..lean import without_pandas
 from . import Stop
 from .packed import batch_packed, batch_unpacked, packed, unpacked
 from .writing import columns_of
@@ -70,13 +71,11 @@ def _loaded(job: Mapping[str, Any]) -> Predictor:
     Again where that was wrong."""
     if not (job.get("lean") and "pandas" not in sys.modules):
         return _with_all(job)
-    sys.modules["pandas"] = None  # type: ignore[assignment]
     try:
-        found = _with_all(job)
+        with without_pandas():
+            found = _with_all(job)
     except Exception as error:
         raise Again from error
-    finally:
-        del sys.modules["pandas"]
     if found.wants_names:
         raise Again
     return found
@@ -111,7 +110,8 @@ class Done:
     def get(self) -> list[tuple[str, Array]]:
         if isinstance(self._found, Exception):
             raise self._found
-        return self._found  # type: ignore[no-any-return]
+        found: list[tuple[str, Array]] = self._found
+        return found
 
 
 class Here:
@@ -216,7 +216,8 @@ class _Worker:
 
 class _Waiting:
     def __init__(self, worker: _Worker) -> None:
-        self._worker, self._found = worker, None
+        self._worker = worker
+        self._found: list[tuple[str, Array]] | BaseException | None = None
 
     def fetch(self) -> None:
         if self._found is None:
@@ -226,7 +227,8 @@ class _Waiting:
         self.fetch()
         if isinstance(self._found, BaseException):
             raise self._found
-        return self._found  # type: ignore[return-value]
+        assert self._found is not None
+        return self._found
 
 
 def work(descriptor: int) -> None:

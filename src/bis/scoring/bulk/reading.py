@@ -19,12 +19,9 @@ import numpy as np
 from ...flavors.signature import Column, Signature
 from ...flavors.values import Array, Batch, Columns
 from .. import Wrong
-from ..tabular import MISSING, column_of, columns_of_arrow, columns_of_records
-from ..tabular import _of_cells as of_cells
+from ..tabular import MISSING, column_of, columns_of_arrow, columns_of_records, of_cells
 from . import Stop
-from .kinds import KINDS as KINDS
-from .kinds import PACKED
-from .kinds import kind_of as kind_of
+from .kinds import KINDS, PACKED, kind_of
 
 AT_ONCE = 16 << 20
 """Bytes of text in a chunk, at most; one row that is larger is a chunk by itself."""
@@ -104,12 +101,10 @@ def raw(path: str) -> Any:
 
 
 def _zst(path: str) -> Any:
-    try:
-        from compression import zstd  # type: ignore[import-not-found,unused-ignore]
+    if sys.version_info >= (3, 14):
+        from compression import zstd
 
         return zstd.open(path, "rb")
-    except ImportError:
-        pass
     try:
         import pyarrow
 
@@ -415,7 +410,8 @@ class JsonChunk:
             raise Bad("a JSON object", "text that is none") from None
         if len(found) != len(self.lines) or not all(isinstance(one, dict) for one in found):
             raise Bad("a JSON object", "another value")
-        return found  # type: ignore[no-any-return]
+        records: list[dict[str, Any]] = found
+        return records
 
 
 # -- Arrow -------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import io
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -262,12 +263,11 @@ def _packing(file: Any, named: str) -> Any:
     if named.endswith(".gz"):
         return gzip.GzipFile("", "wb", 6, file, mtime=0)
     if named.endswith(".zst"):
-        try:
-            from compression import zstd  # type: ignore[import-not-found,unused-ignore]
+        if sys.version_info >= (3, 14):
+            from compression import zstd
 
             return zstd.open(file, "wb")
-        except ImportError:
-            return arrow().CompressedOutputStream(os.fdopen(os.dup(file.fileno()), "wb"), "zstd")
+        return arrow().CompressedOutputStream(os.fdopen(os.dup(file.fileno()), "wb"), "zstd")
     return _Through(file)
 
 
