@@ -6,8 +6,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -30,6 +29,7 @@ from bis.steps.model_place import Placed, models_folder, place
 from bis.steps.perform import perform
 from bis.steps.planning import plan
 from bis.steps.repeating import environments_folder
+from bis.steps.site import Site
 
 TAG: Final = "evaluation"
 """The tag of a run that is a cell: what it is of, as a digest."""
@@ -63,16 +63,6 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     metrics: dict[str, float]
     known: bool = False
     """It was evaluated before."""
-
-
-class Site(msgspec.Struct, frozen=True, kw_only=True):
-    """Where and for whom it is done."""
-
-    home: Home
-    folder: Path
-    variables: Mapping[str, str]
-    now: datetime
-    say: Callable[[str], None] = lambda text: None
 
 
 def evaluate(models: Sequence[str], data: Sequence[tuple[Held, str]], asked: Asked, site: Site) -> list[Cell]:

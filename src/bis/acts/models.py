@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,6 +37,7 @@ from bis.steps.recognising import Recognised, described_of
 from bis.steps.registering import registering
 from bis.steps.repeating import environments_folder
 from bis.steps.seal import seal
+from bis.steps.site import Site
 
 PROBE: Final = "serving_input_example.json"
 MOVED: Final = 1e-12
@@ -104,14 +104,9 @@ class ModelDifference(msgspec.Struct, frozen=True, kw_only=True):
         return self.identities[0] == self.identities[1] and (told is None or told.same == told.rows)
 
 
-class Site(msgspec.Struct, frozen=True, kw_only=True):
-    """Where and for whom it is done."""
+class Asking(Site, frozen=True, kw_only=True):
+    """And how models are loaded there."""
 
-    home: Home
-    folder: Path
-    variables: Mapping[str, str]
-    now: datetime
-    say: Callable[[str], None] = lambda text: None
     python: str = ""
     trust: bool = False
 
@@ -137,7 +132,7 @@ def _identity(version: ModelVersion, found: Recognised, home: Home) -> str:
 
 
 def diff(
-    before: ModelVersion, after: ModelVersion, site: Site, *, data: Path | None = None, target: str = ""
+    before: ModelVersion, after: ModelVersion, site: Asking, *, data: Path | None = None, target: str = ""
 ) -> ModelDifference:
     """Two versions: what they are, what they answer (to the rows of `data`, else to the example that the first came
     with), and what they were made of. Raises NotFound where the files of one are not here."""
@@ -265,7 +260,7 @@ def _files(one: Recognised, other: Recognised, home: Home) -> Iterator[str]:
 
 
 def _asked(
-    before: ModelVersion, after: ModelVersion, site: Site, data: Path | None, target: str
+    before: ModelVersion, after: ModelVersion, site: Asking, data: Path | None, target: str
 ) -> tuple[Agreement | None, str]:
     """What both answered, or why they were not asked."""
     try:
@@ -284,12 +279,12 @@ def _asked(
     return agreement(*said), ""
 
 
-def _placed(version: ModelVersion, site: Site) -> Placed:
+def _placed(version: ModelVersion, site: Asking) -> Placed:
     cache = models_folder(site.home.settings, site.variables)
     return place(f"models:/{version.exact}", site.now, site.folder, lambda: site.home, cache)
 
 
-def _answers(placed: Placed, probe: Path, target: str, site: Site) -> list[Any]:
+def _answers(placed: Placed, probe: Path, target: str, site: Asking) -> list[Any]:
     model = read_folder(placed.folder)
     run = placed.run or model.run
     chosen = environment(
@@ -308,7 +303,7 @@ def _answers(placed: Placed, probe: Path, target: str, site: Site) -> list[Any]:
 # -- taking along ------------------------------------------------------------------------------------------------
 
 
-def export(text: str, into: Path, site: Site, *, mlflow: bool = False) -> Placed:
+def export(text: str, into: Path, site: Asking, *, mlflow: bool = False) -> Placed:
     """Put a model with all that its run knows into a folder, which is made. Raises AlreadyThere where that holds
     something, UsageError for one that MLflow could not read."""
     if into.exists() and (not into.is_dir() or any(into.iterdir())):
@@ -335,7 +330,7 @@ class Imported(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...]
 
 
-def import_(folder: Path, name: str, by: By, site: Site, *, description: str = "") -> Imported:
+def import_(folder: Path, name: str, by: By, site: Asking, *, description: str = "") -> Imported:
     """Keep the files of a model that somebody else made, and register it. It stands in the ledger as a run that made
     these files and of which no more is known. Raises NotFound for a folder that holds no model."""
     home = site.home

@@ -63,8 +63,9 @@ def evaluate(
     Each cell of the table is a run in the environment of the model, which `bis repeat` repeats; one that was evaluated
     before is not run again. Metrics are accuracy, f1, log_loss and auc, or rmse, mae and r2.
     """
-    from bis.acts.evaluate import Asked, Site
+    from bis.acts.evaluate import Asked
     from bis.acts.evaluate import evaluate as act
+    from bis.steps.site import Site
 
     file = door.folder / script if script else None
     if file and not file.is_file():

@@ -196,7 +196,7 @@ def diff(
     from bis.acts import models, registry
     from bis.cli import page_models
 
-    site = models.Site(
+    site = models.Asking(
         home=door.home,
         folder=door.folder,
         variables=door.variables,
@@ -254,7 +254,7 @@ def export(door: Door, what: str, folder: str, format_: str, as_json: bool) -> i
 
     from bis.acts import models
 
-    site = models.Site(home=door.home, folder=door.folder, variables=door.variables, now=datetime.now(UTC))
+    site = models.Asking(home=door.home, folder=door.folder, variables=door.variables, now=datetime.now(UTC))
     into = door.folder / Path(folder).expanduser()
     placed = models.export(what, into, site, mlflow=format_ == "mlflow")
     names = sorted(path.relative_to(into).as_posix() for path in into.rglob("*") if path.is_file())
@@ -364,7 +364,7 @@ def import_(door: Door, folder: str, name: str, message: str, reason: str, as_js
     named = model_reference(door, name)
     if named.is_version:
         raise UsageError(f"{name!r} names a version already", hint=f"bis model import {folder} {named.name}")
-    site = models.Site(home=door.home, folder=door.folder, variables=door.variables, now=datetime.now(UTC))
+    site = models.Asking(home=door.home, folder=door.folder, variables=door.variables, now=datetime.now(UTC))
     place, by = door.folder / Path(folder).expanduser(), registry.by_here(spell(reason))
     done = models.import_(place, named.name, by, site, description=spell(message))
     if not done.already:

@@ -6,12 +6,13 @@ Environments are cached with those of runs and found again by what they are made
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import secrets
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, Literal
 
@@ -119,14 +120,23 @@ def _installed(
     final = cache / key
     told = "" if how == "lock" else f"no lock: {REQUIREMENTS} was resolved to what is in {final / RESOLVED}"
     if (final / RESOLVED).is_file() and (final / "bin" / "python").exists():
-        return Chosen(python=final / "bin" / "python", how=how, cached=True, told=told, rebuilt=_there(final, version))
+        return Chosen(python=final / "bin" / "python", how=how, cached=True, told=told, rebuilt=there(final, version))
     progress(f"making an environment for Python {version} from {list_.name}")
     cache.mkdir(parents=True, exist_ok=True)
-    room = cache / f"{BUILDING}{key}-{os.getpid()}-{secrets.token_hex(4)}"
-    uv = find_uv(variables, user, None)
-    try:
+    uv, made = find_uv(variables, user, None), there(final, version)
+    with building(made) as room:
         _make(uv, room, version, list_, wanted, how)
-        (room / MARKER).write_bytes(msgspec.json.encode(_there(final, version), enc_hook=os.fspath))
+    return Chosen(python=made.python, how=how, told=told, rebuilt=made)
+
+
+@contextlib.contextmanager
+def building(made: Rebuilt) -> Iterator[Path]:
+    """A folder to make an environment in, which has its name when this ends well: it is there whole or not at all."""
+    final = made.prefix
+    room = final.with_name(f"{BUILDING}{final.name}-{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        yield room
+        (room / MARKER).write_bytes(msgspec.json.encode(made, enc_hook=os.fspath))
         if final.exists():
             final.rename(final.with_name(f"{BUILDING}{final.name}-damaged-{secrets.token_hex(4)}"))
         room.rename(final)
@@ -135,10 +145,9 @@ def _installed(
             raise
     finally:
         shutil.rmtree(room, ignore_errors=True)
-    return Chosen(python=final / "bin" / "python", how=how, told=told, rebuilt=_there(final, version))
 
 
-def _there(final: Path, version: str) -> Rebuilt:
+def there(final: Path, version: str) -> Rebuilt:
     """As `steps.rebuild` says it of its own, so that all are cleaned away alike."""
     return Rebuilt(prefix=final, python=final / "bin" / "python", how="cached", version=version)
 

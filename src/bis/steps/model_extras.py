@@ -4,8 +4,6 @@ machines. An environment of its own, kept in the cache as all are; one that a pe
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,8 +14,8 @@ import msgspec
 from bis.digest import digest_value, short
 from bis.errors import CannotRepeat
 from bis.steps.installing import find_uv
-from bis.steps.model_environment import RESOLVED, Chosen
-from bis.steps.rebuild import BUILDING, MARKER, Rebuilt
+from bis.steps.model_environment import RESOLVED, Chosen, building, there
+from bis.steps.rebuild import Rebuilt
 
 LOOK: Final = "import importlib.util, sys; print(*(n for n in sys.argv[1:] if importlib.util.find_spec(n) is None))"
 PACKAGES: Final = {"pyarrow": "pyarrow", "ray": "ray", "distributed": "distributed"}
@@ -55,19 +53,15 @@ def with_packages(
         )
     prefix = chosen.rebuilt.prefix
     final = cache / short(digest_value({"beside": prefix.name, "packages": sorted(missing)}), 20)
-    python = final / "bin" / "python"
-    there = Rebuilt(prefix=final, python=python, how="cached", version=chosen.rebuilt.version)
+    made = there(final, chosen.rebuilt.version)
     if not (final / RESOLVED).is_file():
         progress(f"adding {' and '.join(missing)} to the model's environment")
-        _make(chosen, missing, final, there, variables, cache)
-    return msgspec.structs.replace(chosen, python=python, rebuilt=there)
+        _make(chosen, missing, made, variables)
+    return msgspec.structs.replace(chosen, python=made.python, rebuilt=made)
 
 
-def _make(
-    chosen: Chosen, missing: Sequence[str], final: Path, there: Rebuilt, variables: Mapping[str, str], cache: Path
-) -> None:
+def _make(chosen: Chosen, missing: Sequence[str], made: Rebuilt, variables: Mapping[str, str]) -> None:
     uv = find_uv(variables, Path(variables.get("HOME") or "~").expanduser(), None)
-    room = cache / f"{BUILDING}{final.name}-{os.getpid()}-{secrets.token_hex(4)}"
 
     def demand(*words: str) -> str:
         said = uv.run(*words)
@@ -80,7 +74,7 @@ def _make(
             )
         return said.stdout
 
-    try:
+    with building(made) as room:
         frozen = demand("pip", "freeze", "--python", os.fspath(chosen.python))
         demand("venv", "--relocatable", "--no-project", "--quiet", "-p", os.fspath(chosen.python), os.fspath(room))
         wanted = room / "wanted.txt"
@@ -88,10 +82,3 @@ def _make(
         python = os.fspath(room / "bin" / "python")
         demand("pip", "install", "--python", python, "--quiet", *uv.options, "--requirements", os.fspath(wanted))
         (room / RESOLVED).write_text(demand("pip", "freeze", "--python", python), "utf-8")
-        (room / MARKER).write_bytes(msgspec.json.encode(there, enc_hook=os.fspath))
-        room.rename(final)
-    except OSError:
-        if not (final / RESOLVED).is_file():  # else somebody else made it at the same time
-            raise
-    finally:
-        shutil.rmtree(room, ignore_errors=True)
