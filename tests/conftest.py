@@ -100,6 +100,15 @@ def clients() -> Path:
 
 
 @pytest.fixture(scope="session")
+def models_python() -> Path:
+    """The interpreter of an environment with the light frameworks of models, MLflow's client and what bis needs."""
+    python = Path(os.environ.get("BIS_TEST_MODELS") or ROOT / ".venv-models" / "bin" / "python")
+    if not python.exists():
+        missing(f"the environment of models ({python})", "Type `make .venv-models`.")
+    return python
+
+
+@pytest.fixture(scope="session")
 def tracing() -> str:
     """How bis traces what these tests run: `auto` as a user has it, or what the variable BIS_TEST_TRACE says.
 

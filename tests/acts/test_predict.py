@@ -33,15 +33,6 @@ described = {"flavors": flavors, "signature": {"inputs": json.dumps(inputs)}}
 """
 
 
-@pytest.fixture(scope="module")
-def models_python(lacking: Callable[[str, str], None], root: Path) -> Path:
-    """The interpreter of an environment with the frameworks of models, and not bis."""
-    python = Path(os.environ.get("BIS_TEST_MODELS") or root / ".venv-models" / "bin" / "python")
-    if not python.exists():
-        lacking(f"the environment of models ({python})", "Type `make .venv-models`.")
-    return python
-
-
 @pytest.fixture
 def ready(project: Path, models_python: Path) -> list[str]:
     """The words for a scoring of rows.csv in a project with a model."""

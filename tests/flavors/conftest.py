@@ -14,15 +14,6 @@ HERE = Path(__file__).resolve().parent
 
 
 @pytest.fixture(scope="session")
-def models_python(lacking: Callable[[str, str], None], root: Path) -> Path:
-    """The interpreter of an environment with the light frameworks, mlflow, and what bis needs."""
-    python = Path(os.environ.get("BIS_TEST_MODELS") or root / ".venv-models" / "bin" / "python")
-    if not python.exists():
-        lacking(f"the environment of models ({python})", "Type `make .venv-models`.")
-    return python
-
-
-@pytest.fixture(scope="session")
 def heavy_python(lacking: Callable[[str, str], None], root: Path) -> Path:
     """The interpreter of an environment with PyTorch, TensorFlow, Keras and mlflow."""
     python = Path(os.environ.get("BIS_TEST_HEAVY") or root / ".venv-heavy" / "bin" / "python")

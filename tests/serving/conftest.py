@@ -126,15 +126,6 @@ mlflow.sklearn.save_model(by_name, "named", input_example=towns.head(2))
 
 
 @pytest.fixture(scope="session")
-def models_python(lacking: Callable[[str, str], None], root: Path) -> Path:
-    """The interpreter of an environment with the frameworks of models and their clients, and not bis."""
-    python = Path(os.environ.get("BIS_TEST_MODELS") or root / ".venv-models" / "bin" / "python")
-    if not python.exists():
-        lacking(f"the environment of models ({python})", "Type `make .venv-models`.")
-    return python
-
-
-@pytest.fixture(scope="session")
 def saved(models_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of models that the released MLflow saved: `logistic`, `forest`, `boosted`, `named`."""
     folder = tmp_path_factory.mktemp("saved")

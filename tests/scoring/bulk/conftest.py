@@ -37,15 +37,6 @@ Score = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(scope="session")
-def models_python(lacking: Callable[[str, str], None], root: Path) -> Path:
-    """The interpreter of an environment with the frameworks of models, and not bis."""
-    python = Path(os.environ.get("BIS_TEST_MODELS") or root / ".venv-models" / "bin" / "python")
-    if not python.exists():
-        lacking(f"the environment of models ({python})", "Type `make .venv-models`.")
-    return python
-
-
-@pytest.fixture(scope="session")
 def model(models_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a model that takes the columns age and income."""
     folder = tmp_path_factory.mktemp("model")
