@@ -144,13 +144,21 @@ def load(server: Server, connections: int, seconds: int, lua: Path) -> Measured:
     if "Non-2xx" in said or "Socket errors" in said:
         raise SystemExit(f"{server.name} failed requests:\n{said}")
     spent = cpu_of(server.all) - before
-    requests = int(re.search(r"(\d+) requests in", said)[1])  # type: ignore[index]
-    rate = float(re.search(r"Requests/sec:\s+([\d.]+)", said)[1])  # type: ignore[index]
+    requests = int(_told(r"(\d+) requests in", said)[0])
+    rate = float(_told(r"Requests/sec:\s+([\d.]+)", said)[0])
     return Measured(rate, _percentile(said, 50), _percentile(said, 99), 1e6 * spent / max(1, requests))
 
 
+def _told(pattern: str, said: str) -> tuple[str, ...]:
+    """What wrk says at that place. Ends the benchmark where it says nothing of the kind."""
+    found = re.search(pattern, said)
+    if found is None:
+        raise SystemExit(f"wrk said something else:\n{said}")
+    return found.groups()
+
+
 def _percentile(said: str, which: int) -> float:
-    number, unit = re.search(rf"{which}%\s+([\d.]+)(us|ms|s)", said).groups()  # type: ignore[union-attr]
+    number, unit = _told(rf"{which}%\s+([\d.]+)(us|ms|s)", said)
     return float(number) * {"us": 0.001, "ms": 1.0, "s": 1000.0}[unit]
 
 

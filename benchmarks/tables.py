@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import json
 import random
 import sys
@@ -68,9 +69,9 @@ def make(path: Path, size: int, every: int) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(["id", "name", "kind", "city", "amount", "ratio", "day", "paid", "note"])
-        number = 0
+        numbers = itertools.count()
         while file.tell() < size:
-            for number in range(number, number + 10_000):  # noqa: B020
+            for number in itertools.islice(numbers, 10_000):
                 amount = f"{chance.random() * 1000:.2f}"
                 if every and edits.randrange(every) == 0:
                     amount = f"{edits.random() * 1000:.2f}"
