@@ -114,7 +114,9 @@ def _answer(connection: socket.socket, frames: Frames, scorer: Scorer) -> None:
             }
             for part, one in zip(head["parts"], answers)
         ]
-        connection.sendall(framed({"answers": told, "together": scorer.together}, *(one.body for one in answers)))
+        connection.sendall(
+            framed({"answers": told, "together": scorer.together, "last": scorer.full}, *(one.body for one in answers))
+        )
         if scorer.full:
             sys.exit(FULL)
 

@@ -210,7 +210,7 @@ class Team:
     def has_answered(self, worker: Worker, asked: Sequence[Asking], answers: Sequence[Answer]) -> None:
         for asking, answer in zip(asked, answers, strict=True):
             asking.tell(answer, self.version)
-        if not worker.stopping:
+        if not worker.stopping and not worker.leaving:
             self._free.append(worker)
         self._feed()
 

@@ -106,6 +106,8 @@ class Worker(asyncio.Protocol):
         self.late = False
         """Whether it was ended because it took too long."""
         self.stopping = False
+        self.leaving = False
+        """Whether it said that it ends by itself: its memory is used up."""
         self._transport: asyncio.WriteTransport | None = None
         self._read = bytearray()
         self._wanted = LENGTHS
@@ -190,6 +192,8 @@ class Worker(asyncio.Protocol):
     def _told(self, head: Mapping[str, Any], body: bytes) -> None:
         if "answers" in head:
             asked, self.asked = self.asked, ()
+            self.leaving = bool(head.get("last"))
+            self.ready = self.ready and not self.leaving
             self._master.has_answered(self, asked, _answers(head["answers"], body))
         elif "ready" in head:
             self.ready = True
