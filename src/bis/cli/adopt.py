@@ -9,9 +9,9 @@ import click
 
 from bis.cli.command import STATUSES, Door, Function, command, family, json_option
 from bis.cli.data_words import DataName, absolute, find
-from bis.cli.text import count, plain
 from bis.digest import spell
 from bis.errors import NotFound, UsageError
+from bis.text import count, plain
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -326,7 +326,7 @@ def _whole(door: Door, reference: str) -> Any:
 
 
 def _show_exported(door: Door, exported: Exported, as_json: bool) -> int:
-    from bis.cli.text import size
+    from bis.text import size
 
     terminal = door.terminal
     if as_json:

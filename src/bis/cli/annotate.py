@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from bis.cli.command import STATUSES, Door, RunReference, command, json_option
-from bis.cli.text import plain
 from bis.digest import spell
 from bis.errors import NotFound, UsageError
+from bis.text import plain
 
 if TYPE_CHECKING:
     from bis.nouns.annotation import Annotation

@@ -10,8 +10,8 @@ import click
 
 from bis.cli.command import STATUSES, Door, command, family, json_option
 from bis.cli.lineage import Thing
-from bis.cli.text import plain, size
 from bis.errors import UsageError
+from bis.text import plain, size
 
 if TYPE_CHECKING:
     from bis.acts.build import BuiltImage, Site

@@ -12,8 +12,8 @@ import click
 
 from bis.cli.command import Door, command, json_option, utc_option
 from bis.cli.render import Column
-from bis.cli.text import count, plain, size
 from bis.digest import spell
+from bis.text import count, plain, size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,8 +10,8 @@ import click
 from bis.cli.clean import Age
 from bis.cli.command import STATUSES, Door, RunReference, command, json_option, utc_option
 from bis.cli.render import Column
-from bis.cli.text import count, plain, size
 from bis.errors import UsageError
+from bis.text import count, plain, size
 
 if TYPE_CHECKING:
     from bis.cli.render import Cell, Terminal

@@ -134,7 +134,7 @@ def record_meter(terminal: Terminal) -> Callable[[int, int], None]:
 
 def byte_meter(terminal: Terminal) -> Callable[[str, int, int], None]:
     """Bytes, rate and what is left on stderr."""
-    from bis.cli.text import size
+    from bis.text import size
 
     started: dict[str, float] = {}
 
@@ -412,7 +412,7 @@ class RunReference(Completed):
 
 
 def _completions(ctx: click.Context, incomplete: str) -> Iterable[CompletionItem]:
-    from bis.cli.text import ago, number, plain
+    from bis.text import ago, number, plain
 
     door = door_of(ctx)
     for run in door.home.ledger.rows("removed = ''", limit=100):

@@ -11,9 +11,9 @@ import click
 from bis.cli.command import STATUSES, Door, byte_meter, command, family, json_option, utc_option
 from bis.cli.data_add import add_by_url, checked_url, home_to_add, show_added, take_in
 from bis.cli.data_words import DataName, absolute, find, home_of, is_one, near, pair
-from bis.cli.text import plain
 from bis.digest import readable, spell
 from bis.errors import NotFound, UsageError
+from bis.text import plain
 
 if TYPE_CHECKING:
     from bis.acts.data_layout import Layout

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from bis.cli.command import Door, byte_meter
 from bis.cli.data_words import home_of, near
-from bis.cli.text import count, plain
 from bis.digest import spell
 from bis.errors import UsageError
+from bis.text import count, plain
 
 if TYPE_CHECKING:
     from bis.steps.add_data import Added, Adding

@@ -12,9 +12,9 @@ import click
 from click.shell_completion import CompletionItem
 
 from bis.cli.command import Completed, Door, door_of
-from bis.cli.text import plain
 from bis.digest import readable, spell
 from bis.errors import NotFound, UsageError
+from bis.text import plain
 
 if TYPE_CHECKING:
     from bis.nouns.dataset import Held
@@ -31,7 +31,7 @@ class DataName(Completed):
 
 
 def _completions(ctx: click.Context, incomplete: str) -> Iterable[CompletionItem]:
-    from bis.cli.text import ago
+    from bis.text import ago
 
     door = door_of(ctx)
     newest: dict[str, Held] = {}

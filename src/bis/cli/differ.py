@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from bis.cli.command import STATUSES, Door, RunReference, command, json_option
-from bis.cli.text import plain
+from bis.text import plain
 
 ALL = "Also what is the same, what hardly matters, and lists at full length."
 

@@ -9,8 +9,8 @@ import click
 
 from bis.cli.command import STATUSES, Door, command, json_option
 from bis.cli.lineage import Thing
-from bis.cli.text import number, plain
 from bis.errors import UsageError
+from bis.text import number, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -10,9 +10,9 @@ from click.shell_completion import CompletionItem
 
 from bis.cli.command import STATUSES, Completed, Door, RunReference, command, door_of, family, json_option, utc_option
 from bis.cli.render import Column
-from bis.cli.text import count, plain
 from bis.digest import spell
 from bis.ledger.moments import stamp
+from bis.text import count, plain
 
 if TYPE_CHECKING:
     from bis.nouns.tracking import Experiment

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
-from bis.cli.text import plain
+from bis.text import plain
 
 if TYPE_CHECKING:
     from bis.cli.command import Door

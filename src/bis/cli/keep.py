@@ -12,9 +12,9 @@ import click
 
 from bis.cli.command import STATUSES, Door, byte_meter, command, json_option, record_meter
 from bis.cli.render import Column
-from bis.cli.text import count, plain, size
 from bis.digest import spell
 from bis.errors import KeepingError
+from bis.text import count, plain, size
 
 if TYPE_CHECKING:
     from bis.cli.render import Cell, Terminal

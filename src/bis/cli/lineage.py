@@ -10,7 +10,7 @@ from click.shell_completion import CompletionItem
 
 from bis.cli.command import STATUSES, Completed, Door, RunReference, command, json_option
 from bis.cli.model_words import ModelName
-from bis.cli.text import plain
+from bis.text import plain
 
 if TYPE_CHECKING:
     from bis.acts.lineage import Node

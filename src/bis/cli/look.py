@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from bis.cli.command import STATUSES, Door, RunReference, command, json_option, nearest, utc_option
-from bis.cli.text import count
 from bis.errors import UsageError
+from bis.text import count
 
 if TYPE_CHECKING:
     from bis.cli.page_log import Listing

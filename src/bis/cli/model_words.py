@@ -9,7 +9,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from bis.cli.command import Completed, Door, door_of
-from bis.cli.text import plain
+from bis.text import plain
 
 if TYPE_CHECKING:
     from bis.nouns.reference import ModelReference

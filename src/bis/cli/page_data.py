@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from bis.cli.page_run import labelled
 from bis.cli.render import Column
-from bis.cli.text import count, local, numbers, plain, size
 from bis.digest import short, spell
 from bis.nouns.dataset import Held, Sight
+from bis.text import count, local, numbers, plain, size
 
 if TYPE_CHECKING:
     from pathlib import Path

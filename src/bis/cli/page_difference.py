@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bis.cli.page_run import LABEL, ending, labelled, mark
-from bis.cli.text import count, ident, plain, plain_lines, width
 from bis.nouns.part import Change, PartKind
 from bis.nouns.run import Run
 from bis.nouns.verdict import Judged, Masked
+from bis.text import count, ident, plain, plain_lines, width
 
 if TYPE_CHECKING:
     from bis.acts.explain import Difference

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from bis.cli.command import nearest
 from bis.cli.page_run import mark, signal_name
 from bis.cli.render import Column
-from bis.cli.text import command_line, duration, number, numbers, plain, seconds_between, width
 from bis.digest import short
 from bis.errors import UsageError
 from bis.ledger import Row
 from bis.nouns.verdict import MARKS
+from bis.text import command_line, duration, number, numbers, plain, seconds_between, width
 
 if TYPE_CHECKING:
     from bis.cli.render import Cell, Terminal

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from bis.cli.page_run import labelled, mark
 from bis.cli.render import Column
-from bis.cli.text import number, plain, size
 from bis.digest import short
 from bis.ledger.moments import stamp
 from bis.nouns.model import Event, ModelVersion, Standing
+from bis.text import number, plain, size
 
 if TYPE_CHECKING:
     from bis.acts.models import Described

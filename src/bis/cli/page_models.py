@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from bis.cli.page_run import labelled, mark
-from bis.cli.text import plain
+from bis.text import plain
 
 if TYPE_CHECKING:
     from bis.acts.models import ModelDifference, Tensor, Trees

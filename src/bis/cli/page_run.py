@@ -7,7 +7,11 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, get_args
 
-from bis.cli.text import (
+from bis.nouns.annotation import Annotation, tags_after
+from bis.nouns.part import Finding, PartKind
+from bis.nouns.run import Output, Run
+from bis.nouns.verdict import MARKS, Verdict
+from bis.text import (
     command_line,
     count,
     duration,
@@ -18,10 +22,6 @@ from bis.cli.text import (
     seconds_between,
     size,
 )
-from bis.nouns.annotation import Annotation, tags_after
-from bis.nouns.part import Finding, PartKind
-from bis.nouns.run import Output, Run
-from bis.nouns.verdict import MARKS, Verdict
 
 if TYPE_CHECKING:
     from bis.cli.render import Cell, Painted, Terminal

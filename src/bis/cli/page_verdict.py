@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from bis.cli.page_difference import coloured, detail_of, masked, with_reason
 from bis.cli.page_run import COLOURS, all_findings, finding_lines, labelled, mark
-from bis.cli.text import count, plain
 from bis.nouns.part import Finding
 from bis.nouns.run import Run
 from bis.nouns.verdict import Judged, Verdict
+from bis.text import count, plain
 
 if TYPE_CHECKING:
     from bis.cli.render import Cell, Terminal

@@ -149,7 +149,7 @@ def _document(done: Predicted) -> dict[str, Any]:
 
 
 def _tell(done: Predicted, terminal: Terminal) -> None:
-    from bis.cli.text import count, plain
+    from bis.text import count, plain
 
     seconds = done.run.usage.seconds
     rate = f"{done.rows / seconds:,.0f} rows a second" if seconds and done.rows and not done.resumed else ""

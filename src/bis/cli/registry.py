@@ -10,10 +10,10 @@ import click
 from bis.cli.command import STATUSES, Door, Function, RunReference, command, family, json_option, utc_option
 from bis.cli.hooks import tell
 from bis.cli.model_words import ModelName, model_reference
-from bis.cli.text import plain
 from bis.digest import spell
 from bis.errors import UsageError
 from bis.nouns.model import CHAMPION
+from bis.text import plain
 
 if TYPE_CHECKING:
     from pathlib import Path

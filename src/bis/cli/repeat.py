@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import click
 
 from bis.cli.command import STATUSES, Door, RunReference, command, json_option
-from bis.cli.text import plain
 from bis.digest import spell
 from bis.errors import CannotRepeat, Failure, UsageError
+from bis.text import plain
 
 if TYPE_CHECKING:
     from bis.acts.repeat import RepeatOptions
@@ -182,7 +182,7 @@ def _told_when_ended(run: Run, terminal: Terminal) -> Iterator[None]:
 def _show(verdicts: Sequence[Verdict], run: Run, terminal: Terminal, taken: Mapping[str, str]) -> None:
     """The page of each word that was spoken, once; for several repeats then a line each, and how many were the same."""
     from bis.cli.page_verdict import closing, verdict_page
-    from bis.cli.text import count
+    from bis.text import count
 
     lines: list[str] = []
     told: set[str] = set()

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from bis.cli.command import STATUSES, Door, RunReference, command, json_option
-from bis.cli.text import count, plain
 from bis.digest import spell, unspell
+from bis.text import count, plain
 
 if TYPE_CHECKING:
     from bis.acts.restore import Restored

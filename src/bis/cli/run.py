@@ -138,7 +138,7 @@ def exit_status(run: Run) -> int:
 
 
 def _tell_start(run: Run, terminal: Terminal) -> None:
-    from bis.cli.text import plain
+    from bis.text import plain
 
     pieces: list[Cell] = [f"run {run.id[:8]}", (f'"{plain(run.name)}"', "cyan")]
     for kind in ("code", "data"):
@@ -152,7 +152,7 @@ def _tell_start(run: Run, terminal: Terminal) -> None:
 
 def _tell_end(run: Run, terminal: Terminal) -> None:
     from bis.cli.page_run import ending
-    from bis.cli.text import count, number, plain, size
+    from bis.text import count, number, plain, size
 
     made = [output for output in run.outputs if not output.path.startswith("<")]
     pieces: list[Cell] = [ending(run)]
@@ -173,7 +173,7 @@ def _tell_end(run: Run, terminal: Terminal) -> None:
 
 def _tell_findings(run: Run, terminal: Terminal) -> None:
     from bis.cli.page_run import all_findings
-    from bis.cli.text import count, plain
+    from bis.text import count, plain
 
     found = [finding for finding in all_findings(run) if not finding.code.startswith(STANDING)]
     shown = sorted(found, key=lambda finding: not finding.blocks)[:FINDINGS]

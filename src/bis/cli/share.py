@@ -11,9 +11,9 @@ import click
 
 from bis.cli.command import STATUSES, Door, byte_meter, command, family, json_option
 from bis.cli.render import Column
-from bis.cli.text import count, plain, size
 from bis.digest import spell
 from bis.errors import NotFound, UsageError
+from bis.text import count, plain, size
 
 if TYPE_CHECKING:
     from bis.acts.share import Shared

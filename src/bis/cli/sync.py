@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from bis.cli.command import Door, command, json_option
-from bis.cli.text import plain
 from bis.errors import counted
+from bis.text import plain
 
 
 @command(

@@ -10,8 +10,8 @@ import click
 from click.shell_completion import BashComplete, CompletionItem, add_completion_class, get_completion_class
 
 from bis.cli.command import Door, command, json_option, nearest
-from bis.cli.text import plain
 from bis.errors import EXPLANATIONS, NotFound
+from bis.text import plain
 
 FINDING = re.compile("[a-z]+(-[a-z]+)*")
 NAMED = 5

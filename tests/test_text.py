@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bis.cli import text
+from bis import text
 from bis.digest import spell
 
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
