@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+from bis.digest import short
+from bis.store.local import open_store
+
 Type = Callable[..., Any]
 
 
@@ -68,6 +71,25 @@ def test_a_damaged_store_names_the_command_that_repairs_it(project: Path, bis: T
     assert (mended.status, mended.out[:5]) == (0, "sound")
     assert "repaired" in mended.err
     assert bis("verify", folder=project).status == 0
+
+
+def test_a_run_is_not_changed_by_who_pushes_a_second_record_of_it(project: Path, bis: Type, tmp_path: Path) -> None:
+    (project / "train.py").write_text("open('metrics.json', 'w').write('{\"loss\": 0.5}')")
+    assert bis("run", "--", "python3", "train.py", folder=project).status == 0
+    assert bis("push", folder=project).status == 0
+    assert bis("clone", "shared", "bea", folder=tmp_path).status == 0
+    store = open_store(tmp_path / "bea/.bis/store")
+    (record,) = [digest for digest in store.list("record") if b'"bis.run/1"' in store.get_bytes(digest)]
+    better = store.put_bytes(store.get_bytes(record).replace(b'"loss":0.5', b'"loss":0.1'), "record")
+    store.flush()
+    assert bis("push", folder=tmp_path / "bea").status == 0
+    assert bis("pull", folder=project).status == 0
+    (row,) = bis("log", "--json", folder=project).json["runs"]
+    assert (row["metrics"], row["record"]) == ({"loss": 0.5}, record)
+    checked = bis("verify", folder=project)
+    assert checked.status == 0
+    assert f"run {row['id'][:8]} (train-1) has a second record, {short(better)}, which was passed over" in checked.out
+    assert bis("pull", folder=project).status == 0
 
 
 def test_a_damaged_remote_is_told_with_status_5_and_what_to_type(project: Path, bis: Type, tmp_path: Path) -> None:

@@ -89,6 +89,27 @@ def test_sealing_replaces_what_the_beginning_said(ledger: Ledger) -> None:
     assert ledger.count("metrics.loss > 0") == 1
 
 
+def test_a_second_record_of_a_run_is_passed_over_and_remembered(ledger: Any) -> None:
+    mine, other = a_run(1, metrics={"loss": 0.5}), a_run(1, metrics={"loss": 0.1}, status="failed")
+    ledger.seal(mine, digest_value("mine"))
+    assert ledger.take([(other, digest_value("other")), (mine, digest_value("mine"))]) == {digest_value("other")}
+    assert (ledger.get(mine.id), ledger.record(mine.id)) == (mine, digest_value("mine"))
+    assert ledger.count("metrics.loss < 0.3") == 0
+    assert [tuple(one) for one in ledger.passed_over()] == [(digest_value("other"), mine.id)]
+    assert ledger.records() == {digest_value("mine"), digest_value("other")}
+
+
+def test_the_record_of_who_executed_a_run_counts_whatever_came_before_it(ledger: Any) -> None:
+    mine, other = a_run(1, metrics={"loss": 0.5}), a_run(1, metrics={"loss": 0.1})
+    ledger.begin(a_run(1, status="running", exit=None, ended=""))
+    ledger.take([(other, digest_value("other"))])
+    ledger.seal(mine, digest_value("mine"))
+    assert (ledger.get(mine.id), ledger.record(mine.id)) == (mine, digest_value("mine"))
+    assert [one.record for one in ledger.passed_over()] == [digest_value("other")]
+    ledger.seal(other, digest_value("other"))
+    assert [one.record for one in ledger.passed_over()] == [digest_value("mine")]
+
+
 def test_what_was_said_is_there_for_whoever_opens_the_ledger_next(again: Callable[[], Ledger]) -> None:
     first = again()
     sealed(first, a_run(1), a_run(2))

@@ -94,6 +94,20 @@ def test_a_run_whose_sealing_was_cut_off_before_the_ledger_heard_of_it_is_found(
     assert ledger.get(a_run(2).id).status == "finished"
 
 
+def test_of_two_records_of_a_run_one_and_the_same_counts_whenever_a_ledger_is_rebuilt(
+    ledger: SqlLedger, kept: LocalStore
+) -> None:
+    written = [
+        kept.put_bytes(canonical(a_run(5, note=text, history=kept.put_bytes(b"no points"))), "record")
+        for text in "abcd"
+    ]
+    kept.flush()
+    reindex(kept, ledger)
+    assert ledger.record(a_run(5).id) == min(written)
+    assert [other.record for other in ledger.passed_over()] == sorted(written)[1:]
+    assert ledger.records() >= set(written)
+
+
 def test_a_damaged_record_does_not_keep_the_others_from_being_found(ledger: SqlLedger, kept: LocalStore) -> None:
     (pack,) = kept.packs.glob("*.pack")
     content = pack.read_bytes()

@@ -112,7 +112,8 @@ class Ledger(Protocol):
         ...
 
     def seal(self, run: Run, record: Digest) -> None:
-        """Note the sealed record of a run, which it replaces. Survives power loss when it returns."""
+        """Note the sealed record of a run by who executed it, which it replaces. A record that another one is taken
+        instead of is remembered as passed over. Survives power loss when it returns."""
         ...
 
     def take_history(self, run: Run, content: bytes) -> None:

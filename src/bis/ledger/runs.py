@@ -12,13 +12,14 @@ import msgspec
 
 from bis.digest import Digest, canonical, digest_value, readable, spell
 from bis.errors import Damaged, NotFound, UsageError
-from bis.ledger import PartRow, Row
+from bis.ledger import PartRow, Row, other_seals
 from bis.ledger.connection import Connection
 from bis.ledger.database import Database
 from bis.ledger.datasets import SqlDataSets, put_data_annotation, put_version
 from bis.ledger.made import put_made
 from bis.ledger.moments import micros, shown_time, stamp
 from bis.ledger.numbers import as_number, as_stored
+from bis.ledger.other_seals import OtherSeal
 from bis.ledger.places import database_at
 from bis.ledger.used import put_used
 from bis.nouns.annotation import Annotation, experiment_after, name_after, removed_at, tags_after
@@ -93,8 +94,9 @@ def decode_annotation(data: bytes) -> Annotation:
 
 def reindex(store: Store, ledger: SqlLedger, progress: Callable[[int, int], None] | None = None) -> int:
     """Take every record of the store into the ledger; what it knows already stays. Returns how many records there
-    were. A record that is damaged, or of a kind not known, is passed over: `bis verify` names it."""
-    records, known = list(store.list("record")), ledger.records()
+    were. A record that is damaged, or of a kind not known, is passed over: `bis verify` names it. So is all but one of
+    several records of one run: that which is known, or else the one with the smallest digest."""
+    records, known = sorted(store.list("record")), ledger.records()
     new = [digest for digest in records if digest not in known]
     events: list[tuple[Record, Digest]] = []
     for start in range(0, len(new), AT_ONCE):
@@ -178,6 +180,7 @@ class SqlLedger:
 
     def seal(self, run: Run, record: Digest) -> None:
         with self._writing() as connection:
+            other_seals.prefer(connection, run.id, record)
             _put_run(connection, run, record)
 
     def take_history(self, run: Run | Tracked, content: bytes) -> None:
@@ -217,7 +220,7 @@ class SqlLedger:
 
     def take(self, records: Sequence[tuple[Record, Digest]]) -> set[Digest]:
         """Note records that are in the store already. What is lost with the power can be taken again. Returns those
-        that say of a run how it was once, and not how it is."""
+        that do not say of a run how it is: how it was once, or a second record of it."""
         from bis.nouns.built import Built
         from bis.nouns.model_event import ModelEvent
         from bis.nouns.tracked import Tracked
@@ -227,7 +230,11 @@ class SqlLedger:
             for value, record in records:
                 match value:
                     case Run():
-                        _put_run(connection, value, record)
+                        if other_seals.is_other(connection, value.id, record):
+                            other_seals.pass_over(connection, value.id, record)
+                            old.add(record)
+                        else:
+                            _put_run(connection, value, record)
                     case Verdict():
                         _put_verdict(connection, value, record)
                     case Annotation():
@@ -283,9 +290,17 @@ class SqlLedger:
             "SELECT record FROM runs UNION ALL SELECT record FROM verdicts UNION ALL SELECT record FROM annotations"
             " UNION ALL SELECT record FROM data_versions UNION ALL SELECT record FROM data_annotations"
             " UNION ALL SELECT record FROM tracked_records UNION ALL SELECT record FROM built"
-            " UNION ALL SELECT record FROM registry_events WHERE kept = 1"
+            " UNION ALL SELECT record FROM registry_events WHERE kept = 1 UNION ALL SELECT record FROM other_seals"
         )
         return {Digest(record) for (record,) in found}
+
+    def passed_over(self) -> list[OtherSeal]:
+        """Records of runs that say nothing of them, as each has another one: the first that this ledger heard of, or
+        the one that was written here."""
+        if not self.database.there:
+            return []
+        with self.database.reading() as connection:
+            return other_seals.every(connection)
 
     def runs(self, filter: str = "", order: Sequence[str] = (), limit: int | None = None) -> list[Run]:
         return self._decoded(self._select("seq, runs.name, content", filter, order, limit))

@@ -416,6 +416,11 @@ CREATE TABLE tracked_records (                      -- records of runs that clie
 
 CREATE INDEX tracked_records_by_run ON tracked_records (run, made);
 
+CREATE TABLE other_seals (                          -- records of runs that have another one, which was known first: passed over
+    record  TEXT PRIMARY KEY,                       -- digest of the record in the store
+    run     TEXT NOT NULL                           -- runs.id
+) WITHOUT ROWID;
+
 CREATE TABLE collected (                            -- what `bis gc` deleted for good, so that it is known to be gone
     kind  TEXT    NOT NULL,                         -- run, logged model, experiment, registered model
     id    TEXT    NOT NULL,
