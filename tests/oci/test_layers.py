@@ -1,5 +1,6 @@
 """A layer is the same whoever makes it, when and where."""
 
+import gzip
 import io
 import os
 import tarfile
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bis.oci.layers import Entry, Written, entries_of, write_layer
+from bis.oci.layers import Entry, Written, entries_of, pack, write_layer
 
 NAMES = st.text("ab/.é", min_size=1, max_size=6).filter(
     lambda name: all(part not in ("", ".", "..") for part in name.split("/"))
@@ -76,3 +77,26 @@ def test_names_of_any_bytes_and_length_are_kept(tmp_path: Path) -> None:
     first, second = (layer(*entries_of(tmp_path, "a")) for _ in range(2))
     assert first == second
     assert f"a/{odd}" in files_of(first[1])
+
+
+@given(st.binary(max_size=40), st.integers(0, 2), st.lists(st.integers(1, 70_000), max_size=3))
+def test_a_stored_layer_is_gzip_of_blocks_that_any_zlib_would_write(
+    some: bytes, blocks: int, lengths: list[int]
+) -> None:
+    content = some * 3000 * blocks + b"".join(bytes([length % 251]) * length for length in lengths)
+    stored, plain = io.BytesIO(), io.BytesIO()
+    written = write_layer([Entry("file", content)], stored, 0, "stored")
+    assert written.diff_id == write_layer([Entry("file", content)], plain, 0).diff_id
+    assert gzip.decompress(stored.getvalue()) == plain.getvalue()
+    assert written.descriptor.size == len(stored.getvalue())
+    whole, rest = divmod(len(plain.getvalue()), 0xFFFF)
+    assert len(stored.getvalue()) == 10 + whole * (5 + 0xFFFF) + 5 + rest + 8, "nothing is compressed"
+
+
+def test_a_layer_that_is_there_is_packed_as_it_would_have_been_written() -> None:
+    plain, packed, stored = io.BytesIO(), io.BytesIO(), io.BytesIO()
+    write_layer([Entry("file", b"x" * 100_000)], plain, 0)
+    plain.seek(0)
+    written = write_layer([Entry("file", b"x" * 100_000)], stored, 0, "stored")
+    assert pack(plain, packed, "stored") == written.descriptor
+    assert packed.getvalue() == stored.getvalue()

@@ -16,6 +16,7 @@ from bis.nouns.built import Built, BuiltKind
 from bis.nouns.reference import MODELS, parse
 from bis.nouns.run import Run
 from bis.oci import Descriptor, Image
+from bis.oci.layers import Packing
 from bis.oci.layout import Layout
 from bis.oci.registry import Registry, read_name
 from bis.parts import Place
@@ -50,7 +51,7 @@ class Asked(NamedTuple):
     push: str = ""
     python: str = ""
     """The environment of a model, as it is."""
-    gzipped: bool = False
+    packing: Packing = "none"
     data: bool = True
     """Put the inputs of a run into its image."""
     trust: bool = False
@@ -163,7 +164,7 @@ def assemble(asked: Asked, site: Site, of: Callable[[Asked, Bench], _Content], k
             config=config,
             variables=given,
             labels=_labels(source),
-            gzipped=asked.gzipped,
+            packing=asked.packing,
             say=site.say,
         )
     name = asked.name or source.name
@@ -182,7 +183,7 @@ def assemble(asked: Asked, site: Site, of: Callable[[Asked, Bench], _Content], k
     beside = attach(layout, made, name, statement)
     pushed = _pushed(asked.push, made, beside, layout, site) if asked.push else ""
     note(kind, made.descriptor.digest, name, source, site, base=base.reference, pushed=pushed)
-    told = [base.told, "its digest depends on the version of zlib here" if asked.gzipped else ""]
+    told = [base.told, "its digest depends on the version of zlib here" if asked.packing == "gzip" else ""]
     return BuiltImage(made, name, asked.output, beside, pushed, tuple(filter(None, told)))
 
 

@@ -90,7 +90,7 @@ def image(
         name,
         push,
         python,
-        gzipped=compress == "gzip",
+        packing="gzip" if compress == "gzip" else "none",
         data=not no_data,
         trust=trust,
     )

@@ -6,11 +6,15 @@ import gzip
 import hashlib
 import io
 import os
+import shutil
 import stat
+import struct
 import tarfile
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path, PurePosixPath
-from typing import IO, Final, NamedTuple, cast
+from typing import IO, Final, Literal, NamedTuple, cast
 
 from bis.oci import LAYER, LAYER_GZIP, Descriptor
 
@@ -19,6 +23,12 @@ LEFT_OUT: Final = frozenset({"__pycache__"})
 BLOCK: Final = 1 << 20
 LEVEL: Final = 6
 """Of gzip: fixed, as it is what its digest depends on."""
+STORED: Final = 0xFFFF
+"""Bytes of a block of gzip that is not compressed: the most that one holds."""
+
+Packing = Literal["none", "stored", "gzip"]
+"""How a layer lies in an image: as it is; as gzip that does not compress, for places that take nothing but gzip; or
+compressed, so that its digest depends on the version of zlib. `diff_id` never does."""
 
 
 class Entry(NamedTuple):
@@ -61,25 +71,38 @@ def entries_of(folder: Path, at: str) -> Iterator[Entry]:
                 yield Entry(str(inside / name))
 
 
-def write_layer(entries: Iterable[Entry], out: IO[bytes], moment: int, *, gzipped: bool = False) -> Written:
+def write_layer(entries: Iterable[Entry], out: IO[bytes], moment: int, packing: Packing = "none") -> Written:
     """Write a layer. `moment`: the time of everything in it, in seconds since 1970 UTC. Folders around what is named
-    are made; of two entries of one path the later counts. Compressed, its digest depends on the version of zlib, and
-    `diff_id` does not. Raises OSError."""
-    stored = _Hashed(out)
-    if not gzipped:
-        count = _write(_sorted(entries), stored, moment)
+    are made; of two entries of one path the later counts. Raises OSError."""
+    stored, ordered = _Hashed(out), in_order(entries)
+    if packing == "none":
+        count = _write(ordered, stored, moment)
         return Written(_described(LAYER, stored), stored.digest, count)
-    with gzip.GzipFile("", "wb", LEVEL, cast(IO[bytes], stored), mtime=0) as box:
-        plain = _Hashed(cast(IO[bytes], box))
-        count = _write(_sorted(entries), plain, moment)
+    with closing(_packed(stored, packing)) as box:
+        plain = _Hashed(box)
+        count = _write(ordered, plain, moment)
     return Written(_described(LAYER_GZIP, stored), plain.digest, count)
+
+
+def pack(tar: IO[bytes], out: IO[bytes], packing: Packing) -> Descriptor:
+    """Write a layer that is there in another packing than `none`."""
+    stored = _Hashed(out)
+    with closing(_packed(stored, packing)) as box:
+        shutil.copyfileobj(tar, box, BLOCK)
+    return _described(LAYER_GZIP, stored)
+
+
+def _packed(out: _Hashed, packing: Packing) -> IO[bytes]:
+    file = cast(IO[bytes], out)
+    box = _Stored(file) if packing == "stored" else gzip.GzipFile("", "wb", LEVEL, file, mtime=0)
+    return cast(IO[bytes], box)
 
 
 def _described(media_type: str, stored: _Hashed) -> Descriptor:
     return Descriptor(media_type=media_type, digest=stored.digest, size=stored.size)
 
 
-def _sorted(entries: Iterable[Entry]) -> list[Entry]:
+def in_order(entries: Iterable[Entry]) -> list[Entry]:
     """With the folders around them, by the bytes of their paths."""
     known: dict[str, Entry] = {}
     for entry in entries:
@@ -140,3 +163,27 @@ class _Hashed:
         self.hasher.update(data)
         self.size += len(data)
         return self.out.write(data)
+
+
+class _Stored:
+    """gzip of blocks that are stored as they are: the same bytes whatever zlib is here."""
+
+    def __init__(self, out: IO[bytes]) -> None:
+        self.out, self.rest, self.size, self.check = out, bytearray(), 0, 0
+        out.write(b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff")
+
+    def write(self, data: bytes) -> int:
+        self.check, self.size = zlib.crc32(data, self.check), self.size + len(data)
+        self.rest += data
+        whole = len(self.rest) // STORED * STORED
+        for start in range(0, whole, STORED):
+            self._block(self.rest[start : start + STORED])
+        del self.rest[:whole]
+        return len(data)
+
+    def close(self) -> None:
+        self._block(self.rest, last=1)
+        self.out.write(struct.pack("<II", self.check, self.size & 0xFFFFFFFF))
+
+    def _block(self, data: bytearray, last: int = 0) -> None:
+        self.out.write(struct.pack("<BHH", last, len(data), len(data) ^ STORED) + data)

@@ -18,9 +18,10 @@ from typing import Any, Final, NamedTuple
 
 from bis.digest import readable, spell
 from bis.errors import CannotRepeat
-from bis.oci import DOCKER_LAYERS, Descriptor, Image
-from bis.oci.layers import Entry, entries_of, write_layer
+from bis.oci import DOCKER_LAYERS, LAYER_GZIP, Descriptor, Image
+from bis.oci.layers import Entry, Packing, entries_of, pack, write_layer
 from bis.oci.layout import Layout, machine
+from bis.oci.unpack import opened
 from bis.parts.secret import holds_secret
 from bis.steps.base_image import Base, pythons
 from bis.steps.installing import Uv
@@ -146,18 +147,18 @@ def compose(
     config: Mapping[str, Any],
     variables: Mapping[str, str],
     labels: Mapping[str, str],
-    gzipped: bool = False,
+    packing: Packing = "none",
     say: Callable[[str], None],
 ) -> Image:
     """An image of a base and of parts, each a layer. `moment`: seconds since 1970 UTC."""
-    layers = [_specified(layer) for layer in base.image.manifest.layers]
+    layers = [_repacked(_specified(layer), layout, packing) for layer in base.image.manifest.layers]
     diff_ids = base.image.diff_ids
     created = datetime.fromtimestamp(moment, UTC).isoformat().replace("+00:00", "Z")
     history = list(base.image.config.get("history") or [{"created_by": base.reference}] * len(layers))
     for part in parts:
         say(f"writing the {part.called}")
         with layout.new_blob() as file:
-            written = write_layer(part.entries, file, moment, gzipped=gzipped)
+            written = write_layer(part.entries, file, moment, packing)
             layout.keep(file, written.descriptor.digest)
         layers.append(written.descriptor)
         diff_ids.append(written.diff_id)
@@ -182,6 +183,16 @@ def compose(
     }
     annotations = {f"{LABEL}base.digest": base.image.descriptor.digest, f"{LABEL}created": created, **labels}
     return layout.put_image(document, tuple(layers), annotations)
+
+
+def _repacked(layer: Descriptor, layout: Layout, packing: Packing) -> Descriptor:
+    """A layer of the base as those above it are packed: whatever else it was, it is gzip then."""
+    if packing == "none" or layer.media_type == LAYER_GZIP:
+        return layer
+    with opened(layout, layer) as tar, layout.new_blob() as file:
+        packed = pack(tar, file, packing)
+        layout.keep(file, packed.digest)
+    return packed
 
 
 def _specified(layer: Descriptor) -> Descriptor:
