@@ -28,6 +28,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "restore": Entry("restore", "Put code and data of a run into a folder."),
     },
     "Look and compare": {
+        "ui": Entry("ui", "Look at runs, data and models in a browser."),
         "log": Entry("look", "List the runs."),
         "show": Entry("look", "Show everything known of a run."),
         "diff": Entry("differ", "Say what is different between two runs."),

@@ -179,7 +179,10 @@ def _routes(desk: Desk) -> Iterable[BaseRoute]:
     yield from artifacts.routes(desk)
     yield from native(desk)
     if not desk.around:
+        from bis.server.pages.routes import routes as pages
+
         yield from sharing.routes(desk)
+        yield from pages(desk)
 
     async def unknown(request: Request) -> Response:
         refused = server_info.unsupported(request.path_params.get("rest") or "traces")

@@ -37,6 +37,19 @@ def name_of(host: bytes) -> str:
     return name.rpartition(":")[0] if re.search(r":\d+$", name) else name
 
 
+SESSION = "bis-token"
+"""The cookie of a browser in which somebody has logged in: their token."""
+
+
+def token_of_session(header: bytes) -> str:
+    """The token in a `Cookie` header."""
+    for one in header.decode("latin-1").split(";"):
+        name, _, value = one.strip().partition("=")
+        if name == SESSION:
+            return value
+    return ""
+
+
 def token_in(header: bytes) -> str:
     """The token in a header: MLflow's clients send it as it is, or as the password of a user of any name."""
     kind, _, value = header.strip().partition(b" ")

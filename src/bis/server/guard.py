@@ -16,7 +16,7 @@ import re
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import msgspec
 from starlette.responses import Response
@@ -26,11 +26,11 @@ from bis.errors import BisError
 from bis.ledger import tokens
 from bis.ledger.tokens import Role, Token
 from bis.server.desk import ASKING, Desk
-from bis.server.doorway import name_of, token_in
+from bis.server.doorway import name_of, token_in, token_of_session
 from bis.server.errand import Errand
 from bis.server.meter import Gauges, Meter
 from bis.server.paths import shown_path
-from bis.server.roles import LOOKS, needed
+from bis.server.roles import LOOKS, is_page, needed
 from bis.server.whole import WHOLE, Whole, whole_of
 
 FRESH: Final = 1.0
@@ -250,6 +250,8 @@ class Guard:
         if self.rules.open or (self.rules.loopback and not known):
             return self._rebound(request)
         given = token_in(request.headers.get(b"authorization", b""))
+        if not given and is_page(request.path):
+            given = token_of_session(request.headers.get(b"cookie", b""))
         if not given:
             return UNKNOWN
         token = known.get(tokens.digest_of(given))
@@ -457,6 +459,9 @@ class _Request:
     async def _refuse(self, refusal: Refusal) -> None:
         if self.status:  # too late to say so
             raise ConnectionAbortedError(refusal.message)
+        if refusal.status == 401 and self._is_looked_at():
+            await self._to_door()
+            return
         body = msgspec.json.encode({"error_code": refusal.code, "message": refusal.message})
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         if refusal.status == 401:
@@ -468,6 +473,17 @@ class _Request:
         await self.sending({"type": "http.response.body", "body": body, "more_body": True})
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._pass_over(), LINGER)
+        await self.sending({"type": "http.response.body", "body": b""})
+
+    def _is_looked_at(self) -> bool:
+        return self.method in LOOKS and is_page(self.path) and b"text/html" in self.headers.get(b"accept", b"")
+
+    async def _to_door(self) -> None:
+        """To the page where one says who one is, and from there back."""
+        query = self.scope["query_string"].decode("latin-1")
+        place = f"{self.guard._root}/login?" + urlencode({"next": self.path + (f"?{query}" if query else "")})
+        headers = [(b"location", place.encode()), (b"content-length", b"0"), (b"cache-control", b"no-store")]
+        await self.sending({"type": "http.response.start", "status": 303, "headers": headers})
         await self.sending({"type": "http.response.body", "body": b""})
 
     async def _pass_over(self) -> None:

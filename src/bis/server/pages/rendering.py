@@ -1,0 +1,83 @@
+"""Templates to HTML. Whatever is put into one is text, and comes out as text: nothing that a person named can become
+markup. The filters spell values as the commands do (`bis.text`)."""
+
+from __future__ import annotations
+
+import functools
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from bis import text
+from bis.digest import readable, short
+from bis.ledger.moments import stamp
+from bis.nouns.verdict import MARKS
+
+TEMPLATES: Final = Path(__file__).parent / "templates"
+SHADES: Final = {
+    "identical": "same",
+    "equivalent": "alike",
+    "different": "differs",
+    "not repeatable": "cannot",
+    "nothing observed": "untried",
+    "not compared": "untried",
+    "": "untried",
+}
+"""The class of a mark, by the word that it stands for."""
+
+
+def rendered(template: str, **values: Any) -> str:
+    return environment().get_template(template).render(**values)
+
+
+@functools.cache
+def environment() -> Environment:
+    made = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    made.filters |= {
+        "size": text.size,
+        "duration": text.duration,
+        "number": text.number,
+        "numbers": text.numbers,
+        "counted": text.count,
+        "plain": readable,
+        "short": short,
+        "command": text.command_line,
+        "moment": moment,
+        "mark": mark,
+        "digest": digest,
+    }
+    return made
+
+
+def moment(value: str | int | None, now: datetime) -> Markup:
+    """A time: how long ago, with the exact one where a pointer rests, and for a program. A number is microseconds."""
+    if value in (None, ""):
+        return Markup("")
+    said = stamp(value) if isinstance(value, int) else str(value)
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(said, text.utc(said), text.ago(said, now))
+
+
+def mark(word: str) -> Markup:
+    """`[=]` and its word: told by shape and by word, never by colour alone."""
+    sign = MARKS.get(word or "not compared", "[ ]")
+    said = word or "not tried"
+    return Markup(
+        f'<span class="mark {SHADES.get(word, "untried")}" title="{said}" role="img" aria-label="{said}">{sign}</span>'
+    )
+
+
+def digest(value: str, length: int = 8) -> Markup:
+    """The beginning of one, with all of it where a pointer rests."""
+    if not value:
+        return Markup("")
+    return Markup('<code class="digest" title="{}">{}</code>').format(value, short(value, length))

@@ -1,0 +1,23 @@
+"""All pages, and what their forms change. A new page is a module with PAGES (and ACTIONS), and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from starlette.routing import Route
+
+from bis.server.desk import Desk
+from bis.server.pages import run, runs, static
+from bis.server.pages.page import Action, Page, route_of, routes_of
+
+PAGES: Final[tuple[Page, ...]] = (*runs.PAGES, *run.PAGES)
+ACTIONS: Final[tuple[Action, ...]] = (*run.ACTIONS,)
+
+
+def routes(desk: Desk) -> Iterator[Route]:
+    yield from static.routes()
+    for action in ACTIONS:
+        yield route_of(desk, action)
+    for page in PAGES:
+        yield from routes_of(desk, page)
