@@ -54,9 +54,11 @@ rows = pandas.DataFrame(numpy.random.default_rng(1).normal(size=(50, 3)), column
 save(LinearRegression().fit(rows, slope * rows["age"] + rows["visits"]), "model")
 """
 ODD = '''
-import os, sys, time
+import mmap, os, sys, time
 import numpy
 from saving import save
+
+LEAKED = []
 
 class Odd:
     """Does what the first value of what it is asked says."""
@@ -74,6 +76,12 @@ class Odd:
             raise RuntimeError("what it was asked: " + str(rows.iloc[0].tolist()))
         if first == 333:
             numpy.ones(1 << 33)
+        if first == 222:
+            LEAKED.append(mmap.mmap(-1, 700 << 20))  # shared, which a bound on data does not see
+            for place in range(0, 700 << 20, 4096):
+                LEAKED[-1][place] = 1
+        if first == 111:
+            LEAKED.append(numpy.ones(40 << 17))
         return rows.sum(axis=1).to_numpy()
 
 class Dying(Odd):
@@ -91,11 +99,27 @@ class Slower(Slow):
     def __init__(self):
         self.kept = 2
 
+class Hungry(Odd):
+    """Takes as much memory as it gets before it can be asked."""
+
+    def __setstate__(self, state):
+        while True:
+            LEAKED.append(numpy.ones(8 << 20))
+
+class Hanging(Odd):
+    def __setstate__(self, state):
+        time.sleep(3600)
+
+class Late(Odd):
+    def __setstate__(self, state):
+        time.sleep(2)
+
 class Refusing(Odd):
     def predict(self, rows):
         raise ValueError("never fitted")
 
-kinds = {"odd": Odd, "dying": Dying, "refusing": Refusing, "slow": Slow, "slower": Slower}
+kinds = {"odd": Odd, "dying": Dying, "refusing": Refusing, "slow": Slow, "slower": Slower, "hungry": Hungry,
+         "hanging": Hanging, "late": Late}
 save(kinds[sys.argv[1]](), sys.argv[2], "python_function")
 '''
 
@@ -190,6 +214,13 @@ class Served:
         columns = columns or ["age", "income", "visits"]
         return self.http.post(at, json={"dataframe_split": {"columns": columns, "data": list(rows)}})
 
+    def workers(self) -> list[int]:
+        """Its processes that hold models; skips the test where processes are not listed."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        if not children.exists():
+            pytest.skip("processes are not listed here")
+        return [int(one) for one in children.read_text().split()]
+
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Its exit status."""
         self.process.send_signal(number)
@@ -217,14 +248,16 @@ def served(made: Path, training_python: Path) -> Iterator[Callable[..., Served]]
 
 @pytest.fixture(scope="session")
 def project(training_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project with the models `churn` and `slow` in versions, made by runs that are recorded."""
+    """A project with the models `churn` (2 that answer, one that dies as it loads, one that takes all memory, one that
+    never ends to load) and `slow` (the last takes seconds to load) in versions, made by runs that are recorded."""
     folder = tmp_path_factory.mktemp("project")
     for name, text in (("saving.py", SAVE), ("train.py", TRAIN), ("odd.py", ODD)):
         (folder / name).write_text(text)
-    for words in (["train.py", "2"], ["train.py", "3"], ["odd.py", "dying", "model"]):
+    odd = [["odd.py", kind, "model"] for kind in ("dying", "hungry", "hanging")]
+    for words in (["train.py", "2"], ["train.py", "3"], *odd):
         run_bis(folder, "run", "--", str(training_python), *words)
         run_bis(folder, "model", "register", "churn", "@latest", "--path", "model")
-    for kind in ("slow", "slower"):
+    for kind in ("slow", "slower", "late"):
         run_bis(folder, "run", "--", str(training_python), "odd.py", kind, "model")
         run_bis(folder, "model", "register", "slow", "@latest", "--path", "model")
     return folder

@@ -78,6 +78,14 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.
     metavar="SECONDS",
     help="Time for an answer.",
 )
+@click.option(
+    "--load-timeout",
+    default=600.0,
+    show_default=True,
+    type=click.FloatRange(min=0.1),
+    metavar="SECONDS",
+    help="Time for a worker to load its model.",
+)
 @click.option("--max-body", default="64M", show_default=True, type=Size(), metavar="SIZE", help="Largest body.")
 @click.option(
     "--shadow", default="", metavar="MODEL", help="Version that is asked, too, and whose answers nobody gets."
@@ -185,6 +193,7 @@ def _preparing(door: Door, asked: dict[str, Any], held: contextlib.ExitStack) ->
             memory=asked["memory"],
             together=asked["batch"],
             seconds=asked["timeout"],
+            loading=asked["load_timeout"],
         ),
         held=held,
         progress=door.terminal.tell,

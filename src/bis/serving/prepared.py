@@ -35,6 +35,8 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     """Requests that are predicted as one, at most."""
     seconds: float = 60.0
     """For an answer."""
+    loading: float = 600.0
+    """Seconds until a worker can be asked."""
 
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,12 +13,14 @@ from bis.errors import BisError
 from bis.nouns.model import ModelVersion
 from bis.nouns.reference import MODELS, ModelReference, parse_model
 from bis.serving.prepared import Prepared, Preparing, prepare
-from bis.serving.slot import Slot
+from bis.serving.slot import Place, Slot
 from bis.serving.team import Team
 from bis.steps.models import asking, resolve
 
 AGAIN: Final = (5.0, 15.0, 60.0, 300.0)
 """Seconds before what could not be loaded is tried again, as its reason may pass."""
+
+DOING: Final[Mapping[Place, str]] = {"team": "answering", "canary": "as the canary", "shadow": "as the shadow"}
 
 MakeTeam = Callable[[Prepared], Team]
 
@@ -38,60 +40,86 @@ async def watch(
     make: MakeTeam,
     seconds: float,
     say: Callable[[str], None],
+    place: Place = "team",
 ) -> None:
-    """Look every so many seconds which version is meant, and let it answer. Ends when it is cancelled."""
-    meant = await asyncio.to_thread(_meant, reference, asked)
-    tries, again = 0, 0.0
+    """Look every so many seconds which version is meant, and let it stand in its place. What loads while another one is
+    meant already is given up. Ends when it is cancelled."""
+    meant: Mapping[str, object] | None = None
+    loading: asyncio.Task[bool] | None = None
+    settled, tries, again = False, 0, 0.0
     now = asyncio.get_running_loop().time
-    while True:
-        await asyncio.sleep(seconds)
-        try:
-            found = await asyncio.to_thread(_meant, reference, asked)
-        except (BisError, OSError) as error:
-            if not slot.trouble:
-                slot.trouble = f"which version is meant cannot be learnt: {error}"
-                say(f"{slot.name}: {slot.trouble}; what is served goes on")
-            continue
-        if found == meant:
-            if not tries:
-                slot.trouble = ""
+    try:
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                found = await asyncio.to_thread(_meant, reference, asked)
+            except (BisError, OSError) as error:
+                if not slot.troubles.get(place):
+                    slot.troubles[place] = f"which version {reference.text} means cannot be learnt: {error}"
+                    say(f"{slot.name}: {slot.troubles[place]}; what is served goes on")
                 continue
-            if now() < again:
-                continue
-        elif tries:
-            tries = 0
-        meant = found
-        if await take_up(slot, reference.text, asked, make, say):
-            tries = 0
-        else:
-            again = now() + AGAIN[min(tries, len(AGAIN) - 1)]
-            tries += 1
+            if found != meant:
+                await _give_up(loading)
+                # It may have moved before the first look, since what is served was chosen.
+                settled = meant is None and _stands(slot, place, found)
+                meant, loading, tries, again = found, None, 0, 0.0
+            if loading is not None and loading.done():
+                settled, loading = loading.result(), None
+                if not settled:
+                    again = now() + AGAIN[min(tries, len(AGAIN) - 1)]
+                    tries += 1
+            if settled:
+                slot.troubles.pop(place, None)
+            elif loading is None and now() >= again:
+                loading = asyncio.create_task(take_up(slot, reference.text, asked, make, say, place))
+    finally:
+        await _give_up(loading)
 
 
-async def take_up(slot: Slot, text: str, asked: Preparing, make: MakeTeam, say: Callable[[str], None]) -> bool:
-    """Let what a reference means now answer. False, and all stays as it was, where it cannot."""
+async def take_up(
+    slot: Slot,
+    text: str,
+    asked: Preparing,
+    make: MakeTeam,
+    say: Callable[[str], None],
+    place: Place = "team",
+) -> bool:
+    """Let what a reference means now stand in a place. False, and all stays as it was, where it cannot."""
+    old = slot.at(place)
     try:
         prepared = await asyncio.to_thread(prepare, text, slot.name, asked)
-        if slot.team is not None and prepared.version == slot.team.version:
-            slot.trouble = ""
+        if old is not None and prepared.version == old.version:
             return True
         team = make(prepared)
         await team.begin()
     except (BisError, OSError) as error:
         why = f"{error.what}: {error.because}" if isinstance(error, BisError) and error.because else str(error)
-        if slot.trouble != why:
-            kept = slot.team.version.shown if slot.team else "nothing"
-            say(f"{why}; {kept} goes on answering")
-        slot.trouble = why
+        if slot.troubles.get(place) != why:
+            say(f"{why}; {old.version.shown if old else 'nothing'} goes on {DOING[place]}")
+        slot.troubles[place] = why
         slot.tally.reloaded(slot.name, "failed")
         return False
     for line in prepared.told:
         say(line)
-    slot.example, slot.described, slot.trouble = prepared.example, prepared.described, ""
-    slot.exchange(team)
+    if place == "team":
+        slot.example, slot.described = prepared.example, prepared.described
+    slot.exchange(team, place)
     slot.tally.reloaded(slot.name, "done")
-    say(f"{slot.name} is answered by version {team.version.number or team.version.content[:11]} now")
+    number = team.version.number or team.version.content[:11]
+    told = f"is answered by version {number} now" if place == "team" else f"has version {number} as its {place} now"
+    say(f"{slot.name} {told}")
     return True
+
+
+async def _give_up(loading: asyncio.Task[bool] | None) -> None:
+    if loading is not None:
+        loading.cancel()
+        await asyncio.wait([loading])
+
+
+def _stands(slot: Slot, place: Place, meant: Mapping[str, object]) -> bool:
+    team = slot.at(place)
+    return team is not None and team.version.number == str(meant["number"])
 
 
 def _meant(reference: ModelReference, asked: Preparing) -> Mapping[str, object]:

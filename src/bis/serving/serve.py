@@ -23,7 +23,7 @@ from bis.serving.app import Front, Limits
 from bis.serving.prepared import Prepared, Preparing, prepare
 from bis.serving.reload import moving, watch
 from bis.serving.sampled import Sampled
-from bis.serving.slot import Slot
+from bis.serving.slot import Place, Slot
 from bis.serving.tally import Tally
 from bis.serving.team import Team
 from bis.serving.workers import Started
@@ -147,6 +147,7 @@ async def _serve(
             together=preparing.bounds.together,
             seconds=preparing.bounds.seconds,
             memory=preparing.bounds.memory,
+            loading=preparing.bounds.loading,
             say=say,
         )
 
@@ -164,10 +165,10 @@ async def _serve(
             host = f"[{asked.host}]" if ":" in asked.host else asked.host
             told = ", ".join(slot.team.version.shown for slot in slots.values() if slot.team)
             say(f"serving {told} on http://{host}:{listening.getsockname()[1]}")
-            for (_, text), slot in zip(asked.models, slots.values(), strict=True):
+            for slot, place, text in _places(asked, list(slots.values())):
                 reference = moving(text, preparing) if asked.watch else None
                 if reference is not None:
-                    tasks.append(asyncio.create_task(watch(slot, reference, preparing, make, asked.watch, say)))
+                    tasks.append(asyncio.create_task(watch(slot, reference, preparing, make, asked.watch, say, place)))
         await serving
     finally:
         server.should_exit = True
@@ -201,6 +202,16 @@ async def _load(
     first.share = share
     for kind, team in others.items():
         setattr(first, kind, team)
+
+
+def _places(asked: Serving, slots: Sequence[Slot]) -> Iterator[tuple[Slot, Place, str]]:
+    """Each place where a version stands, and how that was named."""
+    for (_, text), slot in zip(asked.models, slots, strict=True):
+        yield slot, "team", text
+    if asked.canary:
+        yield slots[0], "canary", asked.canary
+    if asked.shadow:
+        yield slots[0], "shadow", asked.shadow
 
 
 async def _look_after(front: Front, access: Access, preparing: Preparing) -> None:

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from bis.serving.asking import Answer, Asking, crowded
 from bis.serving.compare import compared
@@ -16,6 +16,8 @@ from bis.serving.tally import Tally
 from bis.serving.team import Team
 from bis.serving.version import Version
 
+Place = Literal["team", "canary", "shadow"]
+"""Where a version stands: it answers, it answers a share, it is only compared."""
 BEHIND: Final = 200
 """Requests that may wait for a version that is only compared: what is more, it is not asked."""
 
@@ -30,8 +32,8 @@ class Slot:
         self.share = 0.0
         """Of the requests, from 0 to 1, that the canary answers."""
         self.shadow: Team | None = None
-        self.trouble = ""
-        """Why the version that is wanted does not answer; empty where it does."""
+        self.troubles: dict[Place, str] = {}
+        """Of a place, why the version that is wanted there does not answer; nothing where it does."""
         self.example = ""
         """A request that the model answers."""
         self.described: dict[str, Any] = {}
@@ -49,20 +51,24 @@ class Slot:
     def able(self) -> bool:
         return self.team is not None and self.team.able
 
-    def exchange(self, team: Team) -> None:
-        """From now on this one answers; what waits for the old waits for it, what the old has begun it ends."""
-        old, self.team = self.team, team
-        if old is not None:
-            team.take_over(old)
-            self._let_go(old)
+    @property
+    def trouble(self) -> str:
+        """Why what is wanted does not answer, of all places; empty where it does."""
+        return "; ".join(self.troubles.values())
 
-    def take_away(self, kind: str) -> None:
-        """The `canary` or the `shadow` answers no more."""
-        old: Team | None = getattr(self, kind)
+    def at(self, place: Place) -> Team | None:
+        """Who stands there."""
+        found: Team | None = getattr(self, place)
+        return found
+
+    def exchange(self, team: Team, place: Place = "team") -> None:
+        """From now on this one answers there; what waits for the old waits for it, what the old has begun it ends. What
+        a shadow is still to be asked is compared with that shadow."""
+        old = self.at(place)
+        setattr(self, place, team)
         if old is not None:
-            setattr(self, kind, None)
-            if kind == "canary" and self.team is not None:
-                self.team.take_over(old)
+            if place != "shadow":
+                team.take_over(old)
             self._let_go(old)
 
     def ask(self, asking: Asking) -> None:

@@ -45,6 +45,7 @@ class Team:
         together: int = TOGETHER,
         seconds: float = 60.0,
         memory: int = 0,
+        loading: float = 600.0,
         say: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.version, self.size = version, size
@@ -54,6 +55,7 @@ class Team:
         self.told: Mapping[str, Any] = {}
         """What the first worker said of the model."""
         self._begin, self._together, self._seconds, self._memory, self._say = begin, together, seconds, memory, say
+        self._loading = loading
         self._bytes = 0
         self._workers: list[Worker] = []
         self._free: list[Worker] = []
@@ -67,15 +69,18 @@ class Team:
 
     async def begin(self, started: Sequence[Started] = ()) -> None:
         """Start all workers (`started`: those that load already) and wait for one that can be asked. Raises
-        CannotRepeat where the model cannot be loaded; then all have ended."""
-        for place in range(self.size):
-            try:
-                await self._attach(started[place] if place < len(started) else self._begin())
-            except OSError as error:
-                await self.close()
-                raise CannotRepeat(f"a worker for {self.version.shown} cannot be started: {error}") from None
+        CannotRepeat where the model cannot be loaded, or not in time; then all have ended."""
         try:
-            await asyncio.shield(self._proved)
+            for place in range(self.size):
+                await self._attach(started[place] if place < len(started) else self._begin())
+            await asyncio.wait_for(asyncio.shield(self._proved), self._loading)
+        except TimeoutError:
+            await self.close()
+            why = f"it did not load within {self._loading:g} seconds"
+            raise _does_not_load(self.version, why, "bis serve --load-timeout SECONDS  waits longer") from None
+        except OSError as error:
+            await self.close()
+            raise CannotRepeat(f"a worker for {self.version.shown} cannot be started: {error}") from None
         except BaseException:
             await self.close()
             raise
@@ -159,6 +164,9 @@ class Team:
                 if worker in self._free:
                     self._free.remove(worker)
                 worker.stop()
+            elif self._proved.done() and not worker.proved and now - worker.began > self._loading:
+                self._say(f"{self.version.shown}: a worker did not load within {self._loading:g} s and is ended")
+                worker.kill()
         self._feed()
 
     def memory(self) -> int:

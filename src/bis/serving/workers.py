@@ -102,6 +102,9 @@ class Worker(asyncio.Protocol):
         self.sent = 0.0
         """When that went to it."""
         self.ready = False
+        self.began = time.perf_counter()
+        self.proved = False
+        """Whether it was ready once."""
         self.failure = ""
         self.late = False
         """Whether it was ended because it took too long."""
@@ -196,7 +199,7 @@ class Worker(asyncio.Protocol):
             self.ready = self.ready and not self.leaving
             self._master.has_answered(self, asked, _answers(head["answers"], body))
         elif "ready" in head:
-            self.ready = True
+            self.ready = self.proved = True
             self._master.is_ready(self, head["ready"])
         elif "failed" in head:
             self.failure = head["failed"]
