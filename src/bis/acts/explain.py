@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -97,3 +98,26 @@ def status(against: Run, home: Home, *, folder: Path, variables: Mapping[str, st
     )
     changes = compare_parts(against, after, store)
     return Difference(before=against, after=after, parts=judge_parts(against, after, changes), changes=changes)
+
+
+def told(found: Difference) -> dict[str, Any]:
+    """As JSON has it, in the command's answer and in the page's."""
+    return {
+        "same": found.same,
+        "before": _identity(found.before),
+        "after": _identity(found.after),
+        "parts": found.parts,
+        "changes": found.changes,
+        "metrics": found.metrics,
+        "outputs": found.outputs,
+    }
+
+
+def _identity(run: Run) -> dict[str, Any]:
+    return {
+        "id": run.id or None,
+        "name": run.name,
+        "status": run.status if run.id else None,
+        "exit": run.exit,
+        "started": run.started,
+    }

@@ -31,7 +31,7 @@ def diff(door: Door, before: str, after: str, everything: bool, stat: bool, as_m
     """Say what is different between runs A and B: code, data, params, environment, infrastructure, machine, metrics
     and outputs. Without B, the newest run is meant; without A, the one before it.
     """
-    from bis.acts.explain import difference
+    from bis.acts.explain import difference, told
     from bis.cli import page_difference
 
     terminal = door.terminal
@@ -40,7 +40,7 @@ def diff(door: Door, before: str, after: str, everything: bool, stat: bool, as_m
         terminal.tell(f"help: {plain(before)} and {plain(after)} are the same run")
     found = difference(old, new, door.home)
     if as_json:
-        terminal.json("bis.diff/1", page_difference.difference_json(found))
+        terminal.json("bis.diff/1", told(found))
     elif as_markdown:
         terminal.show(page_difference.markdown(found))
     else:
@@ -63,12 +63,13 @@ def status(door: Door, run: str, everything: bool, stat: bool, as_json: bool) ->
     only an execution shows is compared as far as it can be known before one.
     """
     from bis.acts.explain import status as act
+    from bis.acts.explain import told
     from bis.cli import page_difference
 
     against = door.find(run)
     found = act(against, door.home, folder=door.folder, variables=door.variables)
     if as_json:
-        door.terminal.json("bis.status/1", page_difference.difference_json(found))
+        door.terminal.json("bis.status/1", told(found))
     else:
         lines = page_difference.difference_page(found, door.terminal, everything=everything, stat=stat)
         door.terminal.show(lines)

@@ -234,28 +234,6 @@ def _folded(fold: Fold, same: bool) -> Iterator[str]:
 # -- for other readers -------------------------------------------------------------------------------------------
 
 
-def difference_json(found: Difference) -> dict[str, Any]:
-    return {
-        "same": found.same,
-        "before": _identity(found.before),
-        "after": _identity(found.after),
-        "parts": found.parts,
-        "changes": found.changes,
-        "metrics": found.metrics,
-        "outputs": found.outputs,
-    }
-
-
-def _identity(run: Run) -> dict[str, Any]:
-    return {
-        "id": run.id or None,
-        "name": run.name,
-        "status": run.status if run.id else None,
-        "exit": run.exit,
-        "started": run.started,
-    }
-
-
 def markdown(found: Difference) -> list[str]:
     """For a pull request: a table of the metrics, the rest folded."""
     before, after = (
