@@ -247,8 +247,8 @@ def logged_lines(run: Run, terminal: Terminal) -> list[str]:
 
 def output_lines(run: Run, terminal: Terminal, most: int) -> list[str]:
     """The outputs in three columns, the logs last."""
-    shown = [output for output in run.outputs if not (output.path.startswith("<") and output.size == 0)]
-    shown.sort(key=lambda output: output.path.startswith("<"))
+    shown = [output for output in run.outputs if not (output.is_log and output.size == 0)]
+    shown.sort(key=lambda output: output.is_log)
     rows: list[list[Cell]] = [
         [plain(output.path), (ident(output.digest), "yellow"), _output_size(output), _output_note(output)]
         for output in shown[:most]
