@@ -6,6 +6,8 @@ which version of a model came out of it. What could not be looked at in full is 
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
@@ -45,6 +47,10 @@ SETS: Final = 50
 """Versions of data whose files are looked at, for the names of inputs."""
 COMMIT: Final = re.compile(r"[0-9a-fA-F]{7,64}")
 BUILT: Final = re.compile(r"(?:\S+@)?(?P<digest>sha256:[0-9a-f]{64})")
+CODE: Final = re.compile(r"[A-Za-z0-9+/]{43}=")
+"""A digest as AWS Lambda tells it: CodeSha256."""
+SHIPPED: Final = frozenset({".zip", ".yaml", ".yml", ".json"})
+"""How files are called that were built to ship."""
 PACKAGE: Final = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>\S+)")
 
 
@@ -106,12 +112,16 @@ class _Tracer:
             return self.of_version(resolve(self.connection, parse_model(text, now)))
         if text.startswith(DATA):
             return self.of_data(self.home.ledger.data.find(parse_data(text, now))[0])
-        if image := BUILT.fullmatch(text):
-            return self.of_built(image["digest"])
+        if thing := BUILT.fullmatch(text):
+            return self.of_built(thing["digest"])
+        if CODE.fullmatch(text):
+            return self.of_built(f"sha256:{base64.b64decode(text).hex()}")
         if package := PACKAGE.fullmatch(text):
             return self.of_package(package["name"], package["version"])
         if folder and (folder / text).is_file():
-            return self.of_file(_named(folder / text, self.home), digest_file(folder / text))
+            return self._built_file(folder / text) or self.of_file(
+                _named(folder / text, self.home), digest_file(folder / text)
+            )
         for look in (self._as_run, self._as_model, self._as_commit, self._as_data, self._as_path):
             if found := look(text, now):
                 return found
@@ -121,6 +131,14 @@ class _Tracer:
             f" {counted(SCANNED, 'run')}.",
             hint="bis lineage models:/churn@champion, RUN, data:/NAME, PATH, a commit, numpy==2.1.0, or sha256:…",
         )
+
+    def _built_file(self, path: Path) -> Found | None:
+        """Of a file that was built to ship, whatever it is called now."""
+        if path.suffix not in SHIPPED:
+            return None
+        with path.open("rb") as file:
+            digest = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+        return self.of_built(digest) if self._is_built(digest) else None
 
     def _as_run(self, text: str, now: datetime) -> Found | None:
         try:
@@ -380,7 +398,7 @@ class _Tracer:
             "SELECT id, name FROM logged_models WHERE run = ? AND removed IS NULL ORDER BY seq LIMIT ?", (run.id, FILES)
         ).fetchall():
             nodes.append(Node(kind="logged model", name=f"models:/{id}", detail=name))
-        digests = {output.digest for output in run.outputs if output.size and not output.path.startswith("<")}
+        digests = {output.digest for output in run.outputs if output.size and not output.is_log}
         later = [one for one in used.runs_with(self.connection, digests) if one > seq] if digests else []
         return [*nodes, *self.runs_reached(later, depth + 1)]
 

@@ -37,7 +37,7 @@ from bis.steps.leftovers import in_use
 from bis.steps.model_environment import Chosen, environment
 from bis.steps.model_extras import with_packages
 from bis.steps.model_folder import ModelFolder, read_folder
-from bis.steps.model_place import Placed, place
+from bis.steps.model_place import Placed, data_folder, place
 from bis.steps.perform import perform
 from bis.steps.planning import plan
 from bis.steps.recover import recover_lost
@@ -128,12 +128,6 @@ def predict(
     with in_use(chosen.rebuilt), _watched(work, progress):
         run = _performed(words, asked, folder, home, variables)
     return _ended(run, asked, placed, inputs, output, home, variables, resumed)
-
-
-def data_folder(variables: Mapping[str, str]) -> Path:
-    """Where models, programs and what was fetched lie while they are used: no cache, as a record is made of them."""
-    base = variables.get("XDG_DATA_HOME") or str(Path(variables.get("HOME") or "~").expanduser() / ".local" / "share")
-    return Path(base) / "bis"
 
 
 def _format(asked: Asked, output: Here) -> str:

@@ -227,7 +227,7 @@ def _source(connection: Connection, run: Run, path: str, models: Sequence[Recogn
 
 def _output(run: Run, path: str, models: Sequence[Recognised] = ()) -> str:
     """The file or folder among the outputs of a run. Without a path, the only file that can be meant."""
-    files = [output.path for output in run.outputs if not output.path.startswith("<")]
+    files = [path for path, output in locations.made(run).items() if not output.is_log]
     wanted = path.strip("/")
     if wanted:
         if any(file == wanted or file.startswith(f"{wanted}/") for file in files):

@@ -154,7 +154,7 @@ def _tell_end(run: Run, terminal: Terminal) -> None:
     from bis.cli.page_run import ending
     from bis.text import count, number, plain, size
 
-    made = [output for output in run.outputs if not output.path.startswith("<")]
+    made = [output for output in run.outputs if not output.is_log]
     pieces: list[Cell] = [ending(run)]
     pieces += [f"{plain(name)} {number(value)}" for name, value in list(run.metrics.items())[:METRICS]]
     if len(run.metrics) > METRICS:

@@ -13,6 +13,7 @@ from bis.ledger.connection import Connection
 from bis.ledger.refusals import NoSuch, Sealed
 from bis.ledger.runs import decode_run
 from bis.nouns.artifact import SCHEME, Artifact, Listed, joined
+from bis.nouns.logged import ARTIFACTS
 from bis.nouns.run import Output, Run
 from bis.store.squeeze import unpack
 
@@ -56,9 +57,9 @@ def get(connection: Connection, path: str) -> Artifact:
     if not (sealed := _sealed(connection, path)):
         return artifacts.get(connection, path)
     run, below = sealed
-    for output in run.outputs:
-        if shown(output) == below and output.kept and not output.target:
-            return Artifact(path, Digest(output.digest), output.size)
+    output = made(run).get(below)
+    if output is not None and output.kept and not output.target:
+        return Artifact(path, Digest(output.digest), output.size)
     raise NotFound(f"No such artifact: '{path}'")
 
 
@@ -69,8 +70,8 @@ def listing(connection: Connection, folder: str) -> list[Listed]:
     run, below = sealed
     start = f"{below}/" if below else ""
     found: dict[str, Listed] = {}
-    for output in run.outputs:
-        if (path := shown(output)).startswith(start):
+    for path, output in made(run).items():
+        if path.startswith(start):
             name, deeper, _ = path[len(start) :].partition("/")
             found[name] = Listed(name, None if deeper else output.size)
     return sorted(found.values(), key=lambda listed: listed.name)
@@ -98,8 +99,14 @@ def demand_open(connection: Connection, path: str) -> None:
         raise Sealed(sealed[0].id)
 
 
-def shown(output: Output) -> str:
-    """The path of an output below the artifacts of its run."""
+def made(run: Run) -> dict[str, Output]:
+    """The outputs of a sealed run by their path below its artifacts. Where a file and what the script logged would have
+    one path, it is what the script logged."""
+    logged = {one.path.removeprefix(ARTIFACTS): one for one in run.outputs if one.path.startswith(ARTIFACTS)}
+    return {_shown(one): one for one in run.outputs if not one.path.startswith(ARTIFACTS)} | logged
+
+
+def _shown(output: Output) -> str:
     return joined(OUTSIDE, output.path.lstrip("/")) if output.path.startswith("/") else output.path
 
 

@@ -15,7 +15,7 @@ import msgspec
 from bis.digest import Digest, short
 from bis.ledger.connection import Connection
 from bis.ledger.used import DIGITS, MOST
-from bis.nouns.run import Run
+from bis.nouns.run import PRINTED, Run
 from bis.store.squeeze import unpack
 
 AT_ONCE: Final = 500
@@ -119,7 +119,7 @@ class _Run(msgspec.Struct):
 
 def _put(connection: Connection, seq: int, outputs: Iterable[tuple[str, str, int]], revision: str) -> None:
     """An empty file is like every other, and a log is not made to be read: they are left out."""
-    digests = {short(digest, DIGITS) for digest, path, size in outputs if digest and size and not path.startswith("<")}
+    digests = {short(digest, DIGITS) for digest, path, size in outputs if digest and size and path not in PRINTED}
     connection.execute("DELETE FROM run_outputs WHERE run = ?", (seq,))
     connection.executemany(
         "INSERT INTO run_outputs (digest, run) VALUES (?, ?)", [(digest, seq) for digest in sorted(digests)[:MOST]]

@@ -12,6 +12,8 @@ from bis.nouns.part import Finding, Part, PartKind
 
 Status = Literal["scheduled", "running", "finished", "failed", "interrupted", "lost"]
 RUN_SCHEMA = "bis.run/1"
+PRINTED = ("<stdout>", "<stderr>")
+"""The names of outputs that are what the command printed."""
 
 
 class Coverage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -56,7 +58,8 @@ class Output(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One thing that the run made."""
 
     path: str
-    """Spelled; relative to the project when inside it, else absolute. The logs are `<stdout>` and `<stderr>`."""
+    """Spelled; relative to the project when inside it, else absolute. The logs are `<stdout>` and `<stderr>`, and what
+    the script logged is `<artifacts>/NAME`."""
     digest: Digest
     size: int
     mode: int = 0o644
@@ -64,6 +67,11 @@ class Output(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """False: hashed, not copied into the store (too large, or a rule)."""
     target: str = ""
     """For a symbolic link."""
+
+    @property
+    def is_log(self) -> bool:
+        """Whether it is what the command printed."""
+        return self.path in PRINTED
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag=RUN_SCHEMA, tag_field="schema"):

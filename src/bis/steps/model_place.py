@@ -85,6 +85,12 @@ def models_folder(settings: Settings, variables: Mapping[str, str]) -> Path:
     return Path(base) / "bis" / "models"
 
 
+def data_folder(variables: Mapping[str, str]) -> Path:
+    """Where models, programs and what was fetched lie while they are used: no cache, as a record is made of them."""
+    base = variables.get("XDG_DATA_HOME") or str(Path(variables.get("HOME") or "~").expanduser() / ".local" / "share")
+    return Path(base) / "bis"
+
+
 def place_version(reference: ModelReference, home: Home, cache: Path) -> Placed:
     """Of a registered model. Raises NotFound, with the nearest names."""
     with asking(home) as connection:
@@ -119,8 +125,11 @@ def _of_run(text: str, run: str, path: str, now: datetime, home: Home, cache: Pa
 def files_of(home: Home, run: Run) -> dict[str, Artifact]:
     """What a run made, below its folder of artifacts, as far as its content was kept here."""
     if run.outputs:
-        kept = [one for one in run.outputs if one.kept and not one.target and not one.path.startswith("<")]
-        return {locations.shown(one): Artifact(one.path, one.digest, one.size) for one in kept}
+        return {
+            path: Artifact(one.path, one.digest, one.size)
+            for path, one in locations.made(run).items()
+            if one.kept and not one.target and not one.is_log
+        }
     with database_of(home).reading() as connection:
         uri = locations.of_run(connection, run.id)
         if not uri.startswith(f"{SCHEME}:"):

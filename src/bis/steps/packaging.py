@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -104,7 +103,6 @@ def write(
         "metadata": {"bis": {"identity": about.identity}},
         "model_size_bytes": size,
         "model_uuid": about.identity.removeprefix("b3:")[:32],
-        "utc_time_created": datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f"),
     }
     if spelled:
         document["signature"] = spelled
