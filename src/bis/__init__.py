@@ -18,6 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from bis.live.loading import load_model
     from bis.live.models import save_model
     from bis.live.reading import runs
     from bis.live.saying import data, log, log_artifact, log_figure, log_image, log_table, log_text, params, tags
@@ -27,6 +28,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "data",
+    "load_model",
     "log",
     "log_artifact",
     "log_figure",
@@ -40,6 +42,9 @@ __all__ = [
     "tags",
 ]
 
+MODULES = {"load_model": "loading", "run": "standalone", "runs": "reading", "save_model": "models"}
+"""Where of `bis.live` a name is; the others are in `saying`."""
+
 
 def __getattr__(name: str) -> Any:
     """Imported with the first use, so that `import bis` costs a training nothing."""
@@ -47,7 +52,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'bis' has no attribute {name!r}")
     from importlib import import_module
 
-    module = {"run": "standalone", "runs": "reading", "save_model": "models"}.get(name, "saying")
+    module = MODULES.get(name, "saying")
     found = globals()[name] = getattr(import_module(f"bis.live.{module}"), name)
     return found
 

@@ -34,7 +34,7 @@ from bis.nouns.trace import GONE, MADE, WRITTEN, Access, Process, Stat
 from bis.nouns.tree import Leaf
 from bis.parts import Place, Scene
 from bis.parts.code import DIFF_SIZE, unified
-from bis.parts.origin import LIVE, TEMPORARY, in_passing, is_data, is_lock, sorter
+from bis.parts.origin import LIVE, TEMPORARY, in_passing, is_data, is_lock, models_brought, sorter
 from bis.parts.programs import recogniser
 from bis.parts.secret import holds_secret, is_secret_file
 from bis.settings import FOLDER
@@ -202,18 +202,19 @@ def _discovered(
 ) -> Iterator[Input]:
     """What the trace saw being read, each with the bytes that it had when it was first opened."""
     assert scene.trace is not None
-    chosen = _chooser(scene)
+    chosen, brought = _chooser(scene), models_brought(scene)
     written = {access.path for access in scene.trace.accesses if access.was_written}
     read: set[str] = set()
     for access in scene.trace.accesses:
-        if not access.was_read or not chosen(access):
+        is_brought = access.path.startswith(brought) and scene.real(access.path).is_file()
+        if not (access.was_read or is_brought) or not chosen(access):
             continue
         name = scene.named(access.path)
         read.add(name)
         how = expected[name].how if name in expected else "discovered"
         if access.preimage:
             yield Input(name=name, place=Path(unspell(access.preimage)), how=how)
-        elif access.was_written or any(letter in access.how for letter in "dm"):
+        elif not is_brought and (access.was_written or any(letter in access.how for letter in "dm")):
             if name in before:
                 yield Input(name=name, place=None, how=how)
             else:
@@ -386,15 +387,16 @@ def _wrote(scene: Scene) -> dict[str, list[str]]:
         for access in scene.trace.accesses
         if not CHANGED.isdisjoint(access.how)
         and origin(access.path) in ("outside", "temporary", "system", "cache")
-        and not access.path.startswith((*LIVE, f"{spell(str(scene.project))}/"))
+        and not access.path.startswith((*LIVE, f"{spell(str(scene.project))}/", models_brought(scene)))
         and not ("/__pycache__/" in access.path or in_passing(access.path))
     ]
     return {"wrote": sorted(found)} if scene.trace.complete and len(found) <= MOST_WRITTEN else {}
 
 
 def listed_outside(scene: Scene) -> list[str]:
-    """Folders outside the project whose names the run read, without those that are searched for modules or programs."""
-    origin = sorter(scene)
+    """Folders outside the project whose names the run read, without those that are searched for modules or programs,
+    and those of models, which are read as a whole."""
+    origin, brought = sorter(scene), models_brought(scene)
     known = {spell(entry) for report in scene.reports for entry in report.path} | set(TEMPORARY)
     known |= {spell(entry.rstrip("/")) for entry in scene.variables.get("PATH", "").split(os.pathsep)}
     project = f"{spell(str(scene.project))}/"
@@ -405,6 +407,7 @@ def listed_outside(scene: Scene) -> list[str]:
         and access.path not in known
         and origin(access.path) in ("outside", "temporary")
         and not project.startswith(f"{access.path.rstrip('/')}/")
+        and not access.path.startswith(brought)
     )
 
 
@@ -448,7 +451,9 @@ def _own_files(scene: Scene) -> Iterator[Finding]:
         for access in scene.trace.accesses
         if access.path.startswith(own) and access.was_read and not access.path.startswith(working)
     ]
-    if read:
+    brought = models_brought(scene)
+    asked = any(access.path.startswith(brought) for access in scene.trace.accesses)
+    if read and not asked:  # what `bis.load_model` found in the ledger is an input itself
         yield Finding(
             code="own-files-read",
             text=f"the run read what bis keeps for itself: {_some([scene.named(path) for path in read])}",

@@ -169,6 +169,13 @@ def sorter(scene: Scene) -> Callable[[str], Origin]:
     return origin
 
 
+def models_brought(scene: Scene) -> str:
+    """Where `bis.load_model` puts the models that a run asks for, with a slash: the run reads them, and it is bis that
+    writes them there."""
+    base = scene.variables.get("XDG_DATA_HOME") or spell(str(scene.home / ".local" / "share"))
+    return f"{base.rstrip('/')}/bis/models/"
+
+
 def installer_caches(variables: Mapping[str, str], *needed: str) -> list[str]:
     """The folders (spelled) that variables name as caches of installers, without those that hold something `needed`."""
     named = (variables.get(name, "").rstrip("/") for name in CACHE_VARIABLES)

@@ -14,7 +14,7 @@ from bis.nouns.run import Output, Run
 from bis.nouns.trace import Access, Trace
 from bis.nouns.tree import Leaf
 from bis.parts import Scene
-from bis.parts.origin import in_passing, sorter
+from bis.parts.origin import in_passing, models_brought, sorter
 from bis.parts.secret import is_secret_file
 from bis.steps.metrics import SIZE as METRIC_SIZE
 from bis.steps.metrics import is_metric_file, read_metrics
@@ -111,9 +111,11 @@ def _written(scene: Scene, since_ns: int) -> Iterator[tuple[str, Path]]:
 
 def _wanted(scene: Scene) -> Callable[[Access], str]:
     """A function that names a file whose making, or removal, is a result of the run; empty for any other."""
-    origin = sorter(scene)
+    origin, brought = sorter(scene), models_brought(scene)
 
     def wanted(access: Access) -> str:
+        if access.path.startswith(brought):
+            return ""
         where = origin(access.path)
         if where not in ("project", "outside") and (where != "temporary" or in_passing(access.path)):
             return ""
