@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from bis.flavors import FRAMEWORKS, kinds
+
 LIGHT = (
     *("sklearn-pipeline", "sklearn-by-name", "sklearn-array", "sklearn-forest", "sklearn-boosted"),
     *("sklearn-cloudpickle", "sklearn-pickle", "sklearn-xgboost", "sklearn-lightgbm"),
@@ -118,3 +120,7 @@ def test_a_function_has_the_same_identity_in_another_process(ask: Callable[..., 
     other = ask(models_python, "light.py", "function", seed="7")
     for name in ("function-object", "function-plain", "function-mlflow"):
         assert one[name]["identities"] == other[name]["identities"]
+
+
+def test_whoever_cannot_import_the_flavors_knows_their_names() -> None:
+    assert [one.name for one in kinds.FLAVORS] == [*FRAMEWORKS, "python_function"]

@@ -52,3 +52,20 @@ def test_what_cannot_be_installed_is_told_and_leaves_nothing(tmp_path: Path) -> 
 def test_a_folder_that_says_nothing_of_packages_needs_an_interpreter(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="nothing says which packages"):
         chosen(tmp_path, tmp_path)
+
+
+def test_mlflow_is_left_out_of_an_environment_unless_it_alone_can_load_the_model(
+    tmp_path: Path, make_wheel: Callable[..., Path]
+) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    wheel = make_wheel("mlflow_skinny", "9.9", {"mlflow/__init__.py": ""})
+    (folder / "requirements.txt").write_text(f"mlflow-skinny @ {wheel.as_uri()}\n")
+
+    def packages(flavors: str) -> str:
+        (folder / "MLmodel").write_text(f"flavors: {flavors}\n")
+        return (chosen(folder, tmp_path / "cache").python.parent.parent / RESOLVED).read_text()
+
+    assert "mlflow" not in packages("{python_function: {loader_module: mlflow.pyfunc.model, python_model: x.pkl}}")
+    assert "mlflow" not in packages("{sklearn: {}, python_function: {loader_module: mlflow.sklearn}}")
+    assert "mlflow" in packages("{prophet: {}, python_function: {loader_module: mlflow.prophet}}")

@@ -107,6 +107,19 @@ class Flavor(Protocol):
         ...
 
 
+FRAMEWORKS = ("xgboost", "lightgbm", "sklearn", "onnx", "keras", "tensorflow", "pytorch")
+"""The flavors that read models of a framework, of those in `kinds`."""
+MODELS = ("mlflow.pyfunc.model", "mlflow.pyfunc.loaders.code_model")
+"""Modules by which MLflow loads what can be loaded without it."""
+
+
+def by_mlflow(flavors: Mapping[str, Any]) -> bool:
+    """Whether a model is loaded by a module of mlflow itself, as no flavor reads it: Prophet, CatBoost and others."""
+    entry = flavors.get("python_function")
+    loader = str((entry.get("loader_module") if isinstance(entry, Mapping) else None) or MODELS[0])
+    return loader.startswith("mlflow.") and loader not in MODELS and not any(name in flavors for name in FRAMEWORKS)
+
+
 def below(folder: Path, named: Any, default: str = "") -> Path:
     """A file or folder of a model, by the name that its description gives it. Raises Refused for one that is not there,
     and for one that lies elsewhere, by its name or by a link."""

@@ -10,14 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from . import Loading, Refused, Saved, Saving, below, class_names, pickled, stand_in, version_of
+from . import MODELS, Loading, Refused, Saved, Saving, below, class_names, pickled, stand_in, version_of
 from .beside import loader_of
 from .values import Batch, Columns
 
 FILE = "python_model.pkl"
 PYTHON_MODEL = "mlflow.pyfunc.model.PythonModel"
-MODELS = ("mlflow.pyfunc.model", "mlflow.pyfunc.loaders.code_model")
-"""Modules by which MLflow loads what can be loaded without it."""
 SCRIPT = "it is a script, which is run to load it"
 
 

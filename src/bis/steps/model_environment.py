@@ -12,7 +12,7 @@ import platform
 import secrets
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Literal
 
@@ -20,18 +20,20 @@ import msgspec
 
 from bis.digest import digest_value, short
 from bis.errors import CannotRepeat, NotFound, UsageError
+from bis.flavors import by_mlflow
 from bis.parts.environment import python_of
 from bis.parts.pylock import problems
 from bis.steps.home import Home
 from bis.steps.installing import Uv, find_uv
+from bis.steps.model_folder import read_folder
 from bis.steps.rebuild import BUILDING, MARKER, Rebuilt, rebuild
 
 LOCK: Final = "pylock.toml"
 REQUIREMENTS: Final = "requirements.txt"
 RESOLVED: Final = "resolved.txt"
 """In an environment that was made of requirements: the exact versions that they meant when it was made."""
-APART: Final = ("mlflow",)
-"""Packages that MLflow names for each model, and that serving does without."""
+APART: Final = ("mlflow", "mlflow-skinny")
+"""Packages that MLflow names for each model, and that serving does without where a flavor reads the model."""
 
 How = Literal["as named", "lock", "run", "requirements"]
 
@@ -114,7 +116,9 @@ def _installed(
     progress: Callable[[str], None],
 ) -> Chosen:
     """An environment of what a file lists, found in the cache or made there by uv."""
-    wanted = _lines(list_) if how == "requirements" else [list_.read_text("utf-8")]
+    wanted = (
+        _lines(list_, () if _asks_mlflow(folder) else APART) if how == "requirements" else [list_.read_text("utf-8")]
+    )
     version = _python_version(folder)
     key = short(digest_value({"how": how, "wanted": wanted, "python": version, "machine": platform.machine()}), 20)
     final = cache / key
@@ -177,10 +181,18 @@ def _demand(status: int, said: str, what: str) -> None:
         raise CannotRepeat(what, because=f"uv says: {tail}", hint=hint)
 
 
-def _lines(file: Path) -> list[str]:
-    """Without what only MLflow itself would need."""
+def _lines(file: Path, apart: Sequence[str]) -> list[str]:
+    """Without the packages that are set apart."""
     lines = [line.strip() for line in file.read_text("utf-8").splitlines()]
-    return [line for line in lines if line and not line.startswith("#") and _name(line) not in APART]
+    return [line for line in lines if line and not line.startswith("#") and _name(line) not in apart]
+
+
+def _asks_mlflow(folder: Path) -> bool:
+    """Whether the model is loaded by a module of mlflow itself, as no flavor reads it."""
+    try:
+        return by_mlflow(read_folder(folder).flavors)
+    except (NotFound, UsageError):
+        return False
 
 
 def _name(requirement: str) -> str:
