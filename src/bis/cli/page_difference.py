@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bis.cli.page_run import LABEL, ending, labelled, mark
 from bis.nouns.part import Change, PartKind

@@ -20,12 +20,6 @@ SAME = 12
 """So many outputs that are identical are listed one by one."""
 DETAIL, LEAKS = 8, 5
 """So many lines of what differs, and so many files, are shown here; `bis diff` and `--json` tell all."""
-SENTENCES = {
-    "identical": "every output is the same, byte for byte",
-    "different": "it did not come out the same",
-    "not repeatable": "it could not be done again",
-    "nothing observed": "it printed nothing and wrote nothing, so there was nothing to compare",
-}
 
 
 def verdict_page(
@@ -48,30 +42,14 @@ def verdict_page(
 def closing(verdict: Verdict, run: Run, terminal: Terminal) -> str:
     """`identical  train-12 -> 90de1234  every output is the same …   next: …`."""
     word = terminal.paint(verdict.sameness, COLOURS[verdict.sameness])
-    said = f"{word}  {plain(run.name)} -> {verdict.again[:8]}  {_sentence(verdict)}"
+    said = f"{word}  {plain(run.name)} -> {verdict.again[:8]}  {verdict.sentence}"
     return said + (terminal.paint(f"   next: {_next(verdict)}", "grey") if verdict.sameness != "identical" else "")
-
-
-def _sentence(verdict: Verdict) -> str:
-    if verdict.sameness != "equivalent":
-        return SENTENCES[verdict.sameness]
-    judged = _judged(verdict)
-    if all(one.sameness == "identical" for one in judged):
-        return "every output is the same, byte for byte, but not everything could be ruled out"
-    if any(one.masked for one in judged):
-        return "the same but for what was set aside"
-    within = any(one.sameness == "equivalent" for one in verdict.metrics)
-    return "the same within the tolerance declared" if within else "the same in meaning"
 
 
 def _next(verdict: Verdict) -> str:
     if verdict.sameness == "different":
         return f"bis diff {verdict.run[:8]} {verdict.again[:8]}"
     return f"bis show {verdict.again[:8]}"
-
-
-def _judged(verdict: Verdict) -> list[Judged]:
-    return [one for one in (*verdict.metrics, *verdict.outputs) if one.sameness != "not compared"]
 
 
 # -- the table ---------------------------------------------------------------------------------------------------

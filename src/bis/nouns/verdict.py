@@ -21,6 +21,12 @@ MARKS: dict[str, str] = {
     "not compared": "[ ]",
 }
 """One mark for each word, the same in terminal, log and page."""
+SENTENCES: dict[Sameness, str] = {
+    "identical": "every output is the same, byte for byte",
+    "different": "it did not come out the same",
+    "not repeatable": "it could not be done again",
+    "nothing observed": "it printed nothing and wrote nothing, so there was nothing to compare",
+}
 
 
 class Masked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -89,3 +95,16 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
     @property
     def same(self) -> bool:
         return self.sameness in ("identical", "equivalent")
+
+    @property
+    def sentence(self) -> str:
+        """What the word means here, for people."""
+        if self.sameness != "equivalent":
+            return SENTENCES[self.sameness]
+        judged = [one for one in (*self.metrics, *self.outputs) if one.sameness != "not compared"]
+        if all(one.sameness == "identical" for one in judged):
+            return "every output is the same, byte for byte, but not everything could be ruled out"
+        if any(one.masked for one in judged):
+            return "the same but for what was set aside"
+        within = any(one.sameness == "equivalent" for one in self.metrics)
+        return "the same within the tolerance declared" if within else "the same in meaning"
