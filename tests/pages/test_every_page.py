@@ -5,7 +5,15 @@ from typing import Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-PLACES = ("/", "/?filter=metrics.auc+%3E+0.9", "/?nonsense=1")
+PLACES = (
+    "/",
+    "/?filter=metrics.auc+%3E+0.9",
+    "/?nonsense=1",
+    "/compare?run=second&run=changed",
+    "/compare?run=first&run=second&run=changed&all=true",
+    "/compare",
+    "/verdicts/first-repeat",
+)
 
 
 @pytest.mark.parametrize("place", PLACES)

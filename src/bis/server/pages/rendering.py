@@ -15,6 +15,7 @@ from bis import text
 from bis.digest import readable, short
 from bis.ledger.moments import stamp
 from bis.nouns.verdict import MARKS
+from bis.server.pages.sides import sides
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 SHADES: Final = {
@@ -55,6 +56,9 @@ def environment() -> Environment:
         "moment": moment,
         "mark": mark,
         "digest": digest,
+        "sides": sides,
+        "shade": lambda word: SHADES.get(word, "untried"),
+        "absent": absent,
     }
     return made
 
@@ -81,3 +85,10 @@ def digest(value: str, length: int = 8) -> Markup:
     if not value:
         return Markup("")
     return Markup('<code class="digest" title="{}">{}</code>').format(value, short(value, length))
+
+
+def absent(value: str | None) -> Markup | str:
+    """A value of one of several things, of which some have none."""
+    if value is None:
+        return Markup('<span class="soft">absent</span>')
+    return readable(value) if value else '""'

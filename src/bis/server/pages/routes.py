@@ -8,10 +8,10 @@ from typing import Final
 from starlette.routing import Route
 
 from bis.server.desk import Desk
-from bis.server.pages import run, runs, static
+from bis.server.pages import compare, run, runs, static, verdict
 from bis.server.pages.page import Action, Page, route_of, routes_of
 
-PAGES: Final[tuple[Page, ...]] = (*runs.PAGES, *run.PAGES)
+PAGES: Final[tuple[Page, ...]] = (*runs.PAGES, *run.PAGES, *compare.PAGES, *verdict.PAGES)
 ACTIONS: Final[tuple[Action, ...]] = (*run.ACTIONS,)
 
 

@@ -1,0 +1,131 @@
+"""Runs side by side, and verdicts: what the pages say is what the commands say."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bis.server.pages.sides import rows, sides, words
+
+
+def told(folder: Path, *asked: str) -> Any:
+    command = [sys.executable, "-m", "bis", *asked, "--json"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return json.loads(done.stdout)
+
+
+def test_the_page_of_two_runs_says_what_diff_says(small_server: Any, person: Path) -> None:
+    said = told(person, "diff", "second", "changed")
+    page = httpx.get(f"{small_server.url}/compare.json", params={"run": ["second", "changed"]}).json()
+    assert said.pop("schema") == "bis.diff/1"
+    assert page["schema"] == "bis.page.compare/1"
+    assert page["difference"] == said
+    assert not said["same"]
+
+
+def test_what_differs_is_seen_at_once_and_code_word_by_word(visitor: Any, small_server: Any) -> None:
+    page = visitor.go(f"{small_server.url}/compare?run=second&run=changed")
+    assert page.locator("h1").inner_text().startswith("Compare")
+    marks = {
+        row.locator("th").inner_text(): row.locator(".mark").inner_text()
+        for row in page.locator(".judged tbody tr").all()
+    }
+    assert marks["code"] == "[x]"
+    assert marks["data"] == "[x]"
+    assert marks["environment"] == "[=]"
+    assert page.locator(".sides .before mark").all_inner_texts() == ["9"]
+    assert page.locator(".sides .after mark").all_inner_texts() == ["8"]
+
+
+def test_swapping_and_leaving_out_are_addresses(visitor: Any, small_server: Any) -> None:
+    page = visitor.go(f"{small_server.url}/compare?run=second&run=changed")
+    before = page.locator(".compared a:not(.drop)").all_inner_texts()
+    page.get_by_role("link", name="Swap").click()
+    page.wait_for_url("**/compare?*")
+    assert page.locator(".compared a:not(.drop)").all_inner_texts() == before[::-1]
+    page.go_back()
+    assert page.locator(".compared a:not(.drop)").all_inner_texts() == before
+    page.get_by_role("link", name="Leave out second").click()
+    page.wait_for_url("**/compare?*")
+    assert page.locator(".compared a:not(.drop)").all_inner_texts() == ["changed"]
+
+
+def test_several_runs_are_a_table_of_what_differs(small_server: Any, person: Path) -> None:
+    names = ["first", "second", "changed"]
+    page = httpx.get(f"{small_server.url}/compare.json", params={"run": names}).json()
+    groups = {group["name"]: {row["name"]: row for row in group["rows"]} for group in page["groups"]}
+    assert page.get("difference") is None
+    assert groups["params"]["argument 1"]["values"] == ["0.1", "0.2", "0.2"]
+    assert groups["parts"]["environment"]["same"]
+    assert [float(value) for value in groups["metrics"]["auc"]["values"]] == [
+        told(person, "show", name)["run"]["metrics"]["auc"] for name in names
+    ]
+    table = httpx.get(f"{small_server.url}/compare.csv", params={"run": names}).text.splitlines()
+    assert table[0] == "kind,name,first,second,changed"
+    assert "params,argument 1,0.1,0.2,0.2" in table
+
+
+def test_a_run_that_is_not_there_is_named_with_what_is_near(small_server: Any) -> None:
+    answer = httpx.get(f"{small_server.url}/compare", params={"run": "secnd"})
+    assert answer.status_code == 404
+    assert "second" in answer.text
+
+
+def test_a_verdict_says_what_the_repeat_said(visitor: Any, small_server: Any, person: Path) -> None:
+    verdict = told(person, "show", "first")["verdicts"][0]
+    found = httpx.get(f"{small_server.url}/verdicts/{verdict['again']}.json").json()
+    assert {**verdict, "schema": found["verdict"].get("schema")} == found["verdict"]
+    page = visitor.go(f"{small_server.url}/verdicts/{verdict['again']}")
+    assert "identical" in page.locator("h1").inner_text()
+    assert page.locator(".judged .mark").all_inner_texts().count("[=]") == len(
+        [one for kind in ("parts", "metrics", "outputs") for one in verdict[kind]]
+    )
+    assert page.get_by_text("bis repeat").count()
+
+
+def test_a_run_that_is_no_repeat_has_no_verdict(small_server: Any, person: Path) -> None:
+    id = told(person, "show", "second")["run"]["id"]
+    answer = httpx.get(f"{small_server.url}/verdicts/{id}")
+    assert answer.status_code == 404
+    assert "bis repeat" in answer.text
+
+
+# -- two texts side by side ------------------------------------------------------------------------------------------
+
+LINES = st.lists(st.text(st.characters(exclude_characters="\n\r", exclude_categories=["Cs"]), max_size=12), max_size=12)
+
+
+@given(LINES, LINES)
+def test_side_by_side_nothing_is_lost(before: list[str], after: list[str]) -> None:
+    import difflib
+
+    text = "\n".join(difflib.unified_diff(before, after, "a", "b", lineterm="", n=1000))
+    found = rows(text)
+    if before != after:
+        assert ["".join(piece for piece, _ in line.before.pieces) for line in found if line.before] == before
+        assert ["".join(piece for piece, _ in line.after.pieces) for line in found if line.after] == after
+        assert [line.before.number for line in found if line.before] == list(range(1, len(before) + 1))
+    else:
+        assert not found
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "changed"),
+    [("lr = 0.1", "lr = 0.2", ["1"]), ("a b c", "a x c", ["b"]), ("something else", "completely other", [])],
+)
+def test_the_words_that_changed_are_marked(old: str, new: str, changed: list[str]) -> None:
+    before, _ = words(old, new)
+    assert [text for text, differs in before if differs] == changed
+
+
+def test_a_very_long_file_is_cut_and_says_so() -> None:
+    text = "@@ -1,0 +1,5000 @@\n" + "\n".join("+x" for _ in range(5000))
+    found = sides(text)
+    assert found.added == 5000
+    assert len(found.lines) + found.more == 5001
