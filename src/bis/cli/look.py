@@ -54,7 +54,7 @@ def show(door: Door, run: str, stream: str | None, findings: bool, outputs: bool
         told = {"run": found, "tags": tags, "annotations": annotations, "verdicts": verdicts, "models": models}
         terminal.json("bis.show/1", {**told, **({"experiment": experiment} if experiment else {})})
     elif findings:
-        terminal.show(page_run.finding_lines(page_run.all_findings(found), terminal) or ["no findings"])
+        terminal.show(page_run.finding_lines(found.all_findings, terminal) or ["no findings"])
     elif outputs:
         terminal.show(page_run.output_lines(found, terminal, len(found.outputs) + len(found.removed or ())))
     else:

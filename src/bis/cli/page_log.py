@@ -7,11 +7,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from bis.cli.command import nearest
-from bis.cli.page_run import mark, signal_name
+from bis.cli.page_run import mark
 from bis.cli.render import Column
 from bis.digest import short
 from bis.errors import UsageError
 from bis.ledger import Row
+from bis.nouns.run import signal_name
 from bis.nouns.verdict import MARKS
 from bis.text import command_line, duration, number, numbers, plain, seconds_between, width
 

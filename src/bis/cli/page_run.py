@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, get_args
@@ -19,7 +18,6 @@ from bis.text import (
     local,
     number,
     plain,
-    seconds_between,
     size,
 )
 
@@ -73,7 +71,7 @@ def run_page(
         [] if run.tracked else output_lines(run, terminal, OUTPUTS),
         labelled("usage", list(_usage(run)), terminal),
         labelled("trace", list(_trace(run)), terminal),
-        finding_lines(all_findings(run), terminal),
+        finding_lines(run.all_findings, terminal),
         labelled("verdicts", [_verdicts(verdicts, now, terminal)] if verdicts else [], terminal),
         labelled("next", list(_next(run, verdicts)), terminal),
     ]
@@ -90,34 +88,8 @@ def labelled(label: str, lines: Sequence[str], terminal: Terminal) -> list[str]:
 
 
 def ending(run: Run) -> Painted:
-    """`finished in 4m40s`, `failed with exit status 1 in 2.1s`, `ended by SIGKILL in 12.0s`."""
-    took = seconds_between(run.started, run.ended)
-    time = f" in {duration(took)}" if took is not None else ""
-    if run.status == "running":
-        return "running", "cyan"
-    if run.ok:
-        return f"finished{time}", "green"
-    if run.status == "lost":
-        return f"lost{time}", "red"
-    if run.signal is not None:
-        return f"{'interrupted' if run.status == 'interrupted' else 'ended'} by {signal_name(run.signal)}{time}", "red"
-    if run.exit is not None:
-        return f"{'interrupted' if run.status == 'interrupted' else 'failed'} with exit status {run.exit}{time}", "red"
-    return f"{run.status}{time}", "red"
-
-
-def signal_name(number: int) -> str:
-    """`SIGKILL`, or `signal 62` for one without a name."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
-
-
-def all_findings(run: Run) -> list[Finding]:
-    """Those of the run and of its parts, those that stand in the way of a repeat first; each once."""
-    found = [*run.findings, *(finding for part in run.parts.values() for finding in part.findings)]
-    return sorted(dict.fromkeys(found), key=lambda finding: not finding.blocks)
+    """How it ended, in its colour."""
+    return run.ending, "cyan" if run.status == "running" else "green" if run.ok else "red"
 
 
 def _head(run: Run, terminal: Terminal) -> list[str]:
@@ -262,8 +234,12 @@ def output_lines(run: Run, terminal: Terminal, most: int) -> list[str]:
     return labelled("outputs", lines, terminal)
 
 
-def _output_size(output: Output) -> str:
-    return f"-> {plain(output.target)}" if output.target else size(output.size)
+def _sizes(outputs: Sequence[Output]) -> list[str]:
+    """Sizes of files by their points, and where links lead."""
+    sizes = [size(output.size) for output in outputs]
+    files = by_point([text for output, text in zip(outputs, sizes, strict=True) if not output.target])
+    found = iter(files)
+    return [f"-> {plain(output.target)}" if output.target else next(found) for output in outputs]
 
 
 def _output_note(output: Output) -> Cell:

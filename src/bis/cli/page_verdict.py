@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from bis.cli.page_difference import coloured, detail_of, masked, with_reason
-from bis.cli.page_run import COLOURS, all_findings, finding_lines, labelled, mark
+from bis.cli.page_run import COLOURS, finding_lines, labelled, mark
 from bis.nouns.part import Finding
 from bis.nouns.run import Run
 from bis.nouns.verdict import Judged, Verdict
@@ -103,7 +103,7 @@ def _set_aside(verdict: Verdict) -> Iterator[str]:
 
 def _news(verdict: Verdict, run: Run) -> list[Finding]:
     """Findings that stand in the way, and those that the recorded run does not have."""
-    known = {finding.code for finding in all_findings(run)}
+    known = {finding.code for finding in run.all_findings}
     return [finding for finding in verdict.findings if finding.blocks or finding.code not in known]
 
 

@@ -172,10 +172,9 @@ def _tell_end(run: Run, terminal: Terminal) -> None:
 
 
 def _tell_findings(run: Run, terminal: Terminal) -> None:
-    from bis.cli.page_run import all_findings
     from bis.text import count, plain
 
-    found = [finding for finding in all_findings(run) if not finding.code.startswith(STANDING)]
+    found = [finding for finding in run.all_findings if not finding.code.startswith(STANDING)]
     shown = sorted(found, key=lambda finding: not finding.blocks)[:FINDINGS]
     for finding in shown:
         terminal.say(("[!]", "yellow"), plain(finding.text))

@@ -100,7 +100,7 @@ def explain(door: Door, code: str | None, as_json: bool) -> int:
 
 def _explain_finding(door: Door, code: str, as_json: bool) -> int:
     """Where a finding was made, newest first, and its words in the newest run."""
-    from bis.cli.page_run import all_findings, finding_lines, labelled
+    from bis.cli.page_run import finding_lines, labelled
 
     home, terminal = door.home, door.terminal
     rows = home.ledger.rows()
@@ -108,7 +108,7 @@ def _explain_finding(door: Door, code: str, as_json: bool) -> int:
     if not having:
         near = nearest(code, {each for row in rows for each in row.findings})
         raise NotFound(f"no run here has a finding {code}", hint=f"bis explain {near}".strip())
-    found = [finding for finding in all_findings(home.ledger.get(having[0].id)) if finding.code == code]
+    found = [finding for finding in home.ledger.get(having[0].id).all_findings if finding.code == code]
     if as_json:
         terminal.json("bis.explain/1", {"findings": found, "runs": [row.id for row in having]})
         return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Literal
 
 import msgspec
@@ -9,6 +10,7 @@ import msgspec
 from bis.digest import Digest
 from bis.errors import UsageError
 from bis.nouns.part import Finding, Part, PartKind
+from bis.text import duration, seconds_between
 
 Status = Literal["scheduled", "running", "finished", "failed", "interrupted", "lost"]
 RUN_SCHEMA = "bis.run/1"
@@ -135,6 +137,38 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag=RUN
     @property
     def ok(self) -> bool:
         return self.status == "finished" and (self.exit == 0 or self.tracked)
+
+    @property
+    def all_findings(self) -> list[Finding]:
+        """Those of the run and of its parts, those that stand in the way of a repeat first; each once."""
+        found = [*self.findings, *(finding for part in self.parts.values() for finding in part.findings)]
+        return sorted(dict.fromkeys(found), key=lambda finding: not finding.blocks)
+
+    @property
+    def ending(self) -> str:
+        """`finished in 4m40s`, `failed with exit status 1 in 2.1s`, `ended by SIGKILL in 12.0s`."""
+        took = seconds_between(self.started, self.ended)
+        time = f" in {duration(took)}" if took is not None else ""
+        interrupted = self.status == "interrupted"
+        if self.status == "running":
+            return "running"
+        if self.ok:
+            return f"finished{time}"
+        if self.status == "lost":
+            return f"lost{time}"
+        if self.signal is not None:
+            return f"{'interrupted' if interrupted else 'ended'} by {signal_name(self.signal)}{time}"
+        if self.exit is not None:
+            return f"{'interrupted' if interrupted else 'failed'} with exit status {self.exit}{time}"
+        return f"{self.status}{time}"
+
+
+def signal_name(number: int) -> str:
+    """`SIGKILL`, or `signal 62` for one without a name."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def is_tracked(id: str) -> bool:
