@@ -305,8 +305,9 @@ def rollback(home: Home, model: str, alias: str, by: By) -> tuple[int, ModelVers
         return before, registry.by_alias(connection, model, alias)
 
 
-def remove(home: Home, reference: ModelReference, by: By, *, undo: bool = False) -> str:
-    """Remove a version, or a model with all of them; or take that back. Returns what it was."""
+def remove(home: Home, reference: ModelReference, by: By, *, undo: bool = False) -> tuple[str, tuple[str, ...]]:
+    """Remove a version, or a model with all of them; or take that back. Returns what it was, and which aliases of a
+    version went or came back with it."""
     with registering(home) as connection:
         if not reference.is_version:
             if not undo:
@@ -318,9 +319,11 @@ def remove(home: Home, reference: ModelReference, by: By, *, undo: bool = False)
                 f"{reference.text!r} names no version by its number", hint=f"bis model rm --undo {reference.name}/3"
             )
         if undo:
-            return registry.restore_version(connection, reference.name, reference.which or 0, by).reference
-        found = resolve(connection, reference)
-        return registry.remove_version(connection, found.name, found.record, by).reference
+            found = registry.restore_version(connection, reference.name, reference.which or 0, by)
+        else:
+            found = resolve(connection, reference)
+            registry.remove_version(connection, found.name, found.record, by)
+        return found.reference, found.aliases
 
 
 def check_alias(text: str) -> None:
