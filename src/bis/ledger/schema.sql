@@ -45,6 +45,8 @@ CREATE INDEX runs_by_command ON runs (command_key, started) WHERE record <> '';
 CREATE INDEX runs_by_experiment ON runs (experiment, started, seq);
 CREATE INDEX runs_not_kept   ON runs (seq) WHERE tracked = 1 AND kept < 'b' AND status <> 'running';
 CREATE INDEX runs_under_way  ON runs (started) WHERE record = '' AND tracked = 0;
+CREATE INDEX runs_removed    ON runs (removed) WHERE removed <> '';
+CREATE INDEX runs_of_repeats ON runs (repeats) WHERE repeats <> '';
 
 CREATE TABLE params (
     run     INTEGER NOT NULL,                       -- runs.seq
