@@ -16,6 +16,7 @@ from ..flavors.signature import Signature
 from ..flavors.values import Array, Batch, Columns, Tensors
 from . import Answer, Asked, Wrong
 from .payloads import JSON, asked, parsed
+from .tabular import tensor_of
 from .written import encoded, plain
 
 BINARY = "application/octet-stream"
@@ -26,6 +27,7 @@ TYPES = {
     "BYTES": "object",
 }
 NAMES = {dtype: name for name, dtype in TYPES.items()}
+GAPS_TOO = frozenset((int, float, type(None)))
 OUTPUT = "predictions"
 """The name of an output that has none."""
 
@@ -148,17 +150,17 @@ def _from_json(name: str, kind: str, data: Any) -> Array:
     if not isinstance(data, list):
         raise Wrong(f"the tensor {name!r} has no data")
     try:
-        found = np.array(data, dtype=object if kind == "BYTES" else None)
-    except (ValueError, OverflowError):
+        found = np.array(data, dtype=object) if kind == "BYTES" else tensor_of(data)
+    except (Wrong, ValueError, OverflowError):
         raise Wrong(f"the data of the tensor {name!r} is of several lengths or depths") from None
     flat = found.ravel()
     wanted = np.dtype(TYPES[kind])
     fits = {"b": "b", "i": "iu", "u": "iu", "f": "fiu", "O": "O"}[wanted.kind]
     if flat.size and flat.dtype.kind not in fits:
-        if wanted.kind == "f" and flat.dtype == object:
+        if wanted.kind == "f" and flat.dtype == object and GAPS_TOO.issuperset(map(type, flat)):
             try:
                 return np.array([np.nan if value is None else value for value in flat.tolist()], dtype=wanted)
-            except (TypeError, ValueError):
+            except OverflowError:
                 pass
         raise Wrong(f"the tensor {name!r} is to be of the type {kind}, and holds something else")
     if wanted.kind in "iu" and flat.size:

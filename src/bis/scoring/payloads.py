@@ -40,7 +40,7 @@ def read(content_type: str, body: bytes, signature: Signature) -> Asked:
         return asked(columns_of_parquet(body), {}, signature)
     found = parsed(body)
     given = found.get("params")
-    return asked(_batch(found, is_plain(body), signature), given if given is not None else {}, signature)
+    return asked(_batch(found, signature), given if given is not None else {}, signature)
 
 
 def answer(asked: Asked, predictions: Any) -> Answer:
@@ -64,11 +64,6 @@ def asked(batch: Batch, params: Any, signature: Signature, about: Any = None) ->
         return Asked(rows, _checked_params(signature, params), about)
     except Mismatch as error:
         raise Wrong(str(error), code=UNFIT) from None
-
-
-def is_plain(body: bytes) -> bool:
-    """Whether neither truth values nor gaps can be in it. Words in it that look like them only cost time."""
-    return b"true" not in body and b"false" not in body and b"null" not in body
 
 
 def parsed(body: bytes) -> dict[str, Any]:
@@ -104,7 +99,7 @@ def _kind(content_type: str) -> str:
     return kind.lower()
 
 
-def _batch(found: dict[str, Any], plain: bool, signature: Signature) -> Batch:
+def _batch(found: dict[str, Any], signature: Signature) -> Batch:
     """Raises Wrong."""
     forms = [form for form in FORMS if form in found]
     if len(forms) != 1:
@@ -112,13 +107,13 @@ def _batch(found: dict[str, Any], plain: bool, signature: Signature) -> Batch:
         raise Wrong(f"the body is to be a JSON object with exactly one of {', '.join(FORMS)}, and has {told}")
     given = found[forms[0]]
     if forms[0] == "dataframe_split":
-        return _split(given, plain, signature)
+        return _split(given, signature)
     if forms[0] == "dataframe_records":
-        return columns_of_records(given, plain)
-    return tensors(given, plain, signature, by_place=False)
+        return columns_of_records(given)
+    return tensors(given, signature, by_place=False)
 
 
-def _split(given: Any, plain: bool, signature: Signature) -> Batch:
+def _split(given: Any, signature: Signature) -> Batch:
     if not isinstance(given, dict) or "data" not in given:
         raise Wrong("dataframe_split is to be an object with columns and data")
     rows = given["data"]
@@ -129,17 +124,17 @@ def _split(given: Any, plain: bool, signature: Signature) -> Batch:
         names = known if len(known) == len(first) else list(range(len(first)))
     if not isinstance(names, list):
         raise Wrong("the columns of dataframe_split are to be a list of names")
-    return columns_of_rows(names, rows, plain)
+    return columns_of_rows(names, rows)
 
 
-def tensors(given: Any, plain: bool, signature: Signature, *, by_place: bool) -> Batch:
+def tensors(given: Any, signature: Signature, *, by_place: bool) -> Batch:
     """`instances` and `inputs`: a list of objects, an object of lists, or nested lists. A plain list has no names: a
     model that knows its columns by name takes it only where the protocol has no others, `by_place`. Raises Wrong."""
     if isinstance(given, dict):
         return columns_of_lists(given)
     if isinstance(given, list) and given and all(isinstance(one, dict) for one in given):
-        return columns_of_records(given, plain)
-    array = tensor_of(given, plain)
+        return columns_of_records(given)
+    array = tensor_of(given)
     if array.ndim == 0:
         raise Wrong("the rows are to be a list, one entry for each row")
     named = [one.name for one in signature.inputs if isinstance(one, Column) and one.name]

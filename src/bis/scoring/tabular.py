@@ -6,7 +6,8 @@ import base64
 import binascii
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from operator import itemgetter
 from typing import Any
 
@@ -16,19 +17,24 @@ from ..flavors.signature import Column, Signature
 from ..flavors.values import Array, Batch, Columns, Tensors
 from . import Wrong
 
+NUMBERS = frozenset((int, float))
 EXACT = 2.0**53
 """Whole numbers below are exact among numbers with a fraction."""
+CELLS = 1 << 25
+"""Values of a Parquet file that comes as a request."""
+UNPACKED = 512 << 20
+"""Bytes of it, unpacked."""
+UNFIT = "INVALID_PARAMETER_VALUE"
 MISSING = frozenset(("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "n/a", "<NA>", "#N/A"))
 """Cells of a CSV file that hold nothing, as pandas has it."""
 
 
-def columns_of_rows(names: Sequence[Any], rows: Any, plain: bool) -> Columns:
-    """A table from its rows. `plain`: no truth values and no gaps are among them, so that all may be made numbers at
-    once. Raises Wrong for rows that are no table."""
+def columns_of_rows(names: Sequence[Any], rows: Any) -> Columns:
+    """A table from its rows. Raises Wrong for rows that are no table."""
     titles = tuple(map(str, names))
     if not isinstance(rows, list):
         raise Wrong("the rows are to be a list of lists, one for each row")
-    if plain and (block := _block(rows)) is not None and block.shape[1] == len(titles):
+    if (block := _block(rows)) is not None and block.shape[1] == len(titles):
         return Columns(titles, block)
     for place, row in enumerate(rows):
         if not isinstance(row, list) or len(row) != len(titles):
@@ -38,14 +44,14 @@ def columns_of_rows(names: Sequence[Any], rows: Any, plain: bool) -> Columns:
     return Columns(titles, None, arrays)
 
 
-def columns_of_records(records: Any, plain: bool) -> Columns:
+def columns_of_records(records: Any) -> Columns:
     """A table from a list of objects, one for each row. What a row does not have is a gap. Raises Wrong."""
     if not isinstance(records, list) or not all(map(_is_object, records)):
         raise Wrong("the rows are to be a list of objects, one for each row, with a value for each column")
     if not records:
         return Columns((), None, ())
     names = tuple(records[0])
-    if plain and len(names) > 1:
+    if len(names) > 1:
         try:
             rows = list(map(itemgetter(*names), records))
         except KeyError:
@@ -80,7 +86,7 @@ def column_of(values: Sequence[Any]) -> Array:
         return array if array.dtype.kind in "fiub" else _objects(values)
     if kinds == {list}:
         try:
-            array = np.array(values)
+            array = _nested(values)
         except ValueError:  # of several lengths
             return _objects(values)
         if array.dtype.kind in "fiub":
@@ -88,17 +94,15 @@ def column_of(values: Sequence[Any]) -> Array:
     return _objects(values)
 
 
-def tensor_of(values: Any, plain: bool) -> Array:
+def tensor_of(values: Any) -> Array:
     """A nested list as an array. Raises Wrong for one whose rows are of several lengths."""
     try:
-        array = np.array(values)
-    except (ValueError, OverflowError):
+        array = _nested(values)
+    except (ValueError, OverflowError, RecursionError):
         raise Wrong("the rows of the tensor are of several lengths or depths") from None
-    if array.dtype.kind in "fiu" and (plain or not _has_truth(values)):
-        return array
-    if array.dtype.kind == "b":
-        return array
-    return np.array(values, dtype=object)
+    if array.dtype == object and any(type(value) is list for value in array.flat):
+        raise Wrong("the rows of the tensor are of several lengths or depths")
+    return array
 
 
 def with_types(signature: Signature, batch: Batch) -> Batch:
@@ -143,10 +147,34 @@ def columns_of_parquet(body: bytes) -> Columns:
             "Parquet needs pyarrow, which is not in the environment of this model", 415, "UNSUPPORTED_MEDIA_TYPE"
         ) from None
     try:
-        table = pyarrow.parquet.read_table(io.BytesIO(body))
+        file = pyarrow.parquet.ParquetFile(io.BytesIO(body), read_dictionary=_texts_in(body))
+        _demand_small(file.metadata)
+        table = file.read(use_threads=False)
     except (pyarrow.ArrowException, OSError, ValueError):
         raise Wrong("the body is no Parquet file, or is damaged") from None
     return columns_of_arrow(table)
+
+
+def _texts_in(body: bytes) -> list[str]:
+    """Columns of text: read by their dictionary, in which a text that is said a million times lies once."""
+    import pyarrow.parquet
+
+    schema = pyarrow.parquet.read_schema(io.BytesIO(body))
+    return [field.name for field in schema if str(field.type) in ("string", "large_string", "binary", "large_binary")]
+
+
+def _demand_small(metadata: Any) -> None:
+    """A small body may say a great deal. Raises Wrong."""
+    groups = [metadata.row_group(place) for place in range(metadata.num_row_groups)]
+    cells = sum(one.column(place).num_values for one in groups for place in range(metadata.num_columns))
+    size = sum(one.total_byte_size for one in groups)
+    if max(cells, metadata.num_rows) > CELLS or size > UNPACKED:
+        raise Wrong(
+            f"the Parquet file unpacks to more than {CELLS:,} values or {UNPACKED >> 20} MiB: ask in several requests,"
+            " or score it with bis predict",
+            413,
+            UNFIT,
+        )
 
 
 def columns_of_arrow(table: Any) -> Columns:
@@ -162,10 +190,13 @@ def columns_of_arrow(table: Any) -> Columns:
 
 
 def _block(rows: Any) -> Array | None:
-    """All at once; None where they are no numbers, or some of them might not stay what they are."""
+    """All at once; None where they are no numbers, or some of them might not stay what they are. Their types are asked
+    before: among texts, NumPy gives each the room of the longest."""
     try:
+        if not NUMBERS.issuperset(map(type, chain.from_iterable(rows))):
+            return None
         block = np.array(rows)
-    except (ValueError, OverflowError):
+    except (TypeError, ValueError, OverflowError):
         return None
     if block.ndim != 2 or block.dtype.kind not in "fi":
         return None
@@ -178,10 +209,27 @@ def _is_object(value: Any) -> bool:
     return isinstance(value, dict)
 
 
-def _has_truth(values: Any) -> bool:
-    if isinstance(values, list):
-        return any(map(_has_truth, values))
-    return isinstance(values, bool)
+def _nested(values: Any) -> Array:
+    """Numbers as numbers, truth values as such, all else as objects. Raises ValueError for several lengths among
+    numbers."""
+    kinds = _kinds((values,))
+    if kinds <= NUMBERS or kinds == {bool}:
+        array = np.array(values)
+        if array.dtype.kind in "fiub":
+            return array
+    return np.array(values, dtype=object)
+
+
+def _kinds(values: Iterable[Any]) -> set[type]:
+    """Of all that is in lists, and in lists of those."""
+    found, inner = set(), [values]
+    while inner:
+        kinds = set(map(type, one := inner.pop()))
+        if list in kinds:
+            inner += [part for part in one if type(part) is list]
+            kinds.discard(list)
+        found |= kinds
+    return found
 
 
 def _objects(values: Sequence[Any]) -> Array:
@@ -237,8 +285,17 @@ def _guessed(cells: list[str]) -> Array:
     return _objects([None if cell in MISSING else cell for cell in cells])
 
 
+def _of_dictionary(chunk: Any) -> Array:
+    """Each value once, however often it is said."""
+    values = _objects([*chunk.dictionary.to_pylist(), None])
+    found: Array = values[np.asarray(chunk.indices.fill_null(-1))]
+    return found
+
+
 def _of_arrow(column: Any) -> Array:
     kind = str(column.type)
+    if kind.startswith("dictionary<"):
+        return np.concatenate([_of_dictionary(chunk) for chunk in column.chunks] or [_objects([])])
     if kind.startswith("timestamp"):
         return np.asarray(column.to_numpy(), dtype="datetime64[ns]")
     if kind in ("float", "double", "halffloat"):

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..flavors.signature import Signature
 from . import Answer, Asked, Wrong
-from .payloads import JSON, asked, is_plain, parsed, tensors
+from .payloads import JSON, asked, parsed, tensors
 from .written import encoded, plain
 
 
@@ -16,7 +16,7 @@ def read(content_type: str, body: bytes, signature: Signature) -> Asked:
     forms = [form for form in ("instances", "inputs") if form in found]
     if len(forms) != 1:
         raise Wrong("the body is to have instances (by row) or inputs (by column), one of them")
-    batch = tensors(found[forms[0]], is_plain(body), signature, by_place=True)
+    batch = tensors(found[forms[0]], signature, by_place=True)
     return asked(batch, found.get("params") or {}, signature, forms[0])
 
 

@@ -390,7 +390,7 @@ class JsonChunk:
             names = tuple(name for name in wanted if name in there)
             arrays = tuple(column_of([record.get(name) for record in records]) for name in names)
             return Columns(names, None, arrays)
-        return columns_of_records(records, False)
+        return columns_of_records(records)
 
     def kept(self, names: Sequence[str]) -> list[tuple[str, Any]]:
         records = self._records()
