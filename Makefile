@@ -9,7 +9,7 @@ WORKERS ?= auto
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-everywhere lint format bench docs clean lock system-packages .venv .venv-training .venv-clients .venv-models .venv-peers .venv-heavy
+.PHONY: help demo test test-all test-everywhere lint format bench docs clean lock system-packages .venv .venv-training .venv-clients .venv-models .venv-peers .venv-heavy .venv-clusters
 
 help:  ## Say what can be typed
 	@echo "make TARGET, where TARGET is one of"
@@ -21,7 +21,7 @@ demo: .venv/ready  ## See it work: record a training, repeat it from nothing, ch
 test: .venv/ready .venv-training/ready .venv-clients/ready .venv-models/ready system-packages  ## Quick tests (some minutes)
 	$(PYTEST) -n $(WORKERS) -m "not slow"
 
-test-all: .venv/ready .venv-training/ready .venv-clients/ready .venv-models/ready .venv-peers/ready .venv-heavy/ready system-packages  ## Every test
+test-all: .venv/ready .venv-training/ready .venv-clients/ready .venv-models/ready .venv-peers/ready .venv-heavy/ready .venv-clusters/ready system-packages  ## Every test
 	$(PYTEST) -n $(WORKERS)
 
 test-everywhere: .venv/ready .venv-training/ready .venv-clients/ready .venv-models/ready system-packages  ## Quick tests as an ordinary user, without namespaces, with a weaker trace
@@ -45,7 +45,7 @@ docs: .venv/ready  ## Write the reference pages anew from the code
 	$(BIN)/python scripts/changelog.py
 
 clean:  ## Remove what make has made, environments too
-	rm -rf .venv .venv-training .venv-clients .venv-models .venv-peers .venv-heavy .azurite .demo .corpus build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-training .venv-clients .venv-models .venv-peers .venv-heavy .venv-clusters .azurite .demo .corpus build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests benchmarks demo scripts -name __pycache__ -type d -exec rm -rf {} +
 
 lock: .venv/ready  ## Resolve the locks in requirements/ anew (LOCK=--upgrade for newer versions)
@@ -55,13 +55,14 @@ system-packages:  ## Install the system tools that tests use, where this may be 
 	@scripts/system-packages
 
 # Environments: that of bis, that of a user's project, which does not contain bis, that of clients of the server, that of
-# models, that of other systems for data, and that of frameworks which take gigabytes.
+# models, that of other systems for data, that of clusters, and that of frameworks which take gigabytes.
 .venv: .venv/ready
 .venv-training: .venv-training/ready
 .venv-clients: .venv-clients/ready
 .venv-models: .venv-models/ready
 .venv-peers: .venv-peers/ready
 .venv-heavy: .venv-heavy/ready
+.venv-clusters: .venv-clusters/ready
 
 .venv/ready: requirements/dev.txt pyproject.toml scripts/environment
 	@scripts/environment "$(PYTHON)" .venv requirements/dev.txt
@@ -86,4 +87,8 @@ system-packages:  ## Install the system tools that tests use, where this may be 
 
 .venv-heavy/ready: requirements/heavy.txt scripts/environment scripts/heavy-environment
 	@scripts/heavy-environment "$(PYTHON)" .venv-heavy requirements/heavy.txt
+	@touch $@
+
+.venv-clusters/ready: requirements/clusters.txt scripts/environment
+	@scripts/environment "$(PYTHON)" .venv-clusters requirements/clusters.txt
 	@touch $@

@@ -224,22 +224,3 @@ def _peak(words: list[str], folder: Path, input: str, end: str) -> int:
     _, status, usage = os.wait4(process.pid, 0)
     assert status == 0
     return usage.ru_maxrss << 10
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("on", ["dask", "ray"])
-def test_a_cluster_gives_the_same_rows_in_the_same_order(
-    words: list[str], score: Score, tmp_path: Path, on: str
-) -> None:
-    python = os.environ.get("BIS_TEST_CLUSTER")
-    if not python:
-        pytest.skip("BIS_TEST_CLUSTER names no interpreter with scikit-learn, skops, distributed and ray")
-    write_csv(tmp_path / "x.csv", rows_of(3000))
-    assert score("x.csv", "here.csv", "--batch", "100", "--keep", "id").returncode == 0
-    asked = ["--input", "x.csv", "--output", "there.csv", "--format", "csv", "--work", "w", "--batch", "100"]
-    more = ["--keep", "id", "--on", on, "--workers", "2"]
-    done = subprocess.run(
-        [python, *words[1:], *asked, *more], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "there.csv").read_bytes() == (tmp_path / "here.csv").read_bytes()

@@ -1,18 +1,17 @@
-"""Who predicts: this process, worker processes, Ray, Dask. A batch is handed over, and its answer fetched later:
-whoever hands batches over in order and fetches them in that order has the answers in order.
+"""Who predicts: this process, or worker processes; `clusters` has those of other machines. A batch is handed over, and
+its answer fetched later: whoever hands batches over in order and fetches them in that order has the answers in order.
 
-A worker is told the model's folder and what MLmodel says of it. Machines elsewhere have neither: they are sent the
-files of the model and of this package once, and load it once.
+A worker is told the model's folder and what MLmodel says of it.
 """
 
 from __future__ import annotations
 
-import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -86,7 +85,7 @@ def _with_all(job: Mapping[str, Any]) -> Predictor:
     code = (flavors.get("python_function") or {}).get("code")
     if isinstance(code, str) and code:
         sys.path.insert(0, str(folder / code))
-    how = Loading(trust=job["trust"], threads=job["threads"], alone=job.get("alone", True))
+    how = Loading(trust=job["trust"], threads=job["threads"], alone=True)
     return kinds.load(folder, flavors, how)
 
 
@@ -185,10 +184,7 @@ class _Worker:
 
     def answer(self) -> Any:
         self._waiting = None
-        head, body = self._next()
-        if "full" in head:
-            return MemoryError()
-        return Failed(head["failed"]) if "failed" in head else unpacked(head["answers"], body)
+        return answer_of(*self._next())
 
     def close(self) -> None:
         self._socket.close()
@@ -209,9 +205,21 @@ class _Worker:
             status: Any = self._process.wait(5)
         except subprocess.TimeoutExpired:
             status = "unknown"
-        return Stop(
-            f"a worker ended in the middle of its work (status {status})", hint="the same command goes on", status=4
-        )
+        return lost(status)
+
+
+def answer_of(head: Any, body: bytes) -> list[tuple[str, Array]] | Exception:
+    """What a worker said of a batch."""
+    if "full" in head:
+        return MemoryError()
+    return Failed(head["failed"]) if "failed" in head else unpacked(head["answers"], body)
+
+
+def lost(status: Any) -> Stop:
+    """What is said when a worker is gone."""
+    return Stop(
+        f"a worker ended in the middle of its work (status {status})", hint="the same command goes on", status=4
+    )
 
 
 class _Waiting:
@@ -232,179 +240,45 @@ class _Waiting:
 
 
 def work(descriptor: int) -> None:
-    """One worker: it loads the model that the first frame names, and answers until the other side is gone."""
+    """One worker: it loads the model that the first frame names, and answers until the other side is gone, or has asked
+    nothing for as long as the frame says. A folder that was made for it goes with it."""
     os.dup2(2, 1)
     connection = socket.socket(fileno=descriptor)
     frames = Frames(connection)
+    job: Mapping[str, Any] = {}
     try:
         job = frames.next()[0]
-        try:
-            asking = Asking(job)
-        except Again:
-            connection.sendall(framed({"again": True}))
-            return
-        except Exception as error:
-            connection.sendall(framed({"failed": f"{type(error).__name__}: {error}"}))
-            return
-        connection.sendall(framed({"ready": True}))
-        while True:
+        connection.settimeout(job.get("idle"))
+        asking = _asking(job, connection)
+        while asking:
             head, body = frames.next()
-            try:
-                heads, bodies = packed(asking(batch_unpacked(head, body)))
-                connection.sendall(framed({"answers": heads}, *bodies))
-            except Failed as error:
-                connection.sendall(framed({"failed": str(error)}))
-            except MemoryError:
-                connection.sendall(framed({"full": True}))
-    except (Ended, ConnectionError):
+            connection.sendall(_answered(asking, batch_unpacked(head, body)))
+    except (Ended, ConnectionError, socket.timeout):
         pass
+    finally:
+        if "remove" in job:
+            shutil.rmtree(job["remove"], ignore_errors=True)
 
 
-# -- many machines -----------------------------------------------------------------------------------------------
+def _asking(job: Mapping[str, Any], connection: socket.socket) -> Asking | None:
+    """The model; None where it cannot be loaded, which the other side is told."""
+    try:
+        found = Asking(job)
+    except Again:
+        connection.sendall(framed({"again": True}))
+        return None
+    except Exception as error:
+        connection.sendall(framed({"failed": f"{type(error).__name__}: {error}"}))
+        return None
+    connection.sendall(framed({"ready": True}))
+    return found
 
 
-def shipped(job: Mapping[str, Any]) -> dict[str, Any]:
-    """A job with the files that it needs, for a machine that has none of them."""
-    folder = Path(job["folder"])
-    files = {os.fspath(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    return {**job, "files": files, "program": Path(sys.argv[0]).read_bytes(), "alone": False, "lean": False}
-
-
-SETTLED = '''
-def settled(job):
-    """The model of a job that was sent here, loaded below a temporary folder."""
-    import importlib, os, sys, tempfile
-    top = tempfile.mkdtemp(prefix="bis-")
-    program = os.path.join(top, "ask.pyz")
-    with open(program, "wb") as file:
-        file.write(job["program"])
-    for name, content in job["files"].items():
-        path = os.path.join(top, "model", name)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "wb") as file:
-            file.write(content)
-    if "_bis" not in sys.modules:
-        sys.path.insert(0, program)
-    pools = importlib.import_module("_bis.scoring.bulk.pools")
-    return pools.Elsewhere({**job, "folder": os.path.join(top, "model")})
-'''
-"""Sent as text, so that nobody there needs this package to read what it is sent."""
-
-
-class Elsewhere:
-    """A model on another machine: bytes in, bytes out."""
-
-    def __init__(self, job: Mapping[str, Any]) -> None:
-        self._asking = Asking(job)
-
-    def __call__(self, head: str, body: bytes) -> tuple[str, bytes]:
-        try:
-            heads, bodies = packed(self._asking(batch_unpacked(json.loads(head), body)))
-        except Failed as error:
-            return json.dumps({"failed": str(error)}), b""
-        return json.dumps({"answers": heads}), b"".join(bodies)
-
-
-class _Far:
-    def __init__(self, fetch: Callable[[], tuple[str, bytes]]) -> None:
-        self._fetch = fetch
-
-    def get(self) -> list[tuple[str, Array]]:
-        head, body = self._fetch()
-        told = json.loads(head)
-        if "failed" in told:
-            raise Failed(told["failed"])
-        return unpacked(told["answers"], body)
-
-
-def _sendable(batch: Batch) -> tuple[str, bytes]:
-    head, bodies = batch_packed(batch)
-    return json.dumps(head), b"".join(bodies)
-
-
-class Ray:
-    """Actors of Ray, each with the model, which it loads once. RAY_ADDRESS names the cluster; else one starts here."""
-
-    def __init__(self, job: Mapping[str, Any], number: int) -> None:
-        try:
-            import ray
-        except ImportError:
-            raise _missing("ray") from None
-        self._ray = ray
-        ray.init(address=os.environ.get("RAY_ADDRESS") or None, log_to_driver=False, include_dashboard=False)
-        given = ray.put(shipped(job))
-
-        class Actor:
-            def __init__(self, job: Any, text: str) -> None:
-                names: dict[str, Any] = {}
-                exec(text, names)
-                self._asked = names["settled"](job)
-
-            def ask(self, head: str, body: bytes) -> Any:
-                return self._asked(head, body)
-
-        Actor.__module__ = "__main__"
-        self._actors = [ray.remote(Actor).remote(given, SETTLED) for _ in range(number)]
-        self.room = 2 * number
-        self._turn = 0
-
-    def ask(self, batch: Batch) -> Ticket:
-        actor = self._actors[self._turn % len(self._actors)]
-        self._turn += 1
-        answer = actor.ask.remote(*_sendable(batch))
-        return _Far(lambda: self._ray.get(answer))
-
-    def close(self) -> None:
-        self._ray.shutdown()
-
-
-class Dask:
-    """Workers of Dask, each with the model, which it loads once. DASK_SCHEDULER_ADDRESS names the scheduler; else one
-    starts here."""
-
-    def __init__(self, job: Mapping[str, Any], number: int) -> None:
-        try:
-            from distributed import Client
-        except ImportError:
-            raise _missing("distributed") from None
-        address = os.environ.get("DASK_SCHEDULER_ADDRESS")
-        self._client = (
-            Client(address)
-            if address
-            else Client(n_workers=number, threads_per_worker=1, host="127.0.0.1", dashboard_address=None)
-        )
-        names: dict[str, Any] = {}
-        exec(DASK, names)
-        self._ask = names["ask"]
-        self._job = self._client.scatter(shipped(job), broadcast=True, hash=False)
-        self.room = 2 * max(1, len(self._client.scheduler_info()["workers"]))
-
-    def ask(self, batch: Batch) -> Ticket:
-        answer = self._client.submit(self._ask, self._job, SETTLED, *_sendable(batch), pure=False)
-        return _Far(answer.result)
-
-    def close(self) -> None:
-        self._client.close()
-
-
-DASK = '''
-def ask(job, text, head, body):
-    """The model of this worker, which is loaded by the first batch."""
-    import distributed
-    worker = distributed.get_worker()
-    with worker._lock if hasattr(worker, "_lock") else __import__("contextlib").nullcontext():
-        models = worker.__dict__.setdefault("_bis_models", {})
-        if id(job) not in models:
-            names = {}
-            exec(text, names)
-            models[id(job)] = names["settled"](job)
-    return models[id(job)](head, body)
-'''
-
-
-def _missing(package: str) -> Stop:
-    return Stop(
-        f"{package} is not in the environment of this model",
-        hint=f"install it there, as on the machines that it asks: uv pip install --python PATH {package}",
-        status=4,
-    )
+def _answered(asking: Asking, batch: Batch) -> bytes:
+    try:
+        heads, bodies = packed(asking(batch))
+        return framed({"answers": heads}, *bodies)
+    except Failed as error:
+        return framed({"failed": str(error)})
+    except MemoryError:
+        return framed({"full": True})

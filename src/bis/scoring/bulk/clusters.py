@@ -1,0 +1,266 @@
+"""Batches predicted by many machines, of Ray or of Dask. They have neither the model nor this package: both are sent to
+each of them once, and a process is started there that loads the model and is asked as the workers of this machine are.
+So what other models did in a worker that lives for long, and what they left there, is nothing to this one.
+
+What runs in their processes is sent as text, so that nobody there needs this package to read what it is sent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ...flavors.values import Array, Batch
+from ..frames import LENGTHS, framed
+from . import Stop
+from .packed import batch_packed
+from .pools import Ticket, answer_of, lost
+
+IDLE = 600.0
+"""Seconds after which a process that nobody asks ends: whoever started it may have been killed."""
+AGAIN = 3
+"""Times that an actor of Ray is started again, and asked the same again, when its machine is lost."""
+ENDING = 10.0
+"""Seconds that actors have to clean up."""
+
+THERE = '''
+import json, os, shutil, socket, struct, subprocess, sys, tempfile
+
+class Child:
+    """A process of this machine with the model of a job: a frame in, a frame out."""
+
+    def __init__(self, sent):
+        self.top = tempfile.mkdtemp(prefix="bis-score-")
+        for name, content in sent["files"].items():
+            path = os.path.join(self.top, name)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "wb") as file:
+                file.write(content)
+        self.socket, theirs = socket.socketpair()
+        with theirs:
+            words = [sys.executable, os.path.join(self.top, "score.pyz"), "--worker", str(theirs.fileno())]
+            self.process = subprocess.Popen(
+                words,
+                stdin=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+                cwd=self.top,
+                env=dict(os.environ, **sent["variables"]),
+            )
+        job = dict(sent["job"], folder=os.path.join(self.top, "model"), remove=self.top)
+        answer = self.ask(self.framed(job))
+        head = json.loads(answer[8 : 8 + struct.unpack("<II", answer[:8])[0]])
+        self.refused = None if "ready" in head else self.framed({"unloadable": head.get("failed", "it ended")})
+
+    def framed(self, head):
+        text = json.dumps(head).encode()
+        return struct.pack("<II", len(text), 0) + text
+
+    def ask(self, frame):
+        try:
+            self.socket.sendall(frame)
+            lengths = self.exactly(8)
+            return lengths + self.exactly(sum(struct.unpack("<II", lengths)))
+        except (OSError, EOFError):
+            self.close()
+            return self.framed({"ended": self.process.returncode})
+
+    def exactly(self, size):
+        found = bytearray()
+        while len(found) < size:
+            some = self.socket.recv(min(size - len(found), 1 << 20))
+            if not some:
+                raise EOFError
+            found += some
+        return bytes(found)
+
+    def close(self):
+        self.socket.close()
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        shutil.rmtree(self.top, ignore_errors=True)
+'''
+
+
+def sent(job: Mapping[str, Any]) -> dict[str, Any]:
+    """A job with the files that it needs, for a machine that has none of them."""
+    folder = Path(job["folder"])
+    files = {f"model/{path.relative_to(folder)}": path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    files["score.pyz"] = Path(sys.argv[0]).read_bytes()
+    threads = {name: os.environ[name] for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS") if name in os.environ}
+    # What one may do without is found out by starting anew, which nobody does there.
+    return {"job": {**job, "lean": False, "idle": IDLE}, "files": files, "variables": threads}
+
+
+def _defined(text: str) -> dict[str, Any]:
+    """What a text defines, as of a script: so it is sent by its code, and not by its name."""
+    names: dict[str, Any] = {"__name__": "__main__"}
+    exec(text, names)
+    return names
+
+
+class _Far:
+    def __init__(self, fetch: Callable[[], bytes]) -> None:
+        self._fetch = fetch
+
+    def get(self) -> list[tuple[str, Array]]:
+        frame = _fetched(self._fetch)
+        head, body = _parted(frame)
+        if "unloadable" in head:
+            raise Stop("the model cannot be loaded on a machine of the cluster", head["unloadable"], status=4)
+        if "ended" in head:
+            raise lost(head["ended"])
+        found = answer_of(head, body)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+def _fetched(fetch: Callable[[], Any]) -> Any:
+    """Raises Stop for what goes wrong between the machines."""
+    try:
+        return fetch()
+    except Exception as error:
+        raise _trouble(error) from error
+
+
+def _trouble(error: Exception) -> Stop:
+    told = " ".join(str(error).split())[:300]
+    return Stop("the cluster does not answer", f"{type(error).__name__}: {told}", "the same command goes on", 4)
+
+
+def _parted(frame: bytes) -> tuple[Any, bytes]:
+    head, _ = LENGTHS.unpack(frame[: LENGTHS.size])
+    behind = LENGTHS.size + head
+    return json.loads(frame[LENGTHS.size : behind]), frame[behind:]
+
+
+def _remove(folder: tempfile.TemporaryDirectory[str] | None) -> None:
+    """Processes that are ending may still write there."""
+    if folder is not None:
+        shutil.rmtree(folder.name, ignore_errors=True)
+
+
+def _frame(batch: Batch) -> bytes:
+    head, bodies = batch_packed(batch)
+    return framed(head, *bodies)
+
+
+class Ray:
+    """Actors of Ray. RAY_ADDRESS names the cluster; else one starts here, with a token that nobody else knows."""
+
+    def __init__(self, job: Mapping[str, Any], number: int) -> None:
+        address = os.environ.get("RAY_ADDRESS")
+        self._own = None if address else tempfile.TemporaryDirectory(prefix="bis-ray-")
+        if self._own:
+            # Else Ray leaves a token in the home folder, and tells its makers that it was used.
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        try:
+            import ray
+        except ImportError:
+            raise _missing("ray") from None
+        self._ray = ray
+        own = {"_temp_dir": self._own.name, "include_dashboard": False} if self._own else {}
+        _fetched(lambda: ray.init(address=address, log_to_driver=False, **own))
+        given = ray.put(sent(job))
+        actor = ray.remote(max_restarts=AGAIN, max_task_retries=AGAIN, scheduling_strategy="SPREAD")
+        there = actor(_defined(THERE + RAY)["Actor"])
+        self._actors = [there.remote(given) for _ in range(number)]
+        self.room = 2 * number
+        self._turn = 0
+
+    def ask(self, batch: Batch) -> Ticket:
+        actor = self._actors[self._turn % len(self._actors)]
+        self._turn += 1
+        answer = actor.ask.remote(_frame(batch))
+        return _Far(lambda: self._ray.get(answer))
+
+    def close(self) -> None:
+        with contextlib.suppress(Exception):  # who is shut down is killed, and leaves what it had
+            self._ray.get([one.close.remote() for one in self._actors], timeout=ENDING)
+        self._ray.shutdown()
+        _remove(self._own)
+
+
+RAY = """
+class Actor:
+    def __init__(self, sent):
+        self.child = Child(sent)
+
+    def ask(self, frame):
+        return self.child.refused or self.child.ask(frame)
+
+    def close(self):
+        self.child.close()
+"""
+
+
+class Dask:
+    """Workers of Dask, each with as many processes as it has threads. DASK_SCHEDULER_ADDRESS names the scheduler; else
+    one starts here."""
+
+    def __init__(self, job: Mapping[str, Any], number: int) -> None:
+        address = os.environ.get("DASK_SCHEDULER_ADDRESS")
+        self._own = None if address else tempfile.TemporaryDirectory(prefix="bis-dask-")
+        try:
+            from distributed import Client
+        except ImportError:
+            raise _missing("distributed") from None
+        given: dict[str, Any] = {"address": address}
+        if self._own:
+            given = {"n_workers": number, "threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": None}
+            given["local_directory"] = self._own.name
+        self._client = _fetched(lambda: Client(**given))
+        self._there = _defined(THERE + DASK)
+        self._key = secrets.token_hex(8)
+        self._job = _fetched(lambda: self._client.scatter(sent(job), broadcast=True, hash=False))
+        self.room = 2 * max(1, sum(self._client.nthreads().values()))
+
+    def ask(self, batch: Batch) -> Ticket:
+        answer = self._client.submit(self._there["ask"], self._job, self._key, _frame(batch), pure=False)
+        return _Far(answer.result)
+
+    def close(self) -> None:
+        with contextlib.suppress(Exception):  # the cluster is gone; what is there ends by itself
+            self._client.run(self._there["forget"], self._key)
+        self._client.close()
+        _remove(self._own)
+
+
+DASK = '''
+def ask(sent, key, frame):
+    """By a process that nobody asks now, or one more."""
+    import distributed
+    free = distributed.get_worker().__dict__.setdefault("_bis_free", {}).setdefault(key, [])
+    child = None
+    while free and child is None:
+        child = free.pop()
+        child = child if child.process.poll() is None else None
+    child = child or Child(sent)
+    answer = child.refused or child.ask(frame)
+    free.append(child)
+    return answer
+
+def forget(key, dask_worker):
+    for child in dask_worker.__dict__.get("_bis_free", {}).pop(key, []):
+        child.close()
+'''
+
+
+def _missing(package: str) -> Stop:
+    return Stop(
+        f"{package} is not in the environment of this model",
+        hint=f"install it there, as on the machines that it asks: uv pip install --python PATH {package}",
+        status=4,
+    )
