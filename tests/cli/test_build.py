@@ -13,62 +13,11 @@ import pytest
 from uv import find_uv_bin
 
 from bis.oci import Image
-from bis.oci.layers import Entry, write_layer
-from bis.oci.layout import Layout, machine
+from bis.oci.layout import Layout
 
 VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
 WITH = f"usr/bin/python{VERSION}"
 LABEL = "org.opencontainers.image."
-
-
-@pytest.fixture
-def base(tmp_path: Path) -> Callable[..., str]:
-    """A base of some files, by the way to name it."""
-
-    def make(*names: str) -> str:
-        layout = Layout(tmp_path / f"base{len(names)}")
-        layout.make()
-        with layout.new_blob() as file:
-            written = write_layer([Entry(name, b"", executable=True) for name in names], file, 0)
-            layout.keep(file, written.descriptor.digest)
-        config = {
-            "architecture": machine(),
-            "os": "linux",
-            "config": {"Env": ["PATH=/usr/bin"]},
-            "rootfs": {"type": "layers", "diff_ids": [written.diff_id]},
-        }
-        layout.name(layout.put_image(config, (written.descriptor,), {}).descriptor, "base")
-        return f"oci:{layout.folder}"
-
-    return make
-
-
-@pytest.fixture
-def trained(tmp_path: Path, bis: Any, variables: dict[str, str]) -> Path:
-    """A project with a run in a virtual environment of its own."""
-    project = tmp_path / "project"
-    project.mkdir()
-    subprocess.run([find_uv_bin(), "venv", "--quiet", "-p", sys.executable, ".venv"], cwd=project, check=True)
-    for words in (
-        ("init", "-q"),
-        ("add", "train.py"),
-        ("-c", "user.email=a@b", "-c", "user.name=a", "commit", "-qm", "x"),
-    ):
-        (project / "train.py").write_text("open('out.txt', 'w').write('7')\nprint('trained')\n")
-        subprocess.run(["git", *words], cwd=project, env=variables, check=True)
-    assert bis("run", "--", ".venv/bin/python", "train.py", folder=project).status == 0
-    return project
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    """A folder as MLflow would write it."""
-    folder = tmp_path / "model"
-    folder.mkdir()
-    flavors = {"python_function": {"loader_module": "mlflow.pyfunc.model", "python_model": "python_model.pkl"}}
-    (folder / "MLmodel").write_text(json.dumps({"flavors": flavors, "utc_time_created": "2026-01-01 00:00:00.000000"}))
-    (folder / "python_model.pkl").write_bytes(b"\x80\x05N.")
-    return folder
 
 
 def built(bis: Any, project: Path, *words: str) -> dict[str, Any]:

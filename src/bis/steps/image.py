@@ -70,7 +70,7 @@ def interpreter(environment: Path, base: Base, layout: Layout) -> Interpreter:
     """The one of the base that has the version of the environment; else that which the environment was made with is
     taken along. Raises CannotRepeat where neither can be."""
     settings = _settings(environment)
-    version = ".".join(settings.get("version_info", settings.get("version", "")).split(".")[:2])
+    version = version_of(environment)
     there = pythons(base.image, layout)
     if version in there:
         return Interpreter(there[version])
@@ -85,13 +85,31 @@ def interpreter(environment: Path, base: Base, layout: Layout) -> Interpreter:
     return Interpreter(f"/{PYTHON}/bin/python{version}", tuple(_interpreter_entries(home, version)))
 
 
+def version_of(environment: Path) -> str:
+    """`3.12`, of a virtual environment. Raises CannotRepeat for what is none."""
+    settings = _settings(environment)
+    return ".".join(settings.get("version_info", settings.get("version", "")).split(".")[:2])
+
+
+def packages_of(environment: Path) -> Path:
+    """Where the packages of a virtual environment are installed."""
+    return environment / "lib" / f"python{version_of(environment)}" / "site-packages"
+
+
+def packages(environment: Path) -> Iterator[Entry]:
+    """The packages of a virtual environment as files to import from, without its programs."""
+    gone = {path.name: "" for path in (environment / "bin").iterdir()}
+    return _without_traces(_without_links_out(entries_of(packages_of(environment), ".")), gone)
+
+
 def environment_part(environment: Path, python: Interpreter) -> Part:
     """A virtual environment, on the interpreter of the image."""
     version = python.path.rpartition("python")[2]
     home = python.path.rpartition("/")[0]
     scripts = list(_scripts(environment, f"{ENVIRONMENT}/bin"))
+    rows = {script.path.rpartition("/")[2]: _row(script) for script in scripts}
     entries = [
-        *_without_traces(_without_links_out(entries_of(environment / "lib", f"{ENVIRONMENT}/lib")), scripts),
+        *_without_traces(_without_links_out(entries_of(environment / "lib", f"{ENVIRONMENT}/lib")), rows),
         *scripts,
         Entry(f"{ENVIRONMENT}/bin/python", target=python.path),
         Entry(f"{ENVIRONMENT}/bin/python3", target="python"),
@@ -229,10 +247,10 @@ def _scripts(environment: Path, at: str) -> Iterator[Entry]:
         yield Entry(f"{at}/{path.name}", content, executable=True)
 
 
-def _without_traces(entries: Iterable[Entry], scripts: Sequence[Entry]) -> Iterator[Entry]:
+def _without_traces(entries: Iterable[Entry], rows: Mapping[str, str]) -> Iterator[Entry]:
     """Installed packages without what tells where they were installed: `RECORD` names the scripts as they are in the
-    image, and none says from which folder it came. Raises CannotRepeat for what is imported from elsewhere."""
-    rows = {entry.path.rpartition("/")[2]: _row(entry) for entry in scripts}
+    image, by their `rows`, and not those with an empty one; none says from which folder it came. Raises CannotRepeat
+    for what is imported from elsewhere."""
     for entry in entries:
         name, path = entry.path.rpartition("/")[2], entry.content
         if not isinstance(path, Path):
@@ -260,7 +278,9 @@ def _image_row(line: str, rows: Mapping[str, str]) -> str:
     if name.endswith((".pyc", "/direct_url.json", "/uv_cache.json")):
         return ""
     script = name.rpartition("/")[2]
-    return f"{name},{rows[script]}\n" if re.match(r"(\.\./)+bin/", name) and script in rows else line
+    if not re.match(r"(\.\./)+bin/", name) or script not in rows:
+        return line
+    return f"{name},{rows[script]}\n" if rows[script] else ""
 
 
 def _demand_inside(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What an image was made of, as a statement beside it: in-toto's form, with SLSA's words for a build."""
+"""What a built thing was made of, as a statement beside it: in-toto's form, with SLSA's words for a build."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def attach(layout: Layout, image: Image, name: str, statement: Mapping[str, Any]
 
 
 def provenance(
-    image: Image, name: str, *, source: str, base: str, run: Run | None, record: str, model: str, identity: str
+    digest: str, name: str, *, source: str, base: str, run: Run | None, record: str, model: str, identity: str
 ) -> dict[str, Any]:
-    """The same for the same image: no time of the build, and no place."""
+    """The same for the same thing: no time of the build, and no place. `base`: empty for what is no image."""
     made_of = [{"uri": base.partition("@")[0], "digest": _algorithm(base.partition("@")[2])}] if "@" in base else []
     if run is not None:
         made_of.append({"uri": f"bis:run/{run.id}", "digest": _algorithm(record)})
@@ -45,7 +45,7 @@ def provenance(
         made_of.append({"uri": model or "bis:model", "digest": _algorithm(identity)})
     return {
         "_type": STATEMENT,
-        "subject": [{"name": name, "digest": _algorithm(image.descriptor.digest)}],
+        "subject": [{"name": name, "digest": _algorithm(digest)}],
         "predicateType": PREDICATE,
         "predicate": {
             "buildDefinition": {
