@@ -28,7 +28,7 @@ FOLDER: Final = "oci:"
 EPOCH: Final = 1_700_000_000
 """The time of the files of a base that is made here, in seconds since 1970 UTC."""
 INCLUDED: Final = "ca-certificates,python3,python3-venv"
-PYTHONS: Final = re.compile(r"(?:\./)?((?:usr/local|usr|opt/[^/]+)/bin/python(3\.\d+))")
+PYTHONS: Final = re.compile(r"(?:\./)?((?:usr/local|usr|var/lang|opt/[^/]+)/bin/python(3\.\d+))")
 SOURCES: Final = (Path("/etc/apt/sources.list"), Path("/etc/apt/sources.list.d"))
 
 
