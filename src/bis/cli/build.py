@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from bis.cli.build_site import site as _site
 from bis.cli.command import STATUSES, Door, command, family, json_option
 from bis.cli.lineage import Thing
 from bis.errors import UsageError
 from bis.text import plain, size
 
 if TYPE_CHECKING:
-    from bis.acts.build import BuiltImage, Site
+    from bis.acts.build_lambda import BuiltZip
+    from bis.oci.layers import Packing
+    from bis.steps.shipping import BuiltImage
 
 CANNOT = {3: STATUSES[3], 4: "it cannot be put into an image", 5: STATUSES[5]}
 
 
 @family(
     "build",
-    short_help="Build images of runs and models, the same each time.",
+    short_help="Build images and functions of runs and models, the same each time.",
     statuses=CANNOT,
-    examples=["bis build image models:/churn@champion --push ghcr.io/team/churn:3", "bis build image train-12"],
+    examples=[
+        "bis build image models:/churn@champion --push ghcr.io/team/churn:3",
+        "bis build image train-12",
+        "bis build lambda models:/churn/3 --zip churn.zip",
+    ],
 )
 def build() -> None:
     """What is built is told apart by its digest, which is the same each time and on each machine, and leads back to the
@@ -80,8 +86,8 @@ def image(
     (ghcr.io/team/base@sha256:…; a tag is looked up, and the digest that it meant is said), a layout (oci:FOLDER), or
     made here from Debian's packages (mmdebstrap:bookworm).
     """
-    from bis.acts.build import Asked
     from bis.acts.build import build as act
+    from bis.steps.shipping import Asked
 
     asked = Asked(
         what,
@@ -90,7 +96,7 @@ def image(
         name,
         push,
         python,
-        packing="gzip" if compress == "gzip" else "none",
+        packing=_packing(compress),
         data=not no_data,
         trust=trust,
     )
@@ -99,25 +105,121 @@ def image(
     return 0
 
 
+@build.member
+@command(
+    "lambda",
+    short_help="Build a function of AWS Lambda: an image or a zip.",
+    statuses={3: STATUSES[3], 4: "Lambda could not run it", 5: STATUSES[5]},
+    examples=[
+        "bis build lambda models:/churn@champion --push 1234.dkr.ecr.eu-west-1.amazonaws.com/churn:3",
+        "bis build lambda models:/churn/3 --zip churn.zip",
+        "bis build lambda train-12 --zip train.zip",
+    ],
+)
+@click.option("--zip", "zipped", default="", metavar="FILE", help="Write a zip for a runtime of Lambda's own instead.")
+@click.option("--base", default="", metavar="IMAGE", help="What to build on; else `base` of the settings.")
+@click.option("--output", default="", metavar="DIR", help="Image layout that it is added to, or made; else `image`.")
+@click.option("--name", default="", help="What it is called in the layout; else as what is built.")
+@click.option("--push", default="", metavar="NAME", help="Send it to a registry under this name, too.")
+@click.option("--python", default="", metavar="PATH", help="Environment of a model, as it is.")
+@click.option(
+    "--compress",
+    type=click.Choice(["none", "gzip"]),
+    default="none",
+    show_default=True,
+    help="How it is stored; the digest of gzip depends on the version of zlib.",
+)
+@click.option("--no-data", is_flag=True, help="Leave the inputs of a run out.")
+@click.option("--trust", is_flag=True, help="Let the function open a pickle that no run of this project made.")
+@json_option
+@click.argument("what", type=Thing(), metavar="MODEL|RUN")
+def lambda_(
+    door: Door,
+    what: str,
+    zipped: str,
+    base: str,
+    output: str,
+    name: str,
+    push: str,
+    python: str,
+    compress: str,
+    no_data: bool,
+    trust: bool,
+    as_json: bool,
+) -> int:
+    """Build what AWS Lambda calls: a function that answers requests with a model, or that runs the command of a run
+    anew for each event.
+
+    The image is built as by `bis build image`, and holds Amazon's client of the runtime in the place of bis' server.
+    The zip holds packages, and needs a runtime of Lambda's own for the version of Python: it is refused where there is
+    none, where a package needs a newer C library than that has, and where it is more than Lambda unpacks.
+    """
+    from bis.acts.build_lambda import build_image, build_zip
+    from bis.steps.shipping import Asked
+
+    asked = Asked(
+        what,
+        base,
+        door.folder,
+        name,
+        push,
+        python,
+        packing=_packing(compress),
+        data=not no_data,
+        trust=trust,
+    )
+    if zipped:
+        if given := [option for option, value in (("base", base), ("output", output), ("push", push)) if value]:
+            raise UsageError(f"--{given[0]} is of an image, and --zip makes none", hint="leave one of them out")
+        _show_zip(door, build_zip(asked._replace(output=door.folder / Path(zipped).expanduser()), _site(door)), as_json)
+        return 0
+    folder = door.folder / Path(output or "image").expanduser()
+    _show(door, build_image(asked._replace(base=_base(door, base), output=folder), _site(door)), as_json)
+    return 0
+
+
+def _show_zip(door: Door, built: BuiltZip, as_json: bool) -> None:
+    if as_json:
+        door.terminal.json("bis.built/1", _zip_document(built))
+        return
+    sizes = f"{size(built.zipped.size)}, {size(built.zipped.unpacked)} unpacked"
+    door.terminal.show(
+        [
+            f"zip         {built.digest}",
+            f"file        {plain(str(built.file))}, {sizes}",
+            f"runtime     {built.runtime.name}, {built.runtime.architecture}",
+            f"handler     {built.handler}",
+            f"code        {built.code}, as Lambda tells it",
+        ]
+    )
+    for remark in built.told:
+        door.terminal.tell(f"note: {plain(remark)}")
+
+
+def _zip_document(built: BuiltZip) -> dict[str, object]:
+    return {
+        "digest": built.digest,
+        "code_sha256": built.code,
+        "file": str(built.file),
+        "bytes": built.zipped.size,
+        "unpacked_bytes": built.zipped.unpacked,
+        "runtime": built.runtime.name,
+        "architecture": built.runtime.architecture,
+        "handler": built.handler,
+        "provenance": str(built.provenance),
+    }
+
+
+def _packing(compress: str) -> Packing:
+    return "gzip" if compress == "gzip" else "none"
+
+
 def _base(door: Door, base: str) -> str:
     if chosen := base or door.settings.base:
         return chosen
     raise UsageError(
         "nothing says what the image is built on",
         hint='--base mmdebstrap:bookworm, or base = "NAME@sha256:…" in bis.toml',
-    )
-
-
-def _site(door: Door) -> Site:
-    from bis.acts.build import Site
-
-    return Site(
-        door.settings,
-        lambda: door.home,
-        datetime.now(UTC),
-        door.folder,
-        door.variables,
-        lambda text: door.terminal.tell(f"{text} …"),
     )
 
 

@@ -51,7 +51,7 @@ class Thing(Completed):
 def lineage(door: Door, thing: str, packages: bool, as_json: bool) -> int:
     """Say what THING is made of, and which runs, models and aliases it reached. THING is a version of a model
     (models:/churn/3), a run, a version of data (data:/customers@v3), a file, a commit, a package (numpy==2.1.0), or an
-    image or another thing that was built (sha256:…).
+    image or another thing that was built (sha256:…, or the file).
 
     A file is known by its content: also under another name, and also when another run made it.
     """
