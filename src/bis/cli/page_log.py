@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bis.cli.command import nearest
 from bis.cli.page_run import mark
@@ -14,14 +14,12 @@ from bis.errors import UsageError
 from bis.ledger import Row
 from bis.nouns.run import signal_name
 from bis.nouns.verdict import MARKS
+from bis.steps.listing import PARTS, SHOWN_PARTS, by_frequency, differing, digest_of, same_parts, telling_length
 from bis.text import command_line, duration, number, numbers, plain, seconds_between, width
 
 if TYPE_CHECKING:
     from bis.cli.render import Cell, Terminal
 
-PARTS = ("code", "data", "environment", "infrastructure", "machine")
-"""Parts by digest; of the params the values are shown."""
-SHOWN_PARTS = ("code", "data", "environment")
 NAMES = (
     *("verdict", "run", "name", "status", "started", "took", *PARTS, "params", "note", "command", "folder", "user"),
     *("host", "outputs", "findings", "repeats", "id", "ended", "exit", "experiment"),
@@ -51,12 +49,7 @@ class Listing:
 
     def same_parts(self) -> str:
         """The parts that all of the runs share: `data d01f, environment e77b`; they need no column."""
-        if len(self.rows) < 2:
-            return ""
-        shared = [(kind, {_digest(row, kind) for row in self.rows}) for kind in SHOWN_PARTS]
-        return ", ".join(
-            f"{kind} {short(one)}" for kind, digests in shared for one in digests if len(digests) == 1 and one
-        )
+        return ", ".join(f"{kind} {short(one)}" for kind, one in same_parts(self.rows).items())
 
     # -- which columns ---------------------------------------------------------------------------------------------
 
@@ -68,7 +61,7 @@ class Listing:
             names.append("status")
         names += ["started", "took"]
         parts = PARTS if everything else SHOWN_PARTS
-        names += [kind for kind in parts if everything or len({_digest(row, kind) for row in self.rows}) > 1]
+        names += [kind for kind in parts if everything or len({digest_of(row, kind) for row in self.rows}) > 1]
         names += self._values(everything)
         if everything or any(row.repeats for row in self.rows):
             names.append("repeats")
@@ -77,9 +70,9 @@ class Listing:
         return names
 
     def _values(self, everything: bool) -> list[str]:
-        params = _by_frequency(row.params for row in self.rows) if everything else differing(self.rows)
-        metrics = _by_frequency(row.metrics for row in self.rows)
-        named = {"metrics": metrics, "params": params, "tags": _by_frequency(row.tags for row in self.rows)}
+        params = by_frequency(row.params for row in self.rows) if everything else differing(self.rows)
+        metrics = by_frequency(row.metrics for row in self.rows)
+        named = {"metrics": metrics, "params": params, "tags": by_frequency(row.tags for row in self.rows)}
         return [f"{kind}.{name}" for kind, names in named.items() for name in names]
 
     def _fitting(self, names: list[str]) -> list[str]:
@@ -139,11 +132,8 @@ class Listing:
 
     def _digests(self, kind: str) -> list[Cell]:
         """Digests as short as they can be and still tell the parts apart."""
-        found = [_digest(row, kind) for row in self.rows]
-        length = 8
-        if self.terminal.tty:
-            different = len(set(found))
-            length = next((few for few in range(4, 16) if len({short(one, few) for one in found}) == different), 16)
+        found = [digest_of(row, kind) for row in self.rows]
+        length = telling_length(found) if self.terminal.tty else 8
         return [short(one, length) for one in found]
 
     def _cell(self, row: Row, name: str) -> Cell:
@@ -175,64 +165,6 @@ class Listing:
             case "repeats":
                 return row.repeats[:8] if tty else row.repeats
         return plain(str(getattr(row, name)))
-
-
-def differing(rows: Sequence[Row]) -> list[str]:
-    """The params whose values are not the same in all the rows, the long name of a value left out where a short one
-    says the same."""
-    names = _by_frequency(row.params for row in rows)
-    found = [name for name in names if _differs(name, [row.params.get(name) for row in rows])]
-    told = {name: tuple(row.params.get(name) for row in rows) for name in found}
-    return [name for name in found if told.get(name.partition(":")[2]) != told[name]]
-
-
-def _differs(name: str, values: Sequence[str | None]) -> bool:
-    """A word without a name that other commands do not have says nothing."""
-    return len({value for value in values if value is not None or not name.startswith("argument ")}) > 1
-
-
-def as_plain(row: Row) -> dict[str, Any]:
-    """A row for `--json`: everything, seconds and the parts by name."""
-    return {
-        "id": row.id,
-        "name": row.name,
-        "status": row.status,
-        "exit": row.exit,
-        "signal": row.signal,
-        "started": row.started,
-        "ended": row.ended or None,
-        "seconds": seconds_between(row.started, row.ended),
-        "command": row.command,
-        "folder": row.folder,
-        "user": row.user,
-        "host": row.host,
-        "note": row.note,
-        "verdict": row.verdict or None,
-        "repeats": row.repeats or None,
-        "parent": row.parent or None,
-        "parts": {kind: {"digest": part.digest, "summary": part.summary} for kind, part in row.parts.items()},
-        "params": row.params,
-        "metrics": row.metrics,
-        "tags": row.tags,
-        "outputs": row.outputs,
-        "findings": row.findings,
-        "record": row.record or None,
-        "removed": row.removed or None,
-    }
-
-
-def _by_frequency(tables: Iterable[Any]) -> list[str]:
-    """The names in some tables, those that more of them have first."""
-    counts: dict[str, int] = {}
-    for table in tables:
-        for name in table:
-            counts[name] = counts.get(name, 0) + 1
-    return sorted(counts, key=lambda name: -counts[name])
-
-
-def _digest(row: Row, kind: str) -> str:
-    part = row.parts.get(kind)  # type: ignore[call-overload]
-    return part.digest if part else ""
 
 
 def _status(row: Row) -> Cell:
