@@ -138,8 +138,9 @@ def log(
     removed.
     The first column is the newest verdict: [=] identical, [~] equivalent, [x] different, [!] not repeatable.
     """
-    from bis.cli.page_log import Listing, as_plain
+    from bis.cli.page_log import Listing
     from bis.ledger.search import compile_filter
+    from bis.steps.listing import as_plain
 
     if as_json and as_lines:
         raise UsageError("--json and --jsonl exclude each other", hint="bis log --jsonl")
