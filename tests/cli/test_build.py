@@ -91,7 +91,7 @@ def test_an_image_of_a_model_starts_bis_with_packages_that_its_model_does_not_se
     assert any(name.startswith("opt/bis/lib/starlette/") for name in files)
     assert not any(name.startswith("opt/env/") and "starlette" in name for name in files)
     config = image.config["config"]
-    assert config["Entrypoint"][:3] == ["/opt/bis/bin/bis", "serve", "/opt/model"]
+    assert config["Entrypoint"][:3] == ["/opt/bis/bin/bis", "serve", "model=/opt/model"]
     assert not any(entry.startswith("PYTHONPATH") for entry in config["Env"])
     assert config["User"] == "65534:65534"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from bis.steps import image
 from bis.steps.image import ENVIRONMENT, MODEL, PORT, SERVER, WORK, Part
 from bis.steps.installing import find_uv
@@ -42,7 +44,7 @@ def _of_model(asked: Asked, bench: Bench) -> Content:
         image.server_part(python, find_uv(site.variables, site.user, None), bench.room / "server", site.say),
         image.tree_part("model", laid.folder, MODEL, site.settings.secrets),
     ]
-    serve = [f"/{SERVER}/bin/bis", "serve", f"/{MODEL}", "--python", f"/{ENVIRONMENT}/bin/python"]
+    serve = [f"/{SERVER}/bin/bis", "serve", _named(laid.source), "--python", f"/{ENVIRONMENT}/bin/python"]
     config = {
         # Whoever builds of a run's model trusts it, as `bis serve` does here.
         "Entrypoint": [*serve, "--trust"] if laid.own or asked.trust else serve,
@@ -52,6 +54,11 @@ def _of_model(asked: Asked, bench: Bench) -> Content:
         "StopSignal": "SIGTERM",
     }
     return Content(laid.source, parts, config)
+
+
+def _named(source: Source) -> str:
+    """The folder of the model, to be called in addresses as the model is: /v2/models/churn."""
+    return f"{source.title}=/{MODEL}" if re.fullmatch(r"[\w.-]+", source.title) else f"/{MODEL}"
 
 
 # -- a run -------------------------------------------------------------------------------------------------------
