@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bis.cli.build_k8s import k8s
 from bis.cli.build_site import site as _site
 from bis.cli.command import STATUSES, Door, command, family, json_option
 from bis.cli.lineage import Thing
@@ -252,3 +253,6 @@ def _lines(built: BuiltImage) -> list[str]:
         f"layout      {plain(str(built.layout))}:{plain(built.name)}",
     ]
     return [*lines, f"pushed      {plain(built.pushed)}"] if built.pushed else lines
+
+
+build.member(k8s)

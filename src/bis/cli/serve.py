@@ -28,7 +28,7 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         if isinstance(value, int):
             return value
-        found = re.fullmatch(r"(\d{1,12})\s*([KMGT]?)(?:i?B)?", str(value).strip(), re.IGNORECASE)
+        found = re.fullmatch(r"(\d{1,12})\s*([KMGT]?)(?:i?B|i)?", str(value).strip(), re.IGNORECASE)
         if not found:
             self.fail(f"{value!r} is no size: 500M, 2G", param, ctx)
         return int(found[1]) * UNITS[found[2].upper()]

@@ -46,6 +46,11 @@ def of_model(connection: Connection, reference: str) -> list[Built]:
     return once(_read(connection, "model = ?", (reference,)))
 
 
+def of_either(connection: Connection, run: str, model: str) -> list[Built]:
+    """All records of what was built of a run or of a version of a model, oldest first; an empty one is none."""
+    return _read(connection, "(run = ? AND run <> '') OR (model = ? AND model <> '')", (run, model))
+
+
 def with_image(connection: Connection, digest: str) -> list[Built]:
     """What starts an image: each thing once."""
     return once(_read(connection, "image = ?", (digest,)))

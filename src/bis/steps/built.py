@@ -35,6 +35,27 @@ def built_of(home: Home, run: str) -> list[Built]:
         return rows.of_run(connection, run)
 
 
+def with_digest(home: Home, digest: str) -> list[Built]:
+    """All records of a thing, oldest first."""
+    database = _database(home)
+    if not database.there:
+        return []
+    with database.reading() as connection:
+        return rows.by_digest(connection, digest)
+
+
+def images_of(home: Home, *, run: str, model: str, identity: str) -> list[Built]:
+    """All records of images of a model, or, without one, of a run, oldest first."""
+    database = _database(home)
+    if not database.there:
+        return []
+    with database.reading() as connection:
+        found = rows.of_either(connection, run, model)
+    # A model is the same under whatever name; where that is not known, only what was built under its own counts.
+    alike = [one for one in found if one.identity == identity and (identity or one.model == model)]
+    return [one for one in alike if one.kind == "image"]
+
+
 def _database(home: Home) -> Database:
     assert isinstance(home.ledger, SqlLedger)
     return home.ledger.database
