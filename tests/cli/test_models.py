@@ -141,6 +141,10 @@ def test_a_removed_version_and_model_come_back(model: Type) -> None:
     assert model("rm", "churn/1").status == 0
     assert model("show", "churn/1").status == 3
     assert model("rm", "--undo", "churn/1").status == 0
+    assert model("alias", "churn/1", "champion").status == 0
+    assert model("rm", "churn@champion").out == "removed  models:/churn/1  with champion\n"
+    assert model("rm", "--undo", "churn/1").out == "back  models:/churn/1  with champion\n"
+    assert model("show", "churn@champion").status == 0
     assert model("rm", "churn").status == 0
     assert model("show", "churn").status == 3
     assert "removed" in actions(model)

@@ -77,15 +77,29 @@ def test_a_name_that_could_not_be_typed_in_a_reference_is_refused(connection: An
         registry.create(connection, name, at(1))
 
 
-def test_a_removed_version_has_no_alias_and_can_be_restored_without_it(churn: Any) -> None:
+def test_a_removed_version_has_no_alias_and_gets_it_back_when_it_is_restored(churn: Any) -> None:
     registry.remove_version(churn, "churn", 2, at(6))
     with pytest.raises(registry.NoVersion):
         registry.version(churn, "churn", 2)
     with pytest.raises(registry.NoAlias):
         registry.by_alias(churn, "churn", "champion")
-    assert registry.restore_version(churn, "churn", 2, at(7)).aliases == ()
+    assert registry.restore_version(churn, "churn", 2, at(7)).aliases == ("champion",)
+    assert [champion_at(churn, "churn", day * DAY) for day in (5, 6, 7)] == [2, None, 2]
     with pytest.raises(registry.NoVersion):
         registry.restore_version(churn, "churn", 2, at(7))
+
+
+def test_an_alias_that_was_taken_from_a_version_before_or_got_another_since_does_not_come_back(churn: Any) -> None:
+    registry.set_alias(churn, "churn", "old", 2, at(5))
+    registry.set_alias(churn, "churn", "kept", 2, at(5))
+    registry.delete_alias(churn, "churn", "old", at(5))
+    registry.remove_version(churn, "churn", 2, at(6))
+    registry.set_alias(churn, "churn", "champion", 3, at(6))
+    assert registry.restore_version(churn, "churn", 2, at(7)).aliases == ("kept",)
+    assert registry.by_alias(churn, "churn", "champion").number == 3
+    registry.delete_alias(churn, "churn", "kept", at(8))
+    registry.remove_version(churn, "churn", 2, at(9))
+    assert registry.restore_version(churn, "churn", 2, at(10)).aliases == ()
 
 
 def test_a_removed_model_can_be_restored_with_all_that_it_had(churn: Any) -> None:

@@ -313,7 +313,7 @@ def remove(home: Home, reference: ModelReference, by: By, *, undo: bool = False)
             if not undo:
                 model_named(connection, reference.name)
             (registry.restore if undo else registry.remove)(connection, reference.name, by)
-            return f"models:/{reference.name}"
+            return f"models:/{reference.name}", ()
         if undo and reference.which is None:
             raise UsageError(
                 f"{reference.text!r} names no version by its number", hint=f"bis model rm --undo {reference.name}/3"

@@ -518,23 +518,26 @@ def rollback(door: Door, name: str, alias_: str, reason: str, as_json: bool) -> 
     statuses={3: NO_MODEL, 5: STATUSES[5]},
     examples=["bis model rm churn/3", "bis model rm churn", "bis model rm --undo churn/3"],
 )
-@click.option("--undo", is_flag=True, help="Take a removal back. Aliases of a version do not come back with it.")
+@click.option("--undo", is_flag=True, help="Take a removal back.")
 @reason_option
 @json_option
 @click.argument("reference", type=ModelName(), metavar="MODEL")
 def rm(door: Door, reference: str, undo: bool, reason: str, as_json: bool) -> int:
     """Remove the version MODEL; a name alone removes the model with all its versions. It is not found any more; its
     history is, and its number is never given again. The run that made it, and its files, are left alone.
+
+    The aliases of a version go with it, and come back with it unless they mean another version by then.
     """
     from bis.acts import registry
 
     by = registry.by_here(spell(reason))
-    told = registry.remove(door.home, model_reference(door, reference), by, undo=undo)
+    told, aliases = registry.remove(door.home, model_reference(door, reference), by, undo=undo)
     if as_json:
-        door.terminal.json("bis.model.rm/1", {"undo": undo, "removed": told})
+        door.terminal.json("bis.model.rm/1", {"undo": undo, "removed": told, "aliases": aliases})
     else:
         word = ("back", "green") if undo else ("removed", "red")
-        door.terminal.show([f"{door.terminal.paint(*word)}  {plain(told)}"])
+        called = f"  with {', '.join(map(plain, aliases))}" if aliases else ""
+        door.terminal.show([f"{door.terminal.paint(*word)}  {plain(told)}{called}"])
         if not undo:
             again = shlex.join(["bis", "model", "rm", "--undo", told.removeprefix("models:/")])
             door.terminal.tell(f"help: {again}  takes it back")

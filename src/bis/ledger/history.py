@@ -112,6 +112,19 @@ def meant_before(moves: list[Event]) -> list[str]:
     return line[-2 if there else -1 :: -1] if len(line) > there else []
 
 
+def taken_aliases(connection: Connection, model: Model, record: str) -> list[str]:
+    """The aliases that meant a version until it was removed last: they went in the same change. By the record of what
+    registered it."""
+    found = connection.execute(
+        "SELECT u.key FROM registry_events AS u JOIN registry_events AS r"
+        " ON r.model = u.model AND r.origin = u.origin AND r.made = u.made AND r.username = u.username"
+        " WHERE r.seq > u.seq AND u.action = 'unaliased' AND r.seq = (SELECT max(seq) FROM registry_events"
+        " WHERE model = ? AND origin = ? AND action = 'removed')",
+        (model.id, record),
+    ).fetchall()
+    return [alias for (alias,) in found]
+
+
 def _lines_there(connection: Connection, model: Model, moment: int) -> set[int]:
     """Of the lines that make a model, those that were there at a time."""
     found = connection.execute(

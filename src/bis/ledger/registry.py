@@ -310,7 +310,8 @@ def remove_version(connection: Connection, name: str, which: Which, by: By) -> M
 
 
 def restore_version(connection: Connection, name: str, which: Which, by: By) -> ModelVersion:
-    """Take the removal of a version back; aliases do not come back. Raises NoModel, NoVersion, SeveralVersions."""
+    """Take the removal of a version back, with the aliases that it took, as far as no other version has got them since.
+    Raises NoModel, NoVersion, SeveralVersions."""
     model = get(connection, name)
     condition, values = _meant(which)
     rows = connection.execute(
@@ -324,7 +325,10 @@ def restore_version(connection: Connection, name: str, which: Which, by: By) -> 
         if isinstance(which, int):
             _was_collected(connection, name, which)
         raise NoVersion(name, which)
+    taken = history.taken_aliases(connection, model, found[0].record)
     model_events.note(connection, model, "restored", by, about=found[0])
+    for alias in sorted(set(taken) - set(model.aliases)):
+        set_alias(connection, name, alias, found[0].record, by)
     return version(connection, name, found[0].record)
 
 
