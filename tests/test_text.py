@@ -22,6 +22,11 @@ def test_bytes_are_told_in_the_unit_that_fits(count: int, shown: str) -> None:
     assert text.size(count) == shown
 
 
+def test_numbers_stand_below_one_another_by_their_points() -> None:
+    assert text.by_point(["1.5", "120", "2e-07", "nan", "5.0 MiB"]) == ["  1.5", "120", "  2e-07", "nan", "  5.0 MiB"]
+    assert text.by_point([]) == []
+
+
 @pytest.mark.parametrize(
     ("seconds", "shown"),
     [

@@ -103,6 +103,14 @@ def _rounded(value: float | None, digits: int) -> str:
     return exact if len(exact) <= digits + 2 else f"{value:.{digits}g}"
 
 
+def by_point(texts: Sequence[str]) -> list[str]:
+    """Numbers, with or without a unit behind them, set so that those below one another have their points in one
+    place, and those without a point end where it would be."""
+    before = [next((place for place, letter in enumerate(text) if letter in ".e "), len(text)) for text in texts]
+    most = max(before, default=0)
+    return [" " * (most - short) + text for text, short in zip(texts, before, strict=True)]
+
+
 def count(number: int, one: str, many: str = "") -> str:
     """`1 file`, `3 files`, `1,204 files`."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"

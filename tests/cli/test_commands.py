@@ -512,7 +512,7 @@ def test_tags_and_notes_find_a_run_and_outlive_the_ledger(bis: Type, copy: Path)
     assert (low["tags"], low["note"]) == ({"score": "0.5", "state": "final"}, "the one that we ship")
     assert low["record"] == record
     page = bis("show", "low", folder=copy).out
-    assert "\ntags            score=0.5, state=final\n" in page
+    assert "\ntags            score=0.5\n                state=final\n" in page
     assert "\nnote            the one that we ship  (" in page
     told = bis("show", "low", "--json", folder=copy).json
     assert told["tags"] == low["tags"]

@@ -61,8 +61,8 @@ def test_the_page_of_a_run_says_everything_in_few_lines(some_run: Make, terminal
         "                seeded by the script: torch\n"
         "metrics         accuracy  0.934\n"
         "                loss      0.205\n"
-        "outputs         model.pkl  0b000000  5.0 MiB\n"
-        "                big.bin    0c000000  5.0 GiB  hashed, not copied\n"
+        "outputs         model.pkl  0b000000    5.0 MiB\n"
+        "                big.bin    0c000000    5.0 GiB  hashed, not copied\n"
         "                <stdout>   0a000000  212 B\n"
         "usage           4m40s in all, 9m02s of processor time, 1.2 GiB of memory\n"
         "trace           notify, complete\n"
@@ -80,11 +80,23 @@ def test_the_page_of_a_run_shows_what_was_said_of_it_later(some_run: Make, termi
         Annotation(run=run.id, made="2026-05-03T14:00:00Z", user="bo", tags={"state": "\x1b[2J"}, note="ship it\nsoon"),
     ]
     assert (
-        "tags            state=\\x1b[2J, team=fraud\n"
+        "tags            state=\\x1b[2J\n"
+        "                team=fraud\n"
         "note            a first try\n"
         "                ship it  (2026-05-03T14:00:00Z, bo)\n"
         "                soon\n"
     ) in page(run_page(run, [], NOW, terminal, annotations))
+
+
+def test_metrics_stand_below_one_another_by_their_points(some_run: Make, terminal: Terminal) -> None:
+    run = some_run(metrics={"epoch": 120.0, "loss": 0.205, "rate": 1e-05, "gap": float("nan"), "drift": -1.5})
+    assert (
+        "metrics         epoch  120\n"
+        "                loss     0.205\n"
+        "                rate     1e-05\n"
+        "                gap    nan\n"
+        "                drift   -1.5\n"
+    ) in page(run_page(run, [], NOW, terminal))
 
 
 def test_the_page_of_a_run_on_a_terminal_tells_times_as_a_person_would(some_run: Make, wide: Terminal) -> None:

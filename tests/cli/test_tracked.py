@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from bis.ledger import batches, experiments, tracked
+from bis.ledger import artifacts, batches, experiments, locations, tracked
 from bis.ledger.runs import open_ledger
+from bis.nouns.artifact import path_of
 from bis.nouns.tracking import Point
 from bis.store.local import open_store
 
@@ -67,6 +68,59 @@ def test_two_of_them_are_compared_by_params_and_metrics(bis: Type, project: Path
     assert "not compared: code" in told
 
 
+def upload(project: Path, number: int, **files: bytes) -> None:
+    """What a client uploads to the first or the second run, as `NAME.json`."""
+    with (
+        open_store(project / ".bis" / "store") as store,
+        open_ledger(project / ".bis" / "ledger") as ledger,
+        ledger.database.writing() as connection,
+    ):
+        folder = path_of(locations.of_run(connection, f"{number:032x}"))
+        for name, content in files.items():
+            artifacts.put(connection, f"{folder}/{name}.json", store.put_bytes(content), len(content), NOW)
+        store.flush()
+
+
+def test_artifacts_are_shown_and_compared_as_other_outputs(bis: Type, project: Path) -> None:
+    upload(project, 1, weights=b'{"w": 1}', same=b'{"a": 1, "b": 2}', mine=b"{}")
+    upload(project, 2, weights=b'{"w": 2}', same=b'{"b": 2, "a": 1}', more=b"[]")
+    shown = bis("show", "first", folder=project).out
+    assert "outputs         <artifacts>/mine.json" in shown
+    found = bis("diff", "first", "second", "--json", folder=project).json
+    assert {
+        one["name"].removeprefix("<artifacts>/"): (one["sameness"], one.get("why", "")) for one in found["outputs"]
+    } == {
+        "weights.json": ("different", "w: 1 -> 2"),
+        "same.json": ("equivalent", "the same values"),
+        "mine.json": ("different", "not logged by the second run"),
+        "more.json": ("different", "logged only by the second run"),
+    }
+
+
+def test_what_a_recorded_run_made_is_not_said_to_be_absent_from_one_of_a_client(bis: Type, project: Path) -> None:
+    (project / "train.py").write_text(
+        "import json\njson.dump({'loss': 1}, open('metrics.json', 'w'))\nopen('a.bin', 'w').write('x')\nprint('done')\n"
+    )
+    assert bis("run", "--name", "recorded", "--", "python3", "train.py", folder=project).status == 0
+    upload(project, 1, extra=b"{}")
+    for words in (("recorded", "first"), ("first", "recorded")):
+        found = bis("diff", *words, "--json", folder=project).json
+        seen = {one["name"]: one["sameness"] for one in found["outputs"]}
+        assert seen == {
+            "3 outputs of the " + ("first" if words[0] == "recorded" else "second") + " run": "not compared",
+            "<artifacts>/extra.json": "different",
+        }
+        assert [one["name"] for one in found["changes"]["params"]] == ["argument 0", "depth", "lr"], "no seeds"
+        assert found["same"] is False
+
+
+def test_artifacts_that_lie_elsewhere_are_said_not_to_be_compared(bis: Type, project: Path) -> None:
+    with open_ledger(project / ".bis" / "ledger") as ledger, ledger.database.writing() as connection:
+        connection.execute("UPDATE runs SET artifacts = 's3://lab/first' WHERE name = 'first'")
+    told = bis("diff", "first", "second", folder=project).out
+    assert "artifacts (those of first lie in s3://lab/first)" in told
+
+
 def test_a_tag_keeps_those_that_the_client_set(bis: Type, project: Path) -> None:
     assert bis("tag", "first", "stage=final", folder=project).status == 0
     assert bis("note", "first", "the one", folder=project).status == 0
@@ -80,7 +134,23 @@ def test_one_is_removed_and_taken_back(bis: Type, project: Path) -> None:
     assert names(bis, project) == ["second", "first"]
 
 
-@pytest.mark.parametrize("words", [("repeat", "first"), ("restore", "first", "there")])
+def test_status_compares_with_the_last_run_that_bis_itself_ran_here(bis: Type, project: Path) -> None:
+    nothing = bis("status", folder=project)
+    assert (nothing.status, "help: bis run -- COMMAND" in nothing.err) == (3, True)
+    (project / "train.py").write_text("print('done')\n")
+    for name in ("older", "recorded"):
+        assert bis("run", "--name", name, "--", "python3", "train.py", folder=project).status == 0
+    assert bis("repeat", "older", folder=project).status == 0
+    with open_ledger(project / ".bis" / "ledger") as ledger, ledger.database.writing() as connection:
+        connection.execute("UPDATE runs SET started = ? WHERE tracked = 1", (4_000_000_000_000_000,))
+    assert bis("show", "--json", folder=project).json["run"]["name"] in ("first", "second")
+    told = bis("status", "--json", folder=project)
+    assert (told.status, told.json["before"]["name"], told.json["same"]) == (0, "recorded", True)
+    assert bis("rm", "recorded", folder=project).status == 0
+    assert bis("status", "--json", folder=project).json["before"]["name"] == "older"
+
+
+@pytest.mark.parametrize("words", [("repeat", "first"), ("restore", "first", "there"), ("status", "first")])
 def test_what_bis_did_not_see_is_not_done_again(bis: Type, project: Path, words: tuple[str, ...]) -> None:
     refused = bis(*words, folder=project)
     assert refused.status == 4

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,9 @@ from bis.steps.here import now
 from bis.steps.home import Home
 from bis.steps.metrics import metric_globs
 from bis.steps.planning import still_outputs
+from bis.steps.recorded import demand_record
 from bis.steps.shallow import differing, need
+from bis.steps.uploaded import uploaded_elsewhere, with_uploaded
 from bis.store.volatile import Forgetful
 
 
@@ -42,32 +44,43 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 def difference(before: Run, after: Run, home: Home) -> Difference:
     """Two recorded runs, part by part, output by output, metric by metric. Where contents lie with a remote that does
     not answer, what cannot be compared is named as such."""
+    before, after = with_uploaded(before, home), with_uploaded(after, home)
     with suppress(KeepingError, NotFound):
         need(home, differing(before, after))
     changes = compare_parts(before, after, home.store)
+    outputs = judge_outputs(
+        before,
+        after,
+        home.store,
+        context_of(before, after),
+        home.settings.tolerance,
+        metric_globs(home.settings.metrics, before.parts.get("code"), home.store),
+    )
     return Difference(
         before=before,
         after=after,
         parts=judge_parts(before, after, changes),
         changes=changes,
-        outputs=judge_outputs(
-            before,
-            after,
-            home.store,
-            context_of(before, after),
-            home.settings.tolerance,
-            metric_globs(home.settings.metrics, before.parts.get("code"), home.store),
-        ),
+        outputs=[*outputs, *_not_seen(before, after, home)],
         metrics=judge_metrics(before, after, home.settings.tolerance),
     )
+
+
+def _not_seen(before: Run, after: Run, home: Home) -> Iterator[Judged]:
+    """Artifacts that lie where bis cannot look."""
+    for run in (before, after):
+        if elsewhere := uploaded_elsewhere(run, home):
+            yield Judged(name="artifacts", sameness="not compared", why=f"those of {run.name} lie in {elsewhere}")
 
 
 def status(against: Run, home: Home, *, folder: Path, variables: Mapping[str, str]) -> Difference:
     """What would be different if the command of `against` ran now. Executes nothing and records nothing.
 
     Code, data and params are what they would be if it read the same files again. Parts that only an execution shows
-    (which packages it used, which BLAS kernel it chose) are compared as far as they are known before one.
+    (which packages it used, which BLAS kernel it chose) are compared as far as they are known before one. Raises
+    CannotRepeat for a run that a client logged.
     """
+    demand_record(against)
     scene = Scene(
         project=home.project,
         folder=home.project / unspell(against.folder),

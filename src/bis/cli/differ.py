@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from bis.cli.command import STATUSES, Door, RunReference, command, json_option
+from bis.digest import spell
 from bis.text import plain
 
 ALL = "Also what is the same, what hardly matters, and lists at full length."
@@ -51,22 +52,22 @@ def diff(door: Door, before: str, after: str, everything: bool, stat: bool, as_m
 @command(
     "status",
     short_help="Say what would be different if a run ran now.",
-    statuses={0: "nothing is different", 1: "something is different", 3: STATUSES[3], 5: STATUSES[5]},
+    statuses={0: "nothing is different", 1: "something is different", **{n: STATUSES[n] for n in (3, 4, 5)}},
     examples=["bis status", "bis status train-12 --stat"],
 )
 @click.option("--all", "everything", is_flag=True, help=ALL)
 @click.option("--stat", is_flag=True, help="Count the lines of code that differ; do not show them.")
 @json_option
-@click.argument("run", default="@latest", type=RunReference(), metavar="[RUN]")
+@click.argument("run", default="", type=RunReference(), metavar="[RUN]")
 def status(door: Door, run: str, everything: bool, stat: bool, as_json: bool) -> int:
-    """Say what would be different if the command of RUN, or of the newest run, ran now. Nothing is executed, so what
-    only an execution shows is compared as far as it can be known before one.
+    """Say what would be different if the command of RUN, or of the last `bis run` of this project, ran now. Nothing
+    is executed, so what only an execution shows is compared as far as it can be known before one.
     """
     from bis.acts.explain import status as act
     from bis.acts.explain import told
     from bis.cli import page_difference
 
-    against = door.find(run)
+    against = door.find(run) if run else door.home.ledger.last_run(spell(str(door.home.project)))
     found = act(against, door.home, folder=door.folder, variables=door.variables)
     if as_json:
         door.terminal.json("bis.status/1", told(found))

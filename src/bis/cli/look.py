@@ -41,8 +41,9 @@ def show(door: Door, run: str, stream: str | None, findings: bool, outputs: bool
     """Show everything known of RUN, or of the newest run: what went in, what came out, what was not seen."""
     from bis.cli import page_run
     from bis.nouns.annotation import tags_after
+    from bis.steps.uploaded import with_uploaded
 
-    found, terminal = door.find(run), door.terminal
+    found, terminal = with_uploaded(door.find(run), door.home), door.terminal
     terminal.utc = utc
     if stream:
         return _show_stream(door, found, stream)

@@ -11,6 +11,7 @@ from bis.nouns.part import Finding, PartKind
 from bis.nouns.run import Output, Run
 from bis.nouns.verdict import MARKS, Verdict
 from bis.text import (
+    by_point,
     command_line,
     count,
     duration,
@@ -68,7 +69,7 @@ def run_page(
         labelled("logged", logged_lines(run, terminal), terminal) if run.logged else [],
         labelled("metrics", metric_lines(run, terminal), terminal),
         labelled("models", model_lines(models, terminal), terminal),
-        [] if run.tracked else output_lines(run, terminal, OUTPUTS),
+        output_lines(run, terminal, OUTPUTS) if run.outputs or not run.tracked else [],
         labelled("usage", list(_usage(run)), terminal),
         labelled("trace", list(_trace(run)), terminal),
         finding_lines(run.all_findings, terminal),
@@ -126,8 +127,7 @@ def _later_notes(annotations: Sequence[Annotation], now: datetime, terminal: Ter
 
 def _tags(annotations: Sequence[Annotation]) -> Iterator[str]:
     tags = tags_after(annotations)
-    if tags:
-        yield ", ".join(f"{plain(name)}={plain(value)}" for name, value in tags.items())
+    yield from (f"{plain(name)}={plain(value)}" for name, value in tags.items())
 
 
 def _repeats(run: Run) -> str:
@@ -178,7 +178,9 @@ def _chance(run: Run) -> Iterator[str]:
 
 
 def metric_lines(run: Run, terminal: Terminal, most: int = METRICS) -> list[str]:
-    rows: list[list[Cell]] = [[plain(name), number(value)] for name, value in list(run.metrics.items())[:most]]
+    shown = list(run.metrics.items())[:most]
+    points = by_point([number(value) for _, value in shown])
+    rows: list[list[Cell]] = [[plain(name), text] for (name, _), text in zip(shown, points, strict=True)]
     lines = terminal.aligned(rows)
     if len(run.metrics) > most:
         lines.append(f"and {len(run.metrics) - most} more (--json)")
@@ -222,8 +224,8 @@ def output_lines(run: Run, terminal: Terminal, most: int) -> list[str]:
     shown = [output for output in run.outputs if not (output.is_log and output.size == 0)]
     shown.sort(key=lambda output: output.is_log)
     rows: list[list[Cell]] = [
-        [plain(output.path), (ident(output.digest), "yellow"), _output_size(output), _output_note(output)]
-        for output in shown[:most]
+        [plain(output.path), (ident(output.digest), "yellow"), text, _output_note(output)]
+        for output, text in zip(shown, _sizes(shown[:most]), strict=False)
     ]
     rows += [[plain(name), "", "removed", ""] for name in (run.removed or ())[: max(0, most - len(rows))]]
     lines = terminal.aligned(rows)

@@ -151,6 +151,11 @@ class Ledger(Protocol):
         """The newest runs that bis itself ran: not those that clients logged, of which there may be very many."""
         ...
 
+    def last_run(self, project: str) -> Run:
+        """The newest that `bis run` made, in the folder of this project where there is one: not of a repeat, nor
+        logged by a client, nor removed. Raises NotFound."""
+        ...
+
     def under_way(self) -> list[Run]:
         """Runs that began and are not sealed, or whose seal it did not hear of."""
         ...

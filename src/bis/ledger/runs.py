@@ -46,6 +46,8 @@ PLACED: Final = f"CASE WHEN tracked = 1 OR experiment <> 0 THEN coalesce({EXPERI
 """The name of the experiment that a run was logged or moved to."""
 OWN: Final = "repeats = '' AND (tracked = 0 OR parent = '')"
 """A person's runs: not those that a repeat made, nor what a client logged while `bis run` ran it."""
+IMPORTED: Final = "bis model import "
+"""How the command of a run begins that stands for a model which was made elsewhere."""
 THERE: Final = "removed = ''"
 GONE: Final = "removed <> ''"
 DIGITS: Final = frozenset("0123456789abcdef")
@@ -308,6 +310,14 @@ class SqlLedger:
     def recorded(self, limit: int) -> list[Run]:
         asked = "SELECT content FROM runs WHERE tracked = 0 ORDER BY started DESC, seq DESC LIMIT ?"
         return [decode_run(unpack(content)) for (content,) in self.database.ask(asked, (limit,))]
+
+    def last_run(self, project: str) -> Run:
+        asked = f"SELECT seq FROM runs WHERE tracked = 0 AND repeats = '' AND {THERE} AND command NOT LIKE ? AND"
+        for where in ("project = ?", "project <> ?"):
+            newest = f"{asked} {where} ORDER BY started DESC, seq DESC LIMIT 1"
+            for (seq,) in self.database.ask(newest, (f"{IMPORTED}%", project)):
+                return self._content(seq)
+        raise NotFound("no run was made here by bis yet", hint="bis run -- COMMAND")
 
     def under_way(self) -> list[Run]:
         found = self.database.ask("SELECT content FROM runs WHERE record = '' AND tracked = 0 ORDER BY started")

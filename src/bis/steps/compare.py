@@ -13,7 +13,7 @@ from types import MappingProxyType
 import msgspec
 
 from bis.digest import readable, short, unspell
-from bis.errors import Damaged, NotFound
+from bis.errors import Damaged, NotFound, counted
 from bis.formats import Context, Side
 from bis.formats.registry import compare as compare_files
 from bis.ledger.runs import told
@@ -26,7 +26,6 @@ from bis.steps.pairing import pair, stable
 from bis.store import Store
 
 LOGS = ("<stdout>", "<stderr>")
-EMPTY = "empty"
 EXECUTABLE = 0o111
 TELLING = 100
 """Bytes of a file whose size, as a number in a log, can hardly be anything else."""
@@ -48,7 +47,8 @@ def compare_parts(before: Run, after: Run, store: Store) -> dict[PartKind, list[
             changes[kind.KIND] = kind.compare(old, new, store)
     if before.tracked or after.tracked:
         changes["params"] = _told(before, after)
-    changes.setdefault("params", []).extend(_chance(before, after))
+    if not (before.tracked or after.tracked):  # of what a client logged, nobody saw how chance was had
+        changes.setdefault("params", []).extend(_chance(before, after))
     if before.stdin != after.stdin:
         sides = [short(run.stdin) if run.stdin else None for run in (before, after)]
         changes.setdefault("data", []).append(Change(kind="data", name="<stdin>", before=sides[0], after=sides[1]))
@@ -104,21 +104,30 @@ def judge_outputs(
     tolerant = msgspec.structs.replace(context, tolerance=max(tolerance.values(), default=0.0))
     files: list[Judged] = []
     sizes: dict[tuple[int, int], None] = {}
-    logs: list[tuple[Output | None, Output | None]] = []
+    logs: list[tuple[Output, Output]] = []
+    unseen: list[str] = []
     with tempfile.TemporaryDirectory(prefix="bis-compare-") as folder:
         for old, new in pair(before.outputs, after.outputs, context):
             name = old.path if old else new.path if new else ""
+            if name in LOGS and not any(one.size for one in (old, new) if one):
+                continue  # a command that prints nothing is not said to print the same
+            if old is None or new is None:
+                if _unseen(before, after, old, new):
+                    unseen.append(name)
+                else:
+                    files.append(_judge_one(before, after, old, new))
+                continue
             if name in LOGS:
                 logs.append((old, new))
                 continue
             used = tolerant if is_metric_file(name, metric_files) else context
             files.append(_judge_output(name, old, new, store, used, Path(folder)))
-            if old and new and files[-1].sameness == "equivalent":
+            if files[-1].sameness == "equivalent":
                 sizes |= dict.fromkeys(_sizes(old, new, Path(folder)))
         # Only a log is told them, when all are known: each takes a look at each line.
         context = _with_sizes(context, list(sizes)) if logs else context
-        judged = [_judge_output(old.path, old, new, store, context, Path(folder)) for old, new in logs if old]
-    return [one for one in judged if one.why != EMPTY] + files + _judge_removed(before, after)
+        judged = [_judge_output(old.path, old, new, store, context, Path(folder)) for old, new in logs]
+    return [*judged, *files, *_judge_unseen(before, unseen), *_judge_removed(before, after)]
 
 
 def _judge_removed(before: Run, after: Run) -> list[Judged]:
@@ -185,17 +194,35 @@ def _seconds(moment: str) -> float:
     return datetime.fromisoformat(moment).timestamp()
 
 
-def _judge_output(
-    name: str, old: Output | None, new: Output | None, store: Store, context: Context, folder: Path
-) -> Judged:
+def _judge_one(before: Run, after: Run, old: Output | None, new: Output | None) -> Judged:
+    """The word on what one run alone has."""
+    verb = "logged" if before.tracked and after.tracked else "made"
+    why = f"{verb} only by the second run" if old is None else f"not {verb} by the second run"
+    name = old.path if old else new.path if new else ""
+    return Judged(name=readable(name), sameness="different", why=why, before=_word(old), after=_word(new))
+
+
+def _unseen(before: Run, after: Run, old: Output | None, new: Output | None) -> bool:
+    """Whether nobody saw if the other run made it, too: a client uploads of its run what it chooses."""
+    return (old is None and before.tracked and not after.tracked) or (
+        new is None and after.tracked and not before.tracked
+    )
+
+
+def _judge_unseen(before: Run, unseen: Sequence[str]) -> list[Judged]:
+    """One word on all that the recorded one of two runs made, and the one of a client may have made."""
+    if not unseen:
+        return []
+    sides = ("second", "first") if before.tracked else ("first", "second")
+    what = readable(unseen[0]) if len(unseen) == 1 else f"{counted(len(unseen), 'output')} of the {sides[0]} run"
+    why = f"a client logged the {sides[1]} run: bis did not see all that it made"
+    return [Judged(name=what, sameness="not compared", why=why)]
+
+
+def _judge_output(name: str, old: Output, new: Output, store: Store, context: Context, folder: Path) -> Judged:
     shown = readable(name)
-    if old is None or new is None:
-        why = "made only by the second run" if old is None else "not made by the second run"
-        return Judged(name=shown, sameness="different", why=why, before=_word(old), after=_word(new))
     sides = short(old.digest), short(new.digest)
     if old.digest == new.digest and old.target == new.target:
-        if name in LOGS and old.size == 0:
-            return Judged(name=shown, sameness="not compared", why=EMPTY)
         set_aside = (*_masked_name(old, new, context), *_masked_mode(old, new))
         same_name = old.path == new.path and not set_aside
         sameness: OutputSameness = "different" if _other_mode(old, new) else "identical" if same_name else "equivalent"
