@@ -1,5 +1,6 @@
 """What repeats leave is found, and removed when nobody uses it."""
 
+import fcntl
 import os
 import socket
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from bis.nouns.run import Run
 from bis.settings import Settings
 from bis.steps.here import now
 from bis.steps.home import Home, open_home
-from bis.steps.leftovers import REPEAT, Leftover, held, in_use, leftovers, recover_repeats, remove
+from bis.steps.leftovers import REPEAT, Leftover, held, in_use, leftovers, recover_repeats, remove, scoring
 from bis.steps.rebuild import MARKER, Rebuilt
 
 LONG_AGO = 1_000_000_000.0
@@ -135,6 +136,54 @@ def test_what_could_not_be_read_of_a_lost_run_is_a_leftover_of_its_project(
     assert [name for name in names(done.removed) if name.startswith("unread")] == ["unread old"]
     assert (names(done.refused), names(done.kept)) == (["unread alive"], ["unread new"])
     assert sorted(path.name for path in (tmp_path / "own" / ".bis" / "unread").iterdir()) == ["alive", "new"]
+
+
+# -- scorings ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def scored(tmp_path: Path) -> Path:
+    """What scorings had, long ago, and one model of today."""
+    folder = tmp_path / "share" / "bis"
+    for name in ("models/old/model.skops", "models/new/model.skops", "programs/score-1.pyz", "inputs/killed/x.csv"):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x" * 5000)
+        for one in (path, *path.parents[:1]) if "new" not in name else ():
+            os.utime(one, (LONG_AGO, LONG_AGO))
+    return folder
+
+
+def test_what_scorings_had_is_removed_unless_one_is_under_way(
+    cache: Path, temporary: Path, tmp_path: Path, scored: Path
+) -> None:
+    with scoring(scored):
+        done = clean(cache, temporary, None, scored, unused_since=LONG_AGO)
+        assert names(done.refused) == ["fetched killed", "model old", "program score-1.pyz"]
+        assert (names(done.kept), (scored / "programs" / "score-1.pyz").exists()) == (["model new"], True)
+    done = clean(cache, temporary, None, scored, unused_since=LONG_AGO)
+    assert names(done.removed) == ["fetched killed", "model old", "program score-1.pyz"]
+    assert all(one.size >= 5000 for one in done.removed)
+    assert sorted(path.name for path in scored.glob("*/*")) == ["new"]
+
+
+def test_parts_of_a_scoring_are_removed_when_nobody_went_on_with_it(
+    cache: Path, temporary: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "own"
+    for name in ("given-up", "under-way"):
+        folder = own / ".bis" / "predict" / name
+        folder.mkdir(parents=True)
+        for file in ("lock", "000000000-000000001-2-0.csv"):
+            (folder / file).write_text("1\n")
+        for path in (*folder.glob("*"), folder):
+            os.utime(path, (LONG_AGO, LONG_AGO))
+    with (own / ".bis" / "predict" / "under-way" / "lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # as the program of a scoring has it
+        done = clean(cache, temporary, own, unused_since=LONG_AGO)
+    assert [name for name in names(done.removed) if name.startswith("scoring")] == ["scoring given-up"]
+    assert names(done.refused) == ["scoring under-way"]
+    assert [path.name for path in (own / ".bis" / "predict").iterdir()] == ["under-way"]
 
 
 # -- repeats whose bis was killed --------------------------------------------------------------------------------

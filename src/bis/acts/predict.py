@@ -33,7 +33,7 @@ from bis.steps.annotations import keep
 from bis.steps.here import now as clock
 from bis.steps.here import user_here
 from bis.steps.home import Home, bring_up, open_home
-from bis.steps.leftovers import in_use
+from bis.steps.leftovers import in_use, scoring
 from bis.steps.model_environment import Chosen, environment
 from bis.steps.model_extras import with_packages
 from bis.steps.model_folder import ModelFolder, read_folder
@@ -115,6 +115,20 @@ def predict(
         tell(remark)
     recover_lost(home, variables)
     below = data_folder(variables)
+    with scoring(below):
+        return _predicted(asked, folder, home, below, variables, now, progress, tell)
+
+
+def _predicted(
+    asked: Asked,
+    folder: Path,
+    home: Home,
+    below: Path,
+    variables: Mapping[str, str],
+    now: datetime,
+    progress: Progress,
+    tell: Callable[[str], None],
+) -> Predicted:
     placed = place(asked.model, now, folder, lambda: home, below / "models")
     model = read_folder(placed.folder)
     output = output_here(asked.output, below / "outputs")

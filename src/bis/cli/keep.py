@@ -31,6 +31,8 @@ LEFT = {
     "folders of repeats": ("repeat",),
     "rests of lost runs": ("unread",),
     "drafts of killed commands": ("draft",),
+    "unfinished scorings": ("scoring",),
+    "models and files of scorings": ("model", "program", "fetched"),
 }
 """What is left on the machine, by what it is told as."""
 UNUSED = 30 * 86400
@@ -178,19 +180,20 @@ def _forgetting(home: Home, run: str) -> str:
 @json_option
 def du(door: Door, largest: int, as_json: bool) -> int:
     """Say what takes how much room: the store by kind of content, the ledger, the environments that were built for
-    repeats, what killed repeats left, and the largest files of the runs. A file that many runs share is stored once.
+    repeats, what repeats and scorings left, and the largest files of the runs. A file that many runs share is stored
+    once.
     """
     from bis.cli.clean import as_plain
     from bis.cli.clean import told as told_of
     from bis.steps.leftovers import leftovers
+    from bis.steps.model_place import data_folder
     from bis.steps.repeating import environments_folder
     from bis.store.sweep import room
 
     terminal, home = door.terminal, door.home
-    found, left = (
-        room(home.store),
-        leftovers(environments_folder(home.settings, door.variables), Path(tempfile.gettempdir()), door.project),
-    )
+    environments, scored = environments_folder(home.settings, door.variables), data_folder(door.variables)
+    found = room(home.store)
+    left = leftovers(environments, Path(tempfile.gettempdir()), door.project, scored)
     places = _places(door, left)
     files = _files(home) if as_json or terminal.tty else []
     if as_json:

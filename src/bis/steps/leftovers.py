@@ -1,6 +1,6 @@
 """What runs and repeats leave on this machine and nobody needs: environments in the cache and folders of killed
-repeats, which a repeat could make again, what was seen of lost runs and could not be read, and what killed commands
-were putting into folders.
+repeats, which a repeat could make again, what was seen of lost runs and could not be read, what killed commands were
+putting into folders, and what scorings had while they were at it.
 
 What is in use is held by a lock that the kernel lets go of when its holder has died; nothing held is ever removed.
 """
@@ -23,6 +23,7 @@ import msgspec
 from bis.errors import KeepingError
 from bis.nouns.part import Finding
 from bis.nouns.run import Run
+from bis.parts.data import SCORING
 from bis.settings import FOLDER
 from bis.steps.here import host_here, now
 from bis.steps.home import Home
@@ -35,6 +36,8 @@ REPEAT = "bis-repeat-"
 """How the folders of repeats begin. Those that a person wants to keep have another name."""
 KEPT = "bis-kept-"
 SOURCES = "sources"
+USING = ".using"
+"""The file in the folder of scorings that is locked by those that are under way."""
 KILLED = Finding(
     code="supervisor-lost",
     text="bis was killed while it repeated the run; what the repeat did is not recorded",
@@ -42,7 +45,11 @@ KILLED = Finding(
     blocks=True,
 )
 
-What = Literal["environment", "source", "unfinished", "repeat", "unread", "draft"]
+What = Literal[
+    "environment", "source", "unfinished", "repeat", "unread", "draft", "scoring", "model", "program", "fetched"
+]
+SCORED: dict[str, What] = {"models": "model", "programs": "program", "inputs": "fetched", "outputs": "fetched"}
+"""What lies in the folder of scorings."""
 
 
 class Leftover(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,7 +57,8 @@ class Leftover(msgspec.Struct, frozen=True, kw_only=True):
     what: What
     """`source`: of an editable package; `unfinished`: of a builder that was killed; `repeat`: a folder of one;
     `unread`: what was seen of a lost run, whose record says that it could not be read; `draft`: what a command was
-    putting into a folder when it was killed, of use to nobody from then on."""
+    putting into a folder when it was killed, of use to nobody from then on; `scoring`: the parts of one that was not
+    finished; `model`, `program`, `fetched`: of the last scorings, which make or fetch them again."""
     size: int
     """Bytes on disk, those included that uv's cache shares."""
     used: float
@@ -77,6 +85,18 @@ def in_use(rebuilt: Rebuilt | None) -> Iterator[None]:
                 note.touch()
             stack.enter_context(_locked(note, fcntl.LOCK_SH))
         yield
+
+
+@contextlib.contextmanager
+def scoring(folder: Path) -> Iterator[None]:
+    """Keep what lies in the folder of scorings from being removed while one is under way."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder / USING, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(handle)
 
 
 def recover_repeats(home: Home, temporary: Path) -> list[Run]:
@@ -114,12 +134,16 @@ def _boot() -> float:
         return 0.0
 
 
-def leftovers(environments: Path, temporary: Path, project: Path | None = None) -> list[Leftover]:
+def leftovers(
+    environments: Path, temporary: Path, project: Path | None = None, scored: Path | None = None
+) -> list[Leftover]:
     """All that there is, whether in use or not; those that were not used for the longest time first. `project`: the
-    project, in which and beside which drafts of the dead are looked for."""
+    project, in which and beside which drafts of the dead are looked for; `scored`: the folder of scorings."""
     found = [*_environments(environments), *_repeats(temporary)]
     if project:
-        found += [*_unread(project / FOLDER), *_drafts(project)]
+        found += [*_unread(project / FOLDER), *_drafts(project), *_scorings(project / FOLDER)]
+    if scored:
+        found += _scored(scored)
     return sorted(found, key=lambda one: one.used)
 
 
@@ -127,9 +151,9 @@ def remove(one: Leftover) -> bool:
     """Remove what was left; False for what is in use, or may not be removed by this user."""
     if one.what == "draft":
         return drafts.remove(os.fspath(one.path))
-    lock = one.path if one.what in ("repeat", "unread") else _lock_of(one.path)
+    lock = _lock_of(one)
     with _locked(lock, fcntl.LOCK_EX) as ours, _locked(_note(one.path), fcntl.LOCK_EX) as unused:
-        if not (ours and unused) or any(map(is_alive, (one.path, *one.path.glob("scratch/*")))):
+        if not (ours and unused) or any(map(is_alive, _supervised(one.path))):
             return False
         doomed = one.path
         if one.what in ("environment", "source"):
@@ -137,14 +161,25 @@ def remove(one: Leftover) -> bool:
             doomed = one.path.with_name(f"{BUILDING}{one.path.name}-removed-{secrets.token_hex(4)}")
             with contextlib.suppress(OSError):
                 one.path.rename(doomed)
-        shutil.rmtree(doomed, ignore_errors=True)
+        if doomed.is_dir():
+            shutil.rmtree(doomed, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):
+                doomed.unlink()
         if not os.path.lexists(doomed):
             _note(one.path).unlink(missing_ok=True)
     return not (os.path.lexists(doomed) or os.path.lexists(one.path))
 
 
+def _supervised(path: Path) -> list[Path]:
+    """Where a supervisor may be at work."""
+    return [path, *path.glob("scratch/*")] if path.is_dir() else []
+
+
 def size_of(folder: Path) -> int:
-    """Bytes that the files below a folder take; a file with several names counts once."""
+    """Bytes that the files below a folder take, or a file; a file with several names counts once."""
+    if folder.is_file():
+        return folder.stat().st_blocks * 512
     seen: dict[tuple[int, int], int] = {}
     for top, _, names in os.walk(folder):
         for name in names:
@@ -185,6 +220,17 @@ def _drafts(project: Path) -> Iterator[Leftover]:
     return (_leftover(Path(path), "draft") for path in found)
 
 
+def _scorings(project: Path) -> Iterator[Leftover]:
+    for folder in _folders(project / SCORING):
+        yield _leftover(folder, "scoring")
+
+
+def _scored(folder: Path) -> Iterator[Leftover]:
+    for name, what in SCORED.items():
+        for path in sorted((folder / name).glob("*")):
+            yield _leftover(path, what)
+
+
 def _folders(parent: Path) -> list[Path]:
     try:
         return sorted(path for path in parent.iterdir() if path.is_dir() and not path.is_symlink())
@@ -195,7 +241,7 @@ def _folders(parent: Path) -> list[Path]:
 def _leftover(folder: Path, what: What) -> Leftover:
     beside = [_note(folder), folder / MARKER, folder] if what in ("environment", "source") else [folder]
     times = [path.stat().st_mtime for path in beside if path.exists()]
-    if what in ("repeat", "unread", "draft"):
+    if what in ("repeat", "unread", "draft", "scoring", "fetched"):
         times += [path.stat().st_mtime for path in folder.glob("*")]
     # The note says when it was used; without one, the marker and the folder say when it was made.
     used = times[0] if what in ("environment", "source") else max(times)
@@ -207,8 +253,16 @@ def _note(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.used")
 
 
-def _lock_of(folder: Path) -> Path:
-    """The lock that the builder of a cached folder holds (`steps/rebuild.py`)."""
+def _lock_of(one: Leftover) -> Path:
+    """What is locked by those who use it: of a cached folder, by its builder (`steps/rebuild.py`)."""
+    folder = one.path
+    match one.what:
+        case "repeat" | "unread":
+            return folder
+        case "scoring":
+            return folder / "lock"
+        case "model" | "program" | "fetched":
+            return folder.parent.parent / USING
     key = folder.name.removeprefix(BUILDING).partition("-")[0]
     return folder.with_name(f".{key}.lock")
 

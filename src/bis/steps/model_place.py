@@ -250,6 +250,8 @@ def bring(home: Home, files: Mapping[str, Artifact], cache: Path, written: Mappi
     try:
         if final.is_dir():
             if _is_whole(final, files, written):
+                with suppress(OSError):  # `bis clean` goes by that
+                    os.utime(final)
                 return final
             final.rename(final.with_name(f".damaged-{final.name}-{secrets.token_hex(4)}"))
         draft = cache / f".bringing-{final.name}-{secrets.token_hex(4)}"

@@ -6,7 +6,9 @@ answers, and another bis repeats it with the program of then.
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
 import secrets
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -40,6 +42,9 @@ def program(described: Mapping[str, Any], folder: Path) -> Path:
         draft = folder / f".{final.name}-{secrets.token_hex(4)}"
         draft.write_bytes(content)
         draft.replace(final)
+    else:
+        with contextlib.suppress(OSError):  # `bis clean` goes by that
+            os.utime(final)
     return final
 
 
