@@ -1,16 +1,20 @@
 """Typing bis as a person or a script does, and runs to look at."""
 
 import fcntl
+import http.server
 import json
 import os
 import pty
+import queue
 import struct
 import subprocess
 import sys
 import termios
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import msgspec
 import pytest
@@ -222,3 +226,79 @@ def model(tmp_path: Path) -> Path:
     (folder / "MLmodel").write_text(json.dumps({"flavors": flavors, "utc_time_created": "2026-01-01 00:00:00.000000"}))
     (folder / "python_model.pkl").write_bytes(b"\x80\x05N.")
     return folder
+
+
+# -- AWS Lambda --------------------------------------------------------------------------------------------------
+
+
+class Said(NamedTuple):
+    """What a function said of an event."""
+
+    kind: str
+    """`response`, `error`, or `init` where it did not start."""
+    content: Any
+    text: str
+
+
+class Runtime:
+    """The API that Lambda has for its runtimes, as far as Amazon's client asks it, and a process that asks it."""
+
+    def __init__(self) -> None:
+        self.events: queue.Queue[bytes] = queue.Queue()
+        self.said: queue.Queue[Said] = queue.Queue()
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self._answers())
+        self.server.daemon_threads = True
+        self.address = f"127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def _answers(self) -> type[http.server.BaseHTTPRequestHandler]:
+        events, said = self.events, self.said
+
+        class Answers(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                body = events.get()
+                self.send_response(200)
+                self.send_header("Lambda-Runtime-Aws-Request-Id", "event-1")
+                self.send_header("Lambda-Runtime-Deadline-Ms", "9999999999999")
+                self.send_header("Lambda-Runtime-Invoked-Function-Arn", "arn:aws:lambda:eu-west-1:1234:function:cells")
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def do_POST(self) -> None:
+                text = self.rfile.read(int(self.headers["Content-Length"])).decode()
+                kind = "init" if "/init/" in self.path else self.path.rpartition("/")[2]
+                self.send_response(202)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                said.put(Said(kind, json.loads(text), text))
+
+            def log_message(self, *words: Any) -> None:
+                pass
+
+        return Answers
+
+    @contextmanager
+    def calling(self, command: list[str], folder: Path, **variables: str) -> Iterator[Self]:
+        """While a function runs that asks this API for events."""
+        given = {"PATH": os.environ["PATH"], **variables, "AWS_LAMBDA_RUNTIME_API": self.address}
+        with subprocess.Popen(
+            command, cwd=folder, env=given, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as process:
+            try:
+                yield self
+            finally:
+                process.kill()
+                self.server.shutdown()
+                print(process.stdout and process.stdout.read())
+
+    def call(self, event: Any, seconds: float = 60) -> Said:
+        self.events.put(json.dumps(event).encode())
+        return self.said.get(timeout=seconds)
+
+
+@pytest.fixture(scope="session")
+def lambda_runtime() -> type[Runtime]:
+    """`with lambda_runtime().calling(command, folder) as runtime: runtime.call(event)`."""
+    return Runtime

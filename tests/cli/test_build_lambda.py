@@ -1,19 +1,15 @@
 """Functions of AWS Lambda, of models and of runs: called through Amazon's own client, by a runtime API on loopback."""
 
 import base64
-import http.server
 import json
 import os
-import queue
 import shutil
 import subprocess
 import sys
-import threading
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from uv import find_uv_bin
@@ -58,74 +54,6 @@ example = {"columns": ["length", "width"], "data": [[1, 1]]}
 ABOUT = {"model-name": "cells", "model-version": "3", "run-id": "7f3a", "model-identity": "b3:aa"}
 
 
-class Said(NamedTuple):
-    """What the function said of an event."""
-
-    kind: str
-    """`response`, `error`, or `init` where it did not start."""
-    content: Any
-    text: str
-
-
-class Runtime:
-    """The API that Lambda has for its runtimes, as far as Amazon's client asks it."""
-
-    def __init__(self) -> None:
-        self.events: queue.Queue[bytes] = queue.Queue()
-        self.said: queue.Queue[Said] = queue.Queue()
-        outer = self
-
-        class Answers(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                body = outer.events.get()
-                self.send_response(200)
-                self.send_header("Lambda-Runtime-Aws-Request-Id", "event-1")
-                self.send_header("Lambda-Runtime-Deadline-Ms", "9999999999999")
-                self.send_header("Lambda-Runtime-Invoked-Function-Arn", "arn:aws:lambda:eu-west-1:1234:function:cells")
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def do_POST(self) -> None:
-                text = self.rfile.read(int(self.headers["Content-Length"])).decode()
-                kind = "init" if "/init/" in self.path else self.path.rpartition("/")[2]
-                self.send_response(202)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-                outer.said.put(Said(kind, json.loads(text), text))
-
-            def log_message(self, *words: Any) -> None:
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers)
-        self.server.daemon_threads = True
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    @property
-    def variables(self) -> dict[str, str]:
-        return {"AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{self.server.server_port}"}
-
-    def call(self, event: Any, seconds: float = 60) -> Said:
-        self.events.put(json.dumps(event).encode())
-        return self.said.get(timeout=seconds)
-
-
-@contextmanager
-def running(command: list[str], folder: Path, variables: dict[str, str]) -> Iterator[Runtime]:
-    runtime = Runtime()
-    given = {"PATH": os.environ["PATH"], **variables, **runtime.variables}
-    with subprocess.Popen(
-        command, cwd=folder, env=given, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
-        try:
-            yield runtime
-        finally:
-            process.kill()
-            runtime.server.shutdown()
-            print(process.stdout and process.stdout.read())
-
-
 def laid(entries: Any, root: Path) -> None:
     """Files of a layer as they would lie in an image."""
     for entry in entries:
@@ -151,7 +79,7 @@ def saved(models_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return folder
 
 
-def started(client: Path, saved: Path, models_python: Path, root: Path, *, trust: bool) -> Any:
+def started(lambda_runtime: Any, client: Path, saved: Path, models_python: Path, root: Path, *, trust: bool) -> Any:
     """A model in the function that an image would have."""
     shutil.copytree(client, root, dirs_exist_ok=True)
     described = json.loads((saved / "MLmodel").read_text())
@@ -159,14 +87,16 @@ def started(client: Path, saved: Path, models_python: Path, root: Path, *, trust
     # Where an image has it, so that the words of the image start it here.
     start = root / START.lstrip("/")
     start.write_text(start.read_text().replace("/opt/lambda/lib", str(root / FOLDER / "lib")))
-    return running([str(models_python), str(start), HANDLER], root, {})
+    return lambda_runtime().calling([str(models_python), str(start), HANDLER], root)
 
 
 @pytest.fixture(scope="module")
 def function(
-    client: Path, saved: Path, models_python: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Runtime]:
-    with started(client, saved, models_python, tmp_path_factory.mktemp("function"), trust=True) as runtime:
+    lambda_runtime: Any, client: Path, saved: Path, models_python: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Any]:
+    with started(
+        lambda_runtime, client, saved, models_python, tmp_path_factory.mktemp("function"), trust=True
+    ) as runtime:
         yield runtime
 
 
@@ -189,7 +119,7 @@ def by_rest(path: str, body: Any, **more: Any) -> dict[str, Any]:
     return {**about, "headers": JSON, "multiValueHeaders": None, "body": json.dumps(body), **more}
 
 
-def test_an_event_is_answered_as_invocations_would_be(function: Runtime) -> None:
+def test_an_event_is_answered_as_invocations_would_be(function: Any) -> None:
     said = function.call(ROWS)
     assert said.kind == "response"
     assert said.content == {"predictions": [pytest.approx(9.0), pytest.approx(19.0)]}
@@ -209,7 +139,7 @@ def test_an_event_is_answered_as_invocations_would_be(function: Runtime) -> None
     ids=["url", "root", "stage", "v1", "version", "csv", "rest"],
 )
 def test_a_request_over_http_is_answered_as_by_bis_serve_and_tells_the_version_and_the_run(
-    function: Runtime, event: dict[str, Any]
+    function: Any, event: dict[str, Any]
 ) -> None:
     said = function.call(event).content
     assert said["statusCode"] == 200, said
@@ -219,7 +149,7 @@ def test_a_request_over_http_is_answered_as_by_bis_serve_and_tells_the_version_a
     assert said["headers"]["x-request-id"] == "event-1"
 
 
-def test_the_open_inference_protocol_is_spoken_with_binary_tensors_too(function: Runtime) -> None:
+def test_the_open_inference_protocol_is_spoken_with_binary_tensors_too(function: Any) -> None:
     asked = {"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP64", "data": [1.0, 2.0]}]}
     said = function.call(by_url("/v2/models/cells/infer", asked)).content
     assert json.loads(said["body"])["outputs"][0]["data"] == [pytest.approx(9.0)]
@@ -231,7 +161,7 @@ def test_the_open_inference_protocol_is_spoken_with_binary_tensors_too(function:
     assert json.loads(body[:length])["outputs"][0]["parameters"]["binary_data_size"] == len(body) - length == 8
 
 
-def test_a_load_balancer_that_sends_lists_of_heads_gets_them(function: Runtime) -> None:
+def test_a_load_balancer_that_sends_lists_of_heads_gets_them(function: Any) -> None:
     lists = {key: [value] for key, value in JSON.items()}
     event = by_rest("/invocations", ROWS, multiValueHeaders=lists)
     del event["headers"]
@@ -257,7 +187,7 @@ def test_a_load_balancer_that_sends_lists_of_heads_gets_them(function: Runtime) 
     ],
 )
 def test_what_is_no_prediction_is_told_with_its_status(
-    function: Runtime, event: dict[str, Any], status: int, words: str
+    function: Any, event: dict[str, Any], status: int, words: str
 ) -> None:
     said = function.call(event).content
     assert said["statusCode"] == status
@@ -274,7 +204,7 @@ def test_what_is_no_prediction_is_told_with_its_status(
     ],
 )
 def test_an_event_that_cannot_be_answered_is_an_error_that_names_what_is_wrong_and_holds_nothing_of_it(
-    function: Runtime, event: Any, words: str
+    function: Any, event: Any, words: str
 ) -> None:
     said = function.call(event)
     assert said.kind == "error"
@@ -284,9 +214,9 @@ def test_an_event_that_cannot_be_answered_is_an_error_that_names_what_is_wrong_a
 
 
 def test_a_pickle_that_nobody_trusts_is_not_opened_and_the_function_does_not_start(
-    client: Path, saved: Path, models_python: Path, tmp_path: Path
+    lambda_runtime: Any, client: Path, saved: Path, models_python: Path, tmp_path: Path
 ) -> None:
-    with started(client, saved, models_python, tmp_path, trust=False) as runtime:
+    with started(lambda_runtime, client, saved, models_python, tmp_path, trust=False) as runtime:
         said = runtime.said.get(timeout=60)
     assert said.kind == "init"
     assert "pickle" in said.content["errorMessage"]
@@ -330,21 +260,21 @@ def test_the_image_of_a_run_leads_back_to_it(bis: Any, trained: Path, base: Call
 # -- zips --------------------------------------------------------------------------------------------------------
 
 
-def in_a_runtime_of_lambda(file: Path, client: Path, root: Path) -> Any:
+def in_a_runtime_of_lambda(lambda_runtime: Any, file: Path, client: Path, root: Path) -> Any:
     """The function of a zip, unpacked into a folder that a runtime calls it in."""
     with zipfile.ZipFile(file) as box:
         box.extractall(root)
-    variables = {"PYTHONPATH": f"{root}:{client / FOLDER / 'lib'}"}
-    return running([sys.executable, "-m", "awslambdaric", HANDLER], root, variables)
+    path = f"{root}:{client / FOLDER / 'lib'}"
+    return lambda_runtime().calling([sys.executable, "-m", "awslambdaric", HANDLER], root, PYTHONPATH=path)
 
 
 def test_the_zip_of_a_run_runs_its_command_anew_for_each_event(
-    bis: Any, trained: Path, client: Path, tmp_path: Path
+    bis: Any, trained: Path, lambda_runtime: Any, client: Path, tmp_path: Path
 ) -> None:
     answer = built(bis, trained, "train-1", "--zip", "train.zip")
     assert answer["runtime"] == f"python{VERSION}"
     assert answer["handler"] == HANDLER
-    with in_a_runtime_of_lambda(trained / "train.zip", client, tmp_path / "task") as runtime:
+    with in_a_runtime_of_lambda(lambda_runtime, trained / "train.zip", client, tmp_path / "task") as runtime:
         for _ in range(2):
             said = runtime.call({}).content
             assert said["status"] == 0
@@ -354,12 +284,12 @@ def test_the_zip_of_a_run_runs_its_command_anew_for_each_event(
 
 
 def test_a_command_that_fails_is_an_error_of_the_function_with_what_it_printed_last(
-    bis: Any, trained: Path, client: Path, tmp_path: Path
+    bis: Any, trained: Path, lambda_runtime: Any, client: Path, tmp_path: Path
 ) -> None:
     (trained / "train.py").write_text("print('no luck')\nraise SystemExit(3)\n")
     assert bis("run", "--", ".venv/bin/python", "train.py", folder=trained).status == 3
     built(bis, trained, "@latest", "--zip", "train.zip")
-    with in_a_runtime_of_lambda(trained / "train.zip", client, tmp_path / "task") as runtime:
+    with in_a_runtime_of_lambda(lambda_runtime, trained / "train.zip", client, tmp_path / "task") as runtime:
         said = runtime.call({})
     assert said.kind == "error"
     assert said.content["errorType"] == "CommandFailed"

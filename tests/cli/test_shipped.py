@@ -1,5 +1,6 @@
 """Images of a real training and of its model, sent to a registry and run from there by programs that are not bis."""
 
+import hashlib
 import json
 import os
 import re
@@ -7,14 +8,17 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from uv import find_uv_bin
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -94,8 +98,8 @@ def registry(tmp_path_factory: pytest.TempPathFactory, programs: None) -> Iterat
 def shipped(bis: Any, trained: Path, cache: Path, registry: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Build an image, push it, pull it with skopeo, unpack it with umoci: what was answered, config, root."""
 
-    def ship(what: str, name: str) -> tuple[dict[str, Any], dict[str, Any], Path]:
-        words = ("build", "image", what, "--base", SUITE, "--push", f"{registry}/team/{name}:1", "--json")
+    def ship(what: str, name: str, kind: str = "image") -> tuple[dict[str, Any], dict[str, Any], Path]:
+        words = ("build", kind, what, "--base", SUITE, "--push", f"{registry}/team/{name}:1", "--json")
         done = bis(*words, folder=trained, XDG_CACHE_HOME=str(cache))
         assert done.status == 0, done.err
         folder = tmp_path_factory.mktemp(name)
@@ -139,6 +143,33 @@ def inside(root: Path, config: dict[str, Any], *words: str, work: Path | None = 
     command = [*(config.get("Entrypoint") or ()), *(words or config["Cmd"])]
     folder = config["WorkingDir"]
     return ["bwrap", *user, *mounts, "--clearenv", *variables, "--chdir", folder, "--die-with-parent", "--", *command]
+
+
+def started(
+    root: Path, config: dict[str, Any], container: dict[str, Any], volumes: dict[str, Path], pod: str = "pod-1"
+) -> list[str]:
+    """The command line that does with a container of a manifest, and the image that it names, what a cluster does."""
+    command = container.get("command") or config.get("Entrypoint") or []
+    args = container.get("args") or ([] if "command" in container else config["Cmd"])
+    variables = {**dict(entry.partition("=")[::2] for entry in config["Env"]), "POD_NAME": pod}
+    assert container["securityContext"]["readOnlyRootFilesystem"]
+    mounts = ["--ro-bind", str(root), "/", "--proc", "/proc", "--dev", "/dev"]
+    for mount in container["volumeMounts"]:
+        (root / mount["mountPath"].strip("/")).mkdir(exist_ok=True)
+        folder = volumes[mount["name"]] / mount.get("subPathExpr", "").replace("$(POD_NAME)", pod)
+        mounts += ["--bind", str(folder), mount["mountPath"]]
+    user = ["--unshare-user", "--unshare-pid", "--unshare-ipc", "--uid", "65534", "--gid", "65534"]
+    given = [part for name, value in variables.items() for part in ("--setenv", name, value)]
+    words = [word.replace("$(POD_NAME)", pod) for word in (*command, *args)]
+    folder = config["WorkingDir"]
+    return ["bwrap", *user, *mounts, "--clearenv", *given, "--chdir", folder, "--die-with-parent", "--", *words]
+
+
+def memory(pid: int) -> int:
+    """Bytes of a process and of all that it started."""
+    told = re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
+    below = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return (int(told[1]) << 10 if told else 0) + sum(memory(int(child)) for child in below)
 
 
 @contextmanager
@@ -199,3 +230,138 @@ def test_what_was_built_of_another_run_is_no_place_to_repeat_in(
     done = bis("repeat", "@latest", "--in", "oci:image:train-1", folder=trained, XDG_CACHE_HOME=str(cache))
     assert done.status == 4
     assert "was not built of" in done.err
+
+
+# -- functions of AWS Lambda -------------------------------------------------------------------------------------
+
+
+def called_inside(root: Path, config: dict[str, Any], runtime: Any) -> Any:
+    """The function of an image, which a runtime on loopback calls."""
+    program, *words = inside(root, config)
+    at = words.index("--clearenv") + 1
+    words[at:at] = ["--setenv", "AWS_LAMBDA_RUNTIME_API", runtime.address]
+    return runtime.calling([program, *words], root)
+
+
+def test_the_function_of_a_model_answers_from_its_image(
+    shipped: Any, trained: Path, bis: Any, lambda_runtime: Any
+) -> None:
+    answer, config, root = shipped("runs:/train-1/model", "function", "lambda")
+    with called_inside(root, config, lambda_runtime()) as runtime:
+        said = runtime.call(ASKED).content
+        by_url = {
+            "rawPath": "/invocations",
+            "headers": {"content-type": "application/json"},
+            "requestContext": {"http": {"method": "POST"}},
+            "body": json.dumps(ASKED),
+        }
+        by_http = runtime.call(by_url).content
+    first = [float(line) for line in (trained / "predictions.csv").read_text().split()[:1]]
+    assert said["predictions"][:1] == pytest.approx(first)
+    assert json.loads(by_http["body"]) == said
+    run = bis("show", "train-1", "--json", folder=trained).json["run"]["id"]
+    assert by_http["headers"]["x-run-id"] == run
+    found = bis("lineage", answer["pushed"], "--json", folder=trained).json["lineage"]
+    assert found["thing"]["kind"] == "lambda"
+    assert [node["name"] for node in found["made_of"] if node["kind"] == "run"] == ["train-1"]
+
+
+def test_the_function_of_a_run_trains_the_same_again(shipped: Any, trained: Path, lambda_runtime: Any) -> None:
+    _, config, root = shipped("train-1", "trainer", "lambda")
+    with called_inside(root, config, lambda_runtime()) as runtime:
+        said = runtime.call({"anything": "at all"}, seconds=120).content
+    assert said["output"].startswith("trained")
+    written = hashlib.sha256((trained / "model" / "model.pkl").read_bytes()).hexdigest()
+    assert said["outputs"]["model/model.pkl"] == f"sha256:{written}"
+
+
+def test_the_function_of_a_model_answers_from_a_zip_in_a_runtime_that_has_nothing_else(
+    bis: Any, trained: Path, tmp_path: Path, lambda_runtime: Any
+) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(trained, project, ignore=shutil.ignore_patterns(".bis", "image", "model", "predictions.csv"))
+    # Wheels that run on Amazon Linux 2 as well.
+    wanted = ["scikit-learn==1.6.1", "numpy==2.2.6", "scipy==1.15.3", "joblib==1.4.2", "threadpoolctl==3.5.0"]
+    runtime = tmp_path / "runtime"
+    for place, packages in ((project / ".venv", wanted), (runtime, ["awslambdaric==4.2.2"])):
+        call(find_uv_bin(), "venv", "-q", "-p", sys.executable, str(place))
+        call(find_uv_bin(), "pip", "install", "-q", "-p", str(place), *packages)
+    assert bis("run", "--", ".venv/bin/python", "train.py", folder=project).status == 0
+    words = ("build", "lambda", "runs:/train-1/model", "--zip", "model.zip", "--json")
+    done = bis(*words, folder=project)
+    assert done.status == 0, done.err
+    assert bis(*words[:-2], "again.zip", "--json", folder=project).json["digest"] == done.json["digest"]
+    task = tmp_path / "task"
+    with zipfile.ZipFile(project / "model.zip") as box:
+        box.extractall(task)
+    command = [str(runtime / "bin" / "python"), "-m", "awslambdaric", done.json["handler"]]
+    with lambda_runtime().calling(command, task, LAMBDA_TASK_ROOT=str(task)) as called:
+        said = called.call(ASKED).content
+    first = [float(line) for line in (project / "predictions.csv").read_text().split()[:1]]
+    assert said["predictions"][:1] == pytest.approx(first)
+
+
+@pytest.fixture
+def manifests(bis: Any, trained: Path, tmp_path: Path) -> Callable[..., dict[str, dict[str, Any]]]:
+    """What is written for a cluster, by its kind."""
+
+    def written(*words: str) -> dict[str, dict[str, Any]]:
+        file = tmp_path / "it.yaml"
+        done = bis("build", "k8s", *words, "--output", str(file), folder=trained)
+        assert done.status == 0, done.err
+        return {one["kind"]: one for one in yaml.safe_load_all(file.read_bytes())}
+
+    return written
+
+
+def test_a_pod_of_the_manifests_is_found_alive_and_ready_and_answers(
+    shipped: Any, manifests: Any, trained: Path, tmp_path: Path
+) -> None:
+    answer, config, root = shipped("runs:/train-1/model", "cells")
+    pod = manifests("runs:/train-1/model", "--cpu", "2")["Deployment"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["image"] == answer["pushed"]
+    port = free_port()
+    container["args"] = [str(port) if word == "8080" else word for word in container["args"]]
+    for one in pod["volumes"]:
+        (tmp_path / one["name"]).mkdir()
+
+    def asked(path: str, body: bytes | None = None) -> Any:
+        # As a cluster asks: by the address of the pod, which is no name that the server knows.
+        headers = {"Content-Type": "application/json", "Host": "10.8.0.7:8080"}
+        return urllib.request.urlopen(
+            urllib.request.Request(f"http://127.0.0.1:{port}{path}", body, headers), timeout=10
+        )
+
+    with running(started(root, config, container, {"tmp": tmp_path / "tmp"})) as process:
+        for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+            assert until(lambda path=container[probe]["httpGet"]["path"]: asked(path)).status == 200  # type: ignore[misc]
+        first = [float(line) for line in (trained / "predictions.csv").read_text().split()[:1]]
+        assert json.load(asked("/invocations", json.dumps(ASKED).encode()))["predictions"][:1] == pytest.approx(first)
+        assert json.load(asked("/v2/models/train-1"))["name"] == "train-1"
+        limit = container["resources"]["limits"]["memory"]
+        assert memory(process.pid) < int(limit.removesuffix("Mi")) << 20
+        last = {**container, "command": container["lifecycle"]["preStop"]["exec"]["command"], "args": []}
+        subprocess.run(started(root, config, last, {"tmp": tmp_path / "tmp"}), check=True, timeout=60)
+        assert asked("/invocations", json.dumps(ASKED).encode()).status == 200, (
+            "it still answers until it is told to end"
+        )
+
+
+def test_each_pod_of_a_job_trains_the_same_into_a_folder_of_its_own(
+    shipped: Any, manifests: Any, trained: Path, tmp_path: Path
+) -> None:
+    answer, config, root = shipped("train-1", "training")
+    spec = manifests("train-1")["Job"]["spec"]["template"]["spec"]
+    volumes = {name: tmp_path / name for name in ("outputs", "tmp")}
+    for folder in volumes.values():
+        folder.mkdir()
+    for pod in ("train-1-x7k2p", "train-1-q9d4m"):
+        for container in (*spec["initContainers"], *spec["containers"]):
+            assert container["image"] == answer["pushed"]
+            command = started(root, config, container, volumes, pod)
+            done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+            assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith("trained")
+        for name in ("predictions.csv", "model/model.pkl"):
+            assert (volumes["outputs"] / pod / name).read_bytes() == (trained / name).read_bytes()
