@@ -46,6 +46,37 @@ with triton.InferenceServerClient(sys.argv[1]) as client:
         raise AssertionError("columns are missing, and nobody said so")
     print(first.tolist())
 """
+TEXT = """
+import sys
+import numpy
+import tritonclient.http as triton
+
+rows = {"town": numpy.array(["Ulm", "Bonn", "Zürich"], dtype=object), "age": numpy.array([3, -3, 0.5])}
+with triton.InferenceServerClient(sys.argv[1], concurrency=4) as client:
+    told = {one["name"]: one["datatype"] for one in client.get_model_metadata("named")["inputs"]}
+    assert told == {"town": "BYTES", "age": "FP64"}, told
+
+    def inputs(binary, rows=rows):
+        found = [triton.InferInput(name, list(array.shape), told[name]) for name, array in rows.items()]
+        for one, array in zip(found, rows.values()):
+            one.set_data_from_numpy(array, binary_data=binary)
+        return found
+
+    known = {name: array[:2] for name, array in rows.items()}
+    in_bytes, in_json = (client.infer("named", inputs(binary, known)) for binary in (True, False))
+    assert in_bytes.as_numpy("predictions").tolist() == in_json.as_numpy("predictions").tolist() == [1, 0]
+    waiting = [client.async_infer("named", inputs(place % 2 == 0, known), request_id=str(place)) for place in range(20)]
+    for place, one in enumerate(waiting):
+        found = one.get_result()
+        assert found.get_response()["id"] == str(place)
+        assert found.as_numpy("predictions").tolist() == [1, 0]
+    try:
+        client.infer("named", inputs(True))
+    except triton.InferenceServerException as error:
+        assert "Zürich" not in str(error) and "ValueError" in str(error), error
+    else:
+        raise AssertionError("the town is not known to the model")
+"""
 
 
 def test_triton_s_client_asks_in_json_and_in_bytes(
@@ -56,3 +87,12 @@ def test_triton_s_client_asks_in_json_and_in_bytes(
     done = subprocess.run([models_python, "-c", SCRIPT, place], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(of(model.ask([1, 2, 3], [-1, 0, 0.5])))
+
+
+def test_triton_s_client_sends_text_in_json_and_in_bytes_many_at_once(
+    served: Callable[..., Any], saved: Path, models_python: Path
+) -> None:
+    model = served("named", "--python", str(models_python), folder=saved, python=False)
+    place = urlsplit(model.url).netloc
+    done = subprocess.run([models_python, "-c", TEXT, place], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -150,12 +150,13 @@ def _looked(summary: str) -> dict[str, Any]:
 # -- the page ----------------------------------------------------------------------------------------------------
 
 STYLE: Final = """
+:root{color-scheme:light dark}a{color:#0b57c9}
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a;background:#fff}
 h1{font-size:1.4rem}h2{font-size:1.15rem;margin-top:2.5rem}table{border-collapse:collapse}
 td,th{text-align:left;padding:.15rem 1rem .15rem 0;border-bottom:1px solid #ddd;vertical-align:top}
 textarea{width:100%;min-height:12rem;font:14px/1.4 ui-monospace,monospace}
 button{font:inherit;padding:.3rem 1.2rem;margin:.5rem 0}pre{background:#f4f4f4;padding:.8rem;overflow:auto}
-@media(prefers-color-scheme:dark){body{color:#eee;background:#161616}pre{background:#242424}td,th{border-color:#444}}
+@media(prefers-color-scheme:dark){a{color:#8ab4f8}body{color:#eee;background:#161616}pre{background:#242424}td,th{border-color:#444}}
 """
 SCRIPT: Final = """
 for(const form of document.querySelectorAll('form'))form.addEventListener('submit',async event=>{
@@ -175,9 +176,9 @@ def html(slots: Mapping[str, Slot]) -> str:
     title = escaping.escape(", ".join(slots)[:200])
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
-        f"<title>{title}</title><style>{STYLE}</style><h1>{title}</h1>"
+        f"<title>{title}</title><style>{STYLE}</style><main><h1>{title}</h1>"
         f"<p><a href=openapi.json>openapi.json</a> · <a href=metrics>metrics</a> · <a href=models>models</a></p>"
-        f"{bodies}<script>{SCRIPT}</script>"
+        f"{bodies}</main><script>{SCRIPT}</script>"
     )
 
 
