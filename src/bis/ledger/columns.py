@@ -25,8 +25,6 @@ NAN: Final = math.nan
 """The one that rows hold: it is equal to itself where rows are compared."""
 STRETCH: Final = 64
 """So many points are told by their extremes in an outline."""
-SUMMIT: Final = 1 + 24 * 8
-"""Bytes in front of an outline that hold the ends and what is telling of all: seven rows at most."""
 LARGEST: Final = 1.7976931348623157e308
 
 _RAW, _PACKED, _MOMENTS, _STEPS = 0, 1, 2, 4
@@ -120,21 +118,6 @@ def _differences(column: Sequence[int], form: int) -> tuple[bytes, int]:
 def outline(rows: Sequence[Row]) -> list[Row]:
     """What is telling of each 64 points."""
     return [row for at in range(0, len(rows), STRETCH) for row in telling(rows[at : at + STRETCH])]
-
-
-def pack_outline(rows: Sequence[Row]) -> bytes:
-    """The ends of these points and what is telling of all, in front, and behind it their outline."""
-    some = outline(rows)
-    summit = list(dict.fromkeys((*ends(rows), *telling(some))))
-    return bytes((len(summit),)) + raw(summit) + pack(some)
-
-
-def read_summit(data: bytes) -> list[Row]:
-    return read_raw(data[1 : 1 + 24 * data[0]])
-
-
-def read_outline(data: bytes) -> list[Row]:
-    return read_summit(data) + unpack(data[1 + 24 * data[0] :])
 
 
 def ends(rows: Sequence[Row]) -> tuple[Row, ...]:

@@ -19,7 +19,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 import msgspec
 
-from bis.ledger import columns
+from bis.ledger import columns, outlines
 from bis.ledger.columns import LARGEST, Rank, Row
 from bis.ledger.connection import Connection
 from bis.ledger.numbers import as_read, as_stored
@@ -55,7 +55,7 @@ class Series(NamedTuple):
     dataset: tuple[str, str] | None
 
 
-class _Chunk(NamedTuple):
+class Chunk(NamedTuple):
     """A chunk without its points. No point of it comes before `low` or after `high`."""
 
     series: int
@@ -77,12 +77,12 @@ class _Chunk(NamedTuple):
         return self.latest, self.last, self.greatest
 
 
-_DESCRIBED: Final = ", ".join(_Chunk._fields)
+_DESCRIBED: Final = ", ".join(Chunk._fields)
 _Part = Literal["points", "outline", "summit"]
 _PARTS: Final[dict[_Part, tuple[str, Callable[[bytes], list[Row]]]]] = {
     "points": ("content", columns.unpack),
-    "outline": ("outline", columns.read_outline),
-    "summit": (f"substr(outline, 1, {columns.SUMMIT})", columns.read_summit),
+    "outline": ("outline", outlines.read_rows),
+    "summit": (f"substr(outline, 1, {outlines.SUMMIT})", outlines.read_summit),
 }
 _tail = msgspec.msgpack.Decoder(list[tuple[str, str, tuple[str, str] | None, bytes]])
 
@@ -268,16 +268,16 @@ def _series_ids(connection: Connection, run: int, found: Iterable[Series]) -> di
     return known
 
 
-def _newest_chunks(connection: Connection, ids: Sequence[int]) -> dict[int, list[_Chunk]]:
+def _newest_chunks(connection: Connection, ids: Sequence[int]) -> dict[int, list[Chunk]]:
     """The last two of each series, the very last one first."""
-    found: dict[int, list[_Chunk]] = {}
+    found: dict[int, list[Chunk]] = {}
     for some in _pieces(ids):
         for row in connection.execute(
             f"SELECT {_DESCRIBED} FROM metric_chunks AS c WHERE series IN ({_marks(some)}) AND number >="
             " (SELECT max(d.number) FROM metric_chunks AS d WHERE d.series = c.series) - 1 ORDER BY number DESC",
             some,
         ).fetchall():
-            found.setdefault(row[0], []).append(_Chunk(*row))
+            found.setdefault(row[0], []).append(Chunk(*row))
     return found
 
 
@@ -289,7 +289,7 @@ def _marks(values: Sequence[Any]) -> str:
     return ", ".join("?" * len(values))
 
 
-def _added(connection: Connection, series: int, rows: list[Row], near: list[_Chunk]) -> list[tuple[Any, ...]]:
+def _added(connection: Connection, series: int, rows: list[Row], near: list[Chunk]) -> list[tuple[Any, ...]]:
     """Chunks to be added to a series. The last ones are taken up that overlap what is added, or are small, and no
     larger than it: so two that overlap are few for a stretch, few are small, and each point is written a few times."""
     last = near if _is_enough(near, rows) else _last_chunks(connection, series)
@@ -304,12 +304,12 @@ def _added(connection: Connection, series: int, rows: list[Row], near: list[_Chu
         gone = (series, number + len(pieces))
         connection.execute("DELETE FROM metric_chunks WHERE series = ? AND number >= ?", gone)
     return [
-        (series, number + place, *_described(some), columns.pack_outline(some), columns.pack(some))
+        (series, number + place, *_described(some), outlines.pack(some), columns.pack(some))
         for place, some in enumerate(pieces)
     ]
 
 
-def _is_enough(near: Sequence[_Chunk], rows: Sequence[Row]) -> bool:
+def _is_enough(near: Sequence[Chunk], rows: Sequence[Row]) -> bool:
     """Whether no chunk before these two can be meant: the first of them is whole, and before all that is merged."""
     if len(near) < 2:
         return True
@@ -317,10 +317,10 @@ def _is_enough(near: Sequence[_Chunk], rows: Sequence[Row]) -> bool:
     return before.points >= CHUNK and before.high[:2] < min(rows[0][:2], last.low[:2])
 
 
-def _last_chunks(connection: Connection, series: int) -> list[_Chunk]:
+def _last_chunks(connection: Connection, series: int) -> list[Chunk]:
     """As many as may be taken up, the last one first, and one more."""
     return [
-        _Chunk(*row)
+        Chunk(*row)
         for row in connection.execute(
             f"SELECT {_DESCRIBED} FROM metric_chunks WHERE series = ? ORDER BY number DESC LIMIT ?",
             (series, MERGED + 1),
@@ -328,7 +328,7 @@ def _last_chunks(connection: Connection, series: int) -> list[_Chunk]:
     ]
 
 
-def _to_take(last: Sequence[_Chunk], rows: Sequence[Row], most: int) -> Sequence[_Chunk]:
+def _to_take(last: Sequence[Chunk], rows: Sequence[Row], most: int) -> Sequence[Chunk]:
     """Of the last chunks, the last one first, those that are to be merged with these rows: all or nothing of a row of
     chunks that are in order, as half of it would overlap what is made of the other half."""
     low, found, before = rows[0][:2], 0, None
@@ -343,7 +343,7 @@ def _to_take(last: Sequence[_Chunk], rows: Sequence[Row], most: int) -> Sequence
     return taken if found <= most and sum(chunk.points for chunk in taken) <= len(rows) else ()
 
 
-def _content(connection: Connection, chunk: _Chunk) -> bytes:
+def _content(connection: Connection, chunk: Chunk) -> bytes:
     ((content,),) = connection.execute(
         "SELECT content FROM metric_chunks WHERE series = ? AND number = ?", (chunk.series, chunk.number)
     ).fetchall()
@@ -364,7 +364,7 @@ def history(connection: Connection, run: int, key: str, *, limit: int, after: Po
     """Points of a metric by moment, step and value; identical ones once. `after`: the last point of the page before:
     what comes while pages are read moves nothing from one page to another."""
     mark = columns.rank((after.moment, after.step, after.value)) if after else None
-    source = _Source(connection, run, key)
+    source = Source(connection, run, key)
     done: list[Row] = []
     pending: list[Row] = []
     for low, load in source.sorted(mark):
@@ -374,13 +374,13 @@ def history(connection: Connection, run: int, key: str, *, limit: int, after: Po
             break
         pending = columns.ordered([*pending[settled:], *_later(load(), mark)])
     found = source.named([*done, *pending][:limit])
-    return found if found or after else _sealed(connection, run, key)[:limit]
+    return found if found or after else sealed(connection, run, key)[:limit]
 
 
 def chart(connection: Connection, run: int, key: str, *, first: int | None, last: int | None, most: int) -> list[Point]:
     """Points of a metric by step, from step `first` to step `last`: all of them, or about `most` at most. Of equally
     long stretches there are the least and the greatest value, and NaN and the infinities, if any."""
-    source = _Source(connection, run, key)
+    source = Source(connection, run, key)
     low = -(1 << 63) if first is None else first
     high = (1 << 63) - 1 if last is None else last
     rows = [row for row in source.tail() if low <= row[1] <= high]
@@ -395,12 +395,12 @@ def chart(connection: Connection, run: int, key: str, *, first: int | None, last
         if not (low <= chunk.first and chunk.last <= high):
             rows += [row for row in source.points(chunk) if low <= row[1] <= high]
     found = source.named(columns.thinned(columns.ordered(rows), most))
-    return found or [point for point in _sealed(connection, run, key) if low <= point.step <= high]
+    return found or [point for point in sealed(connection, run, key) if low <= point.step <= high]
 
 
 def count(connection: Connection, run: int, key: str) -> int:
     """How many points a metric has. Quick where they came in order."""
-    source = _Source(connection, run, key)
+    source = Source(connection, run, key)
     tail = columns.ordered(source.tail())
     chunks = sorted(source.chunks(), key=lambda chunk: chunk.low)
     apart = all(one.high < two.low for one, two in itertools.pairwise(chunks))
@@ -430,13 +430,13 @@ def newest(connection: Connection, run: int) -> list[Point]:
     ]
 
 
-def _sealed(connection: Connection, run: int, key: str) -> list[Point]:
+def sealed(connection: Connection, run: int, key: str) -> list[Point]:
     """What is known of a metric of a run that was recorded: its last value."""
     known = connection.execute("SELECT 1 FROM runs WHERE seq = ? AND tracked = 0", (run,)).fetchall()
     return [point for point in newest(connection, run) if point.key == key] if known else []
 
 
-class _Source:
+class Source:
     """What there is of a metric of a run. The tail is read before the chunks into which it may be folded meanwhile."""
 
     def __init__(self, connection: Connection, run: int, key: str) -> None:
@@ -468,9 +468,9 @@ class _Source:
             found += rows
         return found
 
-    def chunks(self) -> list[_Chunk]:
+    def chunks(self) -> list[Chunk]:
         return [
-            _Chunk(*row)
+            Chunk(*row)
             for series in self._series
             for row in self._connection.execute(
                 f"SELECT {_DESCRIBED} FROM metric_chunks WHERE series = ? ORDER BY number",
@@ -494,7 +494,7 @@ class _Source:
                 parts.append((low, functools.partial(self._ordered, one)))
         return sorted(parts, key=operator.itemgetter(0))
 
-    def points(self, chunk: _Chunk, part: _Part = "points") -> list[Row]:
+    def points(self, chunk: Chunk, part: _Part = "points") -> list[Row]:
         """All of them, or those that stand for all."""
         column, read = _PARTS[part]
         ((content,),) = self._connection.execute(
@@ -504,20 +504,26 @@ class _Source:
         self._name(rows, self._series[chunk.series])
         return rows
 
-    def all_points(self, chunks: Sequence[_Chunk], part: _Part) -> list[Row]:
-        """As `points`, of many chunks."""
-        column, read = _PARTS[part]
-        found: list[Row] = []
+    def parts(self, chunks: Sequence[Chunk], part: _Part) -> Iterator[tuple[Chunk, bytes]]:
+        """What is kept of many chunks, as it is kept."""
+        column, _ = _PARTS[part]
         for series, some in itertools.groupby(chunks, operator.attrgetter("series")):
-            wanted = {chunk.number for chunk in some}
+            wanted = {chunk.number: chunk for chunk in some}
             for number, content in self._connection.execute(
                 f"SELECT number, {column} FROM metric_chunks WHERE series = ? AND number BETWEEN ? AND ?",
                 (series, min(wanted), max(wanted)),
             ).fetchall():
                 if number in wanted:
-                    rows = read(bytes(content))
-                    self._name(rows, self._series[series])
-                    found += rows
+                    yield wanted[number], bytes(content)
+
+    def all_points(self, chunks: Sequence[Chunk], part: _Part) -> list[Row]:
+        """As `points`, of many chunks."""
+        _, read = _PARTS[part]
+        found: list[Row] = []
+        for chunk, content in self.parts(chunks, part):
+            rows = read(content)
+            self._name(rows, self._series[chunk.series])
+            found += rows
         return found
 
     def named(self, rows: Iterable[Row]) -> list[Point]:

@@ -224,7 +224,7 @@ CREATE TABLE metric_chunks (                        -- points of a series by mom
     latest    INTEGER NOT NULL,
     least     REAL    NOT NULL,                     -- smallest and largest value; NaN counts as 0 here
     greatest  REAL    NOT NULL,
-    outline   BLOB    NOT NULL,                     -- the extremes of all, and of each 64 points, for charts
+    outline   BLOB    NOT NULL,                     -- what is told of all, and of each 64 points, for charts
     content   BLOB    NOT NULL,                     -- columns, compressed; ledger/columns.py says how
     PRIMARY KEY (series, number)
 );
