@@ -9,6 +9,8 @@ PLACES = (
     "/",
     "/?filter=metrics.auc+%3E+0.9",
     "/?nonsense=1",
+    "/runs/first",
+    "/runs/broken",
     "/compare?run=second&run=changed",
     "/compare?run=first&run=second&run=changed&all=true",
     "/compare",

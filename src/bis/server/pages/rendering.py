@@ -15,6 +15,7 @@ from bis import text
 from bis.digest import readable, short
 from bis.ledger.moments import stamp
 from bis.nouns.verdict import MARKS
+from bis.server.pages.marked import markdown
 from bis.server.pages.sides import sides
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
@@ -59,6 +60,7 @@ def environment() -> Environment:
         "sides": sides,
         "shade": lambda word: SHADES.get(word, "untried"),
         "absent": absent,
+        "markdown": markdown,
     }
     return made
 

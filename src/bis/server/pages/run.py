@@ -1,40 +1,170 @@
-"""One run: what went in, what came out, whether it repeats."""
+"""One run: what went in, what came out, whether it repeats, and what is not known of it."""
 
 from __future__ import annotations
 
-from typing import Final
+from contextlib import suppress
+from typing import Final, get_args
 
 import msgspec
 
+from bis.errors import NotFound, UsageError
 from bis.ledger.runs import SqlLedger
-from bis.nouns.annotation import Annotation
-from bis.nouns.run import Run
+from bis.ledger.runs import told as params_of
+from bis.nouns.annotation import Annotation, removed_at, tags_after
+from bis.nouns.part import Finding, Part, PartKind
+from bis.nouns.reference import parse
+from bis.nouns.run import Output, Run
 from bis.nouns.verdict import Verdict
 from bis.server.desk import Desk
-from bis.server.pages.page import Action, Page
+from bis.server.native import changing
+from bis.server.native.looking import One
+from bis.server.pages.clock import here
+from bis.server.pages.compare import Head, head
+from bis.server.pages.page import Action, Page, Table
+from bis.steps.model_place import files_of
+from bis.steps.recognising import Recognised, models_in
+from bis.steps.uploaded import uploaded_elsewhere, with_uploaded
+
+CHILDREN: Final = 50
+"""Runs around which it was, that are listed."""
 
 
 class Asked(msgspec.Struct, forbid_unknown_fields=True):
     id: str
+    """Its id, the beginning of it, or a name."""
 
 
 class OneRun(msgspec.Struct, kw_only=True):
     run: Run
-    verdicts: list[Verdict]
+    params: dict[str, str]
+    tags: dict[str, str]
+    experiment: str
     annotations: list[Annotation]
+    verdicts: list[Verdict]
+    findings: list[Finding]
+    """Of the run and of its parts, those that stand in the way of a repeat first."""
+    models: list[Recognised]
+    elsewhere: str
+    """Where its artifacts lie, where bis does not keep them."""
+    repeats: Head | None
+    """The run that it repeats."""
+    parent: Head | None
+    children: list[Head]
+    commands: dict[str, str]
+    """What to type next, by what it does."""
+
+    @property
+    def is_removed(self) -> bool:
+        return bool(removed_at(self.annotations))
+
+    @property
+    def parts(self) -> list[tuple[PartKind, Part | None]]:
+        """All kinds, also those that are missing."""
+        return [(kind, self.run.parts.get(kind)) for kind in get_args(PartKind)]
+
+    @property
+    def outputs(self) -> list[Output]:
+        """The files, without the empty logs."""
+        shown = [output for output in self.run.outputs if not (output.is_log and output.size == 0)]
+        return sorted(shown, key=lambda output: output.is_log)
 
 
 async def run(desk: Desk, asked: Asked) -> OneRun:
-    def ask() -> OneRun:
-        ledger = SqlLedger(desk.database, False)
-        return OneRun(
-            run=ledger.get(asked.id),
-            verdicts=ledger.verdicts(asked.id),
-            annotations=ledger.annotations(asked.id),
-        )
-
-    return await desk.shelf.work(ask)
+    return await desk.shelf.work(lambda: _run(desk, asked))
 
 
-PAGES: Final = (Page("/runs/{id}", "run", Asked, run),)
-ACTIONS: Final[tuple[Action, ...]] = ()
+def _run(desk: Desk, asked: Asked) -> OneRun:
+    ledger = SqlLedger(desk.database, False)
+    found = _found(ledger, asked.id)
+    home = desk.home
+    annotations = ledger.annotations(found.id)
+    over = home is not None and found.status != "running"
+    if home is not None:
+        found = with_uploaded(found, home)
+    return OneRun(
+        run=found,
+        params=params_of(found),
+        tags=tags_after(annotations),
+        experiment=ledger.experiment(found.id),
+        annotations=annotations,
+        verdicts=ledger.verdicts(found.id),
+        findings=found.all_findings,
+        models=models_in(files_of(home, found), home.store) if home and over else [],
+        elsewhere=uploaded_elsewhere(found, home) if home else "",
+        repeats=_head(ledger, found.repeats),
+        parent=_head(ledger, found.parent),
+        children=[head(ledger.get(row.id)) for row in ledger.rows(f"parent = '{found.id}'", (), CHILDREN)],
+        commands=_commands(found),
+    )
+
+
+def _found(ledger: SqlLedger, text: str) -> Run:
+    """Also one that is removed."""
+    reference = parse(text, here())
+    try:
+        return ledger.find(reference)
+    except NotFound:
+        with suppress(NotFound):
+            return ledger.find(reference, removed=True)
+        raise
+
+
+def _head(ledger: SqlLedger, id: str) -> Head | None:
+    rows = ledger.rows(f"run_id = '{id}'", (), 1) if id else []
+    return head(ledger.get(rows[0].id)) if rows else None
+
+
+def _commands(run: Run) -> dict[str, str]:
+    short = run.id[:8]
+    if run.tracked or run.status == "running":
+        return {"see it in a terminal": f"bis show {short}"}
+    return {
+        "repeat it": f"bis repeat {short}",
+        "put its code and data into a folder": f"bis restore {short} --into DIR",
+        "compare it with what would run now": f"bis status {short}",
+        "build an image of it": f"bis build image {short}",
+    }
+
+
+def table(found: OneRun) -> Table:
+    return ("path", "digest", "size"), ((one.path, one.digest, one.size) for one in found.run.outputs)
+
+
+# -- what is said of it later ----------------------------------------------------------------------------------------
+
+
+class Said(msgspec.Struct, forbid_unknown_fields=True):
+    id: str
+    note: str = ""
+    tag: str = ""
+    value: str = ""
+    untag: str = ""
+    name: str = ""
+
+
+async def say(desk: Desk, asked: Said) -> str:
+    """A note, a tag or another name. Raises UsageError for nothing."""
+    if not (asked.note or asked.tag or asked.untag or asked.name):
+        raise UsageError("nothing was said", hint="write a note, or a tag and its value")
+    tags = {asked.tag: asked.value} if asked.tag else {}
+    untag = [asked.untag] if asked.untag else []
+    changed = changing.ChangedRun(id=asked.id, note=asked.note, tags=tags, untag=untag, name=asked.name)
+    await changing.change_run(desk, changed)
+    return f"/runs/{asked.id}"
+
+
+class Removed(msgspec.Struct, forbid_unknown_fields=True):
+    id: str
+    undo: bool = False
+
+
+async def remove(desk: Desk, asked: Removed) -> str:
+    await (changing.restore_run if asked.undo else changing.remove_run)(desk, One(asked.id))
+    return f"/runs/{asked.id}"
+
+
+PAGES: Final = (Page("/runs/{id}", "run", Asked, run, table),)
+ACTIONS: Final[tuple[Action, ...]] = (
+    Action("/runs/{id}/say", Said, say),
+    Action("/runs/{id}/remove", Removed, remove),
+)

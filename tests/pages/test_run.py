@@ -1,0 +1,106 @@
+"""The page of one run: what the command says, and what people say of it."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+
+def told(folder: Path, *asked: str) -> Any:
+    command = [sys.executable, "-m", "bis", *asked, "--json"]
+    return json.loads(subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False).stdout)
+
+
+def facts_of(url: str, run: str) -> Any:
+    return httpx.get(f"{url}/runs/{run}.json").json()
+
+
+def test_it_says_of_a_run_what_show_says(small_server: Any, person: Path) -> None:
+    said, page = told(person, "show", "first"), facts_of(small_server.url, "first")
+    assert page["schema"] == "bis.page.run/1"
+    for name in ("run", "tags", "verdicts", "models"):
+        assert page[name] == said[name], name
+
+
+def test_all_six_parts_are_there_with_what_is_missing(visitor: Any, small_server: Any) -> None:
+    page = visitor.go(f"{small_server.url}/runs/first")
+    kinds = [row.locator("th").inner_text() for row in page.locator(".parts tr").all()]
+    assert kinds[:6] == ["code", "data", "params", "environment", "infrastructure", "machine"]
+    assert page.get_by_text("every output is the same, byte for byte").count() == 1
+    assert "bis repeat" in page.inner_text("main")
+
+
+def test_a_run_that_failed_says_how(visitor: Any, small_server: Any) -> None:
+    page = visitor.go(f"{small_server.url}/runs/broken")
+    assert "failed with exit status 1" in page.locator(".how").inner_text()
+
+
+def test_a_run_of_a_client_promises_no_repeat(visitor: Any, large_server: Any) -> None:
+    page = visitor.go(f"{large_server.url}/runs/{20:032x}")
+    assert "cannot be repeated from here" in page.inner_text("main")
+    assert "adam-20" in page.locator("h1").inner_text()
+
+
+@pytest.mark.parametrize("number", range(8))
+def test_what_users_call_things_comes_out_as_text(visitor: Any, large_server: Any, number: int) -> None:
+    page = visitor.go(f"{large_server.url}/runs/{number:032x}")
+    assert page.title() != "caught"
+    assert not page.locator("main img, main script").count()
+    run = facts_of(large_server.url, f"{number:032x}")
+    shown = re.sub(r"\s+", " ", page.locator("h1").inner_text())
+    if run["run"]["name"].isascii():
+        assert run["run"]["name"][:200] in shown
+
+
+def test_a_note_is_read_as_markdown_and_can_do_nothing(visitor: Any, small_server: Any) -> None:
+    page = visitor.go(f"{small_server.url}/runs/first")
+    assert page.locator(".note strong").inner_text() == "baseline"
+    page.locator(".say summary").click()
+    page.locator("#note").fill(
+        '# Heading\n\n<script>document.title="caught"</script>\n\n![x](http://x.example/p.png) [y](javascript:alert(1))'
+    )
+    page.get_by_role("button", name="Say it").click()
+    page.wait_for_selector(".note h1")
+    assert page.title() != "caught"
+    assert not page.locator(".note img, .note script, .note a[href^=javascript]").count()
+    assert "<script>" in page.locator(".note").last.inner_text()
+
+
+def test_tags_and_names_are_said_beside_the_record(visitor: Any, small_server: Any, person: Path) -> None:
+    page = visitor.go(f"{small_server.url}/runs/changed")
+    page.locator(".say summary").click()
+    page.locator("#tag").fill("state")
+    page.locator("#value").fill("<b>final</b>")
+    page.get_by_role("button", name="Say it").click()
+    page.wait_for_selector(".tag")
+    assert "state=<b>final</b>" in page.locator(".tag").all_inner_texts()
+    assert told(person, "show", "changed")["tags"]["state"] == "<b>final</b>"
+
+
+def test_a_form_from_elsewhere_changes_nothing(small_server: Any, person: Path) -> None:
+    url = f"{small_server.url}/runs/{told(person, 'show', 'second')['run']['id']}/say"
+    for cookies, word in (({}, ""), ({}, "x" * 43), ({"bis-csrf": "a" * 43}, "b" * 43)):
+        answer = httpx.post(url, data={"csrf": word, "note": "from elsewhere"}, cookies=cookies)
+        assert answer.status_code == 403
+    answer = httpx.post(url, data={"csrf": "a" * 43, "note": ""}, cookies={"bis-csrf": "a" * 43})
+    assert answer.status_code == 400
+    assert "from elsewhere" not in str(told(person, "show", "second"))
+
+
+def test_a_run_is_removed_and_comes_back(visitor: Any, small_server: Any, person: Path) -> None:
+    page = visitor.go(f"{small_server.url}/runs/broken")
+    page.locator(".say summary").click()
+    page.get_by_role("button", name="Remove it").click()
+    page.wait_for_load_state()
+    page.locator(".say summary").click()
+    assert told(person, "log", "--removed")["runs"][0]["name"] == "broken"
+    page.get_by_role("button", name="Bring it back").click()
+    page.wait_for_load_state()
+    page.locator(".say summary").click()
+    assert page.get_by_role("button", name="Remove it").count() == 1
+    assert not told(person, "log", "--removed")["runs"]
