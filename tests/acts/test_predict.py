@@ -31,6 +31,15 @@ flavors = {"sklearn": {"pickled_model": "model.skops", "serialization_format": "
 described = {"flavors": flavors, "signature": {"inputs": json.dumps(inputs)}}
 (folder / "MLmodel").write_text(json.dumps(described))
 """
+TRAIN = """
+import random
+import joblib
+from sklearn.linear_model import LogisticRegression
+
+rows = [[float(place % 7), float(place % 5)] for place in range(100)]
+model = LogisticRegression(C=random.uniform(1, 2)).fit(rows, [int(age > income) for age, income in rows])
+joblib.dump(model, "model.joblib")
+"""
 
 
 @pytest.fixture
@@ -66,6 +75,34 @@ def test_lineage_leads_from_the_rows_to_the_predictions(bis: Bis, ready: list[st
     assert "predict-1" in bis("lineage", "rows.csv").stdout
     assert "rows.csv" in bis("lineage", "scores.csv").stdout
     assert "model/model.skops" in bis("lineage", "scores.csv").stdout
+
+
+def test_lineage_of_a_version_tells_the_predictions_that_were_made_with_it(
+    bis: Bis, project: Path, training_python: Path
+) -> None:
+    (project / "train.py").write_text(TRAIN)
+    (project / "rows.csv").write_text("age,income\n1.0,2.0\n3.0,-1.0\n")
+    python = str(training_python)
+    for words in (
+        ("run", "--", python, "train.py"),
+        ("predict", "train-1", "--input", "rows.csv", "--output", "before.csv", "--python", python),
+        ("model", "register", "churn", "train-1", "--alias", "champion"),
+        ("run", "--", python, "train.py"),
+        ("model", "register", "churn", "train-3", "--alias", "champion"),
+        ("predict", "models:/churn@champion", "--input", "rows.csv", "--output", "scores.csv", "--python", python),
+    ):
+        done = bis(*words)
+        assert done.returncode == 0, done.stderr
+    assert _reached(bis, "models:/churn/2") == ["run predict-4", "predictions scores.csv 2 rows"]
+    assert _reached(bis, "models:/churn/1") == ["run predict-2", "predictions before.csv 2 rows"]
+
+
+def _reached(bis: Bis, model: str) -> list[str]:
+    """Runs and predictions that came of it."""
+    found = json.loads(bis("lineage", model, "--json").stdout)["lineage"]["reached"]
+    nodes = [node for node in found if node["kind"] == "run"]
+    nodes = [one for node in nodes for one in (node, *node.get("children", ()))]
+    return [f"{one['kind']} {one['name']}" + (f" {one['detail']}" if one["kind"] != "run" else "") for one in nodes]
 
 
 def test_killed_it_goes_on_and_of_other_rows_it_begins_anew_only_when_told(

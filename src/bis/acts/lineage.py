@@ -23,13 +23,14 @@ from bis.ledger.connection import Connection
 from bis.ledger.runs import called, decode_run
 from bis.nouns.built import Built
 from bis.nouns.dataset import Held
-from bis.nouns.model import ModelVersion
+from bis.nouns.model import OF_MODEL, ROWS, WRITTEN, ModelVersion
 from bis.nouns.reference import DATA, MODELS, parse, parse_data, parse_model
 from bis.nouns.run import Run
 from bis.parts import pylock
 from bis.parts.installed import normal
 from bis.steps.bring import leaves_of
 from bis.steps.home import Home
+from bis.steps.model_place import files_at
 from bis.steps.models import database_of, resolve
 from bis.store.squeeze import unpack
 
@@ -198,7 +199,7 @@ class _Tracer:
             self.limits.append(f"its run {version.run[:12]} is not recorded here")
         up = [_alias(version, alias) for alias in version.aliases]
         up += [self._built_node(one) for one in built.of_model(self.connection, version.reference)]
-        return thing, down, [*up, *self._copies(version), *self._users_of_model(version.logged_model)]
+        return thing, down, [*up, *self._copies(version), *self.runs_reached(self._users_of(version))]
 
     def of_run(self, run: Run) -> Found:
         (seq,) = self._seqs([run.id]) or [0]
@@ -399,8 +400,23 @@ class _Tracer:
         ).fetchall():
             nodes.append(Node(kind="logged model", name=f"models:/{id}", detail=name))
         digests = {output.digest for output in run.outputs if output.size and not output.is_log}
+        nodes = [*self._predictions(seq), *nodes]
         later = [one for one in used.runs_with(self.connection, digests) if one > seq] if digests else []
         return [*nodes, *self.runs_reached(later, depth + 1)]
+
+    def _predictions(self, seq: int) -> list[Node]:
+        asked = "SELECT key, value FROM tags WHERE run = ? AND key IN (?, ?)"
+        tags: dict[str, str] = dict(self.connection.execute(asked, (seq, WRITTEN, ROWS)).fetchall())
+        if WRITTEN not in tags:
+            return []
+        rows = tags.get(ROWS, "")
+        return [
+            Node(
+                kind="predictions",
+                name=readable(tags[WRITTEN]),
+                detail=counted(int(rows), "row") if rows.isdecimal() else "",
+            )
+        ]
 
     def _copies(self, version: ModelVersion) -> list[Node]:
         found = registry.versions(self.connection, "v.source = ?", (version.reference,), order="m.name, v.version")
@@ -414,13 +430,25 @@ class _Tracer:
             for one in found
         ]
 
-    def _users_of_model(self, id: str) -> list[Node]:
-        if not id:
+    def _users_of(self, version: ModelVersion) -> set[int]:
+        """The runs that asked it: scorings and evaluations say so, as do clients of the model that they logged; others
+        read a file of it that its own run alone made."""
+        asked = "SELECT run FROM tags WHERE key = ? AND value = ?"
+        rows = self.connection.execute(asked, (OF_MODEL, version.reference)).fetchall()
+        if version.logged_model:
+            asked = "SELECT DISTINCT run FROM run_models WHERE model = ? AND role = 'input'"
+            rows += self.connection.execute(asked, (version.logged_model,)).fetchall()
+        return {seq for (seq,) in rows} | used.runs_with(self.connection, self._own_files(version))
+
+    def _own_files(self, version: ModelVersion) -> list[Digest]:
+        own = self._seqs([version.run]) if version.run else []
+        try:
+            files = files_at(self.connection, version.storage or version.source) if own else {}
+        except BisError:
             return []
-        found = self.connection.execute(
-            "SELECT DISTINCT run FROM run_models WHERE model = ? AND role = 'input'", (id,)
-        ).fetchall()
-        return self.runs_reached(seq for (seq,) in found)
+        digests = [one.digest for one in files.values() if one.size] if not isinstance(files, Path) else []
+        found = made.makers(self.connection, digests)
+        return [one for one in digests if self._first_hand(found.get(short(one, used.DIGITS), ())) == own]
 
     # -- the ledger ----------------------------------------------------------------------------------------------
 

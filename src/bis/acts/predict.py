@@ -24,6 +24,7 @@ import msgspec
 from bis.digest import digest_value, short
 from bis.errors import BisError, CannotRepeat, Failure, KeepingError, NotFound, UsageError, explains
 from bis.nouns.annotation import Annotation
+from bis.nouns.model import OF_MODEL, ROWS, WRITTEN
 from bis.nouns.run import Run
 from bis.parts.data import SCORING as WORK
 from bis.scoring.bulk.kinds import ARROW_KINDS, KINDS, kind_of
@@ -363,10 +364,10 @@ def _ended(
     said = SAID.search(_log(run, "<stdout>", home))
     rows, rejected = (int(said["rows"]), int(said["rejected"])) if said else (0, 0)
     tags = {
-        "bis.model": model,
+        OF_MODEL: model,
         "bis.input": ", ".join(one.typed for one in inputs)[:1000],
-        "bis.output": output.typed,
-        "bis.rows": str(rows),
+        WRITTEN: output.typed,
+        ROWS: str(rows),
         "bis.rejected": str(rejected),
     }
     keep(Annotation(run=run.id, made=clock(), user=user_here(), tags=tags), home.store, home.ledger)

@@ -11,6 +11,12 @@ STAGES: Final = ("None", "Staging", "Production", "Archived")
 ACTIVE: Final = ("Staging", "Production")
 CHAMPION: Final = "champion"
 """The alias of the version that is in use, where nothing else is said."""
+OF_MODEL: Final = "bis.model"
+"""The tag of a run that asked a model: which, as a reference that stays."""
+WRITTEN: Final = "bis.output"
+"""The tag of a scoring: what its predictions were written to."""
+ROWS: Final = "bis.rows"
+"""The tag of a scoring: how many there are."""
 
 Action = Literal[
     "created",
