@@ -1,11 +1,13 @@
 """`bis serve` from outside: real processes on loopback, models in the environment that made them."""
 
+import base64
 import concurrent.futures
 import contextlib
 import json
 import os
 import signal
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable
@@ -450,6 +452,41 @@ def test_requests_are_written_down_only_where_somebody_asked_for_it(
     assert written["run"] == asked.headers["x-run-id"]
     assert written["request"]["dataframe_split"]["data"] == [[10, 0, 0]]
     assert written["answer"] == asked.json()
+
+
+def test_what_is_written_down_goes_with_the_version_that_answered(
+    served: Serve, project: Path, alias: Callable[..., None], tmp_path: Path
+) -> None:
+    alias("written", 1)
+    log = tmp_path / "log"
+    model = served("models:/churn@written", "--watch", "0.1", "--log-requests", str(log), folder=project)
+    inputs = [{"name": "x", "shape": [1, 3], "datatype": "FP64", "parameters": {"binary_data_size": 24}}]
+    wanted = [{"name": "predictions", "parameters": {"binary_data": True}}]
+    head = json.dumps({"inputs": inputs, "outputs": wanted}).encode()
+    tensor = struct.pack("<3d", 10, 0, 0)
+    length = {"inference-header-content-length": str(len(head))}
+    asked = model.http.post("/v2/models/churn/infer", content=head + tensor, headers=length)
+    assert asked.status_code == 200, asked.text
+    alias("written", 2)
+    model.wait_for("churn is answered by version 2 now")
+    refused = model.ask(["ten", 0, 0])
+    assert model.stop() == 0
+    (first,) = map(json.loads, (log / "churn-v1.jsonl").read_text().splitlines())
+    assert first["request"] == {"json": json.loads(head), "base64": base64.b64encode(tensor).decode()}
+    assert base64.b64decode(first["answer"]["base64"]) == asked.content[-8:]
+    (second,) = map(json.loads, (log / "churn-v2.jsonl").read_text().splitlines())
+    assert (second["status"], second["answer"]) == (400, refused.json())
+    assert second["run"] != first["run"]
+    assert second["identity"] == refused.headers.get("x-model-identity", "")
+    assert log.stat().st_mode & 0o077 == 0
+
+
+def test_a_sample_is_a_share_of_the_requests(served: Serve, tmp_path: Path) -> None:
+    model = served("model", "--trust", "--log-requests", str(tmp_path / "log"), "--sample", "25")
+    for _ in range(400):
+        model.ask([10, 0, 0])
+    assert model.stop() == 0
+    assert 50 < len((tmp_path / "log" / "model.jsonl").read_text().splitlines()) < 150
 
 
 def test_what_is_counted_is_told_to_prometheus(served: Serve) -> None:

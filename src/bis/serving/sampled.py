@@ -52,8 +52,8 @@ class Sampled:
                 "status": answer.status,
                 "rows": answer.rows,
                 "seconds": round(time.perf_counter() - asking.began, 6),
-                "request": _body(asking.content_type, asking.body),
-                "answer": _body(answer.content_type, answer.body),
+                "request": _body(asking.content_type, asking.body, asking.json_length),
+                "answer": _body(answer.content_type, answer.body, answer.json_length or -1),
             }
         )
         with self._lock:
@@ -88,8 +88,11 @@ class Sampled:
                 self.missed += len(some)
 
 
-def _body(content_type: str, body: bytes) -> Any:
-    """JSON as it is, text as text, all else in base 64."""
+def _body(content_type: str, body: bytes, json_length: int) -> Any:
+    """JSON as it is, text as text, all else in base 64. Tensors in bytes behind a head in JSON stand beside that."""
+    if 0 <= json_length < len(body):
+        head = _body("application/json", body[:json_length], -1)
+        return {"json": head, "base64": base64.b64encode(body[json_length:]).decode()}
     if content_type.partition(";")[0].strip() == "application/json":
         try:
             msgspec.json.decode(body)
