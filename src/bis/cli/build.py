@@ -24,12 +24,13 @@ CANNOT = {3: STATUSES[3], 4: "it cannot be put into an image", 5: STATUSES[5]}
 
 @family(
     "build",
-    short_help="Build images and functions of runs and models, the same each time.",
+    short_help="Build images, functions and manifests of runs and models.",
     statuses=CANNOT,
     examples=[
         "bis build image models:/churn@champion --push ghcr.io/team/churn:3",
         "bis build image train-12",
         "bis build lambda models:/churn/3 --zip churn.zip",
+        "bis build k8s models:/churn@champion",
     ],
 )
 def build() -> None:

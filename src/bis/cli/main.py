@@ -48,7 +48,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "model": Entry("registry", "Register models, promote them, and take that back."),
         "evaluate": Entry("evaluate", "Evaluate versions of a model on versions of data."),
         "lineage": Entry("lineage", "Say what a thing is made of, and what it reached."),
-        "build": Entry("build", "Build images and functions of runs and models, the same each time."),
+        "build": Entry("build", "Build images, functions and manifests of runs and models."),
     },
     "Share": {
         "remote": Entry("share", "Name the places to share with."),
