@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bis.ledger import batches, experiments, tracked
+from bis.ledger import batches, experiments, searching, tracked
 from bis.ledger.grammar import RUNS
 from bis.ledger.search import compile_filter, compile_order
 from bis.ledger.sqlite import migrate
@@ -24,7 +24,7 @@ FILTERS = ["", "params.kind = 'a'", "params.kind != 'a' AND metrics.loss > 0", "
 @pytest.fixture(scope="module", autouse=True)
 def few_first():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tracked, "FIRST", 2)
+        patch.setattr(searching, "FIRST", 2)
         yield
 
 
@@ -48,7 +48,7 @@ def test_the_first_page_is_the_same_however_it_is_found(facts, filter, falling, 
     order = compile_order([f"metrics.loss {'DESC' if falling else 'ASC'}"], RUNS)
     asked, each = compile_filter(filter, RUNS), compile_filter(filter, EACH)
     with ledger_of(facts) as connection, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tracked, "FEW", few)
+        patch.setattr(searching, "FEW", few)
         tracked.create(connection, "f" * 32, experiment=1, name="r", user="u", started=-1, tags={})
         whole, _ = tracked.search(connection, asked, order, limit=1000)
         here = [run.id for run in whole if run.experiment == 0]
@@ -62,7 +62,7 @@ def test_the_first_page_is_the_same_however_it_is_found(facts, filter, falling, 
 
 
 def test_runs_that_match_are_looked_up_and_no_others_of_a_large_experiment(monkeypatch):
-    monkeypatch.setattr(tracked, "FEW", 0)
+    monkeypatch.setattr(searching, "FEW", 0)
     said = []
     with ledger_of([(number / 40, "a" if number % 2 else "b") for number in range(40)]) as connection:
         order = compile_order(["metrics.loss ASC"], RUNS)

@@ -76,6 +76,8 @@ class Grammar(NamedTuple):
     keys: frozenset[str] = COMPARED | ALIKE | LISTED | NULL
     """Operators of keyed text."""
     example: str = "metrics.loss < 0.3 AND params.model = 'ridge'"
+    by_number: bool = False
+    """True: keyed texts that are numbers are ordered by them, before all others."""
     each: bool = False
     """True: metrics, params and tags are looked up for each row, which is quicker where few rows are looked at."""
 
@@ -138,8 +140,9 @@ RUNS: Final = Grammar(
     keyed=OF_RUNS,
     related=OF_DATASETS,
     numbers=COMPARED | LISTED | NULL,
+    by_number=True,
 )
-"""As `bis log`, the SDK and our own API ask."""
+"""As `bis log`, the SDK, our own API and the pages ask."""
 EXPERIMENTS: Final = Grammar(
     what="experiments",
     row="experiments.id",

@@ -61,6 +61,11 @@ class Ordering(NamedTuple):
         return ", ".join(term.column for term in self.terms)
 
     @property
+    def is_of_time(self) -> bool:
+        """Whether it is that of the start, in which runs are found one after the other."""
+        return not self.joins and self.terms[0].column == "started"
+
+    @property
     def by(self) -> str:
         """What follows ORDER BY."""
         return ", ".join(f"{term.column} DESC" if term.falling else term.column for term in self.terms)
@@ -120,7 +125,7 @@ def ordering(orders: Sequence[Order], grammar: Grammar) -> Ordering:
                 f" LEFT JOIN {keyed.table} AS {name} ON {name}.{keyed.owner} = {grammar.row} AND {name}.key = ?"
             )
             values.append(field.key)
-            terms += _by_keyed(keyed, name, falling)
+            terms += _by_keyed(keyed, name, falling, keyed.numbered and grammar.by_number)
         else:
             raise Unfit("order", field.key, field.entity, f"nothing can be ordered by {field.entity}.{field.key}")
     known = {term.column for term in terms}
@@ -163,8 +168,14 @@ def _by_attribute(field: Field, falling: bool, grammar: Grammar) -> list[Term]:
     return [absent, Term(f"coalesce({attribute.column}, {nothing})", falling)]
 
 
-def _by_keyed(keyed: Keyed, name: str, falling: bool) -> list[Term]:
+def _by_keyed(keyed: Keyed, name: str, falling: bool, by_number: bool) -> list[Term]:
     absent = f"WHEN {name}.value IS NULL THEN 2 ELSE 0 END"
+    if by_number:
+        return [
+            Term(f"CASE WHEN {name}.value IS NOT NULL AND {name}.number IS NULL THEN 1 {absent}", False),
+            Term(f"coalesce({name}.number, 0.0)", falling),
+            Term(f"coalesce({name}.value, '')", falling),
+        ]
     if keyed.flagged:
         absent = f"WHEN {name}.flag = 'NaN' THEN 1 {absent}"
     nothing = "0.0" if keyed.kind == "number" else "''"

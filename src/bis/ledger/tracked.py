@@ -15,12 +15,12 @@ import msgspec
 
 from bis.digest import canonical
 from bis.errors import UsageError
-from bis.ledger import Row, changed, experiments, gone, inputs, points
+from bis.ledger import Row, changed, experiments, gone, inputs, points, searching
 from bis.ledger.connection import Connection
 from bis.ledger.moments import stamp
 from bis.ledger.numbers import as_number, as_read
 from bis.ledger.refusals import NoSuch, ParamChanged, Removed, Sealed
-from bis.ledger.search import Ordering, Query, both, one_of
+from bis.ledger.search import Ordering, Query
 from bis.nouns.run import Run, Status
 from bis.nouns.tracking import Point, TrackedRun, UsedData, UsedModel, usual_place
 from bis.store.squeeze import pack, unpack
@@ -32,12 +32,6 @@ COLUMNS: Final = (
 AT_ONCE: Final = 500
 PARAM, TAG, METRIC, MODEL, DATASET = range(5)
 """What a row tells of a run."""
-FIRST: Final = 8
-"""So many times the size of a page are looked at first, in the order that was asked for, unless too few of the sample
-match."""
-SAMPLE: Final = 64
-FEW: Final = 1000
-"""Experiments with fewer runs are searched run by run, whatever else the ledger holds."""
 OVER: Final[tuple[Status, ...]] = ("finished", "failed", "interrupted")
 EARLIEST: Final = -62_135_596_800_000_000
 LATEST: Final = 253_402_300_799_000_000
@@ -256,58 +250,12 @@ def search(
     each: Query | None = None,
     among: Sequence[int] | None = None,
 ) -> tuple[list[TrackedRun], list[Any] | None]:
-    """A page of runs, and the place behind which the next one begins, if there is one: runs that come meanwhile move
-    nothing. `removed` None: those that are removed, too. `each` asks the same as `asked`, of each run by itself: where
-    a page is full of the first runs in the order, no others are looked at. `among`: runs of these experiments only.
-    Raises BadToken for a place in another order."""
+    """As `searching.page`. `removed` None: those that are removed, too."""
     view = {False: Query("removed = ''", ()), True: Query("removed <> ''", ()), None: Query("", ())}[removed]
-    rest = Query("", ()) if after is None else order.after(after)
-    near = Query("", ()) if among is None else one_of("experiment", among)
-    rows = []
-    if each and among is not None and _are_few(connection, near):
-        rows = _found(connection, order, both(near, each, view, rest), limit)
-    else:
-        if each and order.first and after is None:
-            rows = _among_first(connection, order, order.first, both(near, each, view), limit)
-        if len(rows) <= limit:
-            # Runs that are known to match are looked up, not found again among those of the experiments.
-            far = one_of("+experiment", among) if among is not None and asked.owners else near
-            rows = _found(connection, order, both(far, asked, view, rest), limit)
-    width = len(order.terms)
-    place = list(rows[limit - 1][-width:]) if len(rows) > limit else None
-    return with_facts(connection, [row[:-width] for row in rows[:limit]]), place
-
-
-def _found(connection: Connection, order: Ordering, where: Query, limit: int) -> list[tuple[Any, ...]]:
-    return connection.execute(
-        f"SELECT {COLUMNS}, {order.columns} FROM runs{order.joins} WHERE {where.where or '1 = 1'}"
-        f" ORDER BY {order.by} LIMIT ?",
-        (*order.values, *where.values, limit + 1),
-    ).fetchall()
-
-
-def _are_few(connection: Connection, near: Query) -> bool:
-    ((count,),) = connection.execute(
-        f"SELECT count(*) FROM (SELECT 1 FROM runs WHERE {near.where} LIMIT ?) AS these", (*near.values, FEW)
-    ).fetchall()
-    return bool(count < FEW)
-
-
-def _among_first(
-    connection: Connection, order: Ordering, first: Query, where: Query, limit: int
-) -> list[tuple[Any, ...]]:
-    """What matches among the first runs of an order; nothing where it is no whole page, or hardly will be one."""
-    whole = both(Query("runs.seq = first.owner", ()), where)
-    source = f"FROM ({first.where}) AS first CROSS JOIN runs"
-    ((some,),) = connection.execute(
-        f"SELECT count(*) {source} WHERE {whole.where}", (*first.values, SAMPLE, *whole.values)
-    ).fetchall()
-    if some * FIRST < SAMPLE // 2:
-        return []
-    return connection.execute(
-        f"SELECT {COLUMNS}, {order.columns} {source}{order.joins} WHERE {whole.where} ORDER BY {order.by} LIMIT ?",
-        (*first.values, FIRST * limit, *order.values, *whole.values, limit + 1),
-    ).fetchall()
+    rows, place = searching.page(
+        connection, COLUMNS, asked, order, limit=limit, after=after, view=view, each=each, among=among
+    )
+    return with_facts(connection, rows), place
 
 
 def log_inputs(connection: Connection, id: str, datasets: Sequence[UsedData], models: Sequence[UsedModel]) -> None:

@@ -52,6 +52,7 @@ RUNS: Final = grammar.RUNS._replace(
     stands_for={("tags", NAME): "run_name"},
     texts=grammar.COMPARED | grammar.ALIKE | grammar.LISTED,
     numbers=grammar.COMPARED,
+    by_number=False,
 )
 """The language as MLflow has it, and our attributes besides."""
 EACH: Final = RUNS._replace(each=True)

@@ -1,0 +1,265 @@
+"""Lists of runs for people: a page of them in any order, how many there are, what they can be asked for, and groups.
+
+A list leaves few runs out, removed ones and those of `bis repeat`: how many are in it is what all of them are less
+those, so that no run is looked at to be counted, and most filters are answered by their indexes.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from bis.errors import UsageError
+from bis.ledger import Row, searching, tracked
+from bis.ledger.connection import Connection
+from bis.ledger.filter import Field, read_order
+from bis.ledger.grammar import OF_RUNS, RUNS
+from bis.ledger.search import Query, both, compile_filter, compile_order
+from bis.ledger.searching import Known
+from bis.nouns.tracking import Point
+
+EXPERIMENT: Final = "(SELECT e.name FROM experiments AS e WHERE e.id = runs.experiment)"
+PLACED: Final = f"CASE WHEN tracked = 1 OR experiment <> 0 THEN coalesce({EXPERIMENT}, '') ELSE '' END"
+"""The name of the experiment that a run was logged or moved to."""
+COLUMNS: Final = f"runs.seq, tracked, runs.name, {PLACED}, brief, note, verdict, record, removed"
+EACH: Final = RUNS._replace(each=True)
+GONE: Final = Query("removed <> ''", ())
+NAMES: Final = 1000
+"""Names of metrics, params or tags that are looked for at most."""
+GROUPED: Final = ("part", "text", "status")
+"""Kinds of attributes by which runs are grouped."""
+
+_row: Final = msgspec.json.Decoder(Row, strict=False)
+
+
+class View(NamedTuple):
+    """Which runs are meant, before any filter."""
+
+    experiment: int | None = None
+    removed: bool | None = False
+    """None: whether they were removed or not."""
+    repeats: bool = False
+    """Whether those of `bis repeat` are meant, too."""
+    until: int | None = None
+    """Only those that had started by then."""
+
+    @property
+    def where(self) -> Query:
+        return both(
+            Query({False: "removed = ''", True: "removed <> ''", None: ""}[self.removed], ()),
+            Query("" if self.repeats else "repeats = ''", ()),
+            self._within,
+        )
+
+    @property
+    def _within(self) -> Query:
+        return both(
+            Query("", ()) if self.experiment is None else Query("experiment = ?", (self.experiment,)),
+            Query("", ()) if self.until is None else Query("started <= ?", (self.until,)),
+        )
+
+    @property
+    def left_out(self) -> list[Query]:
+        """Of those that are within it: conditions of which each run that is not meant has one."""
+        found = [both(GONE, self._within)] if self.removed is False else []
+        if not self.repeats:
+            there = Query("removed = ''" if found else "", ())
+            found.append(both(Query("repeats <> ''", ()), there, self._within))
+        return found
+
+
+class Group(NamedTuple):
+    """Runs that have one value in common."""
+
+    value: str | None
+    """None: those that have none."""
+    runs: int
+    least: float | None
+    greatest: float | None
+    """Of the metric that was asked for; NaN is neither."""
+
+
+class Grouped(NamedTuple):
+    groups: list[Group]
+    total: int
+    """How many there are, those that are not shown among them."""
+
+
+def rows(
+    connection: Connection,
+    filter: str,
+    order: Sequence[str],
+    *,
+    limit: int,
+    view: View,
+    after: Sequence[Any] | None = None,
+    known: Known | None = None,
+) -> tuple[list[Row], list[Any] | None]:
+    """A page of runs, and the place behind which the next one begins. Raises Unfit for the filter or the order."""
+    found, place = searching.page(
+        connection,
+        COLUMNS,
+        compile_filter(filter),
+        compile_order(order),
+        limit=limit,
+        after=after,
+        view=view._replace(experiment=None).where,
+        each=compile_filter(filter, EACH),
+        among=None if view.experiment is None else [view.experiment],
+        known=known,
+    )
+    return with_facts(connection, found), place
+
+
+def by_id(connection: Connection, id: str) -> Row | None:
+    """Removed or not."""
+    found = connection.execute(f"SELECT {COLUMNS} FROM runs WHERE id = ?", (id,)).fetchall()
+    return with_facts(connection, found)[0] if found else None
+
+
+def with_facts(connection: Connection, found: Sequence[tuple[Any, ...]]) -> list[Row]:
+    """What rows of `COLUMNS` stand for."""
+    tags = tracked.texts(connection, "tags", [seq for seq, *_ in found])
+    logged = [seq for seq, is_tracked, *_ in found if is_tracked]
+    params, metrics = tracked.texts(connection, "params", logged), tracked.newest(connection, logged)
+    known = {seq: (params.get(seq, {}), {point.key: point.value for point in metrics.get(seq, ())}) for seq in logged}
+    made = []
+    for seq, _, name, experiment, brief, note, verdict, record, removed in found:
+        row = msgspec.structs.replace(
+            _row.decode(brief),
+            name=name,
+            tags=tags.get(seq, {}),
+            note=note,
+            verdict=verdict,
+            record=record,
+            experiment=experiment,
+            removed=removed,
+        )
+        if seq in known:
+            row = msgspec.structs.replace(row, params=known[seq][0], metrics=known[seq][1])
+        made.append(row)
+    return made
+
+
+def points_of(connection: Connection, ids: Sequence[str]) -> dict[str, list[Point]]:
+    """The newest point of each metric of some runs, by their ids."""
+    if not ids:
+        return {}
+    asked = f"SELECT seq, id FROM runs WHERE id IN ({', '.join('?' * len(ids))})"
+    seqs = dict(connection.execute(asked, tuple(ids)).fetchall())
+    return {seqs[seq]: points for seq, points in tracked.newest(connection, list(seqs)).items()}
+
+
+# -- how many ------------------------------------------------------------------------------------------------------
+
+
+def count(connection: Connection, view: View, filter: str = "") -> int:
+    """How many runs of a view match. Raises Unfit."""
+    asked = compile_filter(filter)
+    if view.removed or not _is_owned(asked):
+        return _counted(connection, both(view.where, asked))
+    each = compile_filter(filter, EACH)
+    return _within(connection, view, asked) - sum(
+        _counted(connection, both(left_out, each)) for left_out in view.left_out
+    )
+
+
+def _is_owned(asked: Query) -> bool:
+    """Whether it asks for nothing but what runs own: metrics, params and tags."""
+    return not asked.where or asked.where == f"{RUNS.row} IN ({asked.owners})"
+
+
+def _within(connection: Connection, view: View, asked: Query) -> int:
+    """How many match, those among them that are left out."""
+    near = view._replace(removed=None, repeats=True).where
+    if asked.where and not near.where:
+        ((found,),) = connection.execute(f"SELECT count(*) FROM ({asked.owners}) AS these", asked.values).fetchall()
+        return int(found)
+    return _counted(connection, both(near, asked))
+
+
+def _counted(connection: Connection, where: Query) -> int:
+    condition = f" WHERE {where.where}" if where.where else ""
+    ((found,),) = connection.execute(f"SELECT count(*) FROM runs{condition}", where.values).fetchall()
+    return int(found)
+
+
+# -- what there is to ask for --------------------------------------------------------------------------------------
+
+
+def names(connection: Connection, limit: int = NAMES) -> dict[str, list[str]]:
+    """The names of metrics, params and tags that any run has, sorted: each is found by the one before it."""
+    return {
+        entity: [
+            key
+            for (key,) in connection.execute(
+                f"WITH RECURSIVE known (key) AS (SELECT min(key) FROM {keyed.table} UNION ALL"
+                f" SELECT (SELECT min(t.key) FROM {keyed.table} AS t WHERE t.key > known.key) FROM known"
+                " WHERE known.key IS NOT NULL) SELECT key FROM known WHERE key IS NOT NULL LIMIT ?",
+                (limit,),
+            ).fetchall()
+        ]
+        for entity, keyed in OF_RUNS.items()
+    }
+
+
+# -- groups --------------------------------------------------------------------------------------------------------
+
+
+def groups(
+    connection: Connection,
+    by: str,
+    metric: str,
+    filter: str,
+    *,
+    view: View,
+    limit: int,
+    best: str = "",
+) -> Grouped:
+    """The runs of a view that match, by what they have in common: a part, a param, a tag or another text. `best`:
+    `least` or `greatest`, by which the groups are ordered then, else by how many runs they have. Raises Unfit, and
+    UsageError for what runs are not grouped by."""
+    field = grouped_by(by)
+    joins, values, value = "", [], RUNS.attributes[field.key].column if field.entity == "attributes" else "g.value"
+    if field.entity in OF_RUNS:
+        joins += f" LEFT JOIN {OF_RUNS[field.entity].table} AS g ON g.run = runs.seq AND g.key = ?"
+        values.append(field.key)
+    joins += " LEFT JOIN metrics AS m ON m.run = runs.seq AND m.key = ?"
+    values.append(metric)
+    where = both(view.where, compile_filter(filter))
+    first = {"least": "min(m.value) IS NULL, min(m.value),", "greatest": "max(m.value) IS NULL, max(m.value) DESC,"}
+    found = connection.execute(
+        f"SELECT {value}, count(*), min(m.value), max(m.value), count(*) OVER () FROM runs{joins}"
+        f" WHERE {where.where or '1 = 1'} GROUP BY {value} ORDER BY {first.get(best, '')} count(*) DESC, {value}"
+        " LIMIT ?",
+        (*values, *where.values, limit),
+    ).fetchall()
+    nothing = "" if field.entity == "attributes" else None
+    made = [
+        Group(None if value == nothing else value, runs, _read(least), _read(greatest))
+        for value, runs, least, greatest, _ in found
+    ]
+    return Grouped(made, int(found[0][-1]) if found else 0)
+
+
+def grouped_by(by: str) -> Field:
+    """Raises Unfit, and UsageError for what runs are not grouped by."""
+    ((field, _),) = read_order([by], RUNS)
+    kind = RUNS.attributes[field.key].kind if field.entity == "attributes" else ""
+    if kind not in GROUPED and field.entity not in ("params", "tags"):
+        raise UsageError(
+            f"runs are not grouped by {by}",
+            because="They are grouped by a part, by a param or a tag, and by what else is text.",
+            hint="group=data, group=params.lr",
+        )
+    return field
+
+
+def _read(value: float | None) -> float | None:
+    """Infinities lie in the tables as the largest numbers."""
+    if value is None or abs(value) < sys.float_info.max:
+        return value
+    return float("inf") if value > 0 else float("-inf")
