@@ -41,9 +41,6 @@ AT_ONCE: Final = 500
 NEVER: Final = 1 << 62
 A_DAY: Final = 86_400_000_000
 """Microseconds."""
-EXPERIMENT: Final = "(SELECT e.name FROM experiments AS e WHERE e.id = runs.experiment)"
-PLACED: Final = f"CASE WHEN tracked = 1 OR experiment <> 0 THEN coalesce({EXPERIMENT}, '') ELSE '' END"
-"""The name of the experiment that a run was logged or moved to."""
 OWN: Final = "repeats = '' AND (tracked = 0 OR parent = '')"
 """A person's runs: not those that a repeat made, nor what a client logged while `bis run` ran it."""
 IMPORTED: Final = "bis model import "
@@ -324,28 +321,13 @@ class SqlLedger:
         return [decode_run(unpack(content)) for (content,) in found]
 
     def rows(self, filter: str = "", order: Sequence[str] = (), limit: int | None = None) -> list[Row]:
-        columns = f"seq, tracked, runs.name, {PLACED}, brief, note, verdict, record, removed"
-        found = self._select(columns, filter, order, limit)
-        tags = self._tags([seq for seq, *_ in found])
-        logged = self._logged([seq for seq, tracked, *_ in found if tracked])
-        decoder = msgspec.json.Decoder(Row, strict=False)
-        rows = []
-        for seq, _, name, experiment, brief, note, verdict, record, gone in found:
-            row: Row = msgspec.structs.replace(
-                decoder.decode(brief),
-                name=name,
-                tags=tags.get(seq, {}),
-                note=note,
-                verdict=verdict,
-                record=record,
-                experiment=experiment,
-                removed=gone,
-            )
-            if seq in logged:
-                params, metrics = logged[seq]
-                row = msgspec.structs.replace(row, params=params, metrics=metrics)
-            rows.append(row)
-        return rows
+        from bis.ledger import listed
+
+        found = self._select(listed.COLUMNS, filter, order, limit)
+        if not found:
+            return []
+        with self.database.reading() as connection:
+            return listed.with_facts(connection, found)
 
     def count(self, filter: str = "") -> int:
         from bis.ledger.search import compile_filter
@@ -370,6 +352,8 @@ class SqlLedger:
         return [decode_annotation(unpack(content)) for (content,) in found] or self._rows_say(run)
 
     def experiment(self, run: str) -> str:
+        from bis.ledger.listed import PLACED
+
         found = self.database.ask(f"SELECT {PLACED} FROM runs WHERE id = ?", (run,))
         return str(found[0][0]) if found else ""
 
