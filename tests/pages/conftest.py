@@ -84,6 +84,12 @@ class Served:
 
 
 @pytest.fixture(scope="session")
+def served() -> Callable[..., Served]:
+    """Starts a server over a folder; who does so stops it."""
+    return Served
+
+
+@pytest.fixture(scope="session")
 def person(tmp_path_factory: pytest.TempPathFactory, training_python: Path) -> Path:
     """A project as a person has it after a day: runs of a script under Git, a repeat, a failure, data, a model."""
     folder = tmp_path_factory.mktemp("pages") / "churn"

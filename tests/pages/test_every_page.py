@@ -15,6 +15,8 @@ PLACES = (
     "/compare?run=first&run=second&run=changed&all=true",
     "/compare",
     "/verdicts/first-repeat",
+    "/settings",
+    "/login",
 )
 
 

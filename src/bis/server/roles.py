@@ -10,7 +10,7 @@ from bis.ledger.tokens import Role
 LOOKS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 OPEN: Final = frozenset({"/health", "/version"})
 """Answered to everybody: whether there is a server, and which."""
-DOOR: Final = ("/login", "/static/")
+DOOR: Final = ("/login", "/logout", "/static/")
 """What a browser needs before it has said who looks."""
 CALLS: Final = (
     *("/api/", "/ajax-api/", "/graphql", "/v1/", "/mlflow-artifacts/", "/metrics", "/health", "/version"),

@@ -9,7 +9,7 @@ import io
 import logging
 import types
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Any, Final, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -37,6 +37,7 @@ LEVEL: Final = 4
 FORM: Final = 1 << 20
 """Bytes of a form."""
 
+S = TypeVar("S", bound=msgspec.Struct)
 Answer = Callable[[Desk, Any], Awaitable[msgspec.Struct]]
 Table = tuple[Sequence[str], Iterable[Sequence[Any]]]
 
@@ -72,7 +73,7 @@ def routes_of(desk: Desk, page: Page) -> Iterator[Route]:
     """The page and its other forms; those first, as their paths are the longer ones."""
 
     async def value(request: Request) -> msgspec.Struct:
-        return await page.answer(desk, _asked(page.asked, request))
+        return await page.answer(desk, asked_of(page.asked, request))
 
     async def as_json(request: Request) -> Response:
         try:
@@ -117,7 +118,7 @@ def route_of(desk: Desk, action: Action) -> Route:
     async def act(request: Request) -> Response:
         view = await view_of(desk, request)
         try:
-            form = await _form(request)
+            form = await form_of(request)
             tokens.check(request, form.pop(tokens.FIELD, ""))
             asked = _converted(action.asked, [*form.items(), *request.path_params.items()])
             place = await action.act(desk, asked)
@@ -151,7 +152,8 @@ def page_of(request: Request, view: View, name: str, value: Any, status: int = 2
 # -- what is asked -------------------------------------------------------------------------------------------------
 
 
-def _asked(kind: type[msgspec.Struct], request: Request) -> msgspec.Struct:
+def asked_of(kind: type[S], request: Request) -> S:
+    """What stands in the path and behind it. Raises UsageError, which names what cannot be meant."""
     try:
         said = parse_qsl(unquoted(request.scope["query_string"]), True, errors="strict")
     except UnicodeError:
@@ -159,7 +161,8 @@ def _asked(kind: type[msgspec.Struct], request: Request) -> msgspec.Struct:
     return _converted(kind, [*said, *request.path_params.items()])
 
 
-async def _form(request: Request) -> dict[str, str]:
+async def form_of(request: Request) -> dict[str, str]:
+    """The fields that were filled in. Raises UsageError."""
     body = await request.body()
     if len(body) > FORM:
         raise UsageError(f"the form is larger than {FORM >> 10} KiB")
@@ -169,7 +172,7 @@ async def _form(request: Request) -> dict[str, str]:
         raise UsageError("the form is not UTF-8") from None
 
 
-def _converted(kind: type[msgspec.Struct], said: Iterable[tuple[str, str]]) -> msgspec.Struct:
+def _converted(kind: type[S], said: Iterable[tuple[str, str]]) -> S:
     """Raises UsageError, which names what cannot be meant."""
     hints, found = _lists(kind), dict[str, Any]()
     for name, value in said:
