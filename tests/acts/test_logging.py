@@ -171,6 +171,28 @@ print([(run.name, run.status) for run in bis.runs(order=["name"])])
     assert {run["name"]: run["status"] for run in listed(bis)} == {"good": "finished", "bad": "failed"}
 
 
+def test_runs_that_a_script_asks_for_under_bis_run_are_data_of_it_and_answered_again_in_a_repeat(
+    bis: Any, project: Path, root: Path, shown: Any
+) -> None:
+    (project / "bis.toml").write_text("")
+    (project / "best.py").write_text(
+        "import bis\nprint([(run.name, run.metrics) for run in bis.runs(order=['start_time'])])\n"
+        "bis.log(loss=float('nan'))\n"
+    )
+    command = ("--", sys.executable, "best.py")
+    for _ in range(2):
+        assert bis("run", *command, env={"PYTHONPATH": str(root / "src")}).returncode == 0
+    run = shown()
+    findings = [*run.get("findings", ()), *(one for part in run["parts"].values() for one in part.get("findings", ()))]
+    assert "own-files-read" not in [one["code"] for one in findings]
+    assert [one["path"] for one in run["parts"]["data"]["facts"]["inputs"] if "/bis/models/runs-" in one["path"]]
+    (again,) = json.loads(bis("repeat", "best-2", "--json").stdout)["verdicts"]
+    assert [one["sameness"] for one in again["outputs"] if one["name"] == "<stdout>"] == ["identical"]
+    text = bis("show", again["again"], "--stdout").stdout
+    assert text.count("best-1") == 1
+    assert "nan" in text
+
+
 def test_a_folder_that_cannot_be_written_ends_no_training(own: Any, project: Path) -> None:
     (project / ".bis").write_text("a file in the way")
     done = own("import bis\nfor step in range(3):\n    bis.log(loss=step)\nprint('trained')")
@@ -241,7 +263,12 @@ def test_a_run_goes_to_a_server_and_what_waited_for_it_follows(bis: Any, own: An
     server.stop()
     done = own("import bis\nbis.log(step=1, loss=7)\nbis.log_text('kept', 'a/b.txt')", BIS_SERVER=address)
     assert (done.returncode, done.stderr.count("what is logged waits in")) == (0, 1)
-    assert bis("sync").returncode == 5
+    told = bis("sync")
+    assert told.returncode == 5
+    trouble, hint = told.stderr.splitlines()
+    assert "Connection refused" in trouble
+    assert "Try:" not in trouble
+    assert hint.startswith("help: ")
     server()
     assert bis("sync").returncode == 0
     assert "nothing waits" in bis("sync").stdout

@@ -5,10 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import msgspec
+
+from bis.digest import canonical, digest_value, short
 from bis.errors import NotFound, UsageError
 from bis.ledger import Row
+from bis.live.saying import data
+from bis.live.session import around
 from bis.settings import find_project, load_settings
 
 
@@ -35,17 +40,56 @@ def runs(filter: str = "", *, order: Sequence[str] = (), limit: int | None = Non
     """Runs of the project in the current folder, newest first: `bis.runs("metrics.loss < 0.3")`.
 
     `filter` and `order` (`["metrics.loss"]`, `["start_time DESC"]`) are in MLflow's language. Raises UsageError for
-    what makes no sense. Where nothing was recorded yet, there are none.
+    what makes no sense. Where nothing was recorded yet, there are none. Under `bis run` the answer is data of the run,
+    and a repeat gives it again.
     """
+    asked = Asked(filter, tuple(order), limit)
+    if os.environ.get("BIS_RUN") and around():
+        return _declared(asked)
+    try:
+        return _found(asked)
+    except NotFound:
+        return Runs()
+
+
+class Asked(NamedTuple):
+    """A question, as `runs` takes it."""
+
+    filter: str
+    order: tuple[str, ...]
+    limit: int | None
+
+
+def _declared(asked: Asked) -> Runs:
+    """The answer, declared as data of the run around this process: a repeat, which has no ledger, gives it again."""
+    from bis.steps.model_place import data_folder
+
+    project = find_project(Path.cwd())
+    name = short(digest_value([os.fspath(project), asked.filter, list(asked.order), asked.limit]), 20)
+    answer = data_folder(os.environ) / "models" / f"runs-{name}.json"
+    try:
+        found = _found(asked)
+    except NotFound:
+        if not answer.is_file():
+            return Runs()
+        found = Runs(msgspec.json.decode(answer.read_bytes(), type=list[Row], strict=False))
+    else:
+        answer.parent.mkdir(parents=True, exist_ok=True)
+        draft = answer.with_name(f".{answer.name}-{os.getpid()}")
+        draft.write_bytes(canonical(list(found)))
+        draft.replace(answer)
+    data(answer)
+    return found
+
+
+def _found(asked: Asked) -> Runs:
+    """Raises NotFound where there is no ledger."""
     from bis.steps.home import open_home
 
     project = find_project(Path.cwd())
+    home = open_home(project, load_settings(project, os.environ), create=False, variables=os.environ)
     try:
-        home = open_home(project, load_settings(project, os.environ), create=False, variables=os.environ)
-    except NotFound:
-        return Runs()
-    try:
-        return Runs(home.ledger.rows(filter, order, limit))
+        return Runs(home.ledger.rows(asked.filter, asked.order, asked.limit))
     finally:
         home.ledger.close()
 

@@ -212,7 +212,7 @@ def _discovered(
         name = scene.named(access.path)
         read.add(name)
         how = expected[name].how if name in expected else "discovered"
-        if access.preimage:
+        if access.preimage and not is_brought:  # what was asked for then lies where another answer lay before
             yield Input(name=name, place=Path(unspell(access.preimage)), how=how)
         elif not is_brought and (access.was_written or any(letter in access.how for letter in "dm")):
             if name in before:
