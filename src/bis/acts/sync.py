@@ -24,6 +24,8 @@ class Synced(msgspec.Struct, frozen=True, kw_only=True):
     """What its place will never take, in its words."""
     trouble: str = ""
     """Why the rest still waits; empty: all is delivered."""
+    hint: str = ""
+    """What to type next about it."""
     dropped: int = 0
     """Entries that were given up."""
 
@@ -56,19 +58,24 @@ def drop(home: Home, named: str) -> Synced:
 
 
 def _deliver(folder: Path, home: Home, variables: Mapping[str, str]) -> Synced:
-    beginning, entries, trouble = read_beginning(folder), 0, ""
+    beginning, entries, trouble = read_beginning(folder), 0, ("", "")
     try:
         delivery = Delivery(folder, target(beginning, lambda: home, variables))
     except (BisError, OSError) as error:  # the others are delivered
-        return Synced(run=beginning, trouble=_line(error))
+        why, hint = _told(error)
+        return Synced(run=beginning, trouble=why, hint=hint)
     try:
         entries = delivery.go_on()
         delivery.end()
     except Exception as error:  # what a server answers may be anything: the others are delivered
-        trouble = _line(error)
-    return Synced(run=delivery.beginning, entries=entries, refused=tuple(delivery.refused), trouble=trouble)
+        trouble = _told(error)
+    why, hint = trouble
+    return Synced(run=delivery.beginning, entries=entries, refused=tuple(delivery.refused), trouble=why, hint=hint)
 
 
-def _line(error: Exception) -> str:
-    said = str(error) if isinstance(error, BisError | OSError) else unexpected(error)
-    return " ".join(said.splitlines())
+def _told(error: Exception) -> tuple[str, str]:
+    """What went wrong, on one line, and what to do about it."""
+    if isinstance(error, BisError):
+        why = f"{error.what}: {error.because}" if error.because else error.what
+        return " ".join(why.splitlines()), error.hint
+    return " ".join((str(error) if isinstance(error, OSError) else unexpected(error)).splitlines()), ""

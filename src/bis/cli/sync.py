@@ -36,6 +36,8 @@ def sync(door: Door, drop: str | None, as_json: bool) -> int:
         name, place = plain(one.run.name or one.run.id[:8]), plain(one.run.server) or "the ledger"
         if one.trouble:
             terminal.tell(f"[!] {name}: {plain(one.trouble)}")
+            if one.hint:
+                terminal.tell(f"help: {plain(one.hint)}")
         elif drop is not None:
             terminal.show([f"{name}: {counted(one.dropped, 'entry', 'entries')} for {place} given up"])
         else:
