@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shlex
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -12,6 +13,8 @@ from bis.digest import readable, short
 
 DIGITS = 5
 """Significant digits of a metric in a table, as long as they tell all its numbers apart."""
+SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+"""What programs write to steer a terminal."""
 
 
 def size(count: float) -> str:
@@ -163,3 +166,17 @@ def cut(text: str, columns: int) -> str:
     while text and width(text) > columns - 2:
         text = text[:-1]
     return text + ".."
+
+
+def clear_lines(text: str) -> list[str]:
+    """What a program printed, as lines that are safe on a terminal: a line that was drawn over itself (a progress
+    bar) as it stood last, colours left out."""
+    lines = []
+    for line in text.split("\n") if text else []:
+        last = line.rstrip("\r").rpartition("\r")[2]
+        lines.append(plain(_without_sequences(last).expandtabs(8)))
+    return lines if not lines or lines[-1] else lines[:-1]
+
+
+def _without_sequences(text: str) -> str:
+    return SEQUENCE.sub("", text) if "\x1b" in text else text

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bis.cli.render import Column, Terminal, as_json, clear_lines
+from bis.cli.render import Column, Terminal, as_json
+from bis.text import clear_lines
 
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """A machine that has other things to do is no fault."""

@@ -10,7 +10,7 @@ import click
 
 from bis.cli.command import STATUSES, Door, RunReference, command, json_option, nearest, utc_option
 from bis.errors import UsageError
-from bis.text import count
+from bis.text import clear_lines, count
 
 if TYPE_CHECKING:
     from bis.cli.page_log import Listing
@@ -76,8 +76,7 @@ def _models(door: Door, run: Run) -> list[Recognised]:
 
 def _show_stream(door: Door, run: Run, name: str) -> int:
     """Print what the run printed: its bytes as they were in a pipe; on a terminal, nothing that could steer it."""
-    from bis.cli.printed import printed
-    from bis.cli.render import clear_lines
+    from bis.steps.printed import printed
     from bis.steps.shallow import need
 
     terminal = door.terminal

@@ -10,7 +10,6 @@ import contextlib
 import json
 import math
 import os
-import re
 import shlex
 import sys
 import time
@@ -19,11 +18,9 @@ from datetime import datetime
 from typing import Any, TextIO
 
 from bis.digest import spell
-from bis.text import ago, cut, duration, plain, utc, width
+from bis.text import ago, cut, duration, utc, width
 
 COLOURS = {"red": 31, "green": 32, "yellow": 33, "blue": 34, "cyan": 36, "grey": 90}
-SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
-"""What programs write to steer a terminal."""
 GAP = "  "
 LEAST = 10
 """Columns below which no cell of a table is cut."""
@@ -295,17 +292,3 @@ def _write(stream: TextIO, text: str) -> None:
     encoding = stream.encoding or "utf-8"
     stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
     stream.flush()
-
-
-def clear_lines(text: str) -> list[str]:
-    """What a program printed, as lines that are safe on a terminal: a line that was drawn over itself (a progress
-    bar) as it stood last, colours left out."""
-    lines = []
-    for line in text.split("\n") if text else []:
-        last = line.rstrip("\r").rpartition("\r")[2]
-        lines.append(plain(_without_sequences(last).expandtabs(8)))
-    return lines if not lines or lines[-1] else lines[:-1]
-
-
-def _without_sequences(text: str) -> str:
-    return SEQUENCE.sub("", text) if "\x1b" in text else text
