@@ -108,3 +108,18 @@ def test_a_zip_that_holds_itself_many_times_over_ends(tmp_path: Path) -> None:
     path = tmp_path / "deep.zip"
     path.write_bytes(inner)
     assert meaning(path).startswith("b3:")
+
+
+def test_a_script_of_pytorch_is_known_without_the_order_of_constants_and_where_its_source_lay(tmp_path: Path) -> None:
+    def script(name: str, constants: list[str], body: str, debug: bytes) -> str:
+        source = "class Linear(Module):\n" + "".join(f"  {one} : Final[int] = 3\n" for one in constants) + body
+        with zipfile.ZipFile(tmp_path / name, "w") as box:
+            box.writestr("m/data.pkl", pickle.dumps({"a": 1}, 2))
+            box.writestr("m/constants.pkl", pickle.dumps((), 2))
+            box.writestr("m/code/__torch__/linear.py", source)
+            box.writestr("m/code/__torch__/linear.py.debug_pkl", debug)
+        return meaning(tmp_path / name)
+
+    one = script("one.pth", ["out", "in"], "  def forward(self): return 1\n", b"/home/ada/net.py")
+    assert script("same.pth", ["in", "out"], "  def forward(self): return 1\n", b"/home/bob/net.py") == one
+    assert script("other.pth", ["in", "out"], "  def forward(self): return 2\n", b"/home/ada/net.py") != one

@@ -20,7 +20,7 @@ from bis.formats.bundles import graph_of
 from bis.formats.documents import KERAS, read_bounded, read_json
 from bis.formats.pickles import PACKED, SUFFIXES, VOLATILE, Pickle, read_all
 from bis.formats.skops import tree_of
-from bis.formats.tensors import IGNORED, objects_of, with_tensors
+from bis.formats.tensors import IGNORED, objects_of, sorted_constants, with_tensors
 from bis.formats.values import Pairs, fingerprint
 
 PICKLE = Pickle(with_tensors)
@@ -55,6 +55,10 @@ def _reader(name: str, head: bytes, budget: Budget) -> Callable[[Path, int], Dig
         return lambda path, depth: _of_tree("SavedModel", graph_of(read_bounded(path, WHOLE)))
     if name.rpartition("/")[2] == "fingerprint.pb":
         return lambda path, depth: digest_bytes(b"checksums of the files beside it")
+    if name.startswith("code/__torch__") and name.endswith(".debug_pkl"):
+        return lambda path, depth: digest_bytes(b"places in the source of a script")
+    if name.startswith("code/__torch__") and name.endswith(".py"):
+        return lambda path, depth: digest_bytes(sorted_constants(read_bounded(path, WHOLE)))
     if PICKLE.recognises(name, head):
         return lambda path, depth: _of_tree("pickle", [with_tensors(one) for one in read_all(path)])
     if head.startswith(PACKED) and name.lower().endswith(SUFFIXES):

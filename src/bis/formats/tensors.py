@@ -255,14 +255,15 @@ class ScriptCode:
         if context.name.endswith(".debug_pkl"):
             tally.set_aside("places in the source")
         else:
-            old, new = (_sorted_constants(path.read_bytes()) for path in (before, after))
+            old, new = (sorted_constants(path.read_bytes()) for path in (before, after))
             Reading(context, tally, STRICT).compare(io.BytesIO(old), io.BytesIO(new))
             if not tally.count:
                 tally.set_aside("order of constants")
         return tally.settle(self.name, "the same source", "line")
 
 
-def _sorted_constants(source: bytes) -> bytes:
+def sorted_constants(source: bytes) -> bytes:
+    """The source of a module with the constants of each class in one order: torch writes them as a set has them."""
     lines: list[bytes] = []
     for constant, group in groupby(source.split(b"\n"), lambda line: b" : Final[" in line):
         block = list(group)
