@@ -5,6 +5,7 @@ import hashlib
 import itertools
 import os
 import pwd
+import re
 import shutil
 import signal
 import socket
@@ -273,6 +274,44 @@ def make_source() -> Callable[..., Path]:
         return folder
 
     return make
+
+
+S3_SERVER = """
+import os, sys
+from moto.server import ThreadedMotoServer
+server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+server.start()
+print(server.get_host_and_port()[1], flush=True)
+sys.stdin.read()  # until the tests end, however they end
+os._exit(0)
+"""
+
+
+@pytest.fixture(scope="session")
+def s3_port(peer: Callable[[str], Path]) -> Iterator[int]:
+    """A server of S3 on this machine, which ends when the tests do."""
+    words = [str(peer("python")), "-c", S3_SERVER]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        yield int(server.stdout.readline())
+        server.stdin.close()
+
+
+@pytest.fixture
+def bucket_name(tmp_path: Path) -> str:
+    """Letters and digits alone: for Google obstore writes `%2D`, which the server of S3 takes for three letters."""
+    return f"{re.sub(r'[^a-z0-9]+', '', tmp_path.name.lower())[:50]}{os.getpid()}"
+
+
+@pytest.fixture
+def bucket(s3_port: int, bucket_name: str) -> str:
+    """An empty bucket on the server of S3."""
+    with socket.create_connection(("127.0.0.1", s3_port)) as connection:
+        request = f"PUT /{bucket_name} HTTP/1.0\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n\r\n"
+        connection.sendall(request.encode())
+        assert b" 200 " in connection.recv(4096)
+    return bucket_name
 
 
 class Postgres:

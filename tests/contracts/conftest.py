@@ -26,15 +26,6 @@ import pytest
 
 from bis.store.remote.address import open_remote
 
-S3_SERVER = """
-import os, sys
-from moto.server import ThreadedMotoServer
-server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-server.start()
-print(server.get_host_and_port()[1], flush=True)
-sys.stdin.read()  # until the tests end, however they end
-os._exit(0)
-"""
 AZURITE = ("--blobPort", "0", "--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry", "--silent")
 UNTIL_WE_END = '"$@" & read -r _; kill $!'
 AZURE_ACCOUNT = "devstoreaccount1"
@@ -117,32 +108,6 @@ class BucketPlace(Place):
         self._do.delete(self._store, name)
 
 
-@pytest.fixture(scope="session")
-def s3_port(peer: Callable[[str], Path]) -> Iterator[int]:
-    """A server of S3 on this machine, which ends when the tests do."""
-    words = [str(peer("python")), "-c", S3_SERVER]
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as server:
-        assert server.stdin is not None
-        assert server.stdout is not None
-        yield int(server.stdout.readline())
-        server.stdin.close()
-
-
-@pytest.fixture
-def bucket(s3_port: int, tmp_path: Path) -> str:
-    """An empty bucket."""
-    name = _bucket_name(tmp_path)
-    with socket.create_connection(("127.0.0.1", s3_port)) as connection:
-        connection.sendall(f"PUT /{name} HTTP/1.0\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n\r\n".encode())
-        assert b" 200 " in connection.recv(4096)
-    return name
-
-
-def _bucket_name(tmp_path: Path) -> str:
-    """Letters and digits alone: for Google obstore writes `%2D`, which the server of S3 takes for three letters."""
-    return f"{re.sub(r'[^a-z0-9]+', '', tmp_path.name.lower())[:50]}{os.getpid()}"
-
-
 @pytest.fixture
 def s3(s3_port: int, bucket: str) -> BucketPlace:
     from obstore.store import S3Store
@@ -188,16 +153,15 @@ def azurite(root: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def az(azurite: str, tmp_path: Path) -> BucketPlace:
+def az(azurite: str, bucket_name: str) -> BucketPlace:
     """An empty container."""
     from obstore.store import AzureStore
 
-    name = _bucket_name(tmp_path)
-    _make_container(azurite, name)
+    _make_container(azurite, bucket_name)
     config: Any = {"endpoint": azurite, "account_name": AZURE_ACCOUNT, "account_key": AZURE_KEY}
-    store = AzureStore(name, prefix="team/store", config=config, client_options={"allow_http": True})
+    store = AzureStore(bucket_name, prefix="team/store", config=config, client_options={"allow_http": True})
     told = f"AccountName={AZURE_ACCOUNT};AccountKey={AZURE_KEY};BlobEndpoint={azurite};"
-    return BucketPlace(f"az://{name}/team/store", {"AZURE_STORAGE_CONNECTION_STRING": told}, store)
+    return BucketPlace(f"az://{bucket_name}/team/store", {"AZURE_STORAGE_CONNECTION_STRING": told}, store)
 
 
 def _make_container(endpoint: str, name: str) -> None:

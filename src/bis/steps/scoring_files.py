@@ -85,7 +85,7 @@ def output_here(text: str, below: Path) -> Here:
 
 
 def send(here: Here, variables: Mapping[str, str]) -> None:
-    """The output, into its bucket: there whole or not at all. Raises KeepingError."""
+    """The output, into its bucket: there whole or not at all. Raises KeepingError, which says where it is kept here."""
     from bis.errors import BisError
     from bis.store.remote.bucket import bucket_trouble, open_bucket
 
@@ -101,7 +101,9 @@ def send(here: Here, variables: Mapping[str, str]) -> None:
     except BisError:
         raise
     except Exception as error:
-        raise bucket_trouble(here.typed, "write to", error) from error
+        found = bucket_trouble(here.typed, "write to", error)
+        found.because = f"{found.because} The predictions are kept: {here.path}".strip()
+        raise found from error
 
 
 def _blocks(path: Path) -> Iterator[bytes]:
