@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 
+from bis.acts.registry import by_here, register_within
+from bis.nouns.reference import parse
 from bis.settings import load_settings
 from bis.steps.home import open_home
 from bis.steps.model_place import Placed, place
+from bis.steps.registering import registering
 
 Type = Callable[..., Any]
 CUSTOMERS = "age,calls,churned\n" + "".join(
@@ -91,6 +94,19 @@ def test_one_model_in_two_files_of_other_bytes_is_one_version(project: Path, bis
     assert bis("model", "register", "churn", "train-3", "--json", folder=project).json["version"]["number"] == 2
     again = bis("model", "register", "churn", "train-2", "--again", "--json", folder=project).json
     assert (again["version"]["number"], again["already"]) == (3, False)
+
+
+def test_what_a_client_registered_is_known_by_its_files(project: Path, bis: Type) -> None:
+    """The server's API notes no identity: it does not look at files."""
+    home = open_home(project, load_settings(project, {}), create=False)
+    run = home.ledger.find(parse("train-1", datetime(2026, 1, 1)))
+    with registering(home) as connection:
+        made, _ = register_within(connection, "churn", run, "model.joblib", by_here())
+    assert "bis.identity" not in made.tags
+    same = bis("model", "register", "churn", "train-2", folder=project)
+    assert "what train-2 made is churn/1 already" in same.out
+    assert "bis.identity" in bis("model", "show", "churn/1", "--json", folder=project).json["version"]["tags"]
+    assert bis("model", "register", "churn", "train-3", "--json", folder=project).json["version"]["number"] == 2
 
 
 def test_where_several_models_were_written_the_question_names_them(

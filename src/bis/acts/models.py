@@ -32,7 +32,7 @@ from bis.steps.model_card import signature_rows
 from bis.steps.model_environment import environment
 from bis.steps.model_folder import read_folder
 from bis.steps.model_identity import APART, TAG, identity_of
-from bis.steps.model_place import IMPORT, Placed, models_folder, place, version_model
+from bis.steps.model_place import IMPORT, Placed, models_folder, place, untold, version_model
 from bis.steps.recognising import Recognised, described_of
 from bis.steps.registering import registering
 from bis.steps.repeating import environments_folder
@@ -43,6 +43,7 @@ PROBE: Final = "serving_input_example.json"
 MOVED: Final = 1e-12
 """From so much on, the importance of a feature has changed."""
 LARGEST: Final = 512 << 20
+CHECKPOINT: Final = "variables/variables.index"
 
 
 class Described(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,7 +141,7 @@ def diff(
     one, other = version_model(home, before), version_model(home, after)
     told = [_learned(each, home) for each in (one, other)]
     identities = (_identity(before, one, home), _identity(after, other, home))
-    known = told[0] is not None and told[1] is not None
+    known = all(each is not None and (each.tensors or each.trees) for each in told)
     predictions, unasked = _asked(before, after, site, data, target)
     runs = [_run(home, each.run) for each in (before, after)]
     changes = compare_parts(runs[0], runs[1], home.store) if runs[0] and runs[1] else {}
@@ -176,6 +177,9 @@ def _learned(found: Recognised, home: Home) -> Learned | None:
             if found.files[name].size > LARGEST:
                 continue
             path = Path(folder) / str(place_)
+            if name.endswith(CHECKPOINT):
+                path = Path(folder) / "checkpoint.index"
+                _beside(path, name, found, home)
             home.store.get_file(found.files[name].digest, path)
             try:
                 inside = learned(path, name)
@@ -184,6 +188,14 @@ def _learned(found: Recognised, home: Home) -> Learned | None:
             if inside is not None and (inside.tensors or inside.trees or inside.params):
                 return inside
     return None
+
+
+def _beside(index: Path, name: str, found: Recognised, home: Home) -> None:
+    """The values of a checkpoint, beside its index."""
+    start = name.removesuffix(".index")
+    for other, file in found.files.items():
+        if other.startswith(f"{start}.data-") and file.size <= LARGEST:
+            home.store.get_file(file.digest, index.with_name(index.stem + other[len(start) :]))
 
 
 def _params(inside: Learned | None, found: Recognised) -> dict[str, Any]:
@@ -340,9 +352,10 @@ def import_(folder: Path, name: str, by: By, site: Asking, *, description: str =
     found = Recognised(path="", flavor=model.flavor, files=files, described=True)
     identity = identity_of(found, home.store)
     warnings = tuple(_warnings(model.flavors, [one.path for one in outputs]))
+    known = untold(home, name, identity)
     with registering(home) as connection:
         for one in registry.versions(connection, "m.name = ?", (name,)):
-            if one.tags.get(TAG) == identity:
+            if one.tags.get(TAG) == identity or (known and one.record == known):
                 return Imported(version=one, already=True, warnings=warnings)
     run = _stand_in(folder, name, outputs, home, model.run)
     seal(run, home.store, home.ledger)

@@ -24,7 +24,7 @@ from bis.steps.here import now, user_here
 from bis.steps.home import Home
 from bis.steps.model_identity import TAG as IDENTITY
 from bis.steps.model_identity import identity_of
-from bis.steps.model_place import files_at, files_of
+from bis.steps.model_place import files_at, files_of, untold
 from bis.steps.models import asking, database_of, model_named, model_once, resolve
 from bis.steps.promotion import Promoted
 from bis.steps.recognising import Recognised, models_in
@@ -151,20 +151,21 @@ def register(
     if found := next((one for one in models if one.path == source.path), None):
         with suppress(NotFound):  # it is not here as a whole: whoever has it may know what it is
             told |= {IDENTITY: identity_of(found, home.store)}
+    known = "" if again else untold(home, name, told.get(IDENTITY, ""))
     with registering(home) as connection:
-        if not again and (same := _same(connection, name, told.get(IDENTITY, ""))):
+        if not again and (same := _same(connection, name, told.get(IDENTITY, ""), known)):
             for key, value in told.items():
                 registry.set_version_tag(connection, name, same.record, key, value, by)
             return Registered(registry.version(connection, name, same.record), new=False, already=True)
         return Registered(*register_within(connection, name, run, path, by, description, told))
 
 
-def _same(connection: Connection, name: str, identity: str) -> ModelVersion | None:
-    """The newest version of a model that has this identity."""
+def _same(connection: Connection, name: str, identity: str, known: str) -> ModelVersion | None:
+    """The newest version of a model that has this identity, or the record `known`."""
     if not identity:
         return None
     for one in registry.versions(connection, "m.name = ?", (name,)):
-        if one.tags.get(IDENTITY) == identity:
+        if one.tags.get(IDENTITY) == identity or (known and one.record == known):
             return one
     return None
 

@@ -21,7 +21,7 @@ import msgspec
 
 from bis.digest import Digest, digest_bytes, digest_file, digest_value, readable, short
 from bis.errors import BisError, NotFound, UsageError
-from bis.ledger import locations
+from bis.ledger import locations, registry
 from bis.ledger.connection import Connection
 from bis.nouns.artifact import SCHEME, Artifact, joined, path_of
 from bis.nouns.model import ModelVersion
@@ -30,6 +30,7 @@ from bis.nouns.run import Run
 from bis.settings import Settings
 from bis.steps.home import Home
 from bis.steps.model_card import beside
+from bis.steps.model_identity import TAG, identity_of
 from bis.steps.models import asking, database_of, resolve
 from bis.steps.recognising import MLMODEL, Recognised, models_in
 from bis.store.trouble import shown, trouble
@@ -38,6 +39,7 @@ RUNS: Final = "runs:/"
 IMPORT: Final = ("bis", "model", "import")
 """How the command of a run begins that stands for an imported model."""
 SEVERAL: Final = 5
+LOOKED_AT: Final = 20
 NONE: Final[Mapping[str, bytes]] = MappingProxyType({})
 
 
@@ -157,6 +159,18 @@ def version_model(home: Home, version: ModelVersion) -> Recognised:
     if isinstance(files, Path) or not files:
         raise NotFound(f"the files of {version.reference} are not in the store", hint=f"bis model show {version.name}")
     return only(files, version.reference, home)
+
+
+def untold(home: Home, name: str, identity: str) -> str:
+    """The record of the newest version of a model whose files have this identity, of those that say nothing of theirs,
+    as clients register them; empty where none has it. So many are looked at as one waits for."""
+    with database_of(home).reading() as connection:
+        versions = [one for one in registry.versions(connection, "m.name = ?", (name,)) if TAG not in one.tags]
+    for one in versions[:LOOKED_AT] if identity else ():
+        with suppress(BisError):  # its files are not here, or are no model
+            if identity_of(version_model(home, one), home.store) == identity:
+                return one.record
+    return ""
 
 
 def only(files: Mapping[str, Artifact], called: str, home: Home) -> Recognised:
