@@ -15,6 +15,10 @@ PLACES = (
     "/compare?run=first&run=second&run=changed&all=true",
     "/compare",
     "/verdicts/first-repeat",
+    "/runs/first/log",
+    "/runs/first/files",
+    "/runs/first/files/table.csv",
+    "/runs/first/files/metrics.json",
     "/settings",
     "/login",
 )

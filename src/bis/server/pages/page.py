@@ -34,6 +34,7 @@ POLICY: Final = (
 SHORT: Final = 600
 """Bytes that are not worth compressing."""
 LEVEL: Final = 4
+FORM_FIELD: Final = "as"
 FORM: Final = 1 << 20
 """Bytes of a form."""
 
@@ -57,6 +58,11 @@ class Page(NamedTuple):
     """Of its value: the titles and the rows of PATH.csv."""
     styles: str = ""
     """Hashes of styles that a library of ours puts into the page."""
+
+    @property
+    def is_open_ended(self) -> bool:
+        """Whether its path ends with that of a file, which may end with .json itself: PATH?as=json is the value then."""
+        return self.path.endswith(":path}")
 
 
 class Action(NamedTuple):
@@ -98,7 +104,9 @@ def routes_of(desk: Desk, page: Page) -> Iterator[Route]:
         return _compact(request, out.getvalue().encode(), "text/csv; charset=utf-8")
 
     async def as_page(request: Request) -> Response:
-        view = await view_of(desk, request)
+        if page.is_open_ended and (form := forms.get(request.query_params.get(FORM_FIELD, ""))):
+            return await form(request)
+        view = msgspec.structs.replace(await view_of(desk, request), open_ended=page.is_open_ended)
         try:
             found: Any = await value(request)
         except BisError as error:
@@ -107,10 +115,9 @@ def routes_of(desk: Desk, page: Page) -> Iterator[Route]:
             return _page(request, view, "error", _unexpected(page.path), status=500)
         return _page(request, view, page.name, found, styles=page.styles)
 
-    base = page.path.rstrip("/") or "/runs"
-    yield Route(f"{base}.json", as_json, methods=["GET"])
-    if page.rows:
-        yield Route(f"{base}.csv", as_csv, methods=["GET"])
+    forms = {"json": as_json, **({"csv": as_csv} if page.rows else {})}
+    for extension, form in forms.items() if not page.is_open_ended else ():
+        yield Route(f"{page.path.rstrip('/') or '/runs'}.{extension}", form, methods=["GET"])
     yield Route(page.path, as_page, methods=["GET"])
 
 
@@ -187,7 +194,7 @@ def _converted(kind: type[S], said: Iterable[tuple[str, str]]) -> S:
     known = {field.encode_name for field in msgspec.structs.fields(kind)}
     # A form without scripts sends its empty fields, too: they say nothing.
     found = {name: value for name, value in found.items() if value != "" or name not in known}
-    if unknown := [name for name in found if name not in known and name not in ("asof", "at")]:
+    if unknown := [name for name in found if name not in known and name not in ("asof", FORM_FIELD)]:
         raise UsageError(f"this page is not asked for {unknown[0]!r}", because=f"It knows {', '.join(sorted(known))}.")
     try:
         return msgspec.convert({name: value for name, value in found.items() if name in known}, kind, strict=False)

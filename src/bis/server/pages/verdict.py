@@ -12,13 +12,12 @@ from bis.errors import NotFound
 from bis.ledger import points, tracked
 from bis.ledger.connection import Connection
 from bis.ledger.runs import SqlLedger
-from bis.nouns.reference import parse
 from bis.nouns.run import Run
 from bis.nouns.tracking import Point
 from bis.nouns.verdict import Verdict
 from bis.server.desk import Desk
-from bis.server.pages.clock import here
 from bis.server.pages.compare import Head, head
+from bis.server.pages.meant import run_meant
 from bis.server.pages.page import Page, Table
 
 LOOKED_AT: Final = 200_000
@@ -65,7 +64,7 @@ class Judgement(msgspec.Struct, kw_only=True):
 async def verdict(desk: Desk, asked: Asked) -> Judgement:
     def ask() -> Judgement:
         ledger = SqlLedger(desk.database, False)
-        again = ledger.find(parse(asked.again, here()))
+        again = run_meant(ledger, asked.again)
         known = ledger.verdicts(again.repeats) if again.repeats else []
         found = next((one for one in known if one.again == again.id), None)
         if found is None:

@@ -44,6 +44,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     csrf: str
     version: str = __version__
     pages: tuple[tuple[str, str], ...] = PAGES
+    open_ended: bool = False
+    """Whether the other forms of this page are asked for by its query."""
 
     @property
     def asof(self) -> str:
@@ -63,7 +65,9 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.root}{quote(self.path)}{'?' if told else ''}{told}"
 
     def form(self, extension: str) -> str:
-        """The address of this page as .json or .csv."""
+        """The address of this page as JSON or CSV."""
+        if self.open_ended:
+            return self.here(**{"as": extension})
         path = self.path.rstrip("/") or "/runs"
         told = urlencode(self.query)
         return f"{self.root}{quote(path)}.{extension}{'?' if told else ''}{told}"

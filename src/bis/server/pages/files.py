@@ -1,0 +1,336 @@
+"""The files that a run made: a folder as a list, a file as what it is.
+
+Whatever a file holds, looking at it runs nothing of it in the page: HTML lies in a frame that has no origin and reaches
+no network, everything else is drawn from values.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import json
+import mimetypes
+from collections.abc import AsyncIterator, Sequence
+from pathlib import PurePosixPath
+from typing import Any, Final, Literal
+from urllib.parse import quote
+
+import msgspec
+from starlette.concurrency import iterate_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from bis.errors import BisError, NotFound
+from bis.ledger.runs import SqlLedger
+from bis.nouns.run import Output, Run
+from bis.server.desk import Desk
+from bis.server.pages.compare import Head, head
+from bis.server.pages.meant import run_meant
+from bis.server.pages.page import Page, Table, page_of, status_of
+from bis.server.pages.view import view_of
+from bis.steps.shallow import need
+from bis.steps.uploaded import with_uploaded
+
+TEXT: Final = 1 << 20
+"""Bytes of a file that are shown as text."""
+TABLE: Final = 8 << 20
+"""Bytes of a file of rows that are read for its first rows."""
+ROWS: Final = 200
+COLUMNS: Final = 100
+CELL: Final = 200
+CELLS: Final = 400
+"""Cells of a notebook."""
+BLOCK: Final = 1 << 18
+IMAGES: Final = frozenset(
+    {"image/png", "image/jpeg", "image/gif", "image/webp", "image/svg+xml", "image/bmp", "image/avif"}
+)
+FRAME: Final = (
+    "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline';"
+    " img-src data: blob:; font-src data:; media-src data:; frame-ancestors 'self'; form-action 'none'; base-uri 'none'"
+)
+"""For a file as it is: what it does, it does in a place without an origin, and it asks nobody."""
+
+Kind = Literal["image", "audio", "video", "table", "json", "notebook", "html", "markdown", "text", "binary"]
+
+
+class Asked(msgspec.Struct, forbid_unknown_fields=True):
+    id: str
+    path: str = ""
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """A name in a folder. A folder counts all below it."""
+
+    name: str
+    path: str
+    folder: bool
+    size: int
+    files: int = 1
+    digest: str = ""
+    kept: bool = True
+
+
+class NotebookCell(msgspec.Struct, frozen=True, kw_only=True):
+    kind: str
+    source: str
+    number: int | None = None
+    texts: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
+    """As data URLs."""
+
+
+class Viewed(msgspec.Struct, kw_only=True):
+    """A file as what it is."""
+
+    kind: Kind
+    path: str
+    size: int
+    digest: str
+    media: str
+    text: str = ""
+    language: str = ""
+    columns: list[str] = []
+    rows: list[list[str]] = []
+    cells: list[NotebookCell] = []
+    cut: bool = False
+    """Whether there is more than what is here."""
+
+
+class Files(msgspec.Struct, kw_only=True):
+    run: Head
+    path: str
+    entries: list[Entry]
+    file: Viewed | None = None
+
+    @property
+    def folders(self) -> list[tuple[str, str]]:
+        """Those around it: name and path."""
+        parts = PurePosixPath(self.path).parts
+        return [(part, "/".join(parts[: place + 1])) for place, part in enumerate(parts)]
+
+
+async def files(desk: Desk, asked: Asked) -> Files:
+    return await desk.shelf.work(lambda: _files(desk, asked))
+
+
+def _files(desk: Desk, asked: Asked) -> Files:
+    run = _run(desk, asked.id)
+    outputs = {one.path: one for one in run.outputs if not one.is_log}
+    path = asked.path.strip("/")
+    if one := outputs.get(asked.path) or outputs.get(path):
+        return Files(run=head(run), path=one.path, entries=[], file=_viewed(desk, one))
+    entries = _entries(list(outputs.values()), path)
+    if path and not entries:
+        raise NotFound(f"run {run.name} made no file {path!r}", hint=f"bis show {run.id[:8]} --outputs")
+    return Files(run=head(run), path=path, entries=entries)
+
+
+def _run(desk: Desk, id: str) -> Run:
+    run = run_meant(SqlLedger(desk.database, False), id)
+    if desk.home is None:
+        raise NotFound("this server has no store, and so no files")
+    return with_uploaded(run, desk.home)
+
+
+def _entries(outputs: Sequence[Output], folder: str) -> list[Entry]:
+    """Folders first."""
+    before = f"{folder}/" if folder else ""
+    folders: dict[str, list[Output]] = {}
+    here = []
+    for one in outputs:
+        if not one.path.startswith(before):
+            continue
+        name, below, _ = one.path[len(before) :].lstrip("/").partition("/")
+        if below:
+            folders.setdefault(name, []).append(one)
+        else:
+            here.append(
+                Entry(name=name, path=one.path, folder=False, size=one.size, digest=one.digest, kept=_kept(one))
+            )
+    made = [
+        Entry(name=name, path=before + name, folder=True, size=sum(one.size for one in some), files=len(some))
+        for name, some in folders.items()
+        if name
+    ]
+    return [*sorted(made, key=lambda entry: entry.name), *sorted(here, key=lambda entry: entry.name)]
+
+
+def _kept(one: Output) -> bool:
+    return one.kept and not one.target
+
+
+# -- one file --------------------------------------------------------------------------------------------------------
+
+
+def _viewed(desk: Desk, one: Output) -> Viewed:
+    assert desk.home
+    media = mimetypes.guess_type(one.path)[0] or "application/octet-stream"
+    shown = Viewed(kind="binary", path=one.path, size=one.size, digest=one.digest, media=media)
+    if not _kept(one):
+        return shown
+    suffix = PurePosixPath(one.path).suffix.lower()
+    if media in IMAGES:
+        shown.kind = "image"
+    elif media.startswith("audio/"):
+        shown.kind = "audio"
+    elif media.startswith("video/"):
+        shown.kind = "video"
+    elif media == "text/html":
+        shown.kind = "html"
+    else:
+        need(desk.home, [one.digest])
+        if suffix in (".parquet", ".arrow", ".feather"):
+            _columnar(desk, one, shown, suffix)
+        else:
+            with desk.home.store.open(one.digest) as file:
+                _written(file.read(TABLE if suffix in (".csv", ".tsv") else TEXT), suffix, shown)
+    return shown
+
+
+def _written(content: bytes, suffix: str, shown: Viewed) -> None:
+    """A file of text, as far as it was read."""
+    shown.cut = len(content) < shown.size
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if not shown.cut or error.start < len(content) - 4:
+            return
+        text = content[: error.start].decode("utf-8")
+    if "\0" in text:
+        return
+    shown.kind, shown.text = "text", text
+    if suffix in (".csv", ".tsv"):
+        _table(text, "\t" if suffix == ".tsv" else ",", shown)
+    elif suffix == ".ipynb" and not shown.cut:
+        _notebook(text, shown)
+    elif suffix in (".md", ".markdown"):
+        shown.kind = "markdown"
+    elif suffix == ".json" and not shown.cut:
+        try:
+            shown.text = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+            shown.kind = "json"
+        except ValueError:
+            pass  # it is text then, as it is
+
+
+def _table(text: str, delimiter: str, shown: Viewed) -> None:
+    try:
+        rows = list(itertools.islice(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), ROWS + 2))
+    except csv.Error:
+        return
+    if rows:
+        shown.kind, shown.text = "table", ""
+        shown.columns = [name[:CELL] for name in rows[0][:COLUMNS]]
+        shown.rows = [[cell[:CELL] for cell in row[:COLUMNS]] for row in rows[1 : ROWS + 1]]
+        shown.cut = shown.cut or len(rows) > ROWS + 1 or len(rows[0]) > COLUMNS
+
+
+def _columnar(desk: Desk, one: Output, shown: Viewed, suffix: str) -> None:
+    try:
+        import pyarrow
+        from pyarrow import feather, parquet
+    except ImportError:
+        return
+    assert desk.home
+    with desk.home.store.open(one.digest) as file:
+        try:
+            source = pyarrow.BufferReader(file.read())
+            if suffix == ".parquet":
+                table = next(parquet.ParquetFile(source).iter_batches(ROWS + 1), None)
+            else:
+                table = feather.read_table(source)
+        except (pyarrow.ArrowException, OSError):
+            return
+    if table is None:
+        return
+    shown.kind = "table"
+    shown.columns = [str(name)[:CELL] for name in table.schema.names[:COLUMNS]]
+    columns = [table.column(place).slice(0, ROWS).to_pylist() for place in range(len(shown.columns))]
+    shown.rows = [["" if cell is None else str(cell)[:CELL] for cell in row] for row in zip(*columns, strict=True)]
+    shown.cut = table.num_rows > ROWS or len(table.schema.names) > COLUMNS
+
+
+def _notebook(text: str, shown: Viewed) -> None:
+    try:
+        cells = json.loads(text)["cells"]
+        shown.cells = [_cell(cell) for cell in cells[:CELLS]]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return  # it is text then
+    shown.kind, shown.text = "notebook", ""
+    shown.cut = len(cells) > CELLS
+
+
+def _cell(cell: dict[str, Any]) -> NotebookCell:
+    texts, images = [], []
+    for output in cell.get("outputs") or ():
+        data = output.get("data") or {}
+        if "image/png" in data:
+            images.append("data:image/png;base64," + "".join(_joined(data["image/png"]).split()))
+        elif told := _joined(output.get("text") or data.get("text/plain") or output.get("traceback") or ""):
+            texts.append(told)
+    return NotebookCell(
+        kind=str(cell.get("cell_type", "")),
+        source=_joined(cell.get("source") or ""),
+        number=cell.get("execution_count") if isinstance(cell.get("execution_count"), int) else None,
+        texts=tuple(texts),
+        images=tuple(images),
+    )
+
+
+def _joined(text: Any) -> str:
+    return "".join(map(str, text)) if isinstance(text, list) else str(text)
+
+
+def table(shown: Files) -> Table:
+    if shown.file and shown.file.kind == "table":
+        return shown.file.columns, shown.file.rows
+    return ("path", "folder", "size", "digest"), ((one.path, one.folder, one.size, one.digest) for one in shown.entries)
+
+
+# -- as it is --------------------------------------------------------------------------------------------------------
+
+
+def routes(desk: Desk) -> list[Route]:
+    async def raw(request: Request) -> Response:
+        try:
+            one, chunks = await desk.shelf.work(lambda: _opened(desk, **request.path_params))
+        except BisError as error:
+            return page_of(request, await view_of(desk, request), "error", error, status_of(error))
+        media = mimetypes.guess_type(one.path)[0] or "application/octet-stream"
+        name = quote(PurePosixPath(one.path).name, safe="")
+        how = "attachment" if "download" in request.query_params else "inline"
+        headers = {
+            "content-length": str(one.size),
+            "content-security-policy": FRAME,
+            "x-content-type-options": "nosniff",
+            "content-disposition": f"{how}; filename*=utf-8''{name}",
+            "cache-control": "private, max-age=31536000, immutable" if request.query_params.get("v") else "no-cache",
+        }
+        return StreamingResponse(chunks, headers=headers, media_type=media)
+
+    return [Route("/raw/{id}/{path:path}", raw, methods=["GET"])]
+
+
+def _opened(desk: Desk, id: str, path: str) -> tuple[Output, AsyncIterator[bytes]]:
+    run = _run(desk, id)
+    one = next((one for one in run.outputs if one.path == path), None)
+    if one is None or not _kept(one):
+        raise NotFound(f"run {run.name} kept no file {path!r}")
+    assert desk.home
+    need(desk.home, [one.digest])
+    file = desk.home.store.open(one.digest)
+
+    def chunks() -> Any:
+        with file:
+            while block := file.read(BLOCK):
+                yield block
+
+    return one, iterate_in_threadpool(chunks())
+
+
+PAGES: Final = (
+    Page("/runs/{id}/files", "files", Asked, files, table),
+    Page("/runs/{id}/files/{path:path}", "files", Asked, files, table),
+)

@@ -1,0 +1,100 @@
+"""What a run wrote and printed, looked at in a browser."""
+
+import hashlib
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "seen"),
+    [
+        ("metrics.json", "json", ".code .nt"),
+        ("notes.md", "markdown", ".written em"),
+        ("table.csv", "table", "td.number"),
+        ("picture.svg", "image", "img.seen"),
+        ("report.html", "html", "iframe.seen"),
+    ],
+)
+def test_a_file_is_shown_as_what_it_is(visitor: Any, small_server: Any, path: str, kind: str, seen: str) -> None:
+    # The report of the project reaches for the page around it, which the browser tells of.
+    visitor.expected = ("Failed to read a named property", "Uncaught SecurityError", "Blocked a frame")
+    page = visitor.go(f"{small_server.url}/runs/first/files/{path}")
+    found = httpx.get(f"{small_server.url}/runs/first/files/{path}", params={"as": "json"}).json()
+    assert found["file"]["kind"] == kind
+    assert page.locator(seen).count() >= 1
+    if kind == "image":
+        assert page.evaluate("document.querySelector('img.seen').naturalWidth") == 9
+    assert page.title() != "caught"
+
+
+def test_a_file_comes_as_it_is(small_server: Any, person: Path) -> None:
+    answer = httpx.get(f"{small_server.url}/raw/first/table.csv", params={"download": 1})
+    assert answer.text == "name,age\nana,41\nlee,39\n"
+    assert answer.headers["content-disposition"].startswith("attachment")
+    assert "sandbox" in answer.headers["content-security-policy"]
+    assert hashlib.sha256(answer.content).hexdigest() == hashlib.sha256((person / "table.csv").read_bytes()).hexdigest()
+
+
+def test_what_is_not_there_is_named(small_server: Any) -> None:
+    for place in ("/runs/first/files/no.txt", "/raw/first/no.txt", "/runs/first/files/../../etc/passwd"):
+        assert httpx.get(small_server.url + place).status_code == 404
+
+
+def test_folders_lead_down_and_up(visitor: Any, small_server: Any) -> None:
+    page = visitor.go(f"{small_server.url}/runs/first/files")
+    names = page.locator("tbody th").all_inner_texts()
+    assert {"metrics.json", "model.json", "table.csv"} <= set(names)
+    page.get_by_role("link", name="table.csv").click()
+    page.wait_for_url("**/table.csv")
+    page.get_by_role("link", name="files", exact=True).click()
+    page.wait_for_url("**/files")
+    assert page.locator("tbody th").all_inner_texts() == names
+
+
+# -- what it printed -------------------------------------------------------------------------------------------------
+
+
+def test_what_it_printed_is_there_line_by_line_and_is_searched(visitor: Any, small_server: Any) -> None:
+    page = visitor.go(f"{small_server.url}/runs/first/log")
+    assert page.locator(".lines tr").count() == 20
+    page.locator("#q").fill("STEP 7")
+    page.get_by_role("button", name="Look").click()
+    page.wait_for_url("**q=STEP*")
+    assert page.locator(".lines code").all_inner_texts() == ["step 7 loss 0.1235"]
+    page.locator(".lines a").click()
+    page.wait_for_url("**first=1*")
+    assert page.locator(".lines tr").count() == 20
+
+
+def test_an_error_is_in_its_own_stream(small_server: Any) -> None:
+    found = httpx.get(f"{small_server.url}/runs/broken/log.json", params={"stream": "stderr"}).json()
+    assert [line["text"] for line in found["lines"]] == ["the learning rate is too large"]
+
+
+def test_a_run_under_way_is_followed(visitor: Any, served: Any, tmp_path: Path, training_python: Path) -> None:
+    script = "import time\nfor n in range(600):\n print('line', n, flush=True)\n time.sleep(0.2)\n"
+    (tmp_path / "slow.py").write_text(script)
+    command = [sys.executable, "-m", "bis", "run", "--name", "slow", "--", str(training_python), "slow.py"]
+    running = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ
+    )
+    server = served(tmp_path)
+    try:
+        end = time.monotonic() + 30
+        while httpx.get(f"{server.url}/runs/slow/log.json").json().get("total", 0) < 3:
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        page = visitor.go(f"{server.url}/runs/slow/log")
+        before = page.locator(".lines tr").count()
+        page.locator(f".lines tr:nth-child({before + 4})").wait_for()
+    finally:
+        running.terminate()
+        running.wait(30)
+        server.stop()
