@@ -45,7 +45,10 @@ LONG: Final = 200
 """Characters of a path that are remembered: known calls have fewer."""
 GONE: Final = 499
 """What is counted and logged for a client that went away."""
-FILES: Final = ("/mlflow-artifacts/", "/get-artifact", "/upload-artifact", "/artifacts/files", "/bis/1/store/packs")
+FILES: Final = (
+    *("/mlflow-artifacts/", "/get-artifact", "/upload-artifact", "/artifacts/files", "/bis/1/store/packs"),
+    "/raw/",
+)
 """In the paths of calls that move files: those may be of any size, and take as long as they go on."""
 
 _log = logging.getLogger("bis.server")
