@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from . import Loading, Refused, Saved, Saving, below, from_package, pickled, version_of
+from .arithmetic import sums_of
 from .values import Batch, Columns, Predictions
 
 FORMATS = ("skops", "cloudpickle", "pickle")
@@ -52,8 +53,8 @@ class Sklearn:
     def load(self, folder: Path, entry: Mapping[str, Any], how: Loading) -> Estimator:
         file = below(folder, entry.get("pickled_model"), "model.pkl")
         if entry.get("serialization_format") == "skops":
-            return Estimator(load_skops(file, how))
-        return Estimator(pickled.load(file, how, pickled.read_joblib))
+            return Estimator(load_skops(file, how), few=how.alone)
+        return Estimator(pickled.load(file, how, pickled.read_joblib), few=how.alone)
 
     def summary(self, model: Any) -> dict[str, Any]:
         return summary_of(model)
@@ -61,20 +62,28 @@ class Sklearn:
 
 class Estimator:
     """A fitted estimator that can be asked. One that needs no names forgets those that it was fitted with: it is handed
-    its columns in their order, and would warn of each array."""
+    its columns in their order, and would warn of each array. `few`: it is to be asked with few rows at a time, many
+    times."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, *, few: bool = False) -> None:
         self.model = model
         self.wants_names = asks_by_name(model)
         self.rowwise = is_known(model)
         self._order = None if self.wants_names else _taken_from(model)
+        self._sums: Any = None
+        self._unproved = few and not self.wants_names
 
     def predict(self, batch: Batch, params: Mapping[str, Any]) -> Predictions:
         """By the method that `predict_method` among the params names; else `predict`."""
         method = str(params.get("predict_method") or "predict")
         if method not in METHODS:
             raise Refused(f"{method} is none of {', '.join(METHODS)}")
-        found: Predictions = getattr(self.model, method)(self._rows(batch))
+        rows = self._rows(batch)
+        if self._unproved:  # not as it is loaded, which may be without pandas: the model may ask for that
+            self._sums, self._unproved = sums_of(self.model), False
+        if self._sums is not None and method == "predict" and (summed := self._sums(rows)) is not None:
+            return cast("Predictions", summed)
+        found: Predictions = getattr(self.model, method)(rows)
         return found
 
     def _rows(self, batch: Batch) -> Any:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from . import Loading, Refused, Saved, Saving, below, from_package, version_of
+from .arithmetic import boosted_sums_of
 from .sklearn import summary_of
 from .values import Batch, Columns, Predictions
 
@@ -60,7 +61,7 @@ class XGBoost:
             model.set_params(n_jobs=how.threads) if hasattr(model, "get_booster") else model.set_param(
                 {"nthread": how.threads}
             )
-        return Boosted(model)
+        return Boosted(model, few=how.alone)
 
     def summary(self, model: Any) -> dict[str, Any]:
         booster = model if _bare(model) else model.get_booster()
@@ -82,12 +83,19 @@ class Boosted:
     wants_names = False
     rowwise = True
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, *, few: bool = False) -> None:
+        """`few`: it is to be asked with few rows at a time, many times."""
         self.model = model
         self.names = None if not _bare(model) else model.feature_names
+        self._sums: Any = None
+        self._unproved = few and not _bare(model)
 
     def predict(self, batch: Batch, params: Mapping[str, Any]) -> Predictions:
         rows = batch.matrix() if isinstance(batch, Columns) else batch.only
+        if self._unproved:  # not as it is loaded, which may be without pandas: the model may ask for that
+            self._sums, self._unproved = boosted_sums_of(self.model), False
+        if self._sums is not None and not params and (summed := self._sums(rows)) is not None:
+            return cast("Predictions", summed)
         if not _bare(self.model):
             found: Predictions = self.model.predict(rows, **{key: params[key] for key in PARAMS if key in params})
             return found
