@@ -185,6 +185,23 @@ def test_an_image_may_be_named_itself_by_its_digest(build: Any, sent: Sent) -> N
     assert answer["image"] == sent.model
 
 
+def test_the_same_model_by_the_name_of_its_run_has_the_same_image(build: Any, sent: Sent) -> None:
+    answer, documents = build("runs:/train-1/model")
+    assert answer["image"] == sent.model
+    assert documents[1]["metadata"]["name"] == "train-1"
+
+
+def test_a_folder_without_a_project_needs_an_image_to_be_named(bis: Any, sent: Sent, tmp_path: Path) -> None:
+    shutil.copytree(sent.project / "model", tmp_path / "Churn Model")
+    done = bis("build", "k8s", "./Churn Model", folder=tmp_path)
+    assert done.status == 3
+    assert "there is no image of ./Churn Model that a cluster could start" in done.err
+    assert "bis build image './Churn Model' --push" in done.err
+    done = bis("build", "k8s", "./Churn Model", "--image", sent.model, "--json", folder=tmp_path)
+    assert done.status == 0, done.err
+    assert Path(done.json["file"]) == tmp_path / "churn-model.yaml"
+
+
 def test_a_tag_is_refused_with_the_digest_that_was_meant(bis: Any, sent: Sent) -> None:
     tag = f"{sent.model.partition('@')[0]}:1"
     done = bis("build", "k8s", "models:/churn/1", "--image", tag, folder=sent.project)

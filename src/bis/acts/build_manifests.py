@@ -6,6 +6,7 @@ import hashlib
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Final, NamedTuple
 
 from bis.digest import readable
@@ -110,7 +111,7 @@ def _demand_fitting(wanted: Wanted, is_served: bool) -> None:
     if not is_served and (wanted.kserve or wanted.replicas):
         raise UsageError(
             f"{wanted.what} is a run, which is executed once and does not answer requests",
-            hint=f"bis build k8s runs:/{wanted.what}/PATH  for a model that it made",
+            hint=f"bis build k8s runs:/{quote(wanted.what)}/PATH  for a model that it made",
         )
     if is_served and wanted.storage:
         raise UsageError("--storage is for what a run writes; a model writes nothing")
@@ -212,7 +213,7 @@ def _sent_last(what: str, source: Source, site: Site) -> tuple[str, str]:
     raise NotFound(
         f"there is no image of {what} that a cluster could start",
         because=because,
-        hint=f"bis build image {what} --push REGISTRY/NAME:TAG, or --image REGISTRY/NAME@sha256:…",
+        hint=f"bis build image {quote(what)} --push REGISTRY/NAME:TAG, or --image REGISTRY/NAME@sha256:…",
     )
 
 
@@ -232,7 +233,7 @@ def _is_tag(wanted: Wanted, source: Source, site: Site) -> UsageError:
     return UsageError(
         f"{wanted.image} names an image by a tag",
         because="What a tag means may be another image tomorrow, or on another node of the cluster.",
-        hint=known or f"bis build image {wanted.what} --push {wanted.image}  says its digest",
+        hint=known or f"bis build image {quote(wanted.what)} --push {wanted.image}  says its digest",
     )
 
 
