@@ -73,7 +73,25 @@ def test_a_model_is_good_on_its_own_data_and_worse_on_that_of_another_time(table
     assert set(found) == {("1", "1"), ("1", "2"), ("2", "1"), ("2", "2")}
     assert found["1", "1"]["accuracy"] == found["2", "2"]["accuracy"] == 1.0
     assert found["1", "2"]["accuracy"] < 0.9
-    assert set(found["1", "2"]) == {"accuracy", "auc", "f1", "log_loss"}
+    assert set(found["1", "2"]) == {"accuracy"}  # as the training run measured it
+
+
+def test_others_are_told_where_they_are_asked_for_or_the_training_measured_none(
+    project: Path, bis: Type, training_python: Path
+) -> None:
+    words = ("evaluate", "--data", "customers@v2", "--target", "churned", "--python", str(training_python), "--json")
+    asked = bis(*words, "models:/churn/1", "--metrics", "auc,precision", folder=project)
+    assert set(asked.json["cells"][0]["metrics"]) == {"auc", "precision"}, asked.err
+    (project / "train.py").write_text(TRAINING.rpartition("json.dump")[0])
+    assert bis("run", "--", str(training_python), "train.py", folder=project).status == 0
+    silent = bis(*words, "@latest", folder=project)
+    assert set(silent.json["cells"][0]["metrics"]) == {"accuracy", "auc", "f1", "log_loss"}, silent.err
+
+
+def test_lineage_of_a_version_tells_the_cells_that_asked_it(project: Path, table: Any, bis: Type) -> None:
+    told = bis("lineage", "models:/churn/1", folder=project).out
+    asked = {cell["run"][:8]: cell["model"] for cell in table}
+    assert {run for run in asked if run in told} == {run for run, model in asked.items() if model == "models:/churn/1"}
 
 
 def test_a_table_of_several_has_a_square_for_each_metric(project: Path, bis: Type, training_python: Path) -> None:

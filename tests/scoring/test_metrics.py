@@ -20,7 +20,7 @@ rng = np.random.default_rng(0)
 def fed(metrics, pieces, *arrays):
     for places in np.array_split(np.arange(len(arrays[0])), pieces):
         metrics.take(*(array[places] for array in arrays))
-    return metrics.told()
+    return {{**metrics.told(), **metrics.more()}}
 
 def classified(classes, pieces, text=False, round_to=None):
     rows = 997
@@ -39,6 +39,9 @@ def classified(classes, pieces, text=False, round_to=None):
     expected = {{
         "accuracy": known.accuracy_score(names[true].astype(str), said.astype(str)),
         "f1": known.f1_score(list(names[true]), list(said), average=average, **positive),
+        "precision": known.precision_score(list(names[true]), list(said), average=average, **positive),
+        "recall": known.recall_score(list(names[true]), list(said), average=average, **positive),
+        "balanced_accuracy": known.balanced_accuracy_score(list(names[true]), list(said)),
         "log_loss": known.log_loss(true, chances, labels=list(range(classes))),
         "auc": known.roc_auc_score(true, chances[:, 1]) if classes == 2
         else known.roc_auc_score(true, chances, multi_class="ovr", average="macro"),
@@ -51,6 +54,7 @@ def measured(pieces, around):
     found = fed(own.Measured(), pieces, true, said)
     return found, {{
         "rmse": known.mean_squared_error(true, said) ** 0.5,
+        "mse": known.mean_squared_error(true, said),
         "mae": known.mean_absolute_error(true, said),
         "r2": known.r2_score(true, said),
     }}
@@ -105,6 +109,6 @@ def test_a_class_that_the_model_never_saw_leaves_out_what_cannot_be_told(trainin
         "(lambda one: [fed(one, 1, np.array([0, 1, 2]), np.array([0, 1, 1]), np.eye(3)[:, :2]), one.notes])"
         "(own.Classified([0, 1]))",
     )
-    assert set(found) == {"accuracy", "f1"}
+    assert set(found) == {"accuracy", "f1", "precision", "recall", "balanced_accuracy"}
     assert found["accuracy"] == pytest.approx(2 / 3)
     assert "does not know" in notes[0]

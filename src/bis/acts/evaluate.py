@@ -7,19 +7,22 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from bis.digest import Digest, digest_file, digest_value, readable, short
-from bis.errors import CannotRepeat, UsageError
+from bis.errors import CannotRepeat, NotFound, UsageError
 from bis.nouns.annotation import Annotation
 from bis.nouns.dataset import Held
+from bis.nouns.model import OF_MODEL
 from bis.nouns.run import Run
 from bis.steps import chance as chances
 from bis.steps.annotations import keep
 from bis.steps.bring import bring, leaves_of
+from bis.steps.declared_metrics import declared
 from bis.steps.here import now as clock
 from bis.steps.here import user_here
 from bis.steps.home import Home
@@ -46,6 +49,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     target: str = ""
     """The column that says what is true; empty: the only one that the model does not take."""
     metrics: tuple[str, ...] = ()
+    declared: tuple[str, ...] = ()
+    """Those that the training of the model told: they count where nobody asks for others and they can be told."""
     task: str = ""
     script: Path | None = None
     python: str = ""
@@ -68,14 +73,14 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
 def evaluate(models: Sequence[str], data: Sequence[tuple[Held, str]], asked: Asked, site: Site) -> list[Cell]:
     """A cell for each model with each version of data, and a path in it. Raises UsageError for what makes no sense, and
     what is wrong with a model or its environment."""
-    cells = []
-    for text in models:
-        placed = place(
-            text, site.now, site.folder, lambda: site.home, models_folder(site.home.settings, site.variables)
-        )
-        for held, path in data:
-            cells.append(_cell(placed, text, held, path, asked, site))
-    return cells
+    cache = models_folder(site.home.settings, site.variables)
+    placed = [place(text, site.now, site.folder, lambda: site.home, cache) for text in models]
+    asked = msgspec.structs.replace(asked, declared=_declared(placed, asked, site.home))
+    return [
+        _cell(one, text, held, path, asked, site)
+        for text, one in zip(models, placed, strict=True)
+        for held, path in data
+    ]
 
 
 def _cell(placed: Placed, text: str, held: Held, path: str, asked: Asked, site: Site) -> Cell:
@@ -92,9 +97,20 @@ def _cell(placed: Placed, text: str, held: Held, path: str, asked: Asked, site: 
         shutil.rmtree(room, ignore_errors=True)
     if not run.ok:
         raise _failed(run, text, called, site.home)
-    tags = {TAG: key, "model": text, "data": called}
+    model = {OF_MODEL: f"models:/{placed.name}/{placed.version}"} if placed.version else {}
+    tags = {TAG: key, "model": text, "data": called, **model}
     keep(Annotation(run=run.id, made=clock(), user=user_here(), tags=tags), site.home.store, site.home.ledger)
     return Cell(model=text, data=called, run=run, metrics=run.metrics)
+
+
+def _declared(models: Sequence[Placed], asked: Asked, home: Home) -> tuple[str, ...]:
+    """What the runs that made the models measured, where nobody says what is to be: the same for all of a table."""
+    found: set[str] = set()
+    for one in models if not (asked.metrics or asked.script) else ():
+        if run := one.run or read_folder(one.folder).run:
+            with suppress(NotFound):
+                found.update(home.ledger.get(run).metrics)
+    return declared(found)
 
 
 def _key(placed: Placed, held: Held, path: str, asked: Asked, home: Home) -> Digest:
@@ -102,7 +118,8 @@ def _key(placed: Placed, held: Held, path: str, asked: Asked, home: Home) -> Dig
     files = {leaf.path: leaf.entry.digest for leaf in leaves_of(held, path, home) if leaf.entry.kind != "tree"}
     model = placed.content or {name: digest_file(placed.folder / name) for name in _names(placed.folder)}
     code = {f"{name}/{one}": digest_file(SOURCE / name / one) for name in CODE for one in _names(SOURCE / name)}
-    question = [asked.target, list(asked.metrics), asked.task, digest_file(asked.script) if asked.script else ""]
+    script = digest_file(asked.script) if asked.script else ""
+    question = [asked.target, list(asked.metrics), list(asked.declared), asked.task, script]
     return digest_value({"model": model, "data": files, "question": question, "code": code, "python": asked.python})
 
 
@@ -147,6 +164,7 @@ def _performed(placed: Placed, held: Held, path: str, asked: Asked, room: Path, 
         words = ["code/scoring/evaluate.py", "--model", "model", "--described", "described", "--data", data]
         words += ["--target", asked.target] if asked.target else []
         words += ["--metrics", ",".join(asked.metrics)] if asked.metrics else []
+        words += ["--declared", ",".join(asked.declared)] if asked.declared else []
         words += ["--task", asked.task] if asked.task else []
         words += ["--trust"] if asked.trust or placed.own else []
     there = msgspec.structs.replace(home, project=room)

@@ -61,7 +61,8 @@ def evaluate(
     models:/churn@champion, a run, or a folder; models:/churn/* is all versions, and customers@* all of the data.
 
     Each cell of the table is a run in the environment of the model, which `bis repeat` repeats; one that was evaluated
-    before is not run again. Metrics are accuracy, f1, log_loss and auc, or rmse, mae and r2.
+    before is not run again. Metrics are those that the training run measured, or else accuracy, f1, log_loss and auc,
+    or rmse, mae and r2.
     """
     from bis.acts.evaluate import Asked
     from bis.acts.evaluate import evaluate as act

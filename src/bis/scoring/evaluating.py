@@ -23,7 +23,7 @@ from ..flavors.values import Array, Batch, Columns
 from .bulk import Stop, reading
 from .bulk.kinds import KINDS, kind_of
 from .bulk.reading import Bad
-from .metrics import CLASSIFICATION, REGRESSION, Classified, Measured, chosen
+from .metrics import CLASSIFICATION, MORE_CLASSIFICATION, MORE_REGRESSION, REGRESSION, Classified, Measured, chosen
 from .tabular import with_types
 
 REFUSED = 65
@@ -57,6 +57,7 @@ def _asked(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--data", required=True, help="a file, or a folder of them")
     parser.add_argument("--target", default="")
     parser.add_argument("--metrics", default="")
+    parser.add_argument("--declared", default="", help="those that are meant where they can be told")
     parser.add_argument("--task", default="")
     parser.add_argument("--batch", type=int, default=10_000)
     parser.add_argument("--trust", action="store_true")
@@ -85,7 +86,10 @@ def evaluate(asked: argparse.Namespace) -> tuple[dict[str, float], dict[str, Any
     if metrics is None:
         raise Stop(f"{asked.data} has no rows" + (f" with a value in {target}" if left_out else ""))
     names = tuple(filter(None, asked.metrics.split(",")))
-    told = chosen(metrics.told(), names)
+    usual = metrics.told()
+    all_told = {**usual, **metrics.more()}
+    declared = tuple(name for name in asked.declared.split(",") if name in all_told)
+    told = chosen(all_told, names or declared) if names or declared else usual
     _demand(names, told, metrics)
     task = TASKS[0] if isinstance(metrics, Classified) else TASKS[1]
     about = {"task": task, "target": target, "rows": metrics.rows, "left_out": left_out, "notes": metrics.notes}
@@ -94,7 +98,7 @@ def evaluate(asked: argparse.Namespace) -> tuple[dict[str, float], dict[str, Any
 
 def _demand(names: Sequence[str], told: Mapping[str, float], metrics: Classified | Measured) -> None:
     """Raises Stop for a metric that cannot be told."""
-    known = CLASSIFICATION if isinstance(metrics, Classified) else REGRESSION
+    known = CLASSIFICATION + MORE_CLASSIFICATION if isinstance(metrics, Classified) else REGRESSION + MORE_REGRESSION
     for name in names:
         if name not in told:
             why = "the model gives no probabilities" if name in known else f"known here are {', '.join(known)}"

@@ -14,6 +14,11 @@ from ..flavors.values import Array
 
 CLASSIFICATION = ("accuracy", "f1", "log_loss", "auc")
 REGRESSION = ("rmse", "mae", "r2")
+MORE_CLASSIFICATION = ("precision", "recall", "balanced_accuracy")
+MORE_REGRESSION = ("mse",)
+"""Those that are told when somebody asks for them."""
+WAITING = 1 << 18
+"""Scores that wait to be merged with those from before, at least."""
 DISTINCT = 1 << 20
 """Different scores up to which the area under the curve is exact."""
 MOST = 20
@@ -23,8 +28,8 @@ MOST = 20
 class Classified:
     """Labels against labels, and against probabilities where the model has them.
 
-    `f1` is of the class that comes last of two, and the mean over the classes of more; `auc` of more than two is the
-    mean over the classes, each against all others."""
+    `f1`, `precision` and `recall` are of the class that comes last of two, and the mean over the classes of more; `auc`
+    of more than two is the mean over the classes, each against all others."""
 
     def __init__(self, classes: Sequence[Any] | None) -> None:
         self.classes = None if classes is None else [plain(one) for one in classes]
@@ -36,18 +41,17 @@ class Classified:
 
     def take(self, true: Array, said: Array, probabilities: Array | None) -> None:
         """`probabilities`: one column for each of the classes, in their order."""
-        wanted, given = labels(true), labels(said)
-        self.rows += len(wanted)
-        self._pairs.update(zip(wanted, given))
+        wanted, codes = coded(true)
+        self.rows += len(codes)
+        self._count(wanted, codes, *coded(said))
         if probabilities is None or self.classes is None:
             return
         places = {label: place for place, label in enumerate(self.classes)}
-        strange = [label for label in set(wanted) if label not in places]
-        if strange:
+        if any(label not in places for label in wanted):
             self.classes = None
             self.notes.append("some rows are of classes that the model does not know: no log_loss, no auc")
             return
-        where = np.array([places[label] for label in wanted], dtype=np.int64)
+        where = np.array([places[label] for label in wanted], dtype=np.int64)[codes]
         eps = np.finfo(probabilities.dtype).eps if probabilities.dtype.kind == "f" else 1e-15
         clipped = np.clip(probabilities, eps, 1 - eps).astype(np.float64)
         chosen = clipped[np.arange(len(where)), where]
@@ -57,6 +61,11 @@ class Classified:
         elif len(self.classes) <= MOST:
             for place in range(len(self.classes)):
                 self._curve(place).take(probabilities[:, place], where == place)
+
+    def _count(self, wanted: Sequence[Any], codes: Array, given: Sequence[Any], others: Array) -> None:
+        pairs, counts = np.unique(codes * len(given) + others, return_counts=True)
+        for pair, count in zip(pairs.tolist(), counts.tolist()):
+            self._pairs[wanted[pair // len(given)], given[pair % len(given)]] += count
 
     def _curve(self, place: int) -> Curve:
         return self._curves.setdefault(place, Curve())
@@ -72,16 +81,35 @@ class Classified:
             self.notes.append(f"auc is of scores that were rounded: more than {DISTINCT:,} are different")
         return found
 
+    def more(self) -> dict[str, float]:
+        """What is told when it is asked for."""
+        recalls = [self._share_of(label, 0) for label in {true for true, _ in self._pairs}]
+        return {
+            "precision": self._mean([self._share_of(label, 1) for label in self._wanted()]),
+            "recall": self._mean([self._share_of(label, 0) for label in self._wanted()]),
+            "balanced_accuracy": self._mean(recalls),
+        }
+
     def _accuracy(self) -> float:
         same = sum(count for (true, said), count in self._pairs.items() if true == said)
         return same / self.rows if self.rows else math.nan
 
     def _f1(self) -> float:
+        return self._mean([self._f1_of(label) for label in self._wanted()])
+
+    def _wanted(self) -> list[Any]:
+        """The class that comes last of two, or all of more."""
         seen = {label for pair in self._pairs for label in pair}
         known = sorted(seen | set(self.classes or ()), key=lambda label: (isinstance(label, str), label))
-        wanted = known[-1:] if len(known) <= 2 else sorted(seen, key=lambda label: (isinstance(label, str), label))
-        scores = [self._f1_of(label) for label in wanted]
+        return known[-1:] if len(known) <= 2 else sorted(seen, key=lambda label: (isinstance(label, str), label))
+
+    def _mean(self, scores: Sequence[float]) -> float:
         return sum(scores) / len(scores) if scores else math.nan
+
+    def _share_of(self, label: Any, side: int) -> float:
+        """Of the rows that are of a class (0), or are said to be (1), those that are both."""
+        rows = sum(count for pair, count in self._pairs.items() if pair[side] == label)
+        return self._pairs[label, label] / rows if rows else 0.0
 
     def _f1_of(self, label: Any) -> float:
         hits = self._pairs[label, label]
@@ -97,18 +125,31 @@ class Curve:
         self.exact = True
         self._scores: Array = np.empty(0)
         self._counts: Array = np.empty((0, 2), dtype=np.int64)
+        self._waiting: list[tuple[Array, Array]] = []
+        self._rows = 0
 
     def take(self, scores: Array, is_of: Array) -> None:
-        values = np.concatenate([self._scores, scores.astype(np.float64)])
-        fresh = np.stack([~is_of, is_of], axis=1).astype(np.int64)
-        counts = np.concatenate([self._counts, fresh])
-        self._scores, self._counts = _merged(values, counts)
+        self._waiting.append((scores.astype(np.float64), is_of))
+        self._rows += len(scores)
+        # As many as there are already, so that each score is merged a few times, however many follow.
+        if self._rows >= max(WAITING, len(self._scores)):
+            self._settle()
+
+    def _settle(self) -> None:
+        if not self._waiting:
+            return
+        values = np.concatenate([self._scores, *(scores for scores, _ in self._waiting)])
+        own = np.concatenate([is_of for _, is_of in self._waiting])
+        fresh = np.stack([~own, own], axis=1).astype(np.int64)
+        self._scores, self._counts = _merged(values, np.concatenate([self._counts, fresh]))
+        self._waiting, self._rows = [], 0
         if len(self._scores) > DISTINCT:
             self.exact = False
             self._scores, self._counts = _merged(np.round(self._scores, 5), self._counts)
 
     def area(self) -> float:
         """NaN where all rows are of one side."""
+        self._settle()
         others, own = self._counts.sum(axis=0)
         if not others or not own:
             return math.nan
@@ -119,9 +160,8 @@ class Curve:
 
 def _merged(values: Array, counts: Array) -> tuple[Array, Array]:
     found, where = np.unique(values, return_inverse=True)
-    merged = np.zeros((len(found), 2), dtype=np.int64)
-    np.add.at(merged, where.ravel(), counts)
-    return found, merged
+    sides = [np.bincount(where.ravel(), counts[:, side], len(found)) for side in (0, 1)]
+    return found, np.stack(sides, axis=1).astype(np.int64)
 
 
 class Measured:
@@ -153,6 +193,25 @@ class Measured:
         if self.rows > 1:
             found["r2"] = 1 - self._squares / spread if spread > 0 else float(self._squares == 0)
         return found
+
+    def more(self) -> dict[str, float]:
+        """What is told when it is asked for."""
+        return {"mse": self._squares / self.rows if self.rows else math.nan}
+
+
+def coded(values: Array) -> tuple[list[Any], Array]:
+    """The labels that there are, and of each row the place of its label among them."""
+    flat = values.ravel()
+    if flat.dtype.kind in "iubf":
+        found, codes = np.unique(flat, return_inverse=True)
+        return labels(found), codes.ravel()
+    known: dict[Any, int] = {}
+    try:
+        codes = np.array([known.setdefault(value, len(known)) for value in flat.tolist()], dtype=np.int64)
+    except TypeError:  # lists and the like
+        known = {}
+        codes = np.array([known.setdefault(plain(value), len(known)) for value in flat.tolist()], dtype=np.int64)
+    return [plain(value) for value in known], codes
 
 
 def labels(values: Array) -> list[Any]:
