@@ -430,6 +430,17 @@ def newest(connection: Connection, run: int) -> list[Point]:
     ]
 
 
+def tails(connection: Connection, run: int) -> dict[str, list[Row]]:
+    """What has been folded into no chunk yet, by metric."""
+    found: dict[str, list[Row]] = {}
+    for (content,) in connection.execute(
+        "SELECT content FROM metric_tail WHERE run = ? ORDER BY seq", (run,)
+    ).fetchall():
+        for key, _, _, data in _tail.decode(content):
+            found.setdefault(key, []).extend(columns.read_raw(data))
+    return found
+
+
 def sealed(connection: Connection, run: int, key: str) -> list[Point]:
     """What is known of a metric of a run that was recorded: its last value."""
     known = connection.execute("SELECT 1 FROM runs WHERE seq = ? AND tracked = 0", (run,)).fetchall()

@@ -54,8 +54,26 @@ class Curve(msgspec.Struct, frozen=True, kw_only=True):
     """Points that have no place on a logarithmic axis: those at zero and before it."""
 
 
+class Overview(msgspec.Struct, frozen=True, kw_only=True):
+    """A metric of a run in a line. Each value with its step."""
+
+    key: str
+    points: int
+    odd: int
+    """How many of them are NaN or infinite."""
+    first: float
+    first_at: int
+    newest: float
+    newest_at: int
+    least: float
+    """Of the finite numbers; NaN where there is none."""
+    least_at: int
+    greatest: float
+    greatest_at: int
+
+
 def hash_of(text: str) -> int:
-    """FNV-1a in 32 bits of the text in UTF-8, as scripts of pages compute it, too."""
+    """FNV-1a in 32 bits of the text in UTF-8."""
     found = 0x811C9DC5
     for byte in text.encode("utf-8", "replace"):
         found = (found ^ byte) * 0x01000193 & 0xFFFFFFFF

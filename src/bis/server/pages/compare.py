@@ -16,6 +16,7 @@ from bis.nouns.part import PartKind
 from bis.nouns.reference import parse
 from bis.nouns.run import Run
 from bis.server.desk import Desk
+from bis.server.pages.charts import STYLES
 from bis.server.pages.clock import here
 from bis.server.pages.page import Page, Table
 
@@ -129,4 +130,4 @@ def table(found: Comparison) -> Table:
     return titles, ([group.name, row.name, *("" if one is None else one for one in row.values)] for group, row in shown)
 
 
-PAGES: Final = (Page("/compare", "compare", Asked, compare, table),)
+PAGES: Final = (Page("/compare", "compare", Asked, compare, table, styles=STYLES),)

@@ -8,15 +8,16 @@ from typing import Final
 from starlette.routing import Route
 
 from bis.server.desk import Desk
-from bis.server.pages import compare, run, runs, static, verdict
+from bis.server.pages import charts, compare, run, runs, static, verdict
 from bis.server.pages.page import Action, Page, route_of, routes_of
 
-PAGES: Final[tuple[Page, ...]] = (*runs.PAGES, *run.PAGES, *compare.PAGES, *verdict.PAGES)
+PAGES: Final[tuple[Page, ...]] = (*runs.PAGES, *run.PAGES, *charts.PAGES, *compare.PAGES, *verdict.PAGES)
 ACTIONS: Final[tuple[Action, ...]] = (*run.ACTIONS,)
 
 
 def routes(desk: Desk) -> Iterator[Route]:
     yield from static.routes()
+    yield from charts.routes(desk)
     for action in ACTIONS:
         yield route_of(desk, action)
     for page in PAGES:

@@ -8,6 +8,7 @@ from typing import Final, get_args
 import msgspec
 
 from bis.errors import NotFound, UsageError
+from bis.ledger import tracked
 from bis.ledger.runs import SqlLedger
 from bis.ledger.runs import told as params_of
 from bis.nouns.annotation import Annotation, removed_at, tags_after
@@ -18,6 +19,7 @@ from bis.nouns.verdict import Verdict
 from bis.server.desk import Desk
 from bis.server.native import changing
 from bis.server.native.looking import One
+from bis.server.pages.charts import Charts, of_run
 from bis.server.pages.clock import here
 from bis.server.pages.compare import Head, head
 from bis.server.pages.page import Action, Page, Table
@@ -52,6 +54,7 @@ class OneRun(msgspec.Struct, kw_only=True):
     children: list[Head]
     commands: dict[str, str]
     """What to type next, by what it does."""
+    charts: Charts
 
     @property
     def is_removed(self) -> bool:
@@ -95,7 +98,13 @@ def _run(desk: Desk, asked: Asked) -> OneRun:
         parent=_head(ledger, found.parent),
         children=[head(ledger.get(row.id)) for row in ledger.rows(f"parent = '{found.id}'", (), CHILDREN)],
         commands=_commands(found),
+        charts=_charts(desk, found.id),
     )
+
+
+def _charts(desk: Desk, id: str) -> Charts:
+    with desk.database.reading() as connection:
+        return of_run(connection, tracked.get(connection, id))
 
 
 def _found(ledger: SqlLedger, text: str) -> Run:

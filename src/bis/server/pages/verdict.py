@@ -16,6 +16,7 @@ from bis.nouns.run import Run
 from bis.nouns.tracking import Point
 from bis.nouns.verdict import Verdict
 from bis.server.desk import Desk
+from bis.server.pages.charts import STYLES
 from bis.server.pages.compare import Head, head
 from bis.server.pages.meant import run_meant
 from bis.server.pages.page import Page, Table
@@ -148,4 +149,4 @@ def table(found: Judgement) -> Table:
     )
 
 
-PAGES: Final = (Page("/verdicts/{again}", "verdict", Asked, verdict, table),)
+PAGES: Final = (Page("/verdicts/{again}", "verdict", Asked, verdict, table, styles=STYLES),)
