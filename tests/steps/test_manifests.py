@@ -150,6 +150,18 @@ def test_a_model_with_several_processors_has_as_many_workers() -> None:
     assert container["args"][-2:] == ["--workers", "3"]
 
 
+def test_kserve_is_asked_for_nothing_that_knative_below_it_refuses() -> None:
+    """Of a pod, Knative takes these fields only, unless whoever looks after the cluster allows others."""
+    (service,) = served_by_kserve(WORK, Replicas(0, 5))
+    predictor = service["spec"]["predictor"]
+    of_pods = {"containers", "volumes", "imagePullSecrets", "automountServiceAccountToken"}
+    assert set(predictor) - {"minReplicas", "maxReplicas"} <= of_pods
+    (container,) = predictor["containers"]
+    assert not {"lifecycle", "volumeDevices"} & set(container)
+    assert container["name"] == "kserve-container"
+    assert all(port.get("name", "") in ("", "http1", "h2c") for port in container["ports"])
+
+
 # -- that clusters take them
 
 
