@@ -1,5 +1,6 @@
 """Functions of AWS Lambda, of models and of runs: called through Amazon's own client, by a runtime API on loopback."""
 
+import ast
 import base64
 import json
 import os
@@ -222,6 +223,26 @@ def test_a_pickle_that_nobody_trusts_is_not_opened_and_the_function_does_not_sta
     assert "pickle" in said.content["errorMessage"]
 
 
+def test_the_function_of_a_model_holds_all_that_it_imports_of_its_own() -> None:
+    held = {entry.path: entry.content for entry in of_model("", {}, "model", ABOUT, trust=False)}
+    code = {
+        path: content.decode() for path, content in held.items() if isinstance(content, bytes) and path[-3:] == ".py"
+    }
+    missing = []
+    for path, text in code.items():
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.ImportFrom) and node.level:
+                around = "/".join([*path.split("/")[: -node.level], *(node.module or "").split(".")]).rstrip("/")
+                beside = code.get(f"{around}/__init__.py", "")
+                there = f"{around}.py" in code
+                missing += [
+                    f"{path}: {alias.name}"
+                    for alias in node.names
+                    if not (there or f"{around}/{alias.name}.py" in code or f" {alias.name}" in beside)
+                ]
+    assert not missing
+
+
 # -- images ------------------------------------------------------------------------------------------------------
 
 
@@ -358,6 +379,7 @@ def test_more_than_lambda_unpacks_is_refused_and_the_largest_is_named(bis: Any, 
     assert done.status == 4
     assert "it is 250 MiB, and Lambda unpacks 250 MiB of a zip" in done.err
     assert "bis_lambda 250 MiB" in done.err
+    assert f"bis build lambda {model} --base mmdebstrap:bookworm makes an image" in done.err
     assert (trained / "it.zip").read_text() == "as it was"
 
 

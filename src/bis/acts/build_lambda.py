@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import shlex
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,11 +77,13 @@ def build_zip(asked: Asked, site: Site) -> BuiltZip:
     of = _zip_of_model if is_model(asked.what, site.folder) else _zip_of_run
     with tempfile.TemporaryDirectory(prefix="bis-build-") as room:
         source, environment, entries = of(asked, site, Path(room))
-        runtime, told = lambda_zip.runtime(image.version_of(environment), image.packages_of(environment))
+        runtime, told = lambda_zip.runtime(
+            image.version_of(environment), image.packages_of(environment), _instead(asked)
+        )
         site.say(f"writing {asked.output.name}")
         files = [*image.packages(environment), *entries]
         try:
-            zipped = lambda_zip.write(files, asked.output, compressed=asked.packing == "gzip")
+            zipped = lambda_zip.write(files, asked.output, _instead(asked), compressed=asked.packing == "gzip")
             digest, name = _digest(asked.output), asked.name or asked.output.name
             beside = asked.output.with_name(f"{asked.output.name}.provenance.json")
             beside.write_bytes(canonical(statement_of(digest, name, asked.what, source, site)))
@@ -154,14 +157,14 @@ def _zip_of_run(asked: Asked, site: Site, room: Path) -> tuple[Source, Path, lis
         raise CannotRepeat(
             f"the command of {run.name} begins with {first.rpartition('/')[2]}, which is no Python",
             because="A zip brings packages of Python to a runtime that has nothing else.",
-            hint="bis build lambda … --base IMAGE makes an image, which has the programs of its environment",
+            hint=f"{_instead(asked)} makes an image, which has the programs of its environment",
         )
     parts = list(files_of(run, home, room, site.settings.secrets, asked.data))
     if outside := [part for part in parts if part.called.endswith("outside of the project")]:
         raise CannotRepeat(
             f"{run.name} reads /{_first_file(outside[0])}, which lies outside of the project",
             because="A zip lies below /var/task, and nowhere else.",
-            hint="bis build lambda … --base IMAGE makes an image, which has it there; or --no-data leaves inputs out",
+            hint=f"{_instead(asked)} makes an image, which has it there; or --no-data leaves inputs out",
         )
     given = {key: value for key, value in variables_of(run, home).items() if key not in ELSEWHERE}
     files = [entry._replace(path=f"{PACKAGE}/{entry.path}") for part in parts for entry in part.entries]
@@ -202,6 +205,11 @@ def _config() -> dict[str, object]:
         "Cmd": [HANDLER],
         "WorkingDir": "/tmp",
     }
+
+
+def _instead(asked: Asked) -> str:
+    """What to type where a zip cannot be."""
+    return f"bis build lambda {shlex.quote(asked.what)} --base mmdebstrap:bookworm"
 
 
 def _digest(file: Path) -> str:

@@ -45,15 +45,15 @@ class Zipped(NamedTuple):
     unpacked: int
 
 
-def runtime(version: str, packages: Path) -> tuple[Runtime, list[str]]:
-    """The runtime for installed packages, and what should be known of them. Raises CannotRepeat where Lambda has none,
-    or where a package needs a newer C library than it has."""
+def runtime(version: str, packages: Path, instead: str) -> tuple[Runtime, list[str]]:
+    """The runtime for installed packages, and what should be known of them. `instead`: what to type where a zip cannot
+    be. Raises CannotRepeat where Lambda has none, or where a package needs a newer C library than it has."""
     architecture = ARCHITECTURES.get(machine())
     if version not in GLIBC or architecture is None:
         raise CannotRepeat(
             f"Lambda has no runtime for Python {version} on {machine()}",
             because=f"It has Python {', '.join(GLIBC)}, on {' and '.join(ARCHITECTURES.values())}.",
-            hint="bis build lambda … --base IMAGE makes an image, which brings its own",
+            hint=f"{instead} makes an image, which brings its own",
         )
     needs = {name: _glibc(platforms) for name, platforms in _platforms(packages)}
     newer = {name: need for name, need in needs.items() if need and need > GLIBC[version]}
@@ -62,18 +62,18 @@ def runtime(version: str, packages: Path) -> tuple[Runtime, list[str]]:
         raise CannotRepeat(
             f"{most} needs the C library 2.{newer[most]}, and Lambda's python{version} has 2.{GLIBC[version]}",
             because=f"So do {counted(len(newer) - 1, 'other package')}." if len(newer) > 1 else "",
-            hint="bis build lambda … --base IMAGE makes an image, which brings its own; or record with Python 3.12",
+            hint=f"{instead} makes an image, which brings its own; or train with Python {max(GLIBC)}",
         )
     built = [name for name, need in needs.items() if need == 0]
     told = f"built on this machine, and may need libraries that Lambda has not: {', '.join(built[:NAMED])}"
     return Runtime(version, architecture), [told] if built else []
 
 
-def write(entries: Iterable[Entry], file: Path, *, compressed: bool) -> Zipped:
+def write(entries: Iterable[Entry], file: Path, instead: str, *, compressed: bool) -> Zipped:
     """Write a zip; what was there stays till it is whole. Raises OSError, CannotRepeat for more than Lambda unpacks."""
     files = [entry for entry in _without_links(in_order(entries)) if entry.content is not None]
     sizes = {entry.path: _size(entry) for entry in files}
-    _demand_room(sizes)
+    _demand_room(sizes, instead)
     draft = file.with_name(f".{file.name}-{secrets.token_hex(4)}")
     try:
         with zipfile.ZipFile(draft, "w") as box:
@@ -122,7 +122,7 @@ def _beside(path: str, target: str) -> str:
     return "/".join(parts)
 
 
-def _demand_room(sizes: dict[str, int]) -> None:
+def _demand_room(sizes: dict[str, int], instead: str) -> None:
     if (whole := sum(sizes.values())) <= MOST:
         return
     folders: dict[str, int] = {}
@@ -133,7 +133,7 @@ def _demand_room(sizes: dict[str, int]) -> None:
     raise CannotRepeat(
         f"it is {whole >> 20:,} MiB, and Lambda unpacks {MOST >> 20} MiB of a zip",
         because=f"The largest: {', '.join(f'{name} {folders[name] >> 20:,} MiB' for name in largest)}.",
-        hint="bis build lambda … --base IMAGE makes an image, of which Lambda takes 10 GB",
+        hint=f"{instead} makes an image, of which Lambda takes 10 GB",
     )
 
 
