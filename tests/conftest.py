@@ -110,6 +110,15 @@ def models_python() -> Path:
 
 
 @pytest.fixture(scope="session")
+def heavy_python() -> Path:
+    """The interpreter of an environment with PyTorch, TensorFlow, Keras and mlflow."""
+    python = Path(os.environ.get("BIS_TEST_HEAVY") or ROOT / ".venv-heavy" / "bin" / "python")
+    if not python.exists():
+        missing(f"the environment of heavy frameworks ({python})", "Type `make .venv-heavy`.")
+    return python
+
+
+@pytest.fixture(scope="session")
 def tracing() -> str:
     """How bis traces what these tests run: `auto` as a user has it, or what the variable BIS_TEST_TRACE says.
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -265,7 +266,85 @@ def test_a_folder_that_holds_something_is_not_exported_into(registered: Path, bi
     refused = bis("model", "export", "models:/churn/1", ".", folder=registered)
     assert refused.status == 2
     assert "is there already" in refused.err
-    other = bis("model", "export", "models:/churn/1", "out", "--format", "mlflow", folder=registered)
-    assert other.status == 2
-    assert "MLflow does not read model.joblib" in other.err
     assert bis("model", "import", "nowhere", "churn", folder=registered).status == 3
+
+
+READING = """
+import sys
+import joblib, numpy
+import mlflow.pyfunc
+
+rows = numpy.array([[30.0, 2.0], [70.0, 19.0], [25.0, 15.0]])
+found = mlflow.pyfunc.load_model(sys.argv[1]).predict(rows)
+assert found.tolist() == joblib.load(f"{sys.argv[1]}/model.joblib").predict(rows).tolist(), found
+"""
+
+
+def test_what_joblib_wrote_is_exported_so_that_mlflow_reads_it(
+    registered: Path, bis: Type, tmp_path: Path, models_python: Path
+) -> None:
+    out = tmp_path / "out"
+    done = bis("model", "export", "models:/churn/1", str(out), "--format", "mlflow", folder=registered)
+    assert done.status == 0, done.err
+    (tmp_path / "read.py").write_text(READING)
+    read = subprocess.run([models_python, "read.py", out], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert read.returncode == 0, read.stderr
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    (elsewhere / "bis.toml").write_text("")
+    assert bis("model", "import", "nowhere", "churn", folder=elsewhere).status == 3
+    assert not (elsewhere / ".bis").exists()
+    made = bis("model", "import", str(out), "churn", "--json", folder=elsewhere)
+    assert made.status == 0, made.err
+    here = bis("model", "show", "churn/1", "--json", folder=registered).json["model"]["identity"]
+    assert made.json["version"]["tags"]["bis.identity"] == here
+
+
+NETWORKS = """
+import os, sys
+os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="")
+import keras, tensorflow as tf, torch
+
+shift = float(sys.argv[1])
+torch.manual_seed(0)
+net = torch.nn.Linear(3, 2)
+with torch.no_grad():
+    net.bias[0] += shift
+torch.export.save(torch.export.export(net, (torch.zeros(2, 3),)), "net.pt2")
+keras.utils.set_random_seed(0)
+model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="only")])
+kernel, bias = model.get_weights()
+model.set_weights([kernel, bias + [shift, 0]])
+model.save("net.keras")
+
+class Scaled(tf.Module):
+    def __init__(self):
+        self.factor = tf.Variable([2.0 + shift, 3.0], name="factor")
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.float32)])
+    def __call__(self, x):
+        return x * self.factor
+
+tf.saved_model.save(Scaled(), "scaled")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_networks_differ_in_the_tensors_that_differ_and_by_how_much(
+    tmp_path: Path, bis: Type, heavy_python: Path
+) -> None:
+    (tmp_path / "bis.toml").write_text("")
+    (tmp_path / "train.py").write_text(NETWORKS)
+    for shift in ("0", "0.5"):
+        done = bis("run", "--", str(heavy_python), "train.py", shift, folder=tmp_path)
+        assert done.status == 0, done.err
+        for path in ("net.pt2", "net.keras", "scaled"):
+            name = path.replace(".", "-")
+            done = bis("model", "register", name, "@latest", "--path", path, folder=tmp_path)
+            assert done.status == 0, done.err
+    for name, tensor in (("net-pt2", "bias"), ("net-keras", "layers/dense/vars/1"), ("scaled", "factor")):
+        told = bis("model", "diff", f"{name}/1", f"{name}/2", "--json", folder=tmp_path).json
+        assert [one["name"] for one in told["tensors"]] == [tensor], name
+        assert told["tensors"][0]["apart"]["differ"] == 1
+        assert told["tensors"][0]["apart"]["furthest"] == pytest.approx(0.5)
+        assert not told.get("files")

@@ -14,15 +14,6 @@ HERE = Path(__file__).resolve().parent
 
 
 @pytest.fixture(scope="session")
-def heavy_python(lacking: Callable[[str, str], None], root: Path) -> Path:
-    """The interpreter of an environment with PyTorch, TensorFlow, Keras and mlflow."""
-    python = Path(os.environ.get("BIS_TEST_HEAVY") or root / ".venv-heavy" / "bin" / "python")
-    if not python.exists():
-        lacking(f"the environment of heavy frameworks ({python})", "Type `make .venv-heavy`.")
-    return python
-
-
-@pytest.fixture(scope="session")
 def ask(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Callable[..., Any]:
     """What a script of this folder tells: `ask(python, "light.py", …)`. It is run once, and writes `told.json` into the
     folder that is its first argument."""

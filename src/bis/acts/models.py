@@ -13,7 +13,8 @@ import msgspec
 
 from bis import __version__
 from bis.digest import Digest, readable, spell
-from bis.errors import AlreadyThere, BisError, KeepingError, NotFound, UsageError
+from bis.errors import AlreadyThere, BisError, KeepingError, NotFound
+from bis.flavors.beside import loader_of
 from bis.formats import Context, Unreadable
 from bis.formats.arrays import Apart, apart
 from bis.formats.learned import Learned, learned, named
@@ -30,7 +31,7 @@ from bis.steps.here import host_here, now, user_here
 from bis.steps.home import Home
 from bis.steps.model_card import signature_rows
 from bis.steps.model_environment import environment
-from bis.steps.model_folder import read_folder
+from bis.steps.model_folder import MLMODEL, read_folder
 from bis.steps.model_identity import APART, TAG, identity_of
 from bis.steps.model_place import IMPORT, Placed, models_folder, place, untold, version_model
 from bis.steps.recognising import Recognised, described_of
@@ -316,19 +317,27 @@ def _answers(placed: Placed, probe: Path, target: str, site: Asking) -> list[Any
 
 
 def export(text: str, into: Path, site: Asking, *, mlflow: bool = False) -> Placed:
-    """Put a model with all that its run knows into a folder, which is made. Raises AlreadyThere where that holds
-    something, UsageError for one that MLflow could not read."""
+    """Put a model with all that its run knows into a folder, which is made; `mlflow`: with what MLflow needs to load
+    one that joblib wrote. Raises AlreadyThere where the folder holds something."""
     if into.exists() and (not into.is_dir() or any(into.iterdir())):
         raise AlreadyThere(f"{into} is there already", hint="name a folder that is not there")
     placed = place(text, site.now, site.folder, lambda: site.home, models_folder(site.home.settings, site.variables))
-    entry = read_folder(placed.folder).flavors.get("sklearn") or {}
-    if mlflow and entry.get("serialization_format") == "joblib":
-        raise UsageError(
-            f"MLflow does not read {entry.get('pickled_model')}, which joblib wrote",
-            hint="bis.save_model(model, NAME) in the script saves it as MLflow reads it",
-        )
     shutil.copytree(placed.folder, into, dirs_exist_ok=True, copy_function=_copied)
+    described = read_folder(into).described
+    entry = described["flavors"].get("sklearn") or {}
+    if mlflow and entry.get("serialization_format") == "joblib":
+        _teach_mlflow(into, described, str(entry.get("pickled_model")))
     return placed
+
+
+def _teach_mlflow(folder: Path, described: dict[str, Any], file: str) -> None:
+    """Put a loader beside a file of joblib, which MLflow's own do not read: the file itself is not opened for it."""
+    import yaml
+
+    code, _, module = loader_of("joblib", folder)
+    function = {**(described["flavors"].get("python_function") or {}), "code": code, "data": file}
+    described["flavors"]["python_function"] = {**function, "loader_module": module}
+    (folder / MLMODEL).write_text(yaml.safe_dump(described, sort_keys=True, allow_unicode=True), "utf-8")
 
 
 def _copied(source: str, target: str) -> None:

@@ -157,6 +157,14 @@ def _tensors(entries: dict[str, dict[str, Any]]) -> list[str]:
 
 
 def _entries(data: bytes) -> dict[str, dict[str, Any]]:
+    """What a TensorFlow table says of each tensor, but for where it lies."""
+    found = entries(data)
+    for facts in found.values():
+        facts.pop("offset", None)
+    return found
+
+
+def entries(data: bytes) -> dict[str, dict[str, Any]]:
     """What a TensorFlow table says of each tensor."""
     if not data.endswith(FOOTER):
         raise Unreadable("no table of TensorFlow")
@@ -166,9 +174,7 @@ def _entries(data: bytes) -> dict[str, dict[str, Any]]:
     for _, handle in _block(data, start, size):
         start, size, _ = _handle(handle, 0)
         for key, value in _block(data, start, size):
-            facts = message(value, "BundleEntry")
-            facts.pop("offset", None)
-            found[key.decode("utf-8", "surrogateescape")] = facts
+            found[key.decode("utf-8", "surrogateescape")] = message(value, "BundleEntry")
     return found
 
 

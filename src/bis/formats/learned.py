@@ -9,6 +9,8 @@ from __future__ import annotations
 import io
 import json
 import struct
+import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +22,7 @@ from bis.formats.archives import ZIP, open_zip, zip_box
 from bis.formats.arrays import Array, numbers
 from bis.formats.boosting import read_ubjson
 from bis.formats.documents import read_bounded, read_json
+from bis.formats.networks import HDF5, of_checkpoint, of_exported, of_hdf5, of_keras
 from bis.formats.pickles import PACKED, inflated
 from bis.formats.protobufs import initializers
 from bis.formats.skops import tree_of
@@ -35,6 +38,11 @@ COUNTED: Final = ("coef_", "intercept_", "coefs_", "intercepts_", "cluster_cente
 NODE: Final = struct.Struct("<qqqddqd")
 """Of a tree of scikit-learn: children, feature, threshold, impurity, samples, weight of samples; eight bytes each."""
 DEEPEST: Final = 60
+DAMAGED: Final = (
+    *(RecursionError, ValueError, LookupError, TypeError, AttributeError, EOFError, OverflowError),
+    *(struct.error, zipfile.BadZipFile, zlib.error, NotImplementedError),
+)
+"""What readers raise for what is no file of theirs."""
 
 
 class Tree(msgspec.Struct, frozen=True):
@@ -101,7 +109,7 @@ class Learned(msgspec.Struct, frozen=True, kw_only=True):
             found["features"] = self.features
         if self.classes:
             found["classes"] = list(self.classes)
-        if self.framework in ("pytorch", "onnx", "safetensors"):
+        if self.framework in ("pytorch", "onnx", "safetensors", "keras", "tensorflow") and self.tensors:
             found["layers"] = [{"name": name, "shape": list(one.shape)} for name, one in self.tensors.items()][:1000]
         return found
 
@@ -114,7 +122,7 @@ def learned(path: Path, name: str = "") -> Learned | None:
         head = file.read(HEAD)
     try:
         return _read(path, called, head)
-    except (RecursionError, ValueError, LookupError, TypeError, AttributeError, EOFError, struct.error) as error:
+    except DAMAGED as error:
         raise Unreadable(f"it cannot be understood ({type(error).__name__})") from None
 
 
@@ -132,6 +140,10 @@ def _read(path: Path, name: str, head: bytes) -> Learned | None:
         return Learned(framework="onnx", kind="ModelProto", tensors=found)
     if name.endswith((".ubj", ".json", ".bin", ".model", ".xgb")) and head[:1] == b"{" and b"learner" in head:
         return _of_xgboost(_document(path, head))
+    if head.startswith(HDF5) and name.endswith((".h5", ".hdf5", ".keras")):
+        return Learned(framework="keras", kind="weights", tensors=of_hdf5(path, path.stat().st_size), whole=False)
+    if name.endswith("variables/variables.index"):
+        return Learned(framework="tensorflow", kind="SavedModel", tensors=of_checkpoint(path))
     if head[:1] == b"\x80" or head.startswith(PACKED):
         return _of_pickle(path, head) if name.endswith(PICKLES) else None
     return None
@@ -451,10 +463,10 @@ def _of_zip(path: Path, name: str) -> Learned | None:
         if "schema.json" in names:
             return of_objects(tree_of(box)[""])
         if name.endswith(".keras") or {"config.json", "model.weights.h5"} <= set(names):
-            return _of_keras(box.read("config.json"))
-        if any(one.endswith("archive_format") for one in names):
-            return Learned(framework="pytorch", kind="ExportedProgram")
+            return msgspec.structs.replace(_of_keras(box.read("config.json")), tensors=of_keras(box))
         members = zip_box(box)
+        if "archive_format" in members.members:
+            return Learned(framework="pytorch", kind="ExportedProgram", tensors=of_exported(members))
         if "data.pkl" not in members.members:
             return None
         script = any(one.startswith("code/") for one in members.members)

@@ -207,13 +207,13 @@ def _rebuild(node: Made) -> None:
     if dtype not in WIDTHS:
         return  # compared by its whole storage, byte by byte
     try:
-        data = _gathered(storage.bytes(), WIDTHS[dtype], offset, shape, stride)
+        data = gathered(storage.bytes(), WIDTHS[dtype], offset, shape, stride)
     except (TypeError, ValueError, IndexError) as error:
         raise Unreadable(f"a damaged tensor ({error})") from None
     node.args, node.array = location, Array(dtype, shape, data)
 
 
-def _gathered(data: bytes, width: int, offset: int, shape: tuple[int, ...], stride: tuple[int, ...]) -> bytes:
+def gathered(data: bytes, width: int, offset: int, shape: tuple[int, ...], stride: tuple[int, ...]) -> bytes:
     """The values that a tensor shows of its storage, in C order."""
     count = math.prod(shape)
     if count == 0:
