@@ -19,6 +19,8 @@ PLACES = (
     "/runs/first/files",
     "/runs/first/files/table.csv",
     "/runs/first/files/metrics.json",
+    "/environments",
+    "/machines",
     "/settings",
     "/login",
 )

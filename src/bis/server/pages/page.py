@@ -61,7 +61,7 @@ class Page(NamedTuple):
 
     @property
     def is_open_ended(self) -> bool:
-        """Whether its path ends with that of a file, which may end with .json itself: PATH?as=json is the value then."""
+        """Whether its path ends with that of a file, which may end with .json: PATH?as=json is the value then."""
         return self.path.endswith(":path}")
 
 
