@@ -12,6 +12,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from bis.steps import rooms
+
 PYTHON = Path(sys.base_prefix) / "bin" / "python3"
 Bis = Callable[..., subprocess.CompletedProcess[str]]
 Verdict = Callable[[subprocess.CompletedProcess[str]], dict[str, Any]]
@@ -145,3 +147,25 @@ def test_an_environment_is_put_back_beside_the_code(
     prefix = Path(msgspec.json.decode(done.stdout)["restored"]["environment"])
     said = subprocess.run([prefix / "bin" / "python", "a.py"], cwd=tmp_path / "back", capture_output=True, text=True)
     assert said.stdout == "1.0\n"
+
+
+NO_ROOMS = (
+    "echo 0 > /proc/sys/user/max_user_namespaces && exec setpriv --bounding-set=-sys_admin,-sys_resource --inh-caps=-all"
+    ' --ambient-caps=-all "$@"'
+)
+
+
+def test_a_machine_without_user_namespaces_says_that_it_cannot_repeat_in_an_image(
+    bis: Bis, project: Path, variables: dict[str, str]
+) -> None:
+    assert bis("run", "--name", "one", "--", "sh", "-c", "echo x > out").returncode == 0
+    words = [sys.executable, "-m", "bis", "repeat", "one", "--in", "oci:nothing"]
+    if not rooms.usable():
+        if shutil.which("unshare") is None or shutil.which("setpriv") is None:
+            pytest.skip("util-linux is not installed")
+        words = ["unshare", "--user", "--map-root-user", "sh", "-c", NO_ROOMS, "sh", *words]
+    done = subprocess.run(words, cwd=project, env=variables, capture_output=True, text=True)
+    assert done.returncode == 4, done.stderr
+    assert "one cannot be repeated in an image here: " in done.stderr
+    assert "in a room of its own" in done.stderr
+    assert "help: " in done.stderr

@@ -214,13 +214,33 @@ def test_the_image_of_a_run_trains_the_same_again(shipped: Any, trained: Path, t
 
 
 def test_a_run_is_repeated_in_the_system_of_its_image(shipped: Any, trained: Path, bis: Any, cache: Path) -> None:
+    answer, _, root = shipped("train-1", "training")
+    for where in ("oci:image:train-1", answer["pushed"]):
+        done = bis("repeat", "train-1", "--in", where, "--json", folder=trained, XDG_CACHE_HOME=str(cache))
+        assert done.status == 0, done.err + done.out
+        (verdict,) = done.json["verdicts"]
+        assert any(answer["digest"] in finding["text"] for finding in verdict["findings"])
+        assert not verdict.get("leaks")
+        assert done.json["same"], verdict
+        # An image has the Python of its base, which may be another patch than that of this machine.
+        doubts = verdict.get("not_compared", ())
+        assert all(doubt.startswith("environment is not as recorded: python: ") for doubt in doubts), doubts
+        again = bis("show", verdict["again"], "--json", folder=trained).json["run"]
+        infrastructure = again["parts"]["infrastructure"]
+        status = (root / "var/lib/dpkg/status").read_text()
+        assert infrastructure["facts"]["packages"] == {"manager": "dpkg", "count": status.count("\nPackage: ") + 1}
+        assert infrastructure["facts"]["container"]["image"].endswith(answer["digest"])
+        assert "libc6" in infrastructure["facts"]["used"]
+
+
+def test_an_image_of_a_registry_that_may_be_another_tomorrow_is_named_by_its_digest_first(
+    shipped: Any, trained: Path, bis: Any, cache: Path, registry: str
+) -> None:
     answer, _, _ = shipped("train-1", "training")
-    done = bis("repeat", "train-1", "--in", "oci:image:train-1", "--json", folder=trained, XDG_CACHE_HOME=str(cache))
-    assert done.status == 0, done.err + done.out
-    (verdict,) = done.json["verdicts"]
-    assert any(answer["digest"] in finding["text"] for finding in verdict["findings"])
-    assert not verdict.get("leaks")
-    assert verdict["sameness"] == "equivalent", "the system of the image was not compared"
+    done = bis("repeat", "train-1", "--in", f"{registry}/team/training:1", folder=trained, XDG_CACHE_HOME=str(cache))
+    assert done.status == 2
+    assert "may mean another image tomorrow" in done.err
+    assert f"--in {answer['pushed']}" in done.err
 
 
 def test_what_was_built_of_another_run_is_no_place_to_repeat_in(

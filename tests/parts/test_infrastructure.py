@@ -73,6 +73,44 @@ def test_all_packages_are_kept_once(scene: MakeScene, store: LocalStore) -> None
     assert "3 system packages" in part.summary
 
 
+@pytest.fixture
+def in_the_system_of_an_image(
+    scene: MakeScene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Scene]:
+    """A scene of a command that has the system of an image, which is `image/root` here."""
+    monkeypatch.setattr(infrastructure.system, "observe", infrastructure.system.observe.func)  # type: ignore[attr-defined]
+    root = tmp_path / "image" / "root"
+    (root / "etc").mkdir(parents=True)
+    (root / "etc/os-release").write_text("PRETTY_NAME=Other\nID=other\nVERSION_ID=3\n")
+    return partial(scene, image=f"oci:image@{SHA}", system=root)
+
+
+def test_in_the_system_of_an_image_its_packages_and_libraries_are_the_infrastructure(
+    scene: MakeScene, in_the_system_of_an_image: Callable[..., Scene], store: LocalStore, tmp_path: Path
+) -> None:
+    info = tmp_path / "image/root/var/lib/dpkg/info"
+    info.mkdir(parents=True)
+    (info / "libc6.list").write_text("/lib/libc.so.6\n")
+    (info.parent / "status").write_text("Package: libc6\nStatus: install ok installed\nVersion: 2.41-1\n")
+    trace = opened("/usr/lib/libc.so.6")
+    inside = infrastructure.capture(in_the_system_of_an_image(trace=trace), store)
+    assert inside.facts["distribution"] == {"name": "Other", "id": "other", "version": "3"}
+    assert inside.facts["container"] == {"image": f"oci:image@{SHA}"}
+    assert inside.facts["used"] == ["libc6"]
+    assert "libc" not in inside.facts, "that of this machine is another one"
+    assert store.get_bytes(inside.trees["packages"]) == b"libc6=2.41-1\n"
+    assert codes(inside) == []
+    outside = infrastructure.capture(scene(), store)
+    assert {"distribution", "image"} <= named(infrastructure.compare(outside, inside, store)).keys()
+
+
+def test_an_image_that_does_not_say_which_packages_it_has_leaves_a_doubt(
+    in_the_system_of_an_image: Callable[..., Scene], store: LocalStore
+) -> None:
+    (finding,) = infrastructure.capture(in_the_system_of_an_image(), store).findings
+    assert (finding.code, finding.blocks) == ("system-packages-unknown", True)
+
+
 def test_packages_that_a_run_used_weigh_and_others_do_not(
     scene: MakeScene, store: LocalStore, packages: Callable[..., None]
 ) -> None:

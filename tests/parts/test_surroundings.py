@@ -1,11 +1,12 @@
 """Kernel, C library, distribution, container: what can be observed of a system, from its files."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
-from bis.parts.surroundings import in_container, surroundings
+from bis.parts.surroundings import in_container, surroundings, surroundings_in
 
 
 @pytest.fixture
@@ -32,6 +33,17 @@ def test_an_empty_system_is_no_trouble(system: Path, tmp_path: Path) -> None:
     assert "distribution" not in found
     assert "container" not in found
     assert not in_container(found)
+
+
+def test_the_c_library_of_an_image_is_told_by_its_file(system: Path, tmp_path: Path) -> None:
+    assert surroundings_in(system, "x@sha256:1")["libc"] == ""
+    known = surroundings(tmp_path, {})["libc"]
+    files = [*Path("/usr/lib").glob("*/libc.so.6"), *Path("/usr/lib64").glob("libc.so.6")]
+    if not (known.startswith("glibc") and files):
+        pytest.skip("this system has no glibc where distributions put it")
+    (system / "usr/lib/x86_64-linux-gnu").mkdir(parents=True)
+    shutil.copy(files[0], system / "usr/lib/x86_64-linux-gnu/libc.so.6")
+    assert surroundings_in(system, "x@sha256:1")["libc"] == known
 
 
 def test_distribution_and_time_zones(system: Path, tmp_path: Path) -> None:

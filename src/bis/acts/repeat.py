@@ -245,6 +245,8 @@ def _plan(
         restored=restored(shown) if private else (spell(str(ground.top)),),
         known_outputs=made_inputs(parts["data"]),
         sealed=seal is not None,
+        image=root.reference if root else "",
+        system=root.folder if root else Path("/"),
     )
     if root:
         findings = (*findings, told_of(root))

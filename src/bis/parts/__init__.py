@@ -66,6 +66,10 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
     """For a repeat: folders and files (spelled, as the command sees them) that were put there from the record."""
     sealed: bool = False
     """For a repeat: what lies on the machine itself (`real` is the same path) was read-only to the command."""
+    image: str = ""
+    """For a repeat in the system of an image: which one, by its digest."""
+    system: Path = Path("/")
+    """Where the files of the system lie that the command sees: those of the image."""
     asked: Asked | None = None
     """What the version control was asked ahead, so that the answers come while other work is done."""
     cache: StatCache | None = None

@@ -40,7 +40,7 @@ from bis.parts.images import parse_image
 from bis.parts.origin import environment_folders
 from bis.parts.programs import is_kept, programs
 from bis.parts.secret import hide, is_secret_file
-from bis.parts.surroundings import in_container, surroundings
+from bis.parts.surroundings import in_container, surroundings, surroundings_in
 from bis.store import Store, snapshot
 
 KIND: PartKind = "infrastructure"
@@ -64,7 +64,7 @@ def capture(scene: Scene, store: Store, earlier: Part | None = None) -> Part:
     # What was so when the run began is what counts when it has ended.
     facts = {name: value for name, value in earlier.facts.items() if name not in LATER} if earlier else {}
     if "declared" not in facts:
-        facts = surroundings(scene.project, scene.variables) | _declared(scene, project)
+        facts = _surroundings(scene) | _declared(scene, project)
     packages, findings = _packages(scene)
     trees: dict[str, Digest] = {}
     if earlier and "declared" in earlier.trees:
@@ -112,6 +112,14 @@ def compare(before: Part, after: Part, store: Store) -> list[Change]:
     old, new = before.facts, after.facts
     changes = [*_plain(old, new), *_package_changes(before, after, store), *_declared_changes(old, new)]
     return sorted(changes, key=lambda change: change.weight == "minor")
+
+
+def _surroundings(scene: Scene) -> dict[str, Any]:
+    found = surroundings(scene.project, scene.variables)
+    if not scene.image:
+        return found
+    found |= surroundings_in(scene.system, scene.image)
+    return {name: value for name, value in found.items() if value}
 
 
 def _declared(scene: Scene, project: Path) -> dict[str, Any]:
@@ -173,10 +181,19 @@ def _remember(file: Path | None, memory: Memory) -> None:
 
 def _packages(scene: Scene) -> tuple[system.Packages | None, list[Finding]]:
     try:
-        return system.observe(cache_folder(scene)), []
+        if not scene.image:
+            return system.observe(cache_folder(scene)), []
+        # Remembered beside the files of the image, as the cache of the user has what the machine has.
+        found = system.observe(scene.system.parent, scene.system)
+        return found, [] if found else list(_unknown(scene))
     except (OSError, ValueError) as error:
         text = f"The packages of the operating system are not known: {error}"
         return None, [Finding(code="system-packages-unknown", text=text)]
+
+
+def _unknown(scene: Scene) -> Iterator[Finding]:
+    text = f"Which packages the system of {scene.image} has is not known: it has no database of a package manager."
+    yield Finding(code="system-packages-unknown", text=text, blocks=True)
 
 
 def _keep(packages: system.Packages, store: Store) -> Digest:

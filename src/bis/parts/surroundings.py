@@ -13,6 +13,7 @@ from bis.parts import hardware
 IMAGE_VARIABLES = ("BIS_IMAGE", "CONTAINER_IMAGE", "APPTAINER_CONTAINER", "SINGULARITY_CONTAINER")
 """Where the image that a container runs is handed in: it cannot be seen from inside. BIS_IMAGE is for that purpose."""
 SANDBOXES = re.compile(r"(docker|containerd|kubepods|libpod|lxc|garden|ecs|nspawn)")
+GLIBC = re.compile(rb"GNU C Library [^\n]* release version (\d+\.\d+(?:\.\d+)?)")
 NETWORKED = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "lustre", "gpfs", "beegfs", "ceph", "glusterfs", "9p", "afs", "fuse.sshfs"}
 )
@@ -35,12 +36,42 @@ def surroundings(project: Path, variables: Mapping[str, str], root: Path = Path(
     return {name: value for name, value in found.items() if value}
 
 
+def surroundings_in(root: Path, image: str) -> dict[str, Any]:
+    """What the files of an image say of its system; empty what they do not tell. The rest is the machine's."""
+    return {
+        "libc": _libc_of(root),
+        "distribution": _distribution(root),
+        "time zones": _zones(root),
+        "container": {"image": image},
+    }
+
+
+def _libc_of(root: Path) -> str:
+    """By the library itself: the C library of this process is another one."""
+    for folder in ("lib", "lib64", "usr/lib", "usr/lib64"):
+        for file in (root / folder / "libc.so.6", *sorted((root / folder).glob("*-linux-gnu*/libc.so.6"))):
+            if told := GLIBC.search(_content(file)):
+                return f"glibc {told.group(1).decode()}"
+    return _musl(root)
+
+
+def _content(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError:
+        return b""
+
+
 def _libc(root: Path) -> str:
     try:
         if said := os.confstr("CS_GNU_LIBC_VERSION"):
             return said
     except (ValueError, OSError):
         pass
+    return _musl(root)
+
+
+def _musl(root: Path) -> str:
     musl = sorted(path.name for path in (root / "lib").glob("ld-musl-*"))
     return f"musl ({musl[0].removeprefix('ld-musl-').partition('.')[0]})" if musl else ""
 
