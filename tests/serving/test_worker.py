@@ -13,6 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bis.scoring.frames import Frames, framed
+from bis.serving.prepared import Prepared
+from bis.serving.version import Version
 from bis.serving.workers import Job, start
 from bis.steps.model_folder import read_folder
 
@@ -129,6 +131,24 @@ def test_what_a_model_can_do_without_is_not_imported(worker: Callable[[str], Ask
         pytest.skip("what a process has loaded is not listed here")
     assert "/pandas/" not in maps.read_text()
     assert "/pandas/" in Path(f"/proc/{worker('named').process.pid}/maps").read_text()
+
+
+@pytest.mark.parametrize(("own", "left"), [(True, False), (False, True)])
+def test_what_is_compiled_is_kept_in_environments_that_bis_made(
+    own: bool, left: bool, models_python: Path, saved: Path
+) -> None:
+    job = Job(folder=os.fspath(saved / "logistic"), description=read_folder(saved / "logistic").described, name="m")
+    prepared = Prepared(version=Version(name="m"), job=job, python=models_python, cached=own)
+    begun = prepared.begin({**os.environ, "PYTHONDONTWRITEBYTECODE": "1"})
+    try:
+        place = Path(f"/proc/{begun.process.pid}/environ")
+        if not place.exists():
+            pytest.skip("what a process was started with is not listed here")
+        assert "ready" in Frames(begun.socket).next()[0]
+        assert (b"PYTHONDONTWRITEBYTECODE=1" in place.read_bytes().split(b"\0")) == left
+    finally:
+        begun.socket.close()
+        begun.process.wait(20)
 
 
 def test_a_folder_that_cannot_be_loaded_says_why(models_python: Path, saved: Path, tmp_path: Path) -> None:

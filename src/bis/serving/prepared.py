@@ -45,13 +45,18 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     version: Version
     job: Job
     python: Path
+    cached: bool = False
+    """Whether that is in an environment which bis made for itself."""
     example: str = ""
     described: dict[str, Any] = {}
     told: tuple[str, ...] = ()
     """What whoever serves it should know."""
 
     def begin(self, variables: Mapping[str, str]) -> Started:
-        return start(self.python, self.job, variables)
+        """Start a worker. Where the environment is bis' own, what is compiled is kept there, though others keep it
+        nowhere: compiling scikit-learn anew takes longer than to load it."""
+        kept = {name: value for name, value in variables.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        return start(self.python, self.job, kept if self.cached else variables)
 
 
 class Preparing(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,6 +122,7 @@ def _prepared(placed: Placed, name: str, asked: Preparing) -> Prepared:
         version=version,
         job=job,
         python=chosen.python,
+        cached=chosen.rebuilt is not None and chosen.rebuilt.how in ("built", "cached"),
         example=model.example,
         described=model.described,
         told=told,
