@@ -285,3 +285,16 @@ def test_a_question_is_given_up_from_another_thread_and_the_next_is_answered(bas
     assert readers.ask(lambda connection: connection.execute("SELECT 1").fetchall()) == [(1,)]
     asking.give_up()
     readers.close()
+
+
+def test_its_state_is_another_one_once_somebody_else_has_changed_something(base: Database) -> None:
+    watching = base.another()
+    assert watching.state() == ""
+    with base.writing() as connection:
+        put_tag(connection, "a", "1")
+    before = watching.state()
+    assert before == watching.state() != ""
+    with base.writing() as connection:
+        put_tag(connection, "b", "1")
+    assert watching.state() != before
+    watching.close()

@@ -83,6 +83,11 @@ class Database(Protocol):
         it ends. Committed, it survives a kill of any process and, when it is `durable`, power loss."""
         ...
 
+    def state(self) -> str:
+        """Another one as soon as somebody else has committed a change since it was asked for last, and seldom without
+        that. Empty where there is no ledger yet."""
+        ...
+
     def another(self) -> Database:
         """The same ledger on a connection of its own, for questions that need not wait for those of this one."""
         ...

@@ -121,6 +121,10 @@ class PostgresDatabase:
             finally:
                 self._in_writing = False
 
+    def state(self) -> str:
+        found = self.ask("SELECT CAST(pg_current_snapshot() AS text)")
+        return str(found[0][0]) if found else ""
+
     def another(self) -> PostgresDatabase:
         return PostgresDatabase(self._url)
 

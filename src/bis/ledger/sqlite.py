@@ -103,6 +103,10 @@ class SqliteDatabase:
                     connection.execute("ROLLBACK")
                 raise
 
+    def state(self) -> str:
+        found = self.ask("PRAGMA data_version")
+        return str(found[0][0]) if found else ""
+
     def another(self) -> SqliteDatabase:
         return SqliteDatabase(self.asked)
 

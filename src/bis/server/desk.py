@@ -22,6 +22,7 @@ from bis.ledger.database import Database
 from bis.ledger.group import Change, Writer
 from bis.ledger.readers import Asking, Readers
 from bis.server.hooks import Hooks
+from bis.server.live import Live
 from bis.server.shelf import Kept, Shelf
 from bis.settings import Promotion
 from bis.steps.home import Home
@@ -77,6 +78,7 @@ class Desk:
         self._readers = Readers(database)
         self._threads = ThreadPoolExecutor(READERS, "ledger-reader")
         self._searching = ThreadPoolExecutor(SEARCHERS, "ledger-search")
+        self.live = Live(database, self._threads)
         self._near = database.path is not None
         self._jotted: list[tuple[Callable[[Connection], Any], asyncio.Future[Any]]] = []
         self._jots = 0
@@ -237,6 +239,7 @@ class Desk:
         self.shelf.close()
         self.writer.close()
         self._threads.shutdown()
+        self.live.close()
         self._searching.shutdown()
         self._readers.close()
         self.database.close()

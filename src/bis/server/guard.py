@@ -50,6 +50,8 @@ FILES: Final = (
     "/raw/",
 )
 """In the paths of calls that move files: those may be of any size, and take as long as they go on."""
+LISTENED: Final = frozenset({"/runs/live"})
+"""Paths whose answers go on for as long as somebody listens, and end by themselves."""
 
 _log = logging.getLogger("bis.server")
 _ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -219,7 +221,7 @@ class Guard:
         if self.meter.under_way > self.limits.at_once:
             return TOO_MANY
         length = headers.get(b"content-length", b"0")
-        if not request.moves_files and length.isdigit() and int(length[:20]) > self.limits.body:
+        if not request.lasts and length.isdigit() and int(length[:20]) > self.limits.body:
             return _too_large(self.limits.body)
         return self._foreign(request)
 
@@ -341,7 +343,7 @@ class _Request:
             scope["root_path"] = ""
             scope["app_root_path"] = root
         self.path: str = scope["path"]
-        self.role, self.moves_files = (_kind if len(self.path) < LONG else _kind.__wrapped__)(self.method, self.path)
+        self.role, self.lasts = (_kind if len(self.path) < LONG else _kind.__wrapped__)(self.method, self.path)
         self.task: asyncio.Task[Any] | Errand
         self.late = False
         self._taken = 0
@@ -360,7 +362,7 @@ class _Request:
                 await self._measured()
                 return
             ASKING.set(self.user)
-            if self.moves_files:
+            if self.lasts:
                 self.scope.pop("extensions", None)
                 await self.guard.app(self.scope, self._waiting, self.sending)
                 return
@@ -507,8 +509,8 @@ async def _nowhere(message: Message) -> None:
 
 @functools.lru_cache(1024)
 def _kind(method: str, path: str) -> tuple[Role | None, bool]:
-    """Of a call: the role that it needs, and whether it moves files."""
-    return needed(method, path), any(part in path for part in FILES)
+    """Of a call: the role that it needs, and whether it may take as long as it goes on."""
+    return needed(method, path), path in LISTENED or any(part in path for part in FILES)
 
 
 class _TooLarge(Exception):

@@ -158,6 +158,7 @@ def _work(home: Home, asked: Serving, listening: socket.socket) -> None:
         short=application.short,
         gauges={
             "bis_writer_queue": ("gauge", "Changes that wait to be written.", lambda: desk.writer.waiting),
+            "bis_listeners": ("gauge", "Who is told when the ledger changes.", lambda: desk.live.listeners),
             "bis_points_written_total": ("counter", "Points of metrics that were written.", lambda: desk.points),
         },
         root=asked.root,
@@ -188,14 +189,23 @@ def _work(home: Home, asked: Serving, listening: socket.socket) -> None:
     gc.collect()
     gc.freeze()  # what is there now stays until the end, and need not be looked through again and again
     try:
-        Server(config).run(sockets=[listening])
+        Server(config, desk.live.end).run(sockets=[listening])
     finally:
         keeper.close()
         desk.close()
 
 
 class Server(uvicorn.Server):
-    """Ends by returning, whatever signal told it to: what was acknowledged is written then."""
+    """Ends by returning, whatever signal told it to: what was acknowledged is written then. Who listens without end is
+    told first: nobody waits for them."""
+
+    def __init__(self, config: uvicorn.Config, ends: Callable[[], None] = lambda: None) -> None:
+        super().__init__(config)
+        self._ends = ends
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._ends()
+        await super().shutdown(sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
