@@ -131,7 +131,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pages") / "team"
     (folder / ".bis").mkdir(parents=True)
     draw = random.Random(1)
-    with open_ledger(folder / ".bis" / "ledger.db") as ledger, ledger.database.writing() as connection:
+    with open_ledger(folder / ".bis" / "ledger") as ledger, ledger.database.writing() as connection:
         for number in range(RUNS):
             name = HOSTILE[number % len(HOSTILE)] if number < 16 else f"adam-{number}"
             started = NOW + number * 60_000_000
