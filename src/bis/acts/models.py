@@ -335,7 +335,7 @@ def _teach_mlflow(folder: Path, described: dict[str, Any], file: str) -> None:
     import yaml
 
     code, _, module = loader_of("joblib", folder)
-    function = {**(described["flavors"].get("python_function") or {}), "code": code, "data": file}
+    function = {**(described["flavors"].get("python_function") or {}), "code": code, "model_path": file}
     described["flavors"]["python_function"] = {**function, "loader_module": module}
     (folder / MLMODEL).write_text(yaml.safe_dump(described, sort_keys=True, allow_unicode=True), "utf-8")
 

@@ -239,7 +239,7 @@ def _rows(door: Door, text: str, room: Path) -> Path:
     "format_",
     type=click.Choice(["bis", "mlflow"]),
     default="bis",
-    help="mlflow: what MLflow reads, or none.",
+    help="mlflow: with a loader for what MLflow does not read itself.",
 )
 @json_option
 @click.argument("what", metavar="MODEL|RUN")
@@ -360,12 +360,15 @@ def import_(door: Door, folder: str, name: str, message: str, reason: str, as_js
     from bis.acts import models, registry
     from bis.cli import page_model
     from bis.server import telling
+    from bis.steps.model_folder import read_folder
 
     named = model_reference(door, name)
     if named.is_version:
         raise UsageError(f"{name!r} names a version already", hint=f"bis model import {folder} {named.name}")
-    site = models.Asking(home=door.home, folder=door.folder, variables=door.variables, now=datetime.now(UTC))
     place, by = door.folder / Path(folder).expanduser(), registry.by_here(spell(reason))
+    read_folder(place)  # before anything is made for it
+    home = door.opened_home()
+    site = models.Asking(home=home, folder=door.folder, variables=door.variables, now=datetime.now(UTC))
     done = models.import_(place, named.name, by, site, description=spell(message))
     if not done.already:
         tell(door, [telling.version_made(done.version)])

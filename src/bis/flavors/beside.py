@@ -36,6 +36,22 @@ class Model:
         return ask(model_input, params) if params else ask(model_input)
 ''',
     ),
+    "joblib": (
+        "bis_joblib_1",
+        '''"""How MLflow loads a model that joblib wrote."""
+
+import os
+
+import joblib
+import yaml
+
+
+def _load_pyfunc(path, model_config=None):
+    with open(os.path.join(path, "MLmodel"), encoding="utf-8") as file:
+        told = yaml.safe_load(file)["flavors"]["python_function"]
+    return joblib.load(os.path.join(path, told["model_path"]))
+''',
+    ),
     "torch": (
         "bis_torch_1",
         '''"""How MLflow loads a module of PyTorch that bis.save_model kept as weights beside its class."""
@@ -58,6 +74,8 @@ def _load_pyfunc(path, model_config=None):
 ''',
     ),
 }
+
+FILES = frozenset(f"{CODE}/{module}.py" for module, _ in LOADERS.values())
 
 
 def loader_of(kind: str, folder: Path) -> tuple[str, tuple[str, ...], str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bis.digest import Digest
+from bis.flavors.beside import FILES
 from bis.formats.meaning import meaning
 from bis.nouns.artifact import Artifact
 from bis.steps.packaging import identity
@@ -33,7 +34,7 @@ def identity_of(found: Recognised, store: Store) -> Digest:
     told = described_of(found.files, store)
     files = about_of(found.files, store).get("files")
     payload = [name for name in files if name in found.files] if isinstance(files, dict) and files else None
-    names = payload or [name for name in found.files if name.partition("/")[0] not in APART]
+    names = payload or [name for name in found.files if name.partition("/")[0] not in APART and name not in FILES]
     signature = told.get("signature")
     flavors = told.get("flavors")
     return identity(

@@ -164,9 +164,11 @@ def version_model(home: Home, version: ModelVersion) -> Recognised:
 def untold(home: Home, name: str, identity: str) -> str:
     """The record of the newest version of a model whose files have this identity, of those that say nothing of theirs,
     as clients register them; empty where none has it. So many are looked at as one waits for."""
+    if not identity or not database_of(home).there:
+        return ""
     with database_of(home).reading() as connection:
         versions = [one for one in registry.versions(connection, "m.name = ?", (name,)) if TAG not in one.tags]
-    for one in versions[:LOOKED_AT] if identity else ():
+    for one in versions[:LOOKED_AT]:
         with suppress(BisError):  # its files are not here, or are no model
             if identity_of(version_model(home, one), home.store) == identity:
                 return one.record
