@@ -150,8 +150,8 @@ def test_an_environment_is_put_back_beside_the_code(
 
 
 NO_ROOMS = (
-    "echo 0 > /proc/sys/user/max_user_namespaces && exec setpriv --bounding-set=-sys_admin,-sys_resource --inh-caps=-all"
-    ' --ambient-caps=-all "$@"'
+    "echo 0 > /proc/sys/user/max_user_namespaces && exec setpriv --bounding-set=-sys_admin,-sys_resource"
+    ' --inh-caps=-all --ambient-caps=-all "$@"'
 )
 
 
