@@ -9,6 +9,7 @@ needs a style sheet; text and lines take the colour of what is around them.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Final, NamedTuple
@@ -47,7 +48,8 @@ class _Scale(NamedTuple):
     log: bool = False
 
     def at(self, value: float) -> float:
-        low, high, value = (math.log10(one) if self.log else one for one in (self.low, self.high, value))
+        # Halves: the distance of two doubles may be none.
+        low, high, value = (math.log10(one) if self.log else one / 2 for one in (self.low, self.high, value))
         share = (value - low) / (high - low) if high > low else 0.5
         return self.start + (self.end - self.start) * share
 
@@ -139,7 +141,8 @@ def _ends(values: Iterable[float], usual: float = 0.0) -> tuple[float, float]:
 def _roomy(low: float, high: float, log: bool) -> tuple[float, float]:
     """So that a level line is in the middle, and extremes do not touch the frame."""
     if log:
-        return (low / 1.15, high * 1.15) if high > low else (low / 2, high * 2)
+        room = 1.15 if high > low else 2
+        return max(low / room, sys.float_info.min), min(high * room, sys.float_info.max)
     if not math.isfinite(high - low):
         return low, high
     room = (high - low) * 0.05 or abs(high) * 0.1 or 1.0
