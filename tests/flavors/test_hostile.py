@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -77,3 +78,24 @@ def test_code_that_a_model_brings_is_on_the_path_only_for_whoever_trusts_it(tmp_
         assert sys.path[0] == str(tmp_path.resolve() / "code")
     finally:
         sys.path[:] = before
+
+
+@pytest.mark.parametrize(
+    ("flavor", "file", "entry"),
+    [
+        ("sklearn", "model.skops", {"pickled_model": "model.skops", "serialization_format": "skops"}),
+        ("lightgbm", "model.skops", {"data": "model.skops", "serialization_format": "skops", "model_class": "x.Y"}),
+        ("keras", "data/model.keras", {"data": "data"}),
+        ("pytorch", "data/model.pt2", {"model_data": "data"}),
+    ],
+)
+def test_a_small_file_that_would_fill_the_memory_is_refused_before_it_is_opened(
+    flavor: str, file: str, entry: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "data").mkdir()
+    with zipfile.ZipFile(tmp_path / file, "w", zipfile.ZIP_DEFLATED) as box, box.open("schema.json", "w") as member:
+        for _ in range(300):
+            member.write(bytes(1 << 20))
+    assert (tmp_path / file).stat().st_size < 1 << 20
+    with pytest.raises(Refused, match="is not opened: it unpacks to 300 MiB"):
+        load(tmp_path, {flavor: entry}, Loading())

@@ -56,6 +56,8 @@ class Loading:
     """Threads of the framework for one prediction; 0: as the framework likes."""
     alone: bool = False
     """Whether nothing but this model is at work in the process, so that what it can do without need not be imported."""
+    many: bool = False
+    """Whether it is asked with many rows at a time, so that nothing need be prepared for questions of a few."""
 
 
 class Predictor(Protocol):
@@ -139,6 +141,26 @@ def held_together(folder: Path) -> None:
     for path in root.rglob("*"):
         if path.is_symlink() and root not in path.resolve().parents:
             raise Refused(f"{path.relative_to(root).as_posix()!r} is a link to what is not in the model's folder")
+
+
+LARGE, TIMES = 256 << 20, 100
+"""Bytes that a packed file may always hold, and how many times its own size beyond them."""
+
+
+def not_packed_to_burst(folder: Path) -> None:
+    """Raises Refused for a zip in a folder that is small and would fill the memory of whoever opens it: files of skops,
+    Keras and PyTorch are zips."""
+    import zipfile
+
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and zipfile.is_zipfile(path):
+            try:
+                with zipfile.ZipFile(path) as archive:
+                    holds = sum(one.file_size for one in archive.infolist())
+            except (zipfile.BadZipFile, ValueError):
+                continue  # whoever reads it says how it is damaged
+            if holds > max(LARGE, TIMES * path.stat().st_size):
+                raise Refused(f"{path.name} is not opened: it unpacks to {holds >> 20:,} MiB, as few models do")
 
 
 def class_names(model: object) -> tuple[str, ...]:

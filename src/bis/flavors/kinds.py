@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from . import Flavor, Loading, Predictor, Refused, below, held_together
+from . import Flavor, Loading, Predictor, Refused, below, held_together, not_packed_to_burst
 from .function import Function
 from .keras import Keras
 from .lightgbm import LightGBM
@@ -37,6 +37,8 @@ def load(folder: Path, flavors: Mapping[str, Mapping[str, Any]], how: Loading) -
     """The model of a folder, by the first flavor that reads it. Raises Refused for what it will not open and for what
     is damaged, ImportError where the framework is not installed."""
     held_together(folder)
+    if not how.trust:
+        not_packed_to_burst(folder)
     _take_code(folder, flavors, how)
     for flavor in FLAVORS:
         entry = flavors.get(flavor.name)
