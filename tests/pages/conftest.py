@@ -120,7 +120,10 @@ def person(tmp_path_factory: pytest.TempPathFactory, training_python: Path) -> P
     bis("run", "--name", "changed", "--", str(training_python), "train.py", "0.2")
     bis("run", "--name", "broken", "--", str(training_python), "train.py", "2", ok=False)
     bis("tag", "second", f"note={HOSTILE[0]}")
-    bis("model", "register", "first:model.json", "churn", ok=False)
+    for name in ("first", "changed"):
+        bis("model", "register", "churn", name, "--path", "model.json")
+    bis("model", "promote", "churn/1", "--reason", "the first")
+    bis("model", "promote", "churn/2", "--reason", "better")
     return folder
 
 

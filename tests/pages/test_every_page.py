@@ -21,6 +21,9 @@ PLACES = (
     "/runs/first/files/metrics.json",
     "/environments",
     "/machines",
+    "/models",
+    "/models/churn",
+    "/models/churn/1",
     "/settings",
     "/login",
 )

@@ -138,12 +138,17 @@ def diff(
 ) -> ModelDifference:
     """Two versions: what they are, what they answer (to the rows of `data`, else to the example that the first came
     with), and what they were made of. Raises NotFound where the files of one are not here."""
-    home = site.home
+    found = compared(before, after, site.home)
+    predictions, unasked = _asked(before, after, site, data, target)
+    return msgspec.structs.replace(found, predictions=predictions, unasked=unasked)
+
+
+def compared(before: ModelVersion, after: ModelVersion, home: Home) -> ModelDifference:
+    """As `diff`, from their files alone: neither is loaded nor asked anything."""
     one, other = version_model(home, before), version_model(home, after)
     told = [_learned(each, home) for each in (one, other)]
     identities = (_identity(before, one, home), _identity(after, other, home))
     known = all(each is not None and (each.tensors or each.trees) for each in told)
-    predictions, unasked = _asked(before, after, site, data, target)
     runs = [_run(home, each.run) for each in (before, after)]
     changes = compare_parts(runs[0], runs[1], home.store) if runs[0] and runs[1] else {}
     return ModelDifference(
@@ -156,11 +161,19 @@ def diff(
         files=() if known or identities[0] == identities[1] else tuple(_files(one, other, home)),
         signature=tuple(_changes("signature", _signature(one, home), _signature(other, home))),
         metrics=tuple(_changes("metric", *(dict(run.metrics) if run else {} for run in runs))),
-        predictions=predictions,
-        unasked=unasked,
+        unasked="nobody asked them",
         parts=tuple(judge_parts(runs[0], runs[1], changes)) if runs[0] and runs[1] else (),
         changes=changes,
     )
+
+
+def told(found: ModelDifference) -> dict[str, Any]:
+    """As JSON has it, in the command's answer and in the page's."""
+    tensors = [
+        {"name": one.name, "what": one.what, "apart": one.apart._asdict() if one.apart else None}
+        for one in found.tensors
+    ]
+    return {**msgspec.to_builtins(found), "tensors": tensors, "same": found.same}
 
 
 def _run(home: Home, id: str) -> Run | None:

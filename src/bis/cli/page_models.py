@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from bis.cli.page_run import labelled, mark
 from bis.text import plain
@@ -17,15 +15,6 @@ if TYPE_CHECKING:
 
 SHOWN = 12
 """Lines of a list; `--all` and `--json` list all."""
-
-
-def difference_json(found: ModelDifference) -> dict[str, Any]:
-    told: dict[str, Any] = msgspec.to_builtins(found)
-    tensors = [
-        {"name": one.name, "what": one.what, "apart": one.apart._asdict() if one.apart else None}
-        for one in found.tensors
-    ]
-    return {**told, "tensors": tensors, "same": found.same}
 
 
 def difference_page(found: ModelDifference, terminal: Terminal, *, everything: bool = False) -> list[str]:

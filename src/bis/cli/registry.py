@@ -210,7 +210,7 @@ def diff(
         rows = _rows(door, data, Path(room)) if data else None
         found = models.diff(one, other, site, data=rows, target=target)
     if as_json:
-        door.terminal.json("bis.model.diff/1", page_models.difference_json(found))
+        door.terminal.json("bis.model.diff/1", models.told(found))
     else:
         door.terminal.show(page_models.difference_page(found, door.terminal, everything=everything))
     return 0 if found.same else 1

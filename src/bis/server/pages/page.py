@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from bis.digest import canonical
 from bis.errors import AlreadyThere, BisError, NotFound, UsageError
 from bis.server.desk import Desk
 from bis.server.native.call import unquoted
@@ -58,6 +59,8 @@ class Page(NamedTuple):
     """Of its value: the titles and the rows of PATH.csv."""
     styles: str = ""
     """Hashes of styles that a library of ours puts into the page."""
+    instead: Callable[[Desk, Any, BisError], Awaitable[msgspec.Struct]] | None = None
+    """The value of a page that stays where what is asked for makes no sense, and says so."""
 
     @property
     def is_open_ended(self) -> bool:
@@ -80,6 +83,15 @@ def routes_of(desk: Desk, page: Page) -> Iterator[Route]:
 
     async def value(request: Request) -> msgspec.Struct:
         return await page.answer(desk, asked_of(page.asked, request))
+
+    async def stays(request: Request) -> tuple[msgspec.Struct, int]:
+        asked = asked_of(page.asked, request)
+        try:
+            return await page.answer(desk, asked), 200
+        except (UsageError, NotFound) as error:
+            if page.instead is None:
+                raise
+            return await page.instead(desk, asked, error), status_of(error)
 
     async def as_json(request: Request) -> Response:
         try:
@@ -108,12 +120,12 @@ def routes_of(desk: Desk, page: Page) -> Iterator[Route]:
             return await form(request)
         view = msgspec.structs.replace(await view_of(desk, request), open_ended=page.is_open_ended)
         try:
-            found: Any = await value(request)
+            found, status = await stays(request)
+            return _page(request, view, page.name, found, status=status, styles=page.styles)
         except BisError as error:
             return _page(request, view, "error", error, status=status_of(error))
         except Exception:
             return _page(request, view, "error", _unexpected(page.path), status=500)
-        return _page(request, view, page.name, found, styles=page.styles)
 
     forms = {"json": as_json, **({"csv": as_csv} if page.rows else {})}
     for extension, form in forms.items() if not page.is_open_ended else ():
@@ -243,7 +255,8 @@ def _compact(request: Request, body: bytes, media: str, status: int = 200, *, pr
 
 
 def _json(value: Mapping[str, Any]) -> bytes:
-    return msgspec.json.encode(value)
+    """What JSON has no numbers for is spelled as records spell it."""
+    return canonical(value)
 
 
 def _unexpected(path: str) -> BisError:

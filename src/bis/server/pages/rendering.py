@@ -15,6 +15,7 @@ from bis import text
 from bis.digest import readable, short
 from bis.ledger.moments import stamp
 from bis.nouns.verdict import MARKS
+from bis.server.pages.coloured import coloured
 from bis.server.pages.marked import markdown
 from bis.server.pages.sides import sides
 
@@ -61,6 +62,8 @@ def environment() -> Environment:
         "shade": lambda word: SHADES.get(word, "untried"),
         "absent": absent,
         "markdown": markdown,
+        "coloured": coloured,
+        "is_number": is_number,
     }
     return made
 
@@ -94,3 +97,11 @@ def absent(value: str | None) -> Markup | str:
     if value is None:
         return Markup('<span class="soft">absent</span>')
     return readable(value) if value else '""'
+
+
+def is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -8,17 +8,45 @@ from typing import Final
 from starlette.routing import Route
 
 from bis.server.desk import Desk
-from bis.server.pages import charts, compare, live, run, runs, static, verdict
+from bis.server.pages import (
+    charts,
+    compare,
+    environments,
+    files,
+    live,
+    log,
+    machines,
+    models,
+    run,
+    runs,
+    settings,
+    static,
+    verdict,
+)
 from bis.server.pages.page import Action, Page, route_of, routes_of
 
-PAGES: Final[tuple[Page, ...]] = (*runs.PAGES, *run.PAGES, *charts.PAGES, *compare.PAGES, *verdict.PAGES)
-ACTIONS: Final[tuple[Action, ...]] = (*run.ACTIONS,)
+PAGES: Final[tuple[Page, ...]] = (
+    *runs.PAGES,
+    *log.PAGES,
+    *files.PAGES,
+    *run.PAGES,
+    *charts.PAGES,
+    *compare.PAGES,
+    *verdict.PAGES,
+    *environments.PAGES,
+    *machines.PAGES,
+    *models.PAGES,
+    *settings.PAGES,
+)
+ACTIONS: Final[tuple[Action, ...]] = (*run.ACTIONS, *models.ACTIONS)
 
 
 def routes(desk: Desk) -> Iterator[Route]:
     yield from static.routes()
     yield from live.routes(desk)
+    yield from settings.routes(desk)
     yield from charts.routes(desk)
+    yield from files.routes(desk)
     for action in ACTIONS:
         yield route_of(desk, action)
     for page in PAGES:

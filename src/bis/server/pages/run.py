@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Final, get_args
 
 import msgspec
 
-from bis.errors import NotFound, UsageError
+from bis.errors import UsageError
 from bis.ledger import tracked
 from bis.ledger.runs import SqlLedger
 from bis.ledger.runs import told as params_of
 from bis.nouns.annotation import Annotation, removed_at, tags_after
 from bis.nouns.part import Finding, Part, PartKind
-from bis.nouns.reference import parse
 from bis.nouns.run import Output, Run
 from bis.nouns.verdict import Verdict
 from bis.server.desk import Desk
 from bis.server.native import changing
 from bis.server.native.looking import One
 from bis.server.pages.charts import Charts, of_run
-from bis.server.pages.clock import here
 from bis.server.pages.compare import Head, head
+from bis.server.pages.meant import run_meant
 from bis.server.pages.page import Action, Page, Table
 from bis.steps.model_place import files_of
 from bis.steps.recognising import Recognised, models_in
@@ -78,7 +76,7 @@ async def run(desk: Desk, asked: Asked) -> OneRun:
 
 def _run(desk: Desk, asked: Asked) -> OneRun:
     ledger = SqlLedger(desk.database, False)
-    found = _found(ledger, asked.id)
+    found = run_meant(ledger, asked.id)
     home = desk.home
     annotations = ledger.annotations(found.id)
     over = home is not None and found.status != "running"
@@ -105,17 +103,6 @@ def _run(desk: Desk, asked: Asked) -> OneRun:
 def _charts(desk: Desk, id: str) -> Charts:
     with desk.database.reading() as connection:
         return of_run(connection, tracked.get(connection, id))
-
-
-def _found(ledger: SqlLedger, text: str) -> Run:
-    """Also one that is removed."""
-    reference = parse(text, here())
-    try:
-        return ledger.find(reference)
-    except NotFound:
-        with suppress(NotFound):
-            return ledger.find(reference, removed=True)
-        raise
 
 
 def _head(ledger: SqlLedger, id: str) -> Head | None:
