@@ -53,8 +53,8 @@ class Sklearn:
     def load(self, folder: Path, entry: Mapping[str, Any], how: Loading) -> Estimator:
         file = below(folder, entry.get("pickled_model"), "model.pkl")
         if entry.get("serialization_format") == "skops":
-            return Estimator(load_skops(file, how), few=how.alone)
-        return Estimator(pickled.load(file, how, pickled.read_joblib), few=how.alone)
+            return Estimator(load_skops(file, how), few=how.alone and not how.many)
+        return Estimator(pickled.load(file, how, pickled.read_joblib), few=how.alone and not how.many)
 
     def summary(self, model: Any) -> dict[str, Any]:
         return summary_of(model)

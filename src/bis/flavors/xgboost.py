@@ -61,7 +61,7 @@ class XGBoost:
             model.set_params(n_jobs=how.threads) if hasattr(model, "get_booster") else model.set_param(
                 {"nthread": how.threads}
             )
-        return Boosted(model, few=how.alone)
+        return Boosted(model, few=how.alone and not how.many)
 
     def summary(self, model: Any) -> dict[str, Any]:
         booster = model if _bare(model) else model.get_booster()

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -19,6 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bis.flavors.signature import Column, Signature
+from bis.scoring import tabular
 from bis.scoring.bulk import reading
 from bis.scoring.bulk.packed import batch_packed, batch_unpacked
 
@@ -224,3 +226,24 @@ def _peak(words: list[str], folder: Path, input: str, end: str) -> int:
     _, status, usage = os.wait4(process.pid, 0)
     assert status == 0
     return usage.ru_maxrss << 10
+
+
+def test_rows_of_numbers_are_scored_without_pandas(words: list[str], tmp_path: Path) -> None:
+    write_csv(tmp_path / "x.csv", rows_of(20))
+    asked = [words[0], "-X", "importtime", *words[1:], "--input", "x.csv", "--output", "y.csv", "--format", "csv"]
+    done = subprocess.run([*asked, "--work", "w"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "sklearn" in imported
+    assert "pandas.core" not in imported  # which takes longer to import than a million rows take to be scored
+
+
+def test_numbers_of_arrow_are_what_arrow_itself_makes_of_them() -> None:
+    names = ["double", "float", *(f"{sign}int{width}" for sign in ("", "u") for width in (8, 16, 32, 64))]
+    for kind in map(pyarrow.type_for_alias, names):
+        whole = pyarrow.array([3, 1, 4, 1, 5, 9, 2, 6], kind)
+        gaps = pyarrow.array([None, 7, None], kind) if pyarrow.types.is_floating(kind) else pyarrow.array([8], kind)
+        for pieces in ([whole], [whole.slice(3, 2), gaps.slice(1), whole.slice(8)], [gaps, whole], []):
+            column = pyarrow.chunked_array(pieces, kind)
+            found = tabular.numbers_of(column)
+            assert found.dtype == column.to_numpy().dtype
+            assert numpy.array_equal(found, column.to_numpy(), equal_nan=found.dtype.kind == "f"), (kind, pieces)

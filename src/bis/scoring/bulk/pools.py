@@ -85,7 +85,7 @@ def _with_all(job: Mapping[str, Any]) -> Predictor:
     code = (flavors.get("python_function") or {}).get("code")
     if isinstance(code, str) and code:
         sys.path.insert(0, str(folder / code))
-    how = Loading(trust=job["trust"], threads=job["threads"], alone=True)
+    how = Loading(trust=job["trust"], threads=job["threads"], alone=True, many=True)
     return kinds.load(folder, flavors, how)
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from ...flavors.signature import Column, Signature
 from ...flavors.values import Array, Batch, Columns
 from .. import Wrong
-from ..tabular import MISSING, column_of, columns_of_arrow, columns_of_records, of_cells
+from ..tabular import MISSING, column_of, columns_of_arrow, columns_of_records, numbers_of, of_cells
 from . import Stop
 from .kinds import KINDS, PACKED, kind_of
 
@@ -324,7 +324,7 @@ def _by_arrow(
         return None
     if table.num_rows != len(lines):
         return None
-    arrays = [column.to_numpy() for column in table.columns]
+    arrays = [numbers_of(column) for column in table.columns]
     if len({array.dtype for array in arrays}) == 1:
         return Columns(names, np.stack(arrays, axis=1))
     return Columns(names, None, tuple(arrays))

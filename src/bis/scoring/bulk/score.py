@@ -21,7 +21,7 @@ from ...flavors.signature import Column, Signature
 from ...flavors.values import Batch
 from .. import Wrong
 from ..tabular import with_types
-from . import Reject, Stop, clusters, pools, reading, writing
+from . import Reject, Stop, pools, reading, writing
 from .kinds import ARROW_KINDS, kind_of
 from .pools import Failed, Pool, Ticket
 from .reading import Bad, Chunk
@@ -444,10 +444,10 @@ def _pool(
         "outputs": names,
         "lean": _may_be_lean(described) and FRAMES not in os.environ,
     }
-    if asked.on == "ray":
-        return clusters.Ray(job, asked.workers)
-    if asked.on == "dask":
-        return clusters.Dask(job, asked.workers)
+    if asked.on != "local":
+        from . import clusters
+
+        return (clusters.Ray if asked.on == "ray" else clusters.Dask)(job, asked.workers)
     if asked.workers > 1:
         return pools.Workers(job, asked.workers)
     try:
