@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from typing import Any
 
 import msgspec
 
@@ -44,6 +45,14 @@ def users(held: Held, path: str, home: Home) -> tuple[list[User], bool]:
         inputs = {row["digest"] for row in run.parts["data"].facts["inputs"]}
         found.append(User(run=run, files=len(digests & inputs), of=len(digests)))
     return found, len(known) <= USERS
+
+
+def told(users: Sequence[User]) -> list[dict[str, Any]]:
+    """As JSON has it, in the command's answer and in the page's."""
+    return [
+        {"id": one.run.id, "name": one.run.name, "started": one.run.started, "files": one.files, "of": one.of}
+        for one in users
+    ]
 
 
 def is_kept(held: Held, home: Home) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -16,6 +16,7 @@ from bis.formats.rows import RowChange
 from bis.formats.summary import ColumnProfile
 from bis.nouns.dataset import Held
 from bis.nouns.tree import Entry
+from bis.steps import data_told
 from bis.steps.bring import located
 from bis.steps.home import Home
 from bis.store.snapshot import difference
@@ -175,3 +176,29 @@ def _shift(one: ColumnChange) -> float:
     if old.mean is None or new.mean is None:
         return 0.0
     return abs(new.mean - old.mean) / (old.deviation or abs(old.mean) or 1.0)
+
+
+def told(found: DataDifference) -> dict[str, Any]:
+    """As JSON has it, in the command's answer and in the page's."""
+    return {
+        "before": data_told.told(found.before),
+        "after": data_told.told(found.after),
+        "same": not found.changes,
+        "alike": found.alike,
+        "changes": [_change_told(change) for change in found.changes],
+    }
+
+
+def _change_told(change: FileChange) -> dict[str, Any]:
+    found: dict[str, Any] = {"path": change.path, "kind": change.kind, "was": change.was or None}
+    for side, entry in (("before", change.before), ("after", change.after)):
+        found[side] = {"kind": entry.kind, "size": entry.size, "digest": entry.digest or None} if entry else None
+    if change.inside:
+        found["inside"] = {
+            "before": change.inside.before,
+            "after": change.inside.after,
+            "rows": change.inside.rows,
+            "unmatched": change.inside.unmatched or None,
+            "columns": change.inside.columns,
+        }
+    return found | ({"not_looked_into": change.why} if change.why else {})

@@ -211,13 +211,13 @@ def _home(door: Door) -> AbstractContextManager[Home]:
 
 
 def _show(door: Door, adopted: Adopted, as_json: bool) -> int:
-    from bis.cli import page_data
+    from bis.steps import data_told
 
     terminal = door.terminal
     terminal.settle()
     status = 4 if adopted.missing else 0
     if as_json:
-        told = {"versions": [page_data.as_plain(held) for held in adopted.versions], "known": adopted.known}
+        told = {"versions": [data_told.told(held) for held in adopted.versions], "known": adopted.known}
         terminal.json("bis.import/1", {**told, "missing": adopted.missing, "notes": adopted.notes})
         return status
     lines = []

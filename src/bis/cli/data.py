@@ -134,6 +134,7 @@ def add(
 def log(door: Door, name: str | None, removed: bool, utc: bool, as_json: bool) -> int:
     """List the data sets; with NAME, the versions of that one, newest first."""
     from bis.cli import page_data
+    from bis.steps import data_told
 
     terminal = door.terminal
     terminal.utc = utc
@@ -141,7 +142,7 @@ def log(door: Door, name: str | None, removed: bool, utc: bool, as_json: bool) -
     if name is None:
         versions = ledger.versions(hidden=removed)
         if as_json:
-            terminal.json("bis.data.log/1", {"sets": page_data.sets_as_plain(versions)})
+            terminal.json("bis.data.log/1", {"sets": data_told.sets_told(versions)})
         else:
             terminal.show(page_data.set_lines(versions, door.now, terminal))
             if not versions:
@@ -150,7 +151,7 @@ def log(door: Door, name: str | None, removed: bool, utc: bool, as_json: bool) -
     chosen, _ = find(door, name, hidden=removed)
     versions = ledger.versions(chosen.version.name, hidden=removed)
     if as_json:
-        told = {"name": chosen.version.name, "versions": [page_data.as_plain(one) for one in versions]}
+        told = {"name": chosen.version.name, "versions": [data_told.told(one) for one in versions]}
         terminal.json("bis.data.log/1", told)
     else:
         terminal.show(page_data.version_lines(versions, door.now, terminal))
@@ -171,7 +172,9 @@ def log(door: Door, name: str | None, removed: bool, utc: bool, as_json: bool) -
 def show(door: Door, reference: str, columns: bool, utc: bool, as_json: bool) -> int:
     """Show everything known of REF: its names, where it came from, what was said of it, and which runs used it."""
     from bis.acts.data import is_kept, users
+    from bis.acts.data import told as users_told
     from bis.cli import page_data
+    from bis.steps import data_told
     from bis.steps.add_url import sight_of
     from bis.store.snapshot import find_leaf
 
@@ -184,12 +187,8 @@ def show(door: Door, reference: str, columns: bool, utc: bool, as_json: bool) ->
     inside = _profile(held, path, home) if columns else None
     sight = sight_of(held, path, home)
     if as_json:
-        used = [
-            {"id": one.run.id, "name": one.run.name, "started": one.run.started, "files": one.files, "of": one.of}
-            for one in runs
-        ]
-        about = {"version": page_data.as_plain(held), "path": path, "by_reference": not kept, "seen": sight}
-        told = about | {"runs": used, "runs_complete": whole}
+        about = {"version": data_told.told(held), "path": path, "by_reference": not kept, "seen": sight}
+        told = about | {"runs": users_told(runs), "runs_complete": whole}
         terminal.json("bis.data.show/1", told | ({"profile": inside} if columns else {}))
         return 0
     line = home.ledger.data.versions(held.version.name)
@@ -234,6 +233,7 @@ def diff(door: Door, before: str, after: str | None, files: bool, everything: bo
     version before it into A.
     """
     from bis.acts.data_diff import diff as act
+    from bis.acts.data_diff import told
     from bis.cli import page_data
 
     new, _ = find(door, after or before)
@@ -242,7 +242,7 @@ def diff(door: Door, before: str, after: str | None, files: bool, everything: bo
     found = act(old, new, door.home, look=not files, everything=everything, progress=progress)
     door.terminal.settle()
     if as_json:
-        door.terminal.json("bis.data.diff/1", page_data.difference_json(found))
+        door.terminal.json("bis.data.diff/1", told(found))
     else:
         door.terminal.show(page_data.difference_lines(found, door.terminal, everything=everything))
     return 1 if found.changes else 0
@@ -337,6 +337,7 @@ def _standing_of(door: Door, what: str) -> tuple[Held, Path | None]:
 def ls(door: Door, reference: str, recursive: bool, as_json: bool) -> int:
     """List what lies in REF, or in a folder of it: size, checksum and name."""
     from bis.cli import page_data
+    from bis.steps import data_told
     from bis.steps.bring import leaves_of
 
     held, path = find(door, reference)
@@ -346,7 +347,7 @@ def ls(door: Door, reference: str, recursive: bool, as_json: bool) -> int:
     else:
         leaves = [leaf for leaf in leaves if "/" not in leaf.path]
     if as_json:
-        rows = [page_data.leaf_json(leaf) for leaf in leaves]
+        rows = [data_told.leaf_told(leaf) for leaf in leaves]
         door.terminal.json("bis.data.ls/1", {"version": held.reference, "path": path, "files": rows})
     else:
         door.terminal.show(page_data.leaf_lines(leaves, door.terminal))
@@ -411,6 +412,7 @@ def get(door: Door, reference: str, folder: str | None, force: bool, as_json: bo
     what the version does not have is never touched.
     """
     from bis.cli import page_data
+    from bis.steps import data_told
     from bis.steps.bring import bring
     from bis.steps.pointer import SUFFIX, is_pointer
 
@@ -424,7 +426,7 @@ def get(door: Door, reference: str, folder: str | None, force: bool, as_json: bo
     brought = bring(held, path, into, door.home, force=force, name=name, ours=shlex.join(words), told=meter)
     door.terminal.settle()
     if as_json:
-        about = {"version": page_data.as_plain(held), "path": path, "brought": brought}
+        about = {"version": data_told.told(held), "path": path, "brought": brought}
         door.terminal.json("bis.data.get/1", about)
     else:
         where = near(brought.into, door.folder)

@@ -56,10 +56,11 @@ def add_by_url(door: Door, adding: Adding, as_json: bool) -> int:
 def take_in(door: Door, adding: Adding, layout: str, home: Home, as_json: bool) -> int:
     from bis.acts.data_layout import take_in as act
     from bis.cli import page_data
+    from bis.steps import data_told
 
     done = act(adding, "kedro" if layout == "kedro" else "dated", home, door.terminal.progress)
     if as_json:
-        rows = [{"new": one.new, "version": page_data.as_plain(one.held)} for one in done]
+        rows = [{"new": one.new, "version": data_told.told(one.held)} for one in done]
         door.terminal.json("bis.data.add/1", {"added": rows})
         return 0
     lines = [line for one in done for line in page_data.added_lines(one, door.terminal)]
@@ -70,10 +71,11 @@ def take_in(door: Door, adding: Adding, layout: str, home: Home, as_json: bool) 
 
 def show_added(door: Door, added: Added, pointer: bool, as_json: bool) -> None:
     from bis.cli import page_data
+    from bis.steps import data_told
 
     terminal = door.terminal
     if as_json:
-        told = {"new": added.new, "version": page_data.as_plain(added.held), "findings": added.findings}
+        told = {"new": added.new, "version": data_told.told(added.held), "findings": added.findings}
         before = added.before.reference if added.before else None
         terminal.json(
             "bis.data.add/1", {**told, "before": before, "like": added.like or None, "pointer": added.pointer}

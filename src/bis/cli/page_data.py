@@ -12,6 +12,7 @@ from bis.cli.page_run import labelled
 from bis.cli.render import Column
 from bis.digest import short, spell
 from bis.nouns.dataset import Held, Sight
+from bis.steps.data_told import by_name
 from bis.text import count, local, numbers, plain, size
 
 if TYPE_CHECKING:
@@ -25,40 +26,6 @@ if TYPE_CHECKING:
     from bis.nouns.tree import Leaf
     from bis.steps.add_data import Added
     from bis.steps.bring import Brought
-
-
-def as_plain(held: Held) -> dict[str, Any]:
-    """A version for `--json`: everything that is known of it."""
-    version = held.version
-    return {
-        "name": version.name,
-        "number": version.number,
-        "reference": held.reference,
-        "made": version.made,
-        "stamp": version.stamp,
-        "checksum": version.content,
-        "checksums": held.checksums,
-        "tree": version.tree,
-        "single": version.single,
-        "files": version.files,
-        "size": version.size,
-        "source": version.source,
-        "user": version.user,
-        "host": version.host,
-        "message": version.message,
-        "notes": [{"made": one.made, "user": one.user, "note": one.note} for one in held.notes],
-        "metadata": held.metadata,
-        "tags": held.tags,
-        "removed": held.hidden,
-        "record": held.record,
-        "parent": version.parent or None,
-    }
-
-
-def sets_as_plain(versions: Sequence[Held]) -> list[dict[str, Any]]:
-    return [
-        {"name": name, "versions": len(some), "latest": as_plain(some[0])} for name, some in _by_name(versions).items()
-    ]
 
 
 def named(held: Held, terminal: Terminal) -> str:
@@ -91,7 +58,7 @@ def set_lines(versions: Sequence[Held], now: datetime, terminal: Terminal) -> li
         *_columns(terminal),
     ]
     rows: list[list[Cell]] = []
-    for name, some in _by_name(versions).items():
+    for name, some in by_name(versions).items():
         newest = some[0]
         row: list[Cell] = [(plain(name), "cyan"), str(len(some)), f"v{newest.version.number}"]
         rows.append([*row, *_cells(newest, now, terminal)])
@@ -237,12 +204,6 @@ def profile_lines(found: Profile, terminal: Terminal) -> list[str]:
     return [*heading, *terminal.table(columns, rows)]
 
 
-def leaf_json(leaf: Leaf) -> dict[str, Any]:
-    entry = leaf.entry
-    told = {"path": leaf.path, "kind": entry.kind, "size": entry.size, "digest": entry.digest or None}
-    return told | ({"target": entry.target} if entry.target else {}) | ({} if entry.kept else {"by_reference": True})
-
-
 def leaf_lines(leaves: Sequence[Leaf], terminal: Terminal) -> list[str]:
     columns = [Column("size", right=True), Column("checksum"), Column("path")]
     rows: list[list[Cell]] = []
@@ -267,31 +228,6 @@ SIGNS: dict[str, Cell] = {
     "changed": ("changed", "yellow"),
     "moved": ("moved", "cyan"),
 }
-
-
-def difference_json(found: DataDifference) -> dict[str, Any]:
-    return {
-        "before": as_plain(found.before),
-        "after": as_plain(found.after),
-        "same": not found.changes,
-        "alike": found.alike,
-        "changes": [_change_json(change) for change in found.changes],
-    }
-
-
-def _change_json(change: FileChange) -> dict[str, Any]:
-    told: dict[str, Any] = {"path": change.path, "kind": change.kind, "was": change.was or None}
-    for side, entry in (("before", change.before), ("after", change.after)):
-        told[side] = {"kind": entry.kind, "size": entry.size, "digest": entry.digest or None} if entry else None
-    if change.inside:
-        told["inside"] = {
-            "before": change.inside.before,
-            "after": change.inside.after,
-            "rows": change.inside.rows,
-            "unmatched": change.inside.unmatched or None,
-            "columns": change.inside.columns,
-        }
-    return told | ({"not_looked_into": change.why} if change.why else {})
 
 
 def difference_lines(found: DataDifference, terminal: Terminal, *, everything: bool = False) -> list[str]:
@@ -485,10 +421,3 @@ def _cells(held: Held, now: datetime, terminal: Terminal) -> list[Cell]:
 
 def _short(held: Held) -> str:
     return short(held.version.content)
-
-
-def _by_name(versions: Sequence[Held]) -> dict[str, list[Held]]:
-    found: dict[str, list[Held]] = {}
-    for one in versions:
-        found.setdefault(one.version.name, []).append(one)
-    return dict(sorted(found.items()))
