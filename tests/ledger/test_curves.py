@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import random
 import sqlite3
 
 import pytest
@@ -17,6 +18,21 @@ STEPS = st.integers(-30, 1000) | st.integers(-(1 << 50), 1 << 50)
 VALUES = st.floats(width=32) | st.sampled_from([math.nan, math.inf, -math.inf, 0.0, 1.7976931348623157e308])
 ROWS = st.lists(st.tuples(STEPS, VALUES), max_size=150)
 ORDERLY = st.lists(VALUES, max_size=300).map(lambda values: list(enumerate(values)))
+
+
+def scattered(seed, count, shuffled):
+    """Many points, here close together and there far apart; hypothesis alone seldom draws long lists."""
+    draw, step, rows = random.Random(seed), 0, []
+    for _ in range(count):
+        step += int(draw.paretovariate(0.6)) if draw.random() < 0.3 else 1
+        odd = draw.choice((math.nan, math.inf, -math.inf)) if draw.random() < 0.05 else None
+        rows.append((step, odd if odd is not None else draw.gauss(0, 1)))
+    if shuffled:
+        draw.shuffle(rows)
+    return rows
+
+
+MANY = st.builds(scattered, st.integers(0, 1 << 32), st.integers(0, 500), st.booleans())
 ENDS = st.none() | STEPS | st.floats(-50, 1500)
 
 patient = settings(deadline=None, max_examples=200)
@@ -60,7 +76,7 @@ def inside(rows, first, last):
 
 
 @patient
-@given(ROWS | ORDERLY, ENDS, ENDS, st.integers(1, 30))
+@given(ROWS | ORDERLY | MANY, ENDS, ENDS, st.integers(1, 30))
 @example([(step, 9.0 if step == 77 else 0.0) for step in range(300)], None, None, 3)
 def test_each_point_of_a_window_lies_in_a_bucket_and_each_extreme_is_a_point(rows, first, last, places):
     with logged(rows) as ledger:
@@ -94,7 +110,7 @@ def counted(rows):
 
 
 @patient
-@given(ORDERLY, st.integers(1, 20))
+@given(ORDERLY | MANY, st.integers(1, 20))
 def test_places_by_their_logarithm_hide_nothing_either_and_what_has_none_is_counted(rows, places):
     with logged(rows) as ledger:
         found = curves.curve(ledger, 1, "loss", places=places, log=True)
@@ -107,7 +123,7 @@ def test_places_by_their_logarithm_hide_nothing_either_and_what_has_none_is_coun
 
 
 @patient
-@given(ROWS, st.integers(1, 20))
+@given(ROWS | MANY, st.integers(1, 20))
 def test_by_their_moments_nothing_is_hidden_either(rows, places):
     with logged(rows) as ledger:
         found = curves.curve(ledger, 1, "loss", axis="moment", places=places)

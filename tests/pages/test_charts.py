@@ -301,12 +301,25 @@ def test_a_run_that_is_under_way_is_followed_with_few_questions(visitor: Any, la
     began = time.monotonic()
     for step in range(3, 9):
         log(large_server, run, [("live", step, float(step))])
-        page.evaluate("for (let n = 0; n < 5; n += 1) document.dispatchEvent(new Event('bis:news'))")
+        page.eval_on_selector(DRAWN, "chart => { for (let n = 0; n < 5; n += 1) chart.again(true); }")
         page.wait_for_timeout(300)
     page.wait_for_function("() => document.querySelector('bis-chart').drawn[0].points === 9")
     asked = [url for url in visitor.requests if "chart.json" in url]
     assert 2 <= len(asked) <= 2 + (time.monotonic() - began)
     assert [8, 8.0] in on_canvas(page)
+
+
+def test_what_is_logged_while_somebody_looks_comes_by_itself(visitor: Any, large_server: Any) -> None:
+    run = f"{RUNS - 2:032x}"
+    log(large_server, run, [("told", step, float(step)) for step in range(3)])
+    page = opened(visitor, address(large_server, "told", run))
+    page.wait_for_timeout(500)
+    log(large_server, run, [("told", 3, 3.0)])
+    page.wait_for_function("() => document.querySelector('bis-chart').drawn[0].points === 4")
+    page.eval_on_selector(DRAWN, "chart => { const place = chart.parentNode; chart.remove(); place.append(chart); }")
+    log(large_server, run, [("told", 4, 4.0)])
+    page.wait_for_function("() => document.querySelector('bis-chart').drawn[0].points === 5")
+    page.wait_for_selector(".u-over")
 
 
 def test_many_metrics_are_grouped_searched_and_drawn_when_they_come_into_view(visitor: Any, large_server: Any) -> None:
@@ -316,7 +329,7 @@ def test_many_metrics_are_grouped_searched_and_drawn_when_they_come_into_view(vi
     page = opened(visitor, f"{large_server.url}/runs/{run}")
     groups = page.locator("[data-chart-group] > h3").all_inner_texts()
     assert [one.split()[0] for one in groups] == ["train", "val", "System"]
-    page.wait_for_load_state("networkidle")
+    page.wait_for_timeout(1000)
     asked = [url for url in visitor.requests if "chart.json" in url]
     assert 0 < len(asked) < len(keys) / 2
     page.fill("[data-chart-search]", "val m3")

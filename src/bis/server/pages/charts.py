@@ -48,7 +48,12 @@ AT_ONCE: Final = 10_000
 FEW: Final = 12
 """More metrics can be searched."""
 SYSTEM: Final = "system/"
-PLAIN: Final[dict[str, str]] = {"step": "step", "time": "time", "relative": "seconds since it began", "epoch": "epoch"}
+PLAIN: Final[dict[str, str]] = {
+    "step": "step",
+    "time": "time (UTC)",
+    "relative": "seconds since it began",
+    "epoch": "epoch",
+}
 
 STYLES: Final = "'sha256-jSYQUrW7J0b3jPqhZP9C2Xh1PyJKHKXd4s0fpGGKrww='"
 """Hashes of what Observable Plot says of its figures, always in the same words."""
@@ -302,10 +307,10 @@ def _series(connection: Connection, run: TrackedRun, curve: Curve, look: _Look, 
 def _said(curve: Curve, width: int, places: int) -> str:
     if curve.exact:
         return "exact"
-    each = max(1, round(curve.points / places))
+    each, most = max(1, round(curve.points / places)), max((one.points for one in curve.buckets), default=1)
+    points = f"{each:,}" if most <= 1.5 * each else f"up to {most:,}"
     wide = max(1.0, width / places)
-    where = "per pixel" if wide < 1.5 else f"per {wide:.0f} pixels"
-    return f"envelope of {each:,} {'point' if each == 1 else 'points'} {where}"
+    return f"envelope of {points} points {'per pixel' if wide < 1.5 else f'per {wide:.0f} pixels'}"
 
 
 def _summary(found: Sequence[Overview]) -> Summary | None:

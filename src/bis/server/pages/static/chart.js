@@ -3,7 +3,7 @@
 // and data-src="/chart" of several. What stands in it is what people read without scripts. It asks the server when it
 // comes into view, asks again for each zoom, and, while a run is under way, for what has come since.
 
-import { aligned, against, drawn, escaped, heights, nearest, placeText, positive, smoothed, told, widths } from "./curves.js";
+import { aligned, against, drawn, escaped, heights, nearest, placeText, positive, smoothed, tickTexts, told, widths } from "./curves.js";
 import { bind, listen, settings, zoom } from "./looking.js";
 
 /** @typedef {import("./curves.js").Drawn} Drawn */
@@ -12,6 +12,20 @@ const SOONEST = 1000;
 /** Milliseconds between two questions about a run that is under way, when nothing comes of them. */
 const LATEST = 30_000;
 const MARKS = { NaN: "NaN", Infinity: "+∞", "-Infinity": "−∞" };
+/** How times stand at an axis: the narrow words of each tick, and below it what is new since the one before. */
+const TIMES = (() => {
+  const [second, minute, hour, day] = [1000, 60_000, 3_600_000, 86_400_000];
+  const date = "\n{YYYY}-{MM}-{DD}";
+  return [
+    [day * 365, "{YYYY}", null, null, null, null, null, null, 1],
+    [day * 28, "{YYYY}-{MM}", null, null, null, null, null, null, 1],
+    [day, "{MM}-{DD}", "\n{YYYY}", null, null, null, null, null, 1],
+    [minute, "{HH}:{mm}", date, null, date, null, null, null, 1],
+    [second, "{HH}:{mm}:{ss}", date, null, date, null, null, null, 1],
+    [1, ":{ss}.{fff}", `${date} {HH}:{mm}`, null, `${date} {HH}:{mm}`, null, "\n{HH}:{mm}", null, 1],
+    [hour, "{HH}:{mm}", date, null, date, null, null, null, 1],
+  ].sort((one, other) => Number(other[0]) - Number(one[0]));
+})();
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
 /** @type {Promise<any>|undefined} */
@@ -27,6 +41,28 @@ function plotting() {
     document.head.append(script);
   });
   return library;
+}
+
+/** The charts that wait for more; one stream for all of them says when something has changed. @type {Set<BisChart>} */
+const waiting = new Set();
+/** @type {EventSource|undefined} */
+let stream;
+
+/** @param {BisChart} chart @param {boolean} waits */
+function follow(chart, waits) {
+  if (waits) waiting.add(chart);
+  else waiting.delete(chart);
+  if (!waiting.size) {
+    stream?.close();
+    stream = undefined;
+  } else if (!stream) {
+    let known = false; // what it says first is what has been drawn just now
+    stream = new EventSource(`${(chart.dataset.src ?? "").replace(/\/(runs\/[^/]+\/)?chart$/, "")}/runs/live`);
+    stream.addEventListener("changed", () => {
+      if (known) for (const one of waiting) one.again(true);
+      known = true;
+    });
+  }
 }
 
 /** @param {number} hue @param {number} [alpha] */
@@ -50,34 +86,26 @@ class Failed extends Error {
 
 export class BisChart extends HTMLElement {
   connectedCallback() {
-    if (this.body) return;
-    this.metric = this.dataset.metric ?? "";
-    /** @type {string[]} */
-    this.runs = this.dataset.runs ? JSON.parse(this.dataset.runs) : [];
-    /** What is drawn, point for point: for those who want to see that nothing is left out. @type {Drawn[]} */
-    this.drawn = [];
-    this.mark = "";
-    this.waited = SOONEST;
-    this.build();
+    if (!this.body) this.build();
     this.stops = [listen(() => this.changed())];
     const scheme = () => this.draw();
     dark.addEventListener("change", scheme);
     this.stops.push(() => dark.removeEventListener("change", scheme));
-    const news = () => this.again(true);
-    document.addEventListener("bis:news", news); // whoever hears that runs have changed says so
-    this.stops.push(() => document.removeEventListener("bis:news", news));
     const seen = new IntersectionObserver((entries) => {
       this.visible = entries.some((entry) => entry.isIntersecting);
       if (this.visible && !this.asked) this.load();
     }, { rootMargin: "200px" });
     seen.observe(this);
     const sized = new ResizeObserver(() => this.sized());
-    sized.observe(this.body);
+    sized.observe(/** @type {HTMLElement} */ (this.body));
+    this.asked = false; // where it was taken out and put in again, it asks again
+    if (this.told) this.draw();
     this.stops.push(() => seen.disconnect(), () => sized.disconnect(), () => clearTimeout(this.timer));
   }
 
   disconnectedCallback() {
     for (const stop of this.stops ?? []) stop();
+    follow(this, false);
     this.asking?.abort();
     this.plot?.destroy();
     this.plot = undefined;
@@ -85,6 +113,13 @@ export class BisChart extends HTMLElement {
 
   /** The parts of it, around what is there already. */
   build() {
+    this.metric = this.dataset.metric ?? "";
+    /** @type {string[]} */
+    this.runs = this.dataset.runs ? JSON.parse(this.dataset.runs) : [];
+    /** What is drawn, point for point: for those who want to see that nothing is left out. @type {Drawn[]} */
+    this.drawn = [];
+    this.mark = "";
+    this.waited = SOONEST;
     this.status = make("span", { class: "chart-said" });
     this.reset = make("button", { type: "button", class: "quiet", hidden: "" }, "Whole");
     this.reset.addEventListener("click", () => this.window(null));
@@ -174,7 +209,9 @@ export class BisChart extends HTMLElement {
   /** What has come since, where a run is under way: no more than once in a second, and seldom where nothing comes.
    * @param {boolean} now whether somebody said that there is news */
   async again(now) {
-    if (!this.told?.series.some((/** @type {any} */ one) => one.live)) return;
+    const live = this.told?.series.some((/** @type {any} */ one) => one.live);
+    follow(this, live);
+    if (!live) return;
     const wait = Math.max(0, SOONEST - (performance.now() - (this.begun ?? 0)));
     clearTimeout(this.timer);
     this.timer = setTimeout(async () => {
@@ -281,8 +318,9 @@ export class BisChart extends HTMLElement {
     }
     const { x } = settings();
     const axis = { stroke: text, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1, size: 5 }, font: "11px system-ui, sans-serif" };
+    const worded = (/** @type {boolean} */ even) => (/** @type {any} */ _u, /** @type {number[]} */ ticks, /** @type {number} */ _axis, /** @type {number} */ _space, /** @type {number} */ apart) => tickTexts(ticks, even ? apart : 0);
     const options = {
-      width: Math.max(200, this.body?.clientWidth ?? 600), height: this.high, ms: 1, series: lines, bands,
+      width: Math.max(200, this.body?.clientWidth ?? 600), height: this.high, ms: 1, tzDate: (/** @type {number} */ at) => this.library.tzDate(new Date(at), "Etc/UTC"), series: lines, bands,
       legend: { show: false },
       cursor: { drag: { x: true, y: false, setScale: false }, points: { show: false }, y: false },
       scales: {
@@ -290,8 +328,8 @@ export class BisChart extends HTMLElement {
         y: { distr: log ? 3 : 1, range: () => heights(series, log) },
       },
       axes: [
-        { ...axis, label: this.told.label, labelSize: 16, labelFont: "11px system-ui, sans-serif", labelGap: 0, size: 32 },
-        { ...axis, size: (/** @type {any} */ _u, /** @type {string[]|null} */ values) => 16 + 6.6 * Math.max(3, ...(values ?? []).map((one) => (one ?? "").length)) },
+        { ...axis, values: x === "time" ? TIMES : worded(!across), label: this.told.label, labelSize: 16, labelFont: "11px system-ui, sans-serif", labelGap: 0, size: 32 },
+        { ...axis, values: worded(!log), size: (/** @type {any} */ _u, /** @type {string[]|null} */ values) => 16 + 6.6 * Math.max(3, ...(values ?? []).map((one) => (one ?? "").length)) },
       ],
       hooks: {
         draw: [(/** @type {any} */ u) => this.marks(u)],

@@ -171,6 +171,20 @@ export function nearest(buckets, x) {
  * @param {number} value @returns {string} */
 export const exactText = (value) => String(value);
 
+/** Words of the ticks of an axis: as many digits as tell neighbours apart, and no more.
+ * @param {(number|null)[]} ticks @param {number} apart between two of them; 0 on a logarithmic axis @returns {string[]} */
+export function tickTexts(ticks, apart) {
+  const most = Math.max(0, ...ticks.map((tick) => Math.abs(tick ?? 0)));
+  const digits = apart > 0 ? Math.max(0, -Math.floor(Math.log10(apart) + 1e-9)) : 0;
+  const plain = most < 1e7 && digits <= 6;
+  return ticks.map((tick) => {
+    if (tick === null || tick === undefined) return "";
+    if (!(apart > 0)) return Math.abs(tick) >= 1e6 || Math.abs(tick) < 1e-3 ? tick.toExponential().replace("e+", "e") : String(Number(tick.toPrecision(6)));
+    if (plain) return Number(tick.toFixed(digits + 1)).toLocaleString("en", { maximumFractionDigits: digits + 1 });
+    return Number(tick.toPrecision(Math.min(15, Math.ceil(Math.log10(most / apart)) + 2))).toString();
+  });
+}
+
 /** A place on the axis, in words.
  * @param {number} at @param {string} x @returns {string} */
 export function placeText(at, x) {
