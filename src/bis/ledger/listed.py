@@ -51,23 +51,25 @@ class View(NamedTuple):
         return both(
             Query({False: "removed = ''", True: "removed <> ''", None: ""}[self.removed], ()),
             Query("" if self.repeats else "repeats = ''", ()),
-            self._within,
+            self._bounds(""),
         )
 
-    @property
-    def _within(self) -> Query:
+    def _bounds(self, sign: str) -> Query:
+        """With a `+` as the sign no index is used for them."""
         return both(
-            Query("", ()) if self.experiment is None else Query("experiment = ?", (self.experiment,)),
-            Query("", ()) if self.until is None else Query("started <= ?", (self.until,)),
+            Query("", ()) if self.experiment is None else Query(f"{sign}experiment = ?", (self.experiment,)),
+            Query("", ()) if self.until is None else Query(f"{sign}started <= ?", (self.until,)),
         )
 
     @property
     def left_out(self) -> list[Query]:
         """Of those that are within it: conditions of which each run that is not meant has one."""
-        found = [both(GONE, self._within)] if self.removed is False else []
+        # Found by the indexes of what is left out, not among all that are within it.
+        within = self._bounds("+")
+        found = [both(GONE, within)] if self.removed is False else []
         if not self.repeats:
             there = Query("removed = ''" if found else "", ())
-            found.append(both(Query("repeats <> ''", ()), there, self._within))
+            found.append(both(Query("repeats <> ''", ()), there, within))
         return found
 
 
