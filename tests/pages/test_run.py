@@ -10,6 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
+from bis.nouns.run import Run, Usage
+from bis.server.pages.usage import usage_of
+
 
 def told(folder: Path, *asked: str) -> Any:
     command = [sys.executable, "-m", "bis", *asked, "--json"]
@@ -104,3 +107,20 @@ def test_a_run_is_removed_and_comes_back(visitor: Any, small_server: Any, person
     page.locator(".say summary").click()
     assert page.get_by_role("button", name="Remove it").count() == 1
     assert not told(person, "log", "--removed")["runs"]
+
+
+def test_what_it_used_is_drawn_from_its_samples() -> None:
+    content = b"seconds,processes,cpu_seconds,rss_bytes,read_bytes,written_bytes,gpu_percent,gpu_bytes\n"
+    content += b"0,1,0,1048576,0,0,,\n1,1,0.5,2097152,0,0,,\n2,1,2.5,3145728,0,0,,\nnonsense,,,\n"
+
+    class Kept:
+        def get_bytes(self, digest: str) -> bytes:
+            return content
+
+    run = Run(id="0" * 12, name="x", command=("x",), started="", status="finished", usage=Usage(samples="b3:1"))  # type: ignore[arg-type]
+    used = {one.name: one for one in usage_of(run, Kept())}  # type: ignore[arg-type]
+    assert used["processors"].values == [0.5, 2.0]
+    assert used["memory"].values == [1.0, 2.0, 3.0]
+    assert "read" not in used
+    assert used["memory"].drawing.startswith("<svg")
+    assert "style=" not in used["memory"].drawing

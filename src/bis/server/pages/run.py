@@ -21,6 +21,7 @@ from bis.server.pages.charts import Charts, of_run
 from bis.server.pages.compare import Head, head
 from bis.server.pages.meant import run_meant
 from bis.server.pages.page import Action, Page, Table
+from bis.server.pages.usage import Used, usage_of
 from bis.steps.model_place import files_of
 from bis.steps.recognising import Recognised, models_in
 from bis.steps.uploaded import uploaded_elsewhere, with_uploaded
@@ -50,6 +51,8 @@ class OneRun(msgspec.Struct, kw_only=True):
     """The run that it repeats."""
     parent: Head | None
     children: list[Head]
+    usage: list[Used]
+    """What it used of the machine, over time."""
     commands: dict[str, str]
     """What to type next, by what it does."""
     charts: Charts
@@ -95,6 +98,7 @@ def _run(desk: Desk, asked: Asked) -> OneRun:
         repeats=_head(ledger, found.repeats),
         parent=_head(ledger, found.parent),
         children=[head(ledger.get(row.id)) for row in ledger.rows(f"parent = '{found.id}'", (), CHILDREN)],
+        usage=usage_of(found, home.store) if home else [],
         commands=_commands(found),
         charts=_charts(desk, found.id),
     )
