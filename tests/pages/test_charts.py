@@ -216,6 +216,18 @@ def test_it_stands_across_time_and_other_metrics(large_server: Any) -> None:
     assert [timed["base"] + at for at in timed["at"]] == [1790000000000 + step for step in range(60)]
 
 
+def test_runs_are_named_as_everywhere(visitor: Any, small_server: Any) -> None:
+    one = told(address(small_server, "auc", "second", ".json"))
+    assert one["series"][0]["value"] == [0.902]
+    some = told(f"{small_server.url}/overlay.json?run=first&run=second")["runs"]
+    assert [run["name"] for run in some] == ["first", "second"]
+    page = visitor.go(f"{small_server.url}/compare?run=first&run=second")
+    page.locator("bis-chart").first.scroll_into_view_if_needed()
+    page.wait_for_selector(DRAWN)
+    page.click("text=Scatter and contour")
+    page.wait_for_selector(".figure-body svg")
+
+
 def test_what_makes_no_sense_is_told_with_what_does(large_server: Any) -> None:
     for more, word in (
         ({"x": "weight"}, "no axis"),

@@ -28,10 +28,12 @@ from starlette.routing import Route
 from bis.errors import BisError, NotFound, UsageError
 from bis.ledger import curves, overviews, points, tracked
 from bis.ledger.connection import Connection
+from bis.ledger.runs import SqlLedger
 from bis.nouns.curve import Curve, Odd, Overview, looks_of
 from bis.nouns.tracking import Point, TrackedRun
 from bis.server.desk import Desk
 from bis.server.native.looking import Number, as_number
+from bis.server.pages.meant import run_meant
 from bis.server.pages.page import Page, asked_of, status_of
 from bis.steps.drawing import Line, line_chart
 
@@ -198,11 +200,31 @@ class AskedRuns(msgspec.Struct, forbid_unknown_fields=True):
 
 
 async def chart(desk: Desk, asked: Asked) -> Curves:
-    return await desk.read(curves_of, [asked.id], asked)
+    return await desk.read(curves_of, await meant(desk, [asked.id]), asked)
 
 
 async def several(desk: Desk, asked: AskedSeveral) -> Curves:
-    return await desk.read(curves_of, asked.run, asked)
+    return await desk.read(curves_of, await meant(desk, asked.run), asked)
+
+
+async def meant(desk: Desk, texts: Sequence[str]) -> list[str]:
+    """The ids of runs, which may be named in other ways, too. Raises NotFound."""
+    texts = list(dict.fromkeys(texts))
+    if len(texts) > COMPARED:
+        raise UsageError(f"{len(texts)} runs are named, and at most {COMPARED} are set against each other")
+    if len(await desk.read(_known, texts)) == len(texts):
+        return texts
+
+    def ask() -> list[str]:
+        ledger = SqlLedger(desk.database, False)
+        return [run_meant(ledger, text).id for text in texts]
+
+    return await desk.shelf.work(ask)
+
+
+def _known(connection: Connection, ids: Sequence[str]) -> list[str]:
+    marks = ", ".join("?" * len(ids))
+    return [id for (id,) in connection.execute(f"SELECT id FROM runs WHERE id IN ({marks})", ids).fetchall()]
 
 
 def curves_of(connection: Connection, ids: Sequence[str], look: _Look) -> Curves:
@@ -352,9 +374,6 @@ def of_run(connection: Connection, run: TrackedRun) -> Charts:
 
 def of_runs(connection: Connection, ids: Sequence[str]) -> Overlay:
     """In the order in which they are named. Raises NoSuch."""
-    ids = list(dict.fromkeys(ids))
-    if len(ids) > COMPARED:
-        raise UsageError(f"{len(ids)} runs are named, and at most {COMPARED} are set against each other")
     runs = [tracked.get(connection, id) for id in ids]
     times: dict[str, int] = {}
     for run in runs:
@@ -378,7 +397,7 @@ def of_runs(connection: Connection, ids: Sequence[str]) -> Overlay:
 
 
 async def overlay(desk: Desk, asked: AskedRuns) -> Overlay:
-    return await desk.read(of_runs, asked.run)
+    return await desk.read(of_runs, await meant(desk, asked.run))
 
 
 # -- as a table, and as a drawing ----------------------------------------------------------------------------------
@@ -390,7 +409,7 @@ def routes(desk: Desk) -> Iterator[Route]:
     async def as_csv(request: Request) -> Response:
         try:
             runs, asked = _looked_at(request)
-            found = await desk.read(curves_of, runs, asked)
+            found = await desk.read(curves_of, await meant(desk, runs), asked)
             known = [await desk.read(tracked.get, id) for id in found.runs]
         except BisError as error:
             return Response(f"{error.what}\n", status_of(error), media_type="text/plain")
@@ -405,7 +424,7 @@ def routes(desk: Desk) -> Iterator[Route]:
     async def as_svg(request: Request) -> Response:
         try:
             runs, asked = _looked_at(request)
-            drawn = await desk.read(_drawn, runs, asked, "#ffffff")
+            drawn = await desk.read(_drawn, await meant(desk, runs), asked, "#ffffff")
         except BisError as error:
             return Response(f"{error.what}\n", status_of(error), media_type="text/plain")
         headers = {
