@@ -12,7 +12,9 @@ import pytest
 from bis.digest import Digest, digest_value
 from bis.errors import NotFound, UsageError
 from bis.ledger import Ledger
-from bis.ledger.runs import open_ledger
+from bis.ledger.moments import micros
+from bis.ledger.runs import SqlLedger, open_ledger
+from bis.ledger.used import Users, noted_users, sampled
 from bis.nouns.dataset import DataAnnotation, DataVersion, Held
 from bis.nouns.part import Part
 from bis.nouns.reference import parse_data
@@ -191,6 +193,22 @@ def test_annotations_may_come_before_their_version(ledger: Ledger) -> None:
     assert (one.tags, one.notes[0].note) == (("live",), "checked")
 
 
+def test_what_was_there_at_a_moment_is_told_as_it_was_then(ledger: Ledger) -> None:
+    one, _ = put(ledger, a_version(1), a_version(2))
+    say(ledger, one, tags=("production",), made="2026-06-01T00:00:00.000000Z")
+    say(ledger, one, hidden=True, made="2026-06-03T00:00:00.000000Z")
+    seen = {
+        moment: [(held.version.number, held.tags) for held in ledger.data.versions(until=micros(f"2026-{moment}"))]
+        for moment in ("04-30T00:00", "05-01T12:00", "06-02T00:00", "06-04T00:00")
+    }
+    assert seen == {
+        "04-30T00:00": [],
+        "05-01T12:00": [(1, ())],
+        "06-02T00:00": [(2, ()), (1, ("production",))],
+        "06-04T00:00": [(2, ())],
+    }
+
+
 # who used it
 
 
@@ -238,3 +256,21 @@ def test_a_run_with_very_many_inputs_is_found_by_each_of_them_alone(ledger: Ledg
     assert ledger.data.users([max(files[5000:])]) == [a_run(3).id]
     assert ledger.data.users([digest_value("other")]) == []
     assert all(ledger.data.users([file]) == [a_run(2).id, a_run(1).id] for file in files[:5000:500])
+
+
+def test_what_is_noted_of_runs_tells_who_used_files_and_how_many_might_be_missed(ledger: Ledger) -> None:
+    files = [digest_value(number) for number in range(6000)]
+    seal(ledger, a_run(1, files[0]), a_run(2, files[1]), a_run(3, files[0]), a_run(4, *files))
+    assert isinstance(ledger, SqlLedger)
+    with ledger.database.reading() as connection:
+
+        def ask(digest: Digest, moment: str = "2026-06-01", limit: int = 9) -> Users:
+            return noted_users(connection, [digest], until=micros(moment), limit=limit)
+
+        seldom, often = max(files), min(files)
+        assert sampled(connection) == 1
+        assert ask(often).newest == [a_run(4).id]
+        assert ask(seldom) == Users(0, [])
+        assert ask(files[0]).newest[-2:] == [a_run(3).id, a_run(1).id]
+        assert ask(files[0], limit=1).total == ask(files[0]).total
+        assert ask(files[0], "2026-05-03T00:00:02") == Users(1, [a_run(1).id])

@@ -81,8 +81,9 @@ class DataSets(Protocol):
         """Of the data sets that have a version which is not hidden, sorted."""
         ...
 
-    def versions(self, name: str = "", *, hidden: bool = False) -> list[Held]:
-        """Of one data set, or of all: newest first. With `hidden`, those that are removed, too."""
+    def versions(self, name: str = "", *, hidden: bool = False, until: int | None = None) -> list[Held]:
+        """Of one data set, or of all: newest first. With `hidden`, those that are removed, too. `until`, microseconds
+        since 1970 UTC: as it was then."""
         ...
 
     def find(self, reference: DataReference, *, hidden: bool = False) -> tuple[Held, str]:

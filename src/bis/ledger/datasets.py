@@ -14,6 +14,7 @@ from bis.errors import NotFound, UsageError
 from bis.ledger import Making
 from bis.ledger.connection import Connection
 from bis.ledger.database import Database
+from bis.ledger.history import NEVER
 from bis.ledger.moments import micros, shown_time
 from bis.ledger.used import runs_with
 from bis.nouns.dataset import DataAnnotation, DataVersion, Held, hold
@@ -65,8 +66,12 @@ class SqlDataSets:
     def names(self) -> list[str]:
         return sorted({one.version.name for one in self.versions()})
 
-    def versions(self, name: str = "", *, hidden: bool = False) -> list[Held]:
-        return [one for one in _held(self._database.ask, name) if hidden or not one.hidden]
+    def versions(self, name: str = "", *, hidden: bool = False, until: int | None = None) -> list[Held]:
+        return [
+            one
+            for one in _held(self._database.ask, name, NEVER if until is None else until)
+            if hidden or not one.hidden
+        ]
 
     def users(self, digests: Iterable[Digest]) -> list[str]:
         if not self._database.ask("SELECT 1 FROM data_used LIMIT 1"):
@@ -90,9 +95,9 @@ class SqlDataSets:
         return chosen, path
 
 
-def _held(ask: Callable[..., Iterable[Any]], name: str) -> list[Held]:
-    """The versions of a data set, or of all, newest first."""
-    where, values = ("WHERE name = ?", (name,)) if name else ("", ())
+def _held(ask: Callable[..., Iterable[Any]], name: str, until: int = NEVER) -> list[Held]:
+    """The versions of a data set, or of all, newest first, with what was said of them by then."""
+    where, values = "WHERE made <= ?" + (" AND name = ?" if name else ""), (until, name) if name else (until,)
     versions: dict[str, list[tuple[DataVersion, Digest]]] = {}
     said: dict[str, list[DataAnnotation]] = {}
     order = "ORDER BY made, number, record"

@@ -8,7 +8,7 @@ sample is looked through, one record at a time; runs that read the same inputs a
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -44,6 +44,33 @@ def runs_with(connection: Connection, digests: Iterable[Digest]) -> set[int]:
     wanted = sorted({short(digest, DIGITS) for digest in digests})
     found = _noted(connection, wanted)
     return found | _unnoted(connection, set(wanted), found) if wanted else found
+
+
+class Users(NamedTuple):
+    """Runs that hold some files, as far as that is noted."""
+
+    total: int
+    newest: list[str]
+    """Ids, of some."""
+
+
+def noted_users(connection: Connection, digests: Iterable[Digest], *, until: int, limit: int) -> Users:
+    """The runs that began by then and of which it is noted that they hold one of these. No record is looked through:
+    one of those that `sampled` counts may be missed."""
+    seqs = sorted(_noted(connection, sorted({short(digest, DIGITS) for digest in digests})))
+    found: list[tuple[int, int, str]] = []
+    for start in range(0, len(seqs), AT_ONCE):
+        some = seqs[start : start + AT_ONCE]
+        asked = f"SELECT started, seq, id FROM runs WHERE seq IN ({', '.join('?' * len(some))}) AND started <= ?"
+        found += connection.execute(asked, (*some, until)).fetchall()
+    return Users(len(found), [id for _, _, id in sorted(found, reverse=True)[:limit]])
+
+
+def sampled(connection: Connection) -> int:
+    """How many runs have more inputs than are noted."""
+    asked = "SELECT COUNT(*) FROM (SELECT run FROM data_used GROUP BY run HAVING COUNT(*) >= ?) AS many"
+    ((count,),) = connection.execute(asked, (MOST,)).fetchall()
+    return int(count)
 
 
 def _noted(connection: Connection, wanted: list[str]) -> set[int]:
