@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bis.acts.data_diff import DataDifference, FileChange, diff
+from bis.acts.data_diff import EVERY, Bounds, DataDifference, FileChange, diff
 from bis.formats.rows import RowChange
 from bis.nouns.dataset import Held
 from bis.nouns.tree import Entry
@@ -115,14 +115,39 @@ def test_two_single_files_are_two_states_of_one_whatever_their_names(project: Pa
     assert change.inside.rows == RowChange(added=1, removed=0)
 
 
-def test_what_was_not_looked_into_says_why(make: Make, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_not_looked_into_says_why(make: Make, home: Home) -> None:
     before, after = make({"a.csv": "x\n1\n", "b.png": b"no image"}), make({"a.csv": "x\n2\n", "b.png": b"no picture"})
     csv, png = diff(before, after, home).changes
     assert (csv.why, png.why) == ("", "it is no image that is known")
     assert diff(before, after, home, look=False).changes[0].inside is None
-    monkeypatch.setattr("bis.acts.data_diff.LARGEST", 3)
-    assert "--all" in diff(before, after, home).changes[0].why
-    assert diff(before, after, home, everything=True).changes[0].inside
+    assert diff(before, after, home, bounds=Bounds(EVERY, EVERY)).changes[0].inside
+
+
+@pytest.mark.parametrize(
+    ("bounds", "whys"),
+    [
+        (Bounds(largest=3), ("larger than 0 MiB: --all", "larger than 0 MiB: --all")),
+        (Bounds(files=1), ("", "more than 1 file: --all")),
+        (Bounds(together=9, beyond="bis data diff"), ("", "more than 0 MiB together: bis data diff")),
+    ],
+)
+def test_only_what_lies_within_the_bounds_is_looked_into(
+    make: Make, home: Home, bounds: Bounds, whys: tuple[str, str]
+) -> None:
+    before, after = make({"a.csv": "x\n1\n", "b.csv": "x\n1\n"}), make({"a.csv": "x\n2\n", "b.csv": "x\n2\n"})
+    found = diff(before, after, home, bounds=bounds).changes
+    assert [bool(change.inside) for change in found] == [not why for why in whys]
+    assert all(change.why.startswith(why) for change, why in zip(found, whys, strict=True))
+
+
+def test_a_file_by_reference_is_not_read_where_nothing_is_to_be_fetched(project: Path, home: Home) -> None:
+    file, held = project / "t.csv", []
+    for text in ("a\n1\n", "a\n2\n"):
+        file.write_text(text)
+        held.append(add(Adding(path=file, name="far", by_reference=True), home).held)
+    (change,) = diff(held[0], held[1], home, bounds=Bounds(fetched=False)).changes
+    assert change.inside is None
+    assert change.why.startswith("recorded by reference")
 
 
 def test_a_file_by_reference_that_changed_is_not_looked_into(project: Path, home: Home) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
 from bis.digest import Digest, readable
-from bis.errors import BisError
+from bis.errors import BisError, counted
 from bis.formats import Unreadable
 from bis.formats.profile import Profile, is_profiled, profile_both
 from bis.formats.rows import RowChange
@@ -22,12 +22,26 @@ from bis.steps.home import Home
 from bis.store.snapshot import difference
 
 Kind = Literal["added", "removed", "changed", "moved"]
-LARGEST: Final = 2 << 30
-"""A larger file is not looked into, unless everything is asked for."""
+EVERY: Final = 1 << 62
 LONG: Final = 64 << 20
 """From this size on, looking takes a while, and it is said that it is done."""
-MOST: Final = 50
-"""Nor are more files than these."""
+
+
+class Bounds(NamedTuple):
+    """How much is looked into."""
+
+    largest: int = 2 << 30
+    """Bytes of one file."""
+    files: int = 50
+    together: int = EVERY
+    """Bytes of all files."""
+    fetched: bool = True
+    """Whether files that were recorded by reference are read where they lie."""
+    beyond: str = "--all"
+    """How to have more looked into."""
+
+
+USUAL: Final = Bounds()
 
 
 class ColumnChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,20 +97,24 @@ def diff(
     home: Home,
     *,
     look: bool = True,
-    everything: bool = False,
+    bounds: Bounds = USUAL,
     progress: Callable[[str], None] = lambda text: None,
 ) -> DataDifference:
     """What turns `before` into `after`: files added, removed, changed and moved, by content. With `look`, what is
-    different in tables and images, in the first 50 of them up to 2 GiB, or in all."""
+    different in tables and images, within the bounds."""
     changes = _moved(_paired(before, after, list(_changes(before, after, home))))
     if look:
-        looked = 0
+        looked = together = 0
         for place, change in enumerate(changes):
-            if change.kind == "changed" and is_profiled(change.path):
+            if change.kind == "changed" and is_profiled(change.path) and _has_other_bytes(change):
                 looked += 1
                 if change.after and change.after.size > LONG:
                     progress(f"looking into {readable(change.path)}")
-                changes[place] = _look(change, before, after, home, everything or looked <= MOST, everything)
+                if why := _beyond(change, looked, together, bounds):
+                    changes[place] = msgspec.structs.replace(change, why=why)
+                    continue
+                together += sum(entry.size for entry in (change.before, change.after) if entry)
+                changes[place] = _look(change, before, after, home)
     touched = sum(change.kind in ("added", "changed", "moved") for change in changes)
     return DataDifference(before=before, after=after, changes=tuple(changes), alike=after.version.files - touched)
 
@@ -137,15 +155,32 @@ def _moved(changes: list[FileChange]) -> list[FileChange]:
     return [change for change in found if change.kind != "removed" or change.path not in used]
 
 
-def _look(change: FileChange, before: Held, after: Held, home: Home, room: bool, everything: bool) -> FileChange:
+def _has_other_bytes(change: FileChange) -> bool:
+    """And not another mode alone."""
     assert change.before
     assert change.after
-    if "file" not in (change.before.kind, change.after.kind) or change.before.digest == change.after.digest:
-        return change
-    if not room:
-        return msgspec.structs.replace(change, why=f"more than {MOST} files: --all looks into every one")
-    if max(change.before.size, change.after.size) > LARGEST and not everything:
-        return msgspec.structs.replace(change, why="larger than 2 GiB: --all looks into it")
+    return "file" in (change.before.kind, change.after.kind) and change.before.digest != change.after.digest
+
+
+def _beyond(change: FileChange, looked: int, together: int, bounds: Bounds) -> str:
+    """Why a file is not looked into; empty where it is."""
+    entries = [entry for entry in (change.before, change.after) if entry]
+    if looked > bounds.files:
+        return f"more than {counted(bounds.files, 'file')}: {bounds.beyond} looks into every one"
+    if max(entry.size for entry in entries) > bounds.largest:
+        return f"larger than {_round(bounds.largest)}: {bounds.beyond} looks into it"
+    if together + sum(entry.size for entry in entries) > bounds.together:
+        return f"more than {_round(bounds.together)} together: {bounds.beyond} looks into it"
+    if not bounds.fetched and not all(entry.kept for entry in entries):
+        return f"recorded by reference: {bounds.beyond} reads it where it lies"
+    return ""
+
+
+def _round(size: int) -> str:
+    return f"{size >> 30} GiB" if size >= 1 << 30 else f"{size >> 20} MiB"
+
+
+def _look(change: FileChange, before: Held, after: Held, home: Home) -> FileChange:
     try:
         with (
             located(before, change.was or change.path, home) as old,

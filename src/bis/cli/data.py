@@ -232,14 +232,15 @@ def diff(door: Door, before: str, after: str | None, files: bool, everything: bo
     lines, which rows and columns, their types and statistics; of images, the size. With A alone, what turned the
     version before it into A.
     """
+    from bis.acts.data_diff import EVERY, Bounds, told
     from bis.acts.data_diff import diff as act
-    from bis.acts.data_diff import told
     from bis.cli import page_data
 
     new, _ = find(door, after or before)
     old = find(door, before)[0] if after else _earlier(door, new)
     progress = door.terminal.progress
-    found = act(old, new, door.home, look=not files, everything=everything, progress=progress)
+    bounds = Bounds(EVERY, EVERY) if everything else Bounds()
+    found = act(old, new, door.home, look=not files, bounds=bounds, progress=progress)
     door.terminal.settle()
     if as_json:
         door.terminal.json("bis.data.diff/1", told(found))
