@@ -13,9 +13,9 @@ from bis.errors import NotFound
 from bis.ledger.runs import SqlLedger
 from bis.nouns.run import Run
 from bis.server.desk import Desk
-from bis.server.pages.compare import Head, head
 from bis.server.pages.meant import run_meant
 from bis.server.pages.page import Page
+from bis.steps.abreast import Head, head
 from bis.steps.home import Home
 from bis.steps.printed import printed
 from bis.steps.shallow import need

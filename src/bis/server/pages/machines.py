@@ -16,8 +16,8 @@ from bis.nouns.run import Run
 from bis.parts import infrastructure, machine
 from bis.server.desk import Desk
 from bis.server.pages.clock import until
-from bis.server.pages.compare import Head, head
 from bis.server.pages.page import Page, Table
+from bis.steps.abreast import Head, head
 
 LISTED: Final = 50
 ROOMS: Final = 20

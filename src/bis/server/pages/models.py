@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
-from bis.acts.models import Described, compared, describe, told
+from bis.acts.models import compared, describe, told
 from bis.errors import NotFound
 from bis.ledger import history, registry
 from bis.ledger.connection import Connection
@@ -20,9 +20,10 @@ from bis.nouns.run import Run
 from bis.server.desk import Desk
 from bis.server.native import modelling
 from bis.server.pages.clock import until
-from bis.server.pages.compare import Head, head
 from bis.server.pages.page import Action, Page, Table
+from bis.steps.abreast import Head, head
 from bis.steps.models import model_once
+from bis.steps.recognising import Recognised
 
 EVENTS: Final = 100
 METRICS: Final = 4
@@ -105,13 +106,9 @@ class Version(msgspec.Struct, kw_only=True):
     metrics: dict[str, float]
     parts: dict[str, str]
     """What the run was made of, in a few words each."""
-    flavor: str
-    words: str
-    size: int | None
+    model: Recognised | None
+    """None: its files are not here, or are no model."""
     identity: str
-    cannot: str
-    warnings: list[str]
-    summary: dict[str, Any]
     signature: list[tuple[str, str]]
     events: list[Event]
     others: list[int]
@@ -261,28 +258,10 @@ def _version(desk: Desk, asked: OneVersion) -> Version:
         parts={kind: part.summary for kind, part in run.parts.items()} if run else {},
         events=events,
         others=[number for number in others if number != found.number],
-        **_described(told),
+        model=told.found if told else None,
+        identity=told.identity if told else "",
+        signature=list(told.signature) if told else [],
     )
-
-
-def _described(told: Described | None) -> dict[str, Any]:
-    if told is None:
-        cannot = "its files are not here"
-        return {"flavor": "", "words": "", "size": None, "identity": "", "cannot": cannot, "warnings": []} | {
-            "summary": {},
-            "signature": [],
-        }
-    found = told.found
-    return {
-        "flavor": found.flavor,
-        "words": found.words,
-        "size": found.size,
-        "identity": told.identity,
-        "cannot": found.cannot,
-        "warnings": list(found.warnings),
-        "summary": dict(found.summary),
-        "signature": list(told.signature),
-    }
 
 
 # -- two versions ----------------------------------------------------------------------------------------------------

@@ -18,10 +18,10 @@ from bis.server.desk import Desk
 from bis.server.native import changing
 from bis.server.native.looking import One
 from bis.server.pages.charts import Charts, of_run
-from bis.server.pages.compare import Head, head
 from bis.server.pages.meant import run_meant
 from bis.server.pages.page import Action, Page, Table
 from bis.server.pages.usage import Used, usage_of
+from bis.steps.abreast import Head, head
 from bis.steps.model_place import files_of
 from bis.steps.recognising import Recognised, models_in
 from bis.steps.uploaded import uploaded_elsewhere, with_uploaded

@@ -17,9 +17,9 @@ from bis.nouns.tracking import Point
 from bis.nouns.verdict import Verdict
 from bis.server.desk import Desk
 from bis.server.pages.charts import STYLES
-from bis.server.pages.compare import Head, head
 from bis.server.pages.meant import run_meant
 from bis.server.pages.page import Page, Table
+from bis.steps.abreast import Head, head
 
 LOOKED_AT: Final = 200_000
 """Points of one metric that are compared one by one."""
