@@ -26,10 +26,11 @@ from bis.errors import BisError, NotFound
 from bis.ledger.runs import SqlLedger
 from bis.nouns.run import Output, Run
 from bis.server.desk import Desk
-from bis.server.pages.compare import Head, head
 from bis.server.pages.meant import run_meant
 from bis.server.pages.page import Page, Table, page_of, status_of
 from bis.server.pages.view import view_of
+from bis.steps.abreast import Head, head
+from bis.steps.recognising import Recognised, model_file
 from bis.steps.shallow import need
 from bis.steps.uploaded import with_uploaded
 
