@@ -77,8 +77,9 @@ def test_the_difference_is_what_the_command_tells(
             assert found.get(name) == said.get(name), name
         page = visitor.go(f"{server.url}/models/iris/2/diff?other=1")
         assert "coef_" in page.locator("[aria-label=Weights]").inner_text()
-        page = visitor.go(f"{server.url}/models/iris/2")
-        assert "LogisticRegression" in page.inner_text("main")
+        for place in ("/models/iris/2", "/runs/iris-1/files/iris.skops"):
+            page = visitor.go(server.url + place)
+            assert "LogisticRegression" in page.inner_text("main")
     finally:
         server.stop()
 

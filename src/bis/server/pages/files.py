@@ -24,6 +24,7 @@ from starlette.routing import Route
 
 from bis.errors import BisError, NotFound
 from bis.ledger.runs import SqlLedger
+from bis.nouns.artifact import Artifact
 from bis.nouns.run import Output, Run
 from bis.server.desk import Desk
 from bis.server.pages.meant import run_meant
@@ -53,7 +54,7 @@ FRAME: Final = (
 )
 """For a file as it is: what it does, it does in a place without an origin, and it asks nobody."""
 
-Kind = Literal["image", "audio", "video", "table", "json", "notebook", "html", "markdown", "text", "binary"]
+Kind = Literal["image", "audio", "video", "table", "json", "notebook", "html", "markdown", "text", "model", "binary"]
 
 
 class Asked(msgspec.Struct, forbid_unknown_fields=True):
@@ -95,6 +96,7 @@ class Viewed(msgspec.Struct, kw_only=True):
     columns: list[str] = []
     rows: list[list[str]] = []
     cells: list[NotebookCell] = []
+    model: Recognised | None = None
     cut: bool = False
     """Whether there is more than what is here."""
 
@@ -182,7 +184,10 @@ def _viewed(desk: Desk, one: Output) -> Viewed:
         shown.kind = "html"
     else:
         need(desk.home, [one.digest])
-        if suffix in (".parquet", ".arrow", ".feather"):
+        # Read as data, and opened by no framework.
+        if model := model_file(one.path, Artifact(one.path, one.digest, one.size), desk.home.store):
+            shown.kind, shown.model = "model", model
+        elif suffix in (".parquet", ".arrow", ".feather"):
             _columnar(desk, one, shown, suffix)
         else:
             with desk.home.store.open(one.digest) as file:
