@@ -307,6 +307,14 @@ def _order(sort: str) -> list[str]:
     return [f"{ORDERS.get(name, name)} DESC" if sort.startswith("-") else ORDERS.get(name, name)]
 
 
+def _ordering(sort: str) -> str:
+    """The column that they are ordered by; empty where they are in the order of time, or that of no column."""
+    for (entity, key, _), _ in read_order(_order(sort), RUNS):
+        name = f"{entity}.{key}" if entity in VALUES else ALIASES.get(key, key)
+        return name if entity in VALUES or name in KINDS else ""
+    return ""
+
+
 def _has(row: Row, sort: str) -> bool:
     ((field, _),) = read_order(_order(sort), RUNS)
     return field.entity not in VALUES or field.key in getattr(row, field.entity)
@@ -322,8 +330,11 @@ def _choose(found: Runs, rows: Sequence[Row], known: dict[str, list[str]]) -> No
         names = _telling(rows, everything=asked.all)
         values = [name for name in names if "." in name]
         found.more = max(0, len(values) - MOST)
-        left = {*values[MOST:]} - {asked.sort.removeprefix("-")}
-        names = [name for name in names if name not in left]
+        by = _ordering(asked.sort)
+        left = {*values[MOST:]} - {by}
+        # What they are ordered by is shown, though the first of them may have it all the same.
+        names = [name for name in (*names, *filter(None, [by])) if name not in left]
+        names = list(dict.fromkeys(names))
     found.columns = [_column(name, asked.sort) for name in names]
     offered = [*KINDS, *(f"{entity}.{name}" for entity in VALUES for name in known[entity])]
     # Names of what metrics measure come first: there may be many.

@@ -1,0 +1,362 @@
+"""The page of all runs: what it says is what the ledger has, and all of it is in its address."""
+
+import csv
+import gzip
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
+
+import httpx
+import pytest
+
+from bis.ledger import points, tracked
+from bis.ledger.runs import SqlLedger, open_ledger
+from bis.nouns.tracking import Point
+
+MOST_SCRIPT = 60 << 10
+"""Bytes of scripts, compressed."""
+MOST_NODES = 2_500
+MOST_CALLS = 5
+
+
+def ledger_of(server: Any) -> SqlLedger:
+    return open_ledger(server.folder / ".bis" / "ledger")
+
+
+def counted(server: Any, where: str) -> int:
+    with ledger_of(server) as ledger:
+        return int(ledger.database.ask(f"SELECT count(*) FROM runs WHERE {where}")[0][0])
+
+
+def names(page: Any) -> list[str]:
+    return [text.strip() for text in page.locator("table.runs tbody a[data-row]").all_inner_texts()]
+
+
+def heads(page: Any) -> list[str]:
+    return [text.strip(" ▾▴\n") for text in page.locator("table.runs thead th").all_inner_texts()]
+
+
+def column(page: Any, title: str) -> list[str]:
+    place = heads(page).index(title) + 1
+    cells = page.locator(f"table.runs tbody tr > :nth-child({place})")
+    return [text.strip() for text in cells.all_inner_texts()]
+
+
+# -- budgets -------------------------------------------------------------------------------------------------------
+
+
+def test_it_stays_within_its_budgets(visitor: Any, large_server: Any) -> None:
+    scripts: dict[str, int] = {}
+    calls: list[str] = []
+
+    def note(answer: Any) -> None:
+        kind = answer.request.resource_type
+        if kind == "script":
+            scripts[answer.url] = len(gzip.compress(answer.body(), 9))
+        if kind in ("xhr", "fetch", "eventsource"):
+            calls.append(answer.url)
+
+    visitor.page.on("response", note)
+    page = visitor.go(large_server.url + "/")
+    page.wait_for_timeout(1_000)
+    assert len(names(page)) == 50
+    assert 0 < sum(scripts.values()) <= MOST_SCRIPT
+    assert page.evaluate("document.querySelectorAll('*').length") <= MOST_NODES
+    assert len(calls) <= MOST_CALLS
+    page.goto(large_server.url + "/?all=1&limit=50&repeats=1")
+    assert page.evaluate("document.querySelectorAll('*').length") <= MOST_NODES
+
+
+def test_the_numbers_it_shows_are_those_of_the_ledger(visitor: Any, large_server: Any) -> None:
+    page = visitor.go(large_server.url + "/")
+    total = counted(large_server, "removed = ''")
+    assert f"50 of {total:,} matching, {total:,} in all" in page.inner_text("[role=status]")
+    page.goto(large_server.url + "/?filter=" + quote("status = 'failed' and params.lr = '0.1'"))
+    with ledger_of(large_server) as ledger:
+        matching = ledger.count("status = 'failed' and params.lr = '0.1'")
+    shown = min(50, matching)
+    assert f"{shown} of {matching:,} matching, {total:,} in all" in page.inner_text("[role=status]")
+    assert len(names(page)) == shown
+
+
+def test_a_page_of_100_000_runs_asks_the_ledger_few_questions(large_server: Any, tmp_path: Path) -> None:
+    """However many runs are on it, and whatever it is asked for."""
+    from bis.server.pages.runs import Asked, _runs
+
+    with ledger_of(large_server) as ledger, ledger.database.reading() as connection:
+        said: list[str] = []
+        connection.set_trace_callback(said.append)  # type: ignore[attr-defined]
+        for asked in (Asked(limit=5), Asked(limit=500), Asked(filter="metrics.auc > 0.5", sort="-metrics.auc")):
+            said.clear()
+            assert _runs(connection, asked, "").runs
+            assert len(said) <= 20
+        connection.set_trace_callback(None)  # type: ignore[attr-defined]
+
+
+# -- order, columns, filter ----------------------------------------------------------------------------------------
+
+
+def test_each_column_is_a_link_that_orders_by_it(visitor: Any, large_server: Any) -> None:
+    page = visitor.go(large_server.url + "/")
+    for title in heads(page)[1:]:
+        if title == "run":
+            continue
+        page.click(f"table.runs thead th >> text={json.dumps(title)}")
+        assert page.locator("thead th[aria-sort]").inner_text().strip(" ▾▴\n") == title
+        assert len(names(page)) == 50
+    page.goto(large_server.url + "/?sort=-metrics.auc")
+    assert page.get_attribute("th[aria-sort]", "aria-sort") == "descending"
+    values = [float(text) for text in column(page, "auc")]
+    assert values == sorted(values, reverse=True)
+    page.click("th[aria-sort] a")
+    assert page.get_attribute("th[aria-sort]", "aria-sort") == "ascending"
+    with ledger_of(large_server) as ledger:
+        least = ledger.rows("", ["metrics.auc"], 50)
+    assert [row.id for row in least] == [one.get_attribute("value") for one in page.query_selector_all("[data-pick]")]
+
+
+def test_columns_in_which_all_runs_are_the_same_are_told_beside(visitor: Any, large_server: Any) -> None:
+    page = visitor.go(large_server.url + "/")
+    assert {"auc", "loss", "f1", "lr", "layers"} <= set(heads(page))
+    assert "opt" not in heads(page)
+    page.click("details.same summary")
+    assert "params.opt" in page.inner_text("details.same")
+    page.goto(large_server.url + "/?all=1")
+    assert "opt" in heads(page)
+
+
+def test_columns_are_chosen_in_the_address_and_by_boxes(visitor: Any, large_server: Any) -> None:
+    page = visitor.go(large_server.url + "/?columns=auc&columns=params.lr&columns=took")
+    assert heads(page)[1:] == ["run", "auc", "lr", "took"]
+    page.goto(large_server.url + "/?columns=auc,lr,took")
+    assert heads(page)[1:] == ["run", "auc", "lr", "took"]
+    page.click("#columns summary")
+    page.uncheck("#columns input[value='metrics.auc']")
+    page.check("#columns input[value='tags.team']")
+    page.click("text=Show these")
+    assert sorted(heads(page)[1:]) == ["lr", "run", "team", "took"]
+    visitor.go(large_server.url + "/?columns=acu")
+    assert "did you mean" in page.inner_text("#trouble")
+
+
+def test_a_filter_that_makes_no_sense_is_told_beside_its_field(visitor: Any, large_server: Any) -> None:
+    page = visitor.go(
+        large_server.url + "/?filter=" + quote("metrics.auc > 0.9 AND parms.lr = 1") + "&sort=-metrics.auc"
+    )
+    assert "position 23" in page.inner_text("#trouble")
+    assert "did you mean params.lr?" in page.inner_text("#trouble")
+    field = page.locator("input[name=filter]")
+    assert field.input_value() == "metrics.auc > 0.9 AND parms.lr = 1"
+    assert field.get_attribute("aria-invalid") == "true"
+    field.fill("metrics.auc > 0.9 AND params.lr = 0.1")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("table.runs")
+    assert parse_qs(urlsplit(page.url).query)["sort"] == ["-metrics.auc"]
+    answer = httpx.get(large_server.url + "/runs.json", params={"filter": "parms.lr = 1"})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["hint"] == "did you mean params.lr?"
+
+
+def test_a_name_that_no_run_has_is_told_with_the_one_that_was_meant(visitor: Any, large_server: Any) -> None:
+    page = visitor.go(large_server.url + "/?filter=" + quote("metrics.auk > 0.9"))
+    assert "no run has metrics.auk; did you mean metrics.auc?" in page.inner_text("#runs")
+    assert "No run matches" in page.inner_text(".empty")
+    assert page.inner_text("[role=status]").startswith("0 of 0 matching")
+
+
+# -- pages, views, groups ------------------------------------------------------------------------------------------
+
+
+def test_pages_follow_one_another_and_the_browser_goes_back(visitor: Any, large_server: Any) -> None:
+    page = visitor.go(large_server.url + "/?sort=-metrics.auc")
+    first = names(page)
+    page.click("a[rel=next]")
+    second = names(page)
+    with ledger_of(large_server) as ledger:
+        expected = [row.id for row in ledger.rows("", ["metrics.auc DESC"], 100)]
+    assert [one.get_attribute("value") for one in page.query_selector_all("[data-pick]")] == expected[50:]
+    page.go_back()
+    assert names(page) == first
+    page.go_forward()
+    assert names(page) == second
+
+
+def test_the_address_is_the_view(visit: Any, large_server: Any) -> None:
+    page = visit().go(large_server.url + "/")
+    page.fill("input[name=filter]", "params.layers >= 5")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**filter=**")
+    page.click("th a:has-text('loss')")
+    page.locator("[data-pin]").nth(3).click(force=True)
+    page.wait_for_selector("tr.pinned")
+    text, address = page.inner_text("#runs"), page.url
+    assert "filter" in address
+    assert "experiment=" not in address
+    other = visit().go(address)
+    assert other.inner_text("#runs") == text
+    plain = visit(java_script_enabled=False).go(address)
+    assert names(plain) == names(page)
+
+
+def test_groups_have_their_count_and_their_best(visitor: Any, large_server: Any) -> None:
+    page = visitor.go(large_server.url + "/?group=params.lr&sort=-metrics.auc")
+    rows = [row.split("\t") for row in page.locator("table.groups tbody tr").all_inner_texts()]
+    assert {row[0]: int(row[1].replace(",", "")) for row in rows} == {
+        lr: counted(large_server, f"seq IN (SELECT run FROM params WHERE key = 'lr' AND value = '{lr}')")
+        for lr in ("0.1", "0.01", "0.001")
+    }
+    best = [float(row[3]) for row in rows]
+    assert best == sorted(best, reverse=True)
+    page.click("table.groups tbody a >> nth=0")
+    assert rows[0][1] in page.inner_text("[role=status]")
+    assert parse_qs(urlsplit(page.url).query)["filter"] == [f"params.lr = '{rows[0][0]}'"]
+    answer = httpx.get(large_server.url + "/runs.csv", params={"group": "tags.hostile"})
+    table = list(csv.reader(io.StringIO(answer.text)))
+    assert sum(int(row[1]) for row in table[1:]) == counted(large_server, "removed = ''")
+
+
+def test_groups_of_hostile_values_lead_to_their_runs(large_server: Any) -> None:
+    found = httpx.get(large_server.url + "/runs.json", params={"group": "tags.hostile"}).json()["groups"]
+    assert len(found) == 8
+    for group in found:
+        again = httpx.get(large_server.url + "/runs.json", params={"filter": group["filter"]}).json()
+        assert again["matching"] == group["runs"]
+
+
+def test_parts_that_differ_from_the_baseline_are_marked(visitor: Any, small_server: Any) -> None:
+    with ledger_of(small_server) as ledger:
+        first = next(row for row in ledger.rows() if row.name == "first")
+    page = visitor.go(small_server.url + f"/?baseline={first.id}")
+    assert names(page)[0] == "first"
+    assert page.locator("tr.pinned").count() == 1
+    marks = dict(zip(names(page), column(page, "code"), strict=True))
+    assert "!" in marks["changed"]
+    assert "!" not in marks["first"] + marks["second"]
+    digests = {text.split("!")[0].strip() for text in column(page, "code")}
+    assert all(4 <= len(digest) <= 8 for digest in digests)
+    visitor.go(small_server.url + "/?baseline=nothing")
+    assert "no run has the id" in page.inner_text("#trouble")
+
+
+def test_repeats_are_shown_where_they_are_asked_for(visitor: Any, small_server: Any) -> None:
+    page = visitor.go(small_server.url + "/")
+    few = len(names(page))
+    assert f"{few} of {few} matching, {few + 1} in all" in page.inner_text("[role=status]")
+    assert "[=]" in page.inner_text("table.runs")
+    assert "failed, exit 1" in column(page, "status")
+    page.check("input[name=repeats]")
+    page.click("button:has-text('Show')")
+    assert len(names(page)) == few + 1
+
+
+def test_what_it_tells_programs_is_what_the_command_tells(small_server: Any) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "bis", "-C", str(small_server.folder), "log", "--json"], capture_output=True, text=True
+    )
+    told = json.loads(done.stdout)
+    found = httpx.get(small_server.url + "/runs.json").json()
+    own = [{key: value for key, value in run.items() if key not in ("experiment", "progress")} for run in found["runs"]]
+    assert own == told["runs"]
+    assert [found[name] for name in ("shown", "matching", "total")] == [
+        told[name] for name in ("shown", "matching", "total")
+    ]
+
+
+def test_its_csv_has_the_columns_of_the_view_whole(large_server: Any) -> None:
+    asked = {"columns": "auc,odd,lr", "sort": "-metrics.auc", "limit": "3"}
+    table = list(csv.reader(io.StringIO(httpx.get(large_server.url + "/runs.csv", params=asked).text)))
+    with ledger_of(large_server) as ledger:
+        best = ledger.rows("", ["metrics.auc DESC"], 3)
+    assert table[0] == ["id", "name", "metrics.auc", "metrics.odd", "params.lr"]
+    assert [(row[0], float(row[2]), row[4]) for row in table[1:]] == [
+        (row.id, row.metrics["auc"], row.params["lr"]) for row in best
+    ]
+
+
+# -- hostile names, keys, what is live -----------------------------------------------------------------------------
+
+
+def test_what_users_call_things_comes_out_as_text(visitor: Any, large_server: Any) -> None:
+    for place in ("/?sort=started&columns=tags.hostile&all=1", "/?group=tags.hostile", "/?sort=started&all=1"):
+        page = visitor.go(large_server.url + place)
+        page.wait_for_timeout(300)
+        assert page.title().startswith("Runs")
+        assert page.locator("main script, main img").count() == 0
+        assert "<script>document.title" in page.inner_text("main")
+    nasty = '"><img src=x onerror=document.title="caught">'
+    for name in ("filter", "sort", "group", "columns", "baseline", "experiment", "next"):
+        page = visitor.go(large_server.url + f"/?{name}={quote(nasty)}")
+        assert page.locator("main img").count() == 0
+        assert page.title().startswith("Runs")
+        assert page.locator("#trouble").count() == 1, name
+
+
+def test_it_is_used_by_keys_alone(visitor: Any, large_server: Any) -> None:
+    page = visitor.go(large_server.url + "/?filter=" + quote("name LIKE 'adam-%'"))
+    ids = [one.get_attribute("value") for one in page.query_selector_all("[data-pick]")]
+    page.keyboard.press("?")
+    listed = page.inner_text("dialog.keys")
+    for word in ("Next row", "Row before", "Select the row", "Compare the selected runs", "Difference", "Open the row"):
+        assert word in listed
+    page.keyboard.press("Escape")
+    assert page.locator("dialog.keys").count() == 0
+    for key in "jxjjjkx":
+        page.keyboard.press(key)
+    assert page.evaluate("document.activeElement.closest('tr').id") == f"r{ids[2]}"
+    assert page.locator("[data-count]").inner_text() == "2"
+    page.keyboard.press("c")
+    page.wait_for_url("**/compare?**")
+    assert parse_qs(urlsplit(page.url).query)["run"] == [ids[0], ids[2]]
+    page.go_back()
+    page.keyboard.press("j")
+    page.keyboard.press("d")
+    page.wait_for_url("**/compare?**")
+    assert parse_qs(urlsplit(page.url).query)["run"] == [ids[1], ids[0]]
+    page.go_back()
+    page.keyboard.press("j")
+    page.keyboard.press("o")
+    page.wait_for_url(f"**/runs/{ids[0]}")
+
+
+def test_keys_are_letters_where_one_writes(visitor: Any, large_server: Any) -> None:
+    page = visitor.go(large_server.url + "/")
+    page.keyboard.press("f")
+    page.keyboard.type("jxc?")
+    assert page.input_value("input[name=filter]") == "jxc?"
+    assert page.locator("dialog.keys").count() == 0
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Any:
+    from tests.pages.conftest import Served
+
+    served = Served(tmp_path)
+    yield served
+    served.stop()
+
+
+def test_a_run_that_begins_is_there_without_loading_the_page_again(visitor: Any, served: Any) -> None:
+    page = visitor.go(served.url + "/")
+    assert "No runs are recorded here yet" in page.inner_text(".empty")
+    with ledger_of(served) as ledger:
+        for number, name in enumerate(("early", "late")):
+            with ledger.database.writing() as connection:
+                started = 1_790_000_000_000_000 + number
+                tracked.create(connection, f"{number:032x}", experiment=0, name=name, user="", started=started, tags={})
+                tracked.log_params(connection, f"{number:032x}", {"max_steps": "200"})
+            page.wait_for_selector(f"a[data-row]:has-text('{name}')")
+            if name == "early":
+                page.check("[data-pick]")
+                page.focus("a[data-row]")
+        assert names(page) == ["late", "early"]
+        assert page.is_checked(f"[data-pick][value='{0:032x}']")
+        assert page.evaluate("document.activeElement.textContent") == "early"
+        with ledger.database.writing() as connection:
+            points.append(connection, tracked.seq_of(connection, f"{1:032x}"), [Point("loss", 0.5, 1, 50)])
+        page.wait_for_selector("progress")
+        assert "running, 50 of 200" in column(page, "status")
+        assert page.get_attribute("progress", "value") == "50.0"
