@@ -17,6 +17,7 @@ FILTERS = (
     "",
     "metrics.auc > 0.5",
     "metrics.auc > 0.5 AND params.lr = '0.1'",
+    "params.lr = '0.1' AND metrics.auc > 0.1 AND tags.team IN ('a', 'b') AND metrics.loss < 200",
     "tags.team = 'a' AND status = 'failed'",
     "params.lr IS NULL",
     "name LIKE 'run-1%'",
@@ -80,7 +81,7 @@ def _is_meant(ledger: SqlLedger, id: str, view: View) -> bool:
 
 
 @pytest.mark.parametrize("order", ["metrics.auc DESC", "params.lr ASC", "started ASC", "status DESC", "seconds DESC"])
-@pytest.mark.parametrize("filter", FILTERS[:3])
+@pytest.mark.parametrize("filter", FILTERS[:4])
 def test_its_pages_follow_one_another_whichever_way_they_are_found(ledger: SqlLedger, filter: str, order: str) -> None:
     with ledger.database.reading() as connection:
         whole, _ = listed.rows(connection, filter, [order], limit=1000, view=View())

@@ -15,9 +15,9 @@ import msgspec
 from bis.errors import UsageError
 from bis.ledger import Row, searching, tracked
 from bis.ledger.connection import Connection
-from bis.ledger.filter import Field, read_order
+from bis.ledger.filter import Field, read_filter, read_order
 from bis.ledger.grammar import OF_RUNS, RUNS
-from bis.ledger.search import Query, both, compile_filter, compile_order
+from bis.ledger.search import Query, both, compile_filter, compile_order, compiled
 from bis.ledger.searching import Known
 from bis.nouns.tracking import Point
 
@@ -164,7 +164,7 @@ def count(connection: Connection, view: View, filter: str = "") -> int:
     if view.removed or not _is_owned(asked):
         return _counted(connection, both(view.where, asked))
     each = compile_filter(filter, EACH)
-    return _within(connection, view, asked) - sum(
+    return _within(connection, view, asked, filter) - sum(
         _counted(connection, both(left_out, each)) for left_out in view.left_out
     )
 
@@ -174,13 +174,32 @@ def _is_owned(asked: Query) -> bool:
     return not asked.where or asked.where == f"{RUNS.row} IN ({asked.owners})"
 
 
-def _within(connection: Connection, view: View, asked: Query) -> int:
+def _within(connection: Connection, view: View, asked: Query, filter: str) -> int:
     """How many match, those among them that are left out."""
     near = view._replace(removed=None, repeats=True).where
     if asked.where and not near.where:
-        ((found,),) = connection.execute(f"SELECT count(*) FROM ({asked.owners}) AS these", asked.values).fetchall()
-        return int(found)
+        return _owning(connection, filter)
     return _counted(connection, both(near, asked))
+
+
+def _owning(connection: Connection, filter: str) -> int:
+    """How many runs own all that a filter asks for. Where it asks for several things, those that own the rarest one
+    are looked at."""
+    comparisons = read_filter(filter, RUNS)
+    sets = [compiled([comparison], RUNS) for comparison in comparisons]
+    many = [_rows(connection, one.owners, one.values) for one in sets]
+    rarest = many.index(min(many))
+    if len(sets) == 1:
+        return many[0]
+    others = compiled([*comparisons[:rarest], *comparisons[rarest + 1 :]], EACH)
+    own = sets[rarest]
+    asked = f"SELECT 1 FROM (SELECT run AS seq FROM ({own.owners}) AS own) AS runs WHERE {others.where}"
+    return _rows(connection, asked, (*own.values, *others.values))
+
+
+def _rows(connection: Connection, asked: str, values: Sequence[Any]) -> int:
+    ((found,),) = connection.execute(f"SELECT count(*) FROM ({asked}) AS these", tuple(values)).fetchall()
+    return int(found)
 
 
 def _counted(connection: Connection, where: Query) -> int:
