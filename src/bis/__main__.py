@@ -152,6 +152,11 @@ def _as_ours(error: Exception) -> BisError:
     reasons = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the quota is used up", errno.EROFS: "it is read-only"}
     if isinstance(error, OSError) and error.errno in reasons:
         return KeepingError(f"cannot write {error.filename or 'a file'}: {reasons[error.errno]}", hint="bis du")
+    if isinstance(error, ModuleNotFoundError):
+        from bis.cli.extras import missing_extra
+
+        if missing := missing_extra(error):
+            return missing
     kept = _keep_traceback(error)
     return BisError(
         f"bis failed: {type(error).__name__}: {error}",

@@ -30,6 +30,7 @@ from bis.server.doorway import listen
 from bis.server.guard import Guard, Limits, Rules
 from bis.server.hooks import Hooks
 from bis.server.keeper import Keeper
+from bis.server.pages import routes as _pages  # noqa: F401  # its packages are missed before anything is served
 from bis.server.reset import Resetting
 from bis.server.scattered import forget_old
 from bis.server.told import Format, tell_troubles, teller
