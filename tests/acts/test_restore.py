@@ -103,3 +103,31 @@ def test_an_output_is_not_written_through_a_link_that_leads_out_of_the_folder(
     done = restore(msgspec.structs.replace(run, outputs=(*link, *run.outputs)), home, tmp_path / "past", outputs=True)
     assert "outside" in done.missing[0]
     assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_artifacts_land_in_a_folder_of_theirs_and_can_be_named_as_they_are_listed(
+    run: Run, home: Home, tmp_path: Path
+) -> None:
+    logged = outputs(run, "out/model.bin", "<artifacts>/churn/model.skops", "<artifacts>/notes.txt")
+    done = restore(logged, home, tmp_path / "past", outputs=True)
+    assert done.missing == ()
+    assert (tmp_path / "past" / "artifacts" / "churn" / "model.skops").read_bytes() == b"weights"
+    for name in ("<artifacts>/churn", "artifacts/churn"):
+        restore(logged, home, tmp_path / name[:4], outputs=True, only=[name])
+        (file,) = (path for path in (tmp_path / name[:4]).rglob("*") if path.is_file())
+        assert file == tmp_path / name[:4] / "artifacts" / "churn" / "model.skops"
+
+
+def test_an_artifact_takes_the_place_of_no_file_of_the_project(run: Run, home: Home, tmp_path: Path) -> None:
+    done = restore(outputs(run, "<artifacts>/out", "artifacts/out/model.bin"), home, tmp_path / "past", outputs=True)
+    assert "another file has its place" in done.missing[0]
+    assert (tmp_path / "past" / "artifacts" / "out" / "model.bin").is_file()
+
+
+@pytest.mark.parametrize("path", ["<artifacts>/../../evil", "<artifacts>//evil"])
+def test_an_artifact_whose_name_leads_out_of_the_folder_is_left_out(
+    path: str, run: Run, home: Home, tmp_path: Path
+) -> None:
+    done = restore(outputs(run, path), home, tmp_path / "past", outputs=True)
+    assert "outside" in done.missing[0]
+    assert not list(tmp_path.rglob("evil"))

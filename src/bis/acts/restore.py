@@ -11,6 +11,7 @@ import msgspec
 
 from bis.digest import readable, unspell
 from bis.errors import CannotRepeat, NotFound, UsageError
+from bis.nouns.logged import ARTIFACTS
 from bis.nouns.run import Output, Run
 from bis.parts import Place
 from bis.parts.kinds import KINDS
@@ -48,8 +49,8 @@ def restore(
 ) -> Restored:
     """Put code and data (and, if asked, outputs and environment) of a run into a new or empty folder.
 
-    Inputs from outside the project land below `into/outside`. Raises UsageError for a folder that holds anything, and
-    NotFound when nothing is named as `only` says.
+    Inputs from outside the project land below `into/outside`, artifacts below `into/artifacts`. Raises UsageError for a
+    folder that holds anything, and NotFound when nothing is named as `only` says.
     """
     into = Path(os.path.realpath(into))  # `../there` leads nowhere else than where it says
     demand_record(run)
@@ -118,16 +119,19 @@ def _make_room(into: Path, run: Run) -> None:
 
 
 def _restore_outputs(outputs: Iterable[Output], into: Path, store: Store) -> list[str]:
-    """Write the outputs; those that stand at absolute paths below `into/outside`. Returns what is missing."""
+    """Write the outputs; those that stand at absolute paths below `into/outside`, artifacts below `into/artifacts`.
+    Returns what is missing: an artifact that would take the place of a file of the project, too.
+    """
     missing = []
-    for output in outputs:
-        if output.path.startswith("<"):
+    for output in sorted(outputs, key=lambda output: output.path.startswith(ARTIFACTS)):
+        if output.path.startswith("<") and not output.path.startswith(ARTIFACTS):
             continue
-        path = (
-            into / "outside" / unspell(output.path[1:]) if output.path.startswith("/") else into / unspell(output.path)
-        )
+        path = into / _place(output.path)
         if ".." in path.parts or not path.parent.resolve().is_relative_to(into.resolve()):
             missing.append(f"{readable(output.path)}: it would lie outside of {shown(into)}")
+            continue
+        if output.path.startswith(ARTIFACTS) and os.path.lexists(path):
+            missing.append(f"{readable(output.path)}: another file has its place, {shown(path)}")
             continue
         path.parent.mkdir(parents=True, exist_ok=True)
         if output.target:
@@ -141,7 +145,14 @@ def _restore_outputs(outputs: Iterable[Output], into: Path, store: Store) -> lis
     return missing
 
 
+def _place(name: str) -> Path:
+    if name.startswith(ARTIFACTS):
+        return Path("artifacts", unspell(name.removeprefix(ARTIFACTS)))
+    return Path("outside", unspell(name[1:])) if name.startswith("/") else Path(unspell(name))
+
+
 def _keep_only(into: Path, globs: Sequence[str]) -> None:
+    globs = [str(_place(glob)) if glob.startswith(ARTIFACTS) else glob for glob in globs]
     for path in sorted(into.rglob("*"), reverse=True):
         name = str(path.relative_to(into))
         if path.is_dir() and not path.is_symlink():

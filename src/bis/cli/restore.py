@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         "bis restore train-12 --outputs --only model.pkl",
     ],
 )
-@click.option("--outputs", is_flag=True, help="Also what the run made.")
+@click.option("--outputs", is_flag=True, help="Also what the run made; artifacts below artifacts/.")
 @click.option("--environment", is_flag=True, help="Also build its environment again.")
 @click.option("--only", multiple=True, metavar="PATH", help="Only this file, folder or glob; may be given again.")
 @json_option
