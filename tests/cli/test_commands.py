@@ -62,6 +62,11 @@ def test_bis_alone_shows_its_help_and_is_wrong_use(bis: Type) -> None:
     [
         (["rpeat", "train-12"], "did you mean  bis repeat train-12"),
         (["lgo"], "did you mean  bis log"),
+        (["lgo", "train-12"], "did you mean  bis log"),
+        (["shwo", "train-12", "--stdout"], "did you mean  bis show train-12 --stdout"),
+        (["shwo", "train-12", "--tail"], "did you mean  bis show"),
+        (["logs", "train-12"], "did you mean  bis show --log train-12"),
+        (["dtaa", "add", "rows"], "did you mean  bis data add rows"),
         (["python3", "train.py"], "did you mean  bis run -- python3 train.py"),
         (["nb.ipynb"], "did you mean  bis run -- nb.ipynb"),
         (["qwxz"], "bis --help"),

@@ -76,6 +76,8 @@ SECTIONS: dict[str, dict[str, Entry]] = {
     },
 }
 COMMANDS = {name: entry for section in SECTIONS.values() for name, entry in section.items()}
+CALLED_ELSEWHERE = {"logs": ["show", "--log"]}
+"""What other programs call something that is called otherwise here."""
 
 
 class Commands(click.Group):
@@ -131,14 +133,25 @@ def _no_command(words: list[str]) -> UsageError:
 
     typed = words[0]
     program = shutil.which(typed) is not None or typed.endswith(".ipynb")
-    meant = nearest(typed, COMMANDS, 0.75 if program else 0.5)
+    meant = CALLED_ELSEWHERE.get(typed) or list(filter(None, [nearest(typed, COMMANDS, 0.75 if program else 0.5)]))
     if meant:
-        hint = f"did you mean  {shlex.join(['bis', meant, *words[1:]])}"
+        hint = f"did you mean  {shlex.join(['bis', *meant, *(words[1:] if _takes(meant[0], words[1:]) else [])])}"
     elif program:
         hint = f"did you mean  {shlex.join(['bis', 'run', '--', *words])}"
     else:
         hint = "bis --help"
     return UsageError(f'no command "{typed}"', hint=hint)
+
+
+def _takes(name: str, words: list[str]) -> bool:
+    """Whether a command has these options, and arguments for the rest."""
+    entry = COMMANDS[name]
+    command: click.Command = getattr(importlib.import_module(f"bis.cli.{entry.module}"), name)
+    try:
+        _, more, _ = command.make_parser(click.Context(command, **command.context_settings)).parse_args(list(words))
+    except click.UsageError:
+        return False
+    return not more or isinstance(command, click.Group)
 
 
 @click.group(
