@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from typing import Literal
 
 import msgspec
@@ -10,7 +9,6 @@ import msgspec
 from bis.digest import Digest
 from bis.errors import UsageError
 from bis.nouns.part import Finding, Part, PartKind
-from bis.text import duration, seconds_between
 
 Status = Literal["scheduled", "running", "finished", "failed", "interrupted", "lost"]
 RUN_SCHEMA = "bis.run/1"
@@ -147,6 +145,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag=RUN
     @property
     def ending(self) -> str:
         """`finished in 4m40s`, `failed with exit status 1 in 2.1s`, `ended by SIGKILL in 12.0s`."""
+        from bis.text import duration, seconds_between
+
         took = seconds_between(self.started, self.ended)
         time = f" in {duration(took)}" if took is not None else ""
         interrupted = self.status == "interrupted"
@@ -165,6 +165,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag=RUN
 
 def signal_name(number: int) -> str:
     """`SIGKILL`, or `signal 62` for one without a name."""
+    import signal
+
     try:
         return signal.Signals(number).name
     except ValueError:
