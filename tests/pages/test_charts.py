@@ -222,8 +222,6 @@ def test_runs_are_named_as_everywhere(visitor: Any, small_server: Any) -> None:
     some = told(f"{small_server.url}/overlay.json?run=first&run=second")["runs"]
     assert [run["name"] for run in some] == ["first", "second"]
     page = visitor.go(f"{small_server.url}/compare?run=first&run=second")
-    page.locator("bis-chart").first.scroll_into_view_if_needed()
-    page.wait_for_selector(DRAWN)
     page.click("text=Scatter and contour")
     page.wait_for_selector(".figure-body svg")
 
@@ -349,8 +347,19 @@ def test_many_metrics_are_grouped_searched_and_drawn_when_they_come_into_view(vi
     page.wait_for_selector("bis-chart[data-metric='val/m3'][data-state=drawn]")
 
 
+def test_a_number_that_comes_once_is_no_chart(visitor: Any, large_server: Any) -> None:
+    page = visitor.go(f"{large_server.url}/runs/{5:032x}")
+    names = page.locator("dl.numbers dt").all_inner_texts()
+    assert {"auc", "f1", "loss"} <= set(names)
+    assert not page.locator("bis-chart[data-metric=auc]").count()
+    page = visitor.go(f"{large_server.url}/runs/{RUNS - 2:032x}")
+    assert page.locator("bis-chart[data-metric=auc]").count(), "there may be more of it"
+
+
 def test_names_are_text(visitor: Any, large_server: Any) -> None:
     runs = [f"{number:032x}" for number in range(8)]
+    for run in runs:
+        log(large_server, run, [("named", step, 0.5) for step in range(3)])
     page = opened(visitor, f"{large_server.url}/overlay?{urlencode([('run', run) for run in runs])}")
     assert '<script>document.title="caught"</script>' in page.locator(".chart-run").all_inner_texts()
     for summary in page.locator("details.more > summary").all():
@@ -412,7 +421,7 @@ def test_differences_of_envelopes_hold_every_difference(visitor: Any, large_serv
 
 def test_brushing_leaves_the_runs_that_pass(visitor: Any, large_server: Any) -> None:
     runs = [f"{number:032x}" for number in range(100, 120)]
-    page = opened(visitor, f"{large_server.url}/overlay?{urlencode([('run', run) for run in runs])}")
+    page = visitor.go(f"{large_server.url}/overlay?{urlencode([('run', run) for run in runs])}")
     page.click("text=Parallel coordinates")
     rows = page.locator(".parallel-runs tbody tr:visible")
     rows.first.wait_for()
@@ -435,7 +444,9 @@ def test_brushing_leaves_the_runs_that_pass(visitor: Any, large_server: Any) -> 
 
 def test_scatter_and_contour_come_when_they_are_opened(visitor: Any, large_server: Any) -> None:
     runs = urlencode([("run", f"{number:032x}") for number in range(100, 130)])
-    page = opened(visitor, f"{large_server.url}/overlay?{runs}")
+    page = visitor.go(f"{large_server.url}/overlay?{runs}")
+    page.wait_for_selector("details.more")
+    assert "Each metric has one value in each run" in page.inner_text("bis-overlay")
     assert not [url for url in visitor.requests if "plot.umd" in url]
     page.click("text=Scatter and contour")
     page.wait_for_selector(".figure-body svg circle")

@@ -430,6 +430,22 @@ def newest(connection: Connection, run: int) -> list[Point]:
     ]
 
 
+def counts(connection: Connection, run: int) -> dict[str, int]:
+    """How many points each metric of a run has, about: one that was sent again is counted again."""
+    found = {
+        key: int(points)
+        for key, points in connection.execute(
+            "SELECT key, sum(points) FROM metric_chunks JOIN series ON series.id = metric_chunks.series"
+            " WHERE run = ? GROUP BY key",
+            (run,),
+        ).fetchall()
+    }
+    for (content,) in connection.execute("SELECT content FROM metric_tail WHERE run = ?", (run,)).fetchall():
+        for key, _, _, data in _tail.decode(content):
+            found[key] = found.get(key, 0) + len(data) // 24
+    return found
+
+
 def tails(connection: Connection, run: int) -> dict[str, list[Row]]:
     """What has been folded into no chunk yet, by metric."""
     found: dict[str, list[Row]] = {}

@@ -149,6 +149,13 @@ class Metrics(msgspec.Struct, kw_only=True):
     name: str
     metrics: list[Overview]
 
+    def drawn(self, live: bool) -> list[Overview]:
+        """Without those of one point, of which there will not be more: those are numbers, and no curves."""
+        return [one for one in self.metrics if live or one.points > 1]
+
+    def single(self, live: bool) -> list[Overview]:
+        return [one for one in self.metrics if not live and one.points <= 1]
+
 
 class Charts(msgspec.Struct, kw_only=True):
     """The metrics of a run, for `_charts.html`."""
@@ -157,11 +164,12 @@ class Charts(msgspec.Struct, kw_only=True):
     live: bool
     total: int
     groups: list[Metrics]
-    system: list[Overview]
+    """Those of the system last."""
 
     @property
     def keys(self) -> list[str]:
-        return [one.key for group in self.groups for one in group.metrics]
+        """Of what may stand on an axis."""
+        return [one.key for group in self.groups for one in group.drawn(self.live)]
 
     @property
     def many(self) -> bool:
@@ -186,6 +194,8 @@ class Overlay(msgspec.Struct, kw_only=True):
     runs: list[Compared]
     metrics: list[str]
     """That at least one of them has; those of most runs first."""
+    curves: list[str]
+    """Those of more than one point in at least one of them."""
 
     @property
     def ids(self) -> list[str]:
@@ -359,16 +369,17 @@ def _summary(found: Sequence[Overview]) -> Summary | None:
 def of_run(connection: Connection, run: TrackedRun) -> Charts:
     """Grouped by what stands before the first slash; what is measured of the system apart."""
     found = overviews.overview(connection, tracked.seq_of(connection, run.id))
-    own = [one for one in found if not one.key.startswith(SYSTEM)]
+    system = [one for one in found if one.key.startswith(SYSTEM)]
     groups: dict[str, list[Overview]] = {}
-    for one in own:
-        groups.setdefault(one.key.rpartition("/")[0].partition("/")[0], []).append(one)
+    for one in found:
+        if not one.key.startswith(SYSTEM):
+            groups.setdefault(one.key.rpartition("/")[0].partition("/")[0], []).append(one)
+    own = [Metrics(name=name, metrics=groups[name]) for name in sorted(groups)]
     return Charts(
         run=run.id,
         live=run.status == "running",
-        total=len(own),
-        groups=[Metrics(name=name, metrics=groups[name]) for name in sorted(groups)],
-        system=[one for one in found if one.key.startswith(SYSTEM)],
+        total=len(found),
+        groups=own + ([Metrics(name="System use", metrics=system)] if system else []),
     )
 
 
@@ -379,6 +390,9 @@ def of_runs(connection: Connection, ids: Sequence[str]) -> Overlay:
     for run in runs:
         for point in run.metrics:
             times[point.key] = times.get(point.key, 0) + 1
+    metrics = sorted(times, key=lambda key: (key.startswith(SYSTEM), -times[key], key))
+    counts = [points.counts(connection, tracked.seq_of(connection, run.id)) for run in runs]
+    long = {key for each in counts for key, count in each.items() if count > 1}
     return Overlay(
         runs=[
             Compared(
@@ -392,7 +406,8 @@ def of_runs(connection: Connection, ids: Sequence[str]) -> Overlay:
             )
             for run in runs
         ],
-        metrics=sorted(times, key=lambda key: (key.startswith(SYSTEM), -times[key], key)),
+        metrics=metrics,
+        curves=[key for key in metrics if key in long],
     )
 
 

@@ -601,13 +601,13 @@ function searching(field) {
   field.closest("label")?.removeAttribute("hidden");
   field.addEventListener("input", () => {
     const words = field.value.toLowerCase().split(/\s+/).filter(Boolean);
-    for (const chart of scope.querySelectorAll("bis-chart")) {
+    for (const chart of scope.querySelectorAll("[data-metric]")) {
       const name = (/** @type {HTMLElement} */ (chart).dataset.metric ?? "").toLowerCase();
       chart.toggleAttribute("hidden", !words.every((word) => name.includes(word)));
     }
     let shown = 0;
     for (const group of scope.querySelectorAll("[data-chart-group]")) {
-      const left = group.querySelectorAll("bis-chart:not([hidden])").length;
+      const left = group.querySelectorAll("[data-metric]:not([hidden])").length;
       group.toggleAttribute("hidden", !left);
       shown += left;
     }

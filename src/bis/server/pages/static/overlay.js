@@ -7,7 +7,7 @@ import { wire } from "./chart.js";
 /** @typedef {{id: string, name: string, status: string, hue: number, dashes: string, params: Record<string, string>,
  *   metrics: Record<string, number|string>}} Run */
 
-const FIRST = 4;
+const FIRST = 6;
 
 class BisOverlay extends HTMLElement {
   async connectedCallback() {
@@ -26,7 +26,7 @@ class BisOverlay extends HTMLElement {
       const told = await answer.json();
       if (!answer.ok) throw new Error(told.error?.what ?? `the server answered ${answer.status}`);
       status.remove();
-      this.show(told.runs, told.metrics);
+      this.show(told.runs, told.metrics, told.curves);
     } catch (error) {
       status.className = "bad";
       status.textContent = `The curves are not drawn: ${/** @type {Error} */ (error).message}. `;
@@ -41,8 +41,8 @@ class BisOverlay extends HTMLElement {
     }
   }
 
-  /** @param {Run[]} runs @param {string[]} metrics */
-  show(runs, metrics) {
+  /** @param {Run[]} runs @param {string[]} metrics @param {string[]} curves */
+  show(runs, metrics, curves) {
     if (!metrics.length) {
       const none = document.createElement("p");
       none.className = "empty";
@@ -50,27 +50,39 @@ class BisOverlay extends HTMLElement {
       this.append(none);
       return;
     }
+    if (curves.length) this.curves(curves, runs);
+    else {
+      this.querySelector("form")?.remove();
+      const none = document.createElement("p");
+      none.className = "soft";
+      none.textContent = "Each metric has one value in each run: there is no curve to draw.";
+      this.append(none);
+    }
+    if (runs.length < 2) return;
+    for (const [title, draw] of /** @type {[string, (place: HTMLElement) => Promise<void>][]} */ ([
+      ["Parallel coordinates", async (place) => (await import("./parallel.js")).parallel(place, runs, metrics, this.dataset.run ?? "")],
+      ["Scatter and contour", async (place) => (await import("./figures.js")).figures(place, runs, metrics)],
+    ])) this.append(opened(title, draw));
+  }
+
+  /** Some at first, all when they are asked for. @param {string[]} metrics @param {Run[]} runs */
+  curves(metrics, runs) {
     const charts = document.createElement("div");
     charts.className = "charts";
     const more = document.createElement("button");
     more.type = "button";
-    more.addEventListener("click", () => {
-      shown = metrics.length;
-      fill();
-    });
     let shown = FIRST;
     const fill = () => {
       for (const metric of metrics.slice(charts.childElementCount, shown)) charts.append(this.chart(metric, runs));
       more.textContent = `Draw ${metrics.length - shown} more metrics`;
       more.hidden = shown >= metrics.length;
     };
+    more.addEventListener("click", () => {
+      shown = metrics.length;
+      fill();
+    });
     fill();
     this.append(charts, more);
-    if (runs.length < 2) return;
-    for (const [title, draw] of /** @type {[string, (place: HTMLElement) => Promise<void>][]} */ ([
-      ["Parallel coordinates", async (place) => (await import("./parallel.js")).parallel(place, runs, metrics, this.dataset.run ?? "")],
-      ["Scatter and contour", async (place) => (await import("./figures.js")).figures(place, runs, metrics)],
-    ])) this.append(opened(title, draw));
   }
 
   /** @param {string} metric @param {Run[]} runs */
