@@ -91,7 +91,7 @@ def _commands(run: Run) -> dict[str, str]:
         return {"see it in a terminal": f"bis show {short}"}
     return {
         "repeat it": f"bis repeat {short}",
-        "put its code and data into a folder": f"bis restore {short} --into DIR",
+        "put its code and data into a folder": f"bis restore {short} DIR",
         "compare it with what would run now": f"bis status {short}",
         "build an image of it": f"bis build image {short}",
     }
