@@ -14,8 +14,7 @@ from bis.errors import NotFound, UsageError
 from bis.ledger import Making
 from bis.ledger.connection import Connection
 from bis.ledger.database import Database
-from bis.ledger.history import NEVER
-from bis.ledger.moments import micros, shown_time
+from bis.ledger.moments import NEVER, micros, shown_time
 from bis.ledger.used import runs_with
 from bis.nouns.dataset import DataAnnotation, DataVersion, Held, hold
 from bis.nouns.reference import DATA_EXAMPLES, DataReference

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any, Final, NamedTuple
 
 from bis.ledger.connection import Connection
+from bis.ledger.moments import NEVER
 from bis.nouns.model import Event, Model, Standing
 
 COLUMNS: Final = "seq, made, username, name, version, record, origin, action, key, before, after, reason"
-NEVER: Final = 1 << 62
 MOVES: Final = "('alias', 'unaliased', 'rolled back')"
 """What changes which version an alias means."""
 

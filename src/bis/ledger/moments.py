@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Final
+
+NEVER: Final = 1 << 62
+"""Later than everything."""
 
 
 def micros(stamp: str) -> int:

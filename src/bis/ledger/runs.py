@@ -12,14 +12,13 @@ import msgspec
 
 from bis.digest import Digest, canonical, digest_value, readable, spell
 from bis.errors import Damaged, NotFound, UsageError
-from bis.ledger import PartRow, Row, other_seals
+from bis.ledger import PartRow, Row
 from bis.ledger.connection import Connection
 from bis.ledger.database import Database
 from bis.ledger.datasets import SqlDataSets, put_data_annotation, put_version
 from bis.ledger.made import put_made
-from bis.ledger.moments import micros, shown_time, stamp
+from bis.ledger.moments import NEVER, micros, shown_time, stamp
 from bis.ledger.numbers import as_number, as_stored
-from bis.ledger.other_seals import OtherSeal
 from bis.ledger.places import database_at
 from bis.ledger.used import put_used
 from bis.nouns.annotation import Annotation, experiment_after, name_after, removed_at, tags_after
@@ -31,6 +30,7 @@ from bis.store import Store
 from bis.store.squeeze import pack, unpack
 
 if TYPE_CHECKING:
+    from bis.ledger.other_seals import OtherSeal
     from bis.ledger.records import Record
     from bis.nouns.tracked import Tracked
 
@@ -38,7 +38,6 @@ T = TypeVar("T")
 
 SCRIPTS: Final = (".py", ".ipynb", ".sh", ".r", ".jl", ".pyz", ".pl", ".js")
 AT_ONCE: Final = 500
-NEVER: Final = 1 << 62
 A_DAY: Final = 86_400_000_000
 """Microseconds."""
 OWN: Final = "repeats = '' AND (tracked = 0 OR parent = '')"
@@ -178,6 +177,8 @@ class SqlLedger:
             _put_run(connection, run, "")
 
     def seal(self, run: Run, record: Digest) -> None:
+        from bis.ledger import other_seals
+
         with self._writing() as connection:
             other_seals.prefer(connection, run.id, record)
             _put_run(connection, run, record)
@@ -220,6 +221,7 @@ class SqlLedger:
     def take(self, records: Sequence[tuple[Record, Digest]]) -> set[Digest]:
         """Note records that are in the store already. What is lost with the power can be taken again. Returns those
         that do not say of a run how it is: how it was once, or a second record of it."""
+        from bis.ledger import other_seals
         from bis.nouns.built import Built
         from bis.nouns.model_event import ModelEvent
         from bis.nouns.tracked import Tracked
@@ -298,6 +300,8 @@ class SqlLedger:
         the one that was written here."""
         if not self.database.there:
             return []
+        from bis.ledger import other_seals
+
         with self.database.reading() as connection:
             return other_seals.every(connection)
 

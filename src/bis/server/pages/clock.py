@@ -5,8 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from bis.errors import UsageError
-from bis.ledger.history import NEVER
-from bis.ledger.moments import micros
+from bis.ledger.moments import NEVER, micros
 from bis.nouns.reference import parse
 
 

@@ -13,7 +13,7 @@ from bis.acts.models import compared, describe, told
 from bis.errors import NotFound
 from bis.ledger import history, registry
 from bis.ledger.connection import Connection
-from bis.ledger.history import NEVER
+from bis.ledger.moments import NEVER
 from bis.ledger.runs import SqlLedger
 from bis.nouns.model import CHAMPION, Event, Model, ModelVersion
 from bis.nouns.run import Run

@@ -17,8 +17,8 @@ from bis.ledger import Row, experiments, listed
 from bis.ledger.connection import Connection
 from bis.ledger.filter import Field, Unfit, read_filter, read_order
 from bis.ledger.grammar import RUNS
-from bis.ledger.history import NEVER
 from bis.ledger.listed import View
+from bis.ledger.moments import NEVER
 from bis.ledger.refusals import BadToken
 from bis.ledger.searching import Known
 from bis.nouns.run import is_tracked
