@@ -32,6 +32,9 @@ PLACES = (
     "/models",
     "/models/churn",
     "/models/churn/1",
+    "/lineage",
+    "/lineage?of=models:/churn@champion",
+    "/lineage?of=nothing-like-this",
     "/settings",
     "/login",
 )

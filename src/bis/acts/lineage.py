@@ -12,19 +12,29 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from bis.digest import Digest, digest_file, readable, short, spell
 from bis.errors import BisError, NotFound, counted
-from bis.ledger import built, made, registry, used
+from bis.ledger import built, history, made, registry, used
 from bis.ledger.connection import Connection
+from bis.ledger.moments import NEVER, micros, shown_time, stamp
 from bis.ledger.runs import called, decode_run
 from bis.nouns.built import Built
 from bis.nouns.dataset import Held
 from bis.nouns.model import OF_MODEL, ROWS, WRITTEN, ModelVersion
-from bis.nouns.reference import DATA, MODELS, parse, parse_data, parse_model
+from bis.nouns.reference import (
+    DATA,
+    MODELS,
+    DataReference,
+    ModelReference,
+    Reference,
+    parse,
+    parse_data,
+    parse_model,
+)
 from bis.nouns.run import Run
 from bis.parts import pylock
 from bis.parts.installed import normal
@@ -48,6 +58,7 @@ SETS: Final = 50
 """Versions of data whose files are looked at, for the names of inputs."""
 COMMIT: Final = re.compile(r"[0-9a-fA-F]{7,64}")
 BUILT: Final = re.compile(r"(?:\S+@)?(?P<digest>sha256:[0-9a-f]{64})")
+CONTENT: Final = re.compile(r"b3:[0-9a-f]{64}")
 CODE: Final = re.compile(r"[A-Za-z0-9+/]{43}=")
 """A digest as AWS Lambda tells it: CodeSha256."""
 SHIPPED: Final = frozenset({".zip", ".yaml", ".yml", ".json"})
@@ -61,6 +72,8 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     kind: str
     """run, model version, alias, logged model, data, file, code, commit, environment, package, …"""
     name: str
+    id: str = ""
+    """What names it alone, where the name does not: the id of a run, a commit, the digest of a file or a part."""
     detail: str = ""
     children: tuple[Node, ...] = ()
 
@@ -73,16 +86,19 @@ class Lineage(msgspec.Struct, frozen=True, kw_only=True):
     """What was not looked at in full, in words."""
 
 
-def lineage(text: str, home: Home, folder: Path | None, now: datetime, *, packages: bool = False) -> Lineage:
+def lineage(
+    text: str, home: Home, folder: Path | None, now: datetime, *, packages: bool = False, until: int = NEVER
+) -> Lineage:
     """Of whatever a person names: a version of a model, data, a package, a file, a run, a commit; `folder` is where
     paths start: None looks at no file of this machine. With `packages`, those of each environment are told one by one.
-    Raises NotFound with what was tried."""
+    `until`, microseconds since 1970 UTC: as it was then, without what happened later. Raises NotFound with what was
+    tried."""
     database = database_of(home)
     if not database.there:
         raise NotFound("nothing is recorded here yet", hint="bis run -- python train.py")
     with database.reading() as connection:
         unread = made.unread_environments(connection) if PACKAGE.fullmatch(text.strip()) else {}
-    tracer = _Tracer(home, packages)
+    tracer = _Tracer(home, packages, until)
     if unread:
         tracer.read_environments(unread)
     with database.reading() as connection:
@@ -92,6 +108,7 @@ def lineage(text: str, home: Home, folder: Path | None, now: datetime, *, packag
 
 
 Found = tuple[Node, list[Node], list[Node]]
+R = TypeVar("R", Reference, DataReference, ModelReference)
 
 
 class _Tracer:
@@ -99,10 +116,11 @@ class _Tracer:
 
     connection: Connection
 
-    def __init__(self, home: Home, packages: bool) -> None:
+    def __init__(self, home: Home, packages: bool, until: int) -> None:
         self.home = home
         self.packages = packages
-        self.limits: list[str] = []
+        self.until = until
+        self.limits: list[str] = [] if until == NEVER else ["what was removed since then is not told"]
         self.told: set[tuple[str, int]] = set()
         self._data: dict[str, dict[str, str]] | None = None
 
@@ -110,9 +128,9 @@ class _Tracer:
 
     def of(self, text: str, folder: Path | None, now: datetime) -> Found:
         if text.startswith(MODELS):
-            return self.of_version(resolve(self.connection, parse_model(text, now)))
+            return self.of_version(self._version(parse_model(text, now)))
         if text.startswith(DATA):
-            return self.of_data(self.home.ledger.data.find(parse_data(text, now))[0])
+            return self.of_data(self._held(parse_data(text, now)))
         if thing := BUILT.fullmatch(text):
             return self.of_built(thing["digest"])
         if CODE.fullmatch(text):
@@ -123,7 +141,8 @@ class _Tracer:
             return self._built_file(folder / text) or self.of_file(
                 _named(folder / text, self.home), digest_file(folder / text)
             )
-        for look in (self._as_run, self._as_model, self._as_commit, self._as_data, self._as_path):
+        looks = (self._as_run, self._as_model, self._as_commit, self._as_data, self._as_content, self._as_path)
+        for look in looks:
             if found := look(text, now):
                 return found
         raise NotFound(
@@ -143,16 +162,19 @@ class _Tracer:
 
     def _as_run(self, text: str, now: datetime) -> Found | None:
         try:
-            run = self.home.ledger.find(parse(text, now))
+            run = self.home.ledger.find(self._then(parse(text, now)))
         except BisError:
             return None
+        self._check(run.name, micros(run.started))
         return self.of_run(run)
 
     def _as_model(self, text: str, now: datetime) -> Found | None:
         try:
-            return self.of_version(resolve(self.connection, parse_model(text, now)))
+            version = resolve(self.connection, self._then(parse_model(text, now)))
         except BisError:
             return None
+        self._check(version.reference, version.made)
+        return self.of_version(version)
 
     def _as_commit(self, text: str, _: datetime) -> Found | None:
         if not COMMIT.fullmatch(text):
@@ -160,13 +182,23 @@ class _Tracer:
         seqs = made.runs_at(self.connection, text)
         if not seqs:
             return None
-        return Node(kind="commit", name=text), [], self.runs_reached(seqs)
+        return Node(kind="commit", name=text, id=text), [], self.runs_reached(seqs)
 
     def _as_data(self, text: str, now: datetime) -> Found | None:
         try:
-            return self.of_data(self.home.ledger.data.find(parse_data(text, now))[0])
+            held = self.home.ledger.data.find(self._then(parse_data(text, now)))[0]
         except BisError:
             return None
+        self._check(held.reference, micros(held.version.made))
+        return self.of_data(held)
+
+    def _as_content(self, text: str, _: datetime) -> Found | None:
+        """A file by its digest, whatever it was called."""
+        if not CONTENT.fullmatch(text):
+            return None
+        digest = Digest(text)
+        known = made.makers(self.connection, [digest]) or used.runs_with(self.connection, [digest])
+        return self.of_file(short(digest, 12), digest) if known else None
 
     def _as_path(self, text: str, _: datetime) -> Found | None:
         """A file that is not there any more, by the name that it had in the newest runs."""
@@ -190,6 +222,49 @@ class _Tracer:
         )
         return Node(kind="file", name=path, detail=detail), down, up
 
+    # -- then ----------------------------------------------------------------------------------------------------
+
+    def _then(self, reference: R) -> R:
+        """The same at the moment that is looked at, unless it says itself when."""
+        exact = isinstance(reference, DataReference) and (
+            reference.number is not None or reference.stamp or reference.checksum or reference.tag
+        )
+        if self.until == NEVER or reference.moment or exact:
+            return reference
+        return msgspec.structs.replace(reference, moment=stamp(self.until))
+
+    def _check(self, name: str, moment: int) -> None:
+        """Raises NotFound for what came later."""
+        if moment > self.until:
+            raise NotFound(
+                f"{readable(name)} was not there yet on {shown_time(self.until)}",
+                because=f"It is of {shown_time(moment)}.",
+            )
+
+    def _version(self, reference: ModelReference) -> ModelVersion:
+        found = resolve(self.connection, self._then(reference))
+        self._check(found.reference, found.made)
+        return found
+
+    def _held(self, reference: DataReference) -> Held:
+        found, _ = self.home.ledger.data.find(self._then(reference))
+        self._check(found.reference, micros(found.version.made))
+        return found
+
+    def _versions(self, where: str, value: str) -> list[ModelVersion]:
+        found = registry.versions(self.connection, where, (value,), order="m.name, v.version")
+        return [one for one in found if one.made <= self.until]
+
+    def _aliases(self, version: ModelVersion) -> list[Node]:
+        if self.until == NEVER:
+            return [_alias(version, alias) for alias in version.aliases]
+        stood = history.standing(self.connection, registry.once(self.connection, version.name), self.until)
+        meant = stood.aliases.items() if stood else ()
+        return [_alias(version, alias) for alias, number in meant if number == version.number]
+
+    def _built(self, found: Iterable[Built]) -> list[Node]:
+        return [self._built_node(one) for one in found if micros(one.made) <= self.until]
+
     # -- each kind of thing --------------------------------------------------------------------------------------
 
     def of_version(self, version: ModelVersion) -> Found:
@@ -197,8 +272,7 @@ class _Tracer:
         down = self.runs_behind(self._seqs([version.run]), 0) if version.run else []
         if version.run and not down:
             self.limits.append(f"its run {version.run[:12]} is not recorded here")
-        up = [_alias(version, alias) for alias in version.aliases]
-        up += [self._built_node(one) for one in built.of_model(self.connection, version.reference)]
+        up = self._aliases(version) + self._built(built.of_model(self.connection, version.reference))
         return thing, down, [*up, *self._copies(version), *self.runs_reached(self._users_of(version))]
 
     def of_run(self, run: Run) -> Found:
@@ -226,14 +300,14 @@ class _Tracer:
         runs = self._seqs([one.run]) if one.run else []
         if one.run and not runs:
             self.limits.append(f"its run {one.run[:12]} is not recorded here")
-        up = [self._built_node(each) for each in built.with_image(self.connection, digest)]
+        up = self._built(built.with_image(self.connection, digest))
         return Node(kind=one.kind, name=digest, detail=detail), [*down, *self.runs_behind(runs, 0)], up
 
     def _is_built(self, image: str) -> bool:
         return bool(built.by_digest(self.connection, image.rpartition("@")[2]))
 
     def _built_node(self, one: Built) -> Node:
-        children = tuple(self._built_node(each) for each in built.with_image(self.connection, one.digest))
+        children = tuple(self._built(built.with_image(self.connection, one.digest)))
         return Node(kind=one.kind, name=one.digest, detail=one.pushed or one.name, children=children)
 
     def of_data(self, held: Held) -> Found:
@@ -258,7 +332,7 @@ class _Tracer:
         )
 
     def of_file(self, name: str, digest: Digest) -> Found:
-        thing = Node(kind="file", name=name, detail=short(digest, 12))
+        thing = Node(kind="file", name=name, id=digest, detail=short(digest, 12))
         makers = made.makers(self.connection, [digest]).get(short(digest, used.DIGITS), [])
         down = [*self._data_nodes(digest), *self.runs_behind(self._first_hand(makers)[-1:], 0)]
         return thing, down, self.runs_reached(used.runs_with(self.connection, [digest]))
@@ -295,14 +369,16 @@ class _Tracer:
             match kind:
                 case "code":
                     revision = str(part.facts.get("revision") or "")
-                    nodes.append(Node(kind="code", name=revision[:12] or short(part.digest), detail=part.summary))
+                    name = revision[:12] or short(part.digest)
+                    nodes.append(Node(kind="code", name=name, id=revision, detail=part.summary))
                 case "data":
                     nodes += self._inputs_below(run, seq, depth)
                 case "environment":
                     children = tuple(self._packages(part.trees.get("lock"))) if self.packages else ()
-                    nodes.append(Node(kind=kind, name=short(part.digest), detail=part.summary, children=children))
+                    name = short(part.digest)
+                    nodes.append(Node(kind=kind, name=name, id=part.digest, detail=part.summary, children=children))
                 case _:
-                    nodes.append(Node(kind=kind, name=short(part.digest), detail=part.summary))
+                    nodes.append(Node(kind=kind, name=short(part.digest), id=part.digest, detail=part.summary))
         return [*nodes, *self._logged_below(run, seq)]
 
     def _inputs_below(self, run: Run, seq: int, depth: int) -> Iterator[Node]:
@@ -314,14 +390,15 @@ class _Tracer:
             earlier = [one for one in makers.get(short(row["digest"], used.DIGITS), ()) if one < seq]
             behind = self.runs_behind(self._first_hand(earlier)[-1:], depth + 1)
             children = (*(self._data_nodes(row["digest"]) if row["size"] else ()), *behind)
-            yield Node(kind="data", name=row["path"], detail=short(row["digest"], 12), children=children)
+            digest = row["digest"]
+            yield Node(kind="data", name=row["path"], id=digest, detail=short(digest, 12), children=children)
 
     def _logged_below(self, run: Run, seq: int) -> Iterator[Node]:
         """What a client said that went in."""
         for (value,) in self.connection.execute(
             "SELECT value FROM tags WHERE run = ? AND key = 'mlflow.source.git.commit'", (seq,)
         ).fetchall():
-            yield Node(kind="code", name=value[:12], detail="as the client says")
+            yield Node(kind="code", name=value[:12], id=value, detail="as the client says")
         for name, digest, source in self.connection.execute(
             "SELECT t.name, t.digest, t.source FROM run_datasets d JOIN tracked_datasets t ON t.id = d.dataset"
             " WHERE d.run = ? ORDER BY t.name LIMIT ?",
@@ -348,7 +425,7 @@ class _Tracer:
         """The versions of data that hold a file, of each data set the newest."""
         if self._data is None:
             self._data = {}
-            versions = self.home.ledger.data.versions()
+            versions = [one for one in self.home.ledger.data.versions() if micros(one.version.made) <= self.until]
             if len(versions) > SETS:
                 self.limits.append(f"names of data were looked for in the newest {SETS} of {len(versions):,} versions")
             for held in versions[:SETS]:
@@ -376,27 +453,28 @@ class _Tracer:
         return _run_node(run, children=self._above(run, seq, depth))
 
     def _above(self, run: Run, seq: int, depth: int) -> list[Node]:
-        versions = registry.versions(self.connection, "v.run = ?", (run.id,), order="m.name, v.version")
+        versions = self._versions("v.run = ?", run.id)
         nodes = [
             Node(
                 kind="model version",
                 name=one.reference,
                 detail=one.stage if one.stage != "None" else "",
                 children=(
-                    *(_alias(one, alias) for alias in one.aliases),
-                    *(self._built_node(each) for each in built.of_model(self.connection, one.reference)),
+                    *self._aliases(one),
+                    *self._built(built.of_model(self.connection, one.reference)),
                 ),
             )
             for one in versions
         ]
         told = {one.reference for one in versions}
-        nodes += [
-            self._built_node(one)
+        nodes += self._built(
+            one
             for one in built.once(built.of_run(self.connection, run.id))
             if one.model not in told and not (one.image and self._is_built(one.image))
-        ]
+        )
         for id, name in self.connection.execute(
-            "SELECT id, name FROM logged_models WHERE run = ? AND removed IS NULL ORDER BY seq LIMIT ?", (run.id, FILES)
+            "SELECT id, name FROM logged_models WHERE run = ? AND removed IS NULL AND made <= ? ORDER BY seq LIMIT ?",
+            (run.id, self.until, FILES),
         ).fetchall():
             nodes.append(Node(kind="logged model", name=f"models:/{id}", detail=name))
         digests = {output.digest for output in run.outputs if output.size and not output.is_log}
@@ -419,15 +497,9 @@ class _Tracer:
         ]
 
     def _copies(self, version: ModelVersion) -> list[Node]:
-        found = registry.versions(self.connection, "v.source = ?", (version.reference,), order="m.name, v.version")
         return [
-            Node(
-                kind="model version",
-                name=one.reference,
-                detail="a copy",
-                children=tuple(_alias(one, alias) for alias in one.aliases),
-            )
-            for one in found
+            Node(kind="model version", name=one.reference, detail="a copy", children=tuple(self._aliases(one)))
+            for one in self._versions("v.source = ?", version.reference)
         ]
 
     def _users_of(self, version: ModelVersion) -> set[int]:
@@ -459,7 +531,7 @@ class _Tracer:
         waiting = list(dict.fromkeys(seqs))
         while waiting and len(chosen) < room:
             seq = waiting.pop(0)
-            if repeats or self._is_result(seq):
+            if (repeats or self._is_result(seq)) and self._had_begun(seq):
                 chosen.append(seq)
         if waiting:
             self.limits.append(f"{counted(len(waiting), 'run')} more are not told: {MOST} are")
@@ -470,6 +542,12 @@ class _Tracer:
         chosen = sorted(set(seqs))
         rows = [self.connection.execute("SELECT repeats FROM runs WHERE seq = ?", (seq,)).fetchall() for seq in chosen]
         return [seq for seq, row in zip(chosen, rows, strict=True) if row and not row[0][0]] or chosen
+
+    def _had_begun(self, seq: int) -> bool:
+        if self.until == NEVER:
+            return True
+        found = self.connection.execute("SELECT started FROM runs WHERE seq = ?", (seq,)).fetchall()
+        return bool(found) and found[0][0] <= self.until
 
     def _is_result(self, seq: int) -> bool:
         found = self.connection.execute("SELECT repeats, removed FROM runs WHERE seq = ?", (seq,)).fetchall()
@@ -510,7 +588,7 @@ def _inputs(run: Run) -> list[dict[str, Any]]:
 
 def _run_node(run: Run, *, detail: str = "", children: Sequence[Node] = ()) -> Node:
     told = ", ".join(filter(None, (run.id[:8], run.started[:19].replace("T", " "), detail)))
-    return Node(kind="run", name=run.name, detail=told, children=tuple(children))
+    return Node(kind="run", name=run.name, id=run.id, detail=told, children=tuple(children))
 
 
 def _alias(version: ModelVersion, alias: str) -> Node:

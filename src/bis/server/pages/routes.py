@@ -11,8 +11,11 @@ from bis.server.desk import Desk
 from bis.server.pages import (
     charts,
     compare,
+    data,
+    data_difference,
     environments,
     files,
+    lineage,
     live,
     log,
     machines,
@@ -36,9 +39,12 @@ PAGES: Final[tuple[Page, ...]] = (
     *environments.PAGES,
     *machines.PAGES,
     *models.PAGES,
+    *data_difference.PAGES,
+    *data.PAGES,
+    *lineage.PAGES,
     *settings.PAGES,
 )
-ACTIONS: Final[tuple[Action, ...]] = (*run.ACTIONS, *models.ACTIONS)
+ACTIONS: Final[tuple[Action, ...]] = (*run.ACTIONS, *models.ACTIONS, *data.ACTIONS)
 
 
 def routes(desk: Desk) -> Iterator[Route]:
