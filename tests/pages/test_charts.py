@@ -300,7 +300,7 @@ def test_what_fails_says_so_and_can_be_tried_again(visitor: Any, large_server: A
     page.evaluate("location.hash = 'zoom=long~2000000~3000000'")
     page.wait_for_selector("bis-chart[data-state=empty]")
     assert "no points in this window" in page.inner_text(".chart-state")
-    page.click("text=Whole")
+    page.click("text=Reset zoom")
     page.wait_for_selector(DRAWN)
 
 
@@ -379,17 +379,18 @@ def curves(large_server: Any) -> str:
     """The address of an overlay of two runs: the second has twice the values of the first, at every other step."""
     runs = [f"{number:032x}" for number in (RUNS - 1, RUNS - 2)]
     log(large_server, runs[0], [("pair", step, 1.0 + step) for step in range(20)])
-    log(large_server, runs[1], [("pair", step, 2.0 + 2 * step) for step in range(0, 20, 2)])
+    log(large_server, runs[1], [("pair", step, 2.0 + 2 * step) for step in range(0, 20, 2)] + [("pair", 21, math.nan)])
     return f"{large_server.url}/chart?{urlencode([('metric', 'pair'), *(('run', run) for run in runs)])}"
 
 
 def test_runs_are_drawn_over_one_another_and_against_the_first(visitor: Any, curves: str) -> None:
     page = opened(visitor, curves)
-    assert [len(line) for line in page.eval_on_selector(DRAWN, POINTS)] == [20, 10]
+    assert [len(line) for line in page.eval_on_selector(DRAWN, POINTS)] == [20, 11]
     assert (
         len(page.locator(".chart-legend path").evaluate_all("all => [...new Set(all.map(one => one.outerHTML))]")) == 2
     )
     page.select_option("select[name=mode]", "difference")
+    assert page.locator(".chart-odd").all_inner_texts() == ["1 × NaN"], "where one of the two is none"
     assert page.eval_on_selector(DRAWN, POINTS) == [[[step, 1.0 + step] for step in range(0, 20, 2)]]
     assert page.inner_text(".chart-said") == "exact at 10 common places"
     page.select_option("select[name=mode]", "ratio")

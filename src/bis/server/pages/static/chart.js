@@ -121,7 +121,7 @@ export class BisChart extends HTMLElement {
     this.mark = "";
     this.waited = SOONEST;
     this.status = make("span", { class: "chart-said" });
-    this.reset = make("button", { type: "button", class: "quiet", hidden: "" }, "Whole");
+    this.reset = make("button", { type: "button", class: "quiet", hidden: "" }, "Reset zoom");
     this.reset.addEventListener("click", () => this.window(null));
     this.table = /** @type {HTMLAnchorElement} */ (make("a", { download: "" }, "CSV: every point"));
     const png = make("button", { type: "button", class: "quiet" }, "PNG");
@@ -138,7 +138,8 @@ export class BisChart extends HTMLElement {
     this.note = make("p", { class: "chart-note" });
     this.spoken = make("output", { class: "hidden-label" });
     this.body.addEventListener("keydown", (event) => this.key(event));
-    this.append(bar, this.body, this.legend, this.note, this.spoken);
+    const help = make("p", { class: "chart-help", "aria-hidden": "true" }, "← → read values, + − zoom, Shift with ← → pans, 0 shows all");
+    this.append(bar, this.body, help, this.legend, this.note, this.spoken);
     this.classList.add("alive");
     this.state("waiting", "");
   }
@@ -273,6 +274,7 @@ export class BisChart extends HTMLElement {
     if (this.status) this.status.textContent = [...new Set(series.map((/** @type {Drawn} */ one) => one.said))].join("; ");
     this.legends();
     if (!series.some((/** @type {Drawn} */ one) => one.points)) {
+      if (this.status) this.status.textContent = "";
       this.state("empty", window ? "There are no points in this window." : "No points have come yet.");
       return;
     }

@@ -83,13 +83,15 @@ export function against(series, mode) {
 /** @param {Drawn} base @param {Drawn} other @param {"difference"|"ratio"} mode @returns {Drawn} */
 function pointwise(base, other, mode) {
   const known = new Map(base.buckets.map((one) => [one.first, one.mean]));
+  let zeros = 0;
   const found = other.buckets.flatMap((one) => {
     const value = apply(one.mean, known.get(one.first), mode);
+    if (value === null && known.get(one.first) === 0) zeros += 1;
     return value === null ? [] : [{ ...one, low: value, high: value, mean: value }];
   });
   return {
     ...other, name: `${other.name} ${mode === "ratio" ? "÷" : "−"} ${base.name}`,
-    said: `exact at ${found.length.toLocaleString("en")} common places`, odd: [], points: found.length,
+    said: `exact at ${counted(found.length, "common place")}${leftOut(zeros)}`, odd: eitherOdd(base, other), points: found.length,
     buckets: found, x: found.map((one) => one.first), y: found.map((one) => one.mean),
   };
 }
@@ -97,6 +99,7 @@ function pointwise(base, other, mode) {
 /** @param {Drawn} base @param {Drawn} other @param {"difference"|"ratio"} mode @returns {Drawn} */
 function bounded(base, other, mode) {
   let place = 0;
+  let zeros = 0;
   /** @type {Bucket[]} */
   const found = [];
   for (const one of other.buckets) {
@@ -107,7 +110,11 @@ function bounded(base, other, mode) {
       [low, high] = [Math.min(low, near.low), Math.max(high, near.high)];
       [sum, count] = [sum + near.mean * near.count, count + near.count];
     }
-    if (!count || (mode === "ratio" && low <= 0 && high >= 0)) continue;
+    if (!count) continue;
+    if (mode === "ratio" && low <= 0 && high >= 0) {
+      zeros += 1;
+      continue;
+    }
     const ends = [one.low, one.high].flatMap((value) => [apply(value, low, mode), apply(value, high, mode)]);
     const known = /** @type {number[]} */ (ends.filter((end) => end !== null));
     const mean = apply(one.mean, sum / count, mode);
@@ -115,10 +122,24 @@ function bounded(base, other, mode) {
     found.push({ ...one, low: Math.min(...known, mean), high: Math.max(...known, mean), mean });
   }
   return {
-    ...other, name: `${other.name} ${mode === "ratio" ? "÷" : "−"} ${base.name}`, exact: false, odd: [],
-    said: `${mode} of means; every ${mode} lies in the band`, buckets: found,
+    ...other, name: `${other.name} ${mode === "ratio" ? "÷" : "−"} ${base.name}`, exact: false, odd: eitherOdd(base, other),
+    said: `${mode} of means; every ${mode} lies in the band${leftOut(zeros)}`, buckets: found,
     x: found.map((one) => (one.first + one.last) / 2), y: found.map((one) => one.mean),
   };
+}
+
+/** @param {number} count @param {string} word */
+const counted = (count, word) => `${count.toLocaleString("en")} ${word}${count === 1 ? "" : "s"}`;
+
+/** @param {number} zeros */
+const leftOut = (zeros) => (zeros ? `; ${counted(zeros, "place")} left out, where the first may be zero` : "");
+
+/** Where one of the two is no number, neither is what is between them.
+ * @param {Drawn} base @param {Drawn} other @returns {Odd[]} */
+function eitherOdd(base, other) {
+  const odd = [...base.odd, ...other.odd];
+  const at = [...new Set(odd.flatMap((one) => one.at))].sort((one, another) => one - another);
+  return at.length ? [{ kind: "NaN", points: at.length, at }] : [];
 }
 
 /** @param {number} value @param {number|undefined} by @param {"difference"|"ratio"} mode @returns {number|null} */
