@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
@@ -11,7 +12,8 @@ import msgspec
 from bis.digest import Digest, readable
 from bis.errors import BisError, counted
 from bis.formats import Unreadable
-from bis.formats.profile import Profile, is_profiled, profile_both
+from bis.formats.bins import Bins, bins, ranges_of
+from bis.formats.profile import Pair, Profile, is_profiled, profile_both
 from bis.formats.rows import RowChange
 from bis.formats.summary import ColumnProfile
 from bis.nouns.dataset import Held
@@ -37,6 +39,8 @@ class Bounds(NamedTuple):
     """Bytes of all files."""
     fetched: bool = True
     """Whether files that were recorded by reference are read where they lie."""
+    bins: bool = False
+    """Whether the numbers of columns are counted, too, which takes another reading."""
     beyond: str = "--all"
     """How to have more looked into."""
 
@@ -62,6 +66,8 @@ class Inside(msgspec.Struct, frozen=True, kw_only=True):
     unmatched: str = ""
     """Why rows could not be matched."""
     columns: tuple[ColumnChange, ...] = ()
+    bins: dict[str, tuple[Bins, Bins]] = {}
+    """How the numbers of columns that differ are spread, before and after, where that was asked for."""
 
     @property
     def facts(self) -> dict[str, tuple[str, str]]:
@@ -110,11 +116,11 @@ def diff(
                 looked += 1
                 if change.after and change.after.size > LONG:
                     progress(f"looking into {readable(change.path)}")
-                if why := _beyond(change, looked, together, bounds):
+                if why := _beyond(change, looked, together, bounds, home):
                     changes[place] = msgspec.structs.replace(change, why=why)
                     continue
                 together += sum(entry.size for entry in (change.before, change.after) if entry)
-                changes[place] = _look(change, before, after, home)
+                changes[place] = _look(change, before, after, home, bounds)
     touched = sum(change.kind in ("added", "changed", "moved") for change in changes)
     return DataDifference(before=before, after=after, changes=tuple(changes), alike=after.version.files - touched)
 
@@ -162,7 +168,7 @@ def _has_other_bytes(change: FileChange) -> bool:
     return "file" in (change.before.kind, change.after.kind) and change.before.digest != change.after.digest
 
 
-def _beyond(change: FileChange, looked: int, together: int, bounds: Bounds) -> str:
+def _beyond(change: FileChange, looked: int, together: int, bounds: Bounds, home: Home) -> str:
     """Why a file is not looked into; empty where it is."""
     entries = [entry for entry in (change.before, change.after) if entry]
     if looked > bounds.files:
@@ -171,7 +177,7 @@ def _beyond(change: FileChange, looked: int, together: int, bounds: Bounds) -> s
         return f"larger than {_round(bounds.largest)}: {bounds.beyond} looks into it"
     if together + sum(entry.size for entry in entries) > bounds.together:
         return f"more than {_round(bounds.together)} together: {bounds.beyond} looks into it"
-    if not bounds.fetched and not all(entry.kept for entry in entries):
+    if not bounds.fetched and not all(entry.kept or home.store.has(entry.digest) for entry in entries):
         return f"recorded by reference: {bounds.beyond} reads it where it lies"
     return ""
 
@@ -180,19 +186,34 @@ def _round(size: int) -> str:
     return f"{size >> 30} GiB" if size >= 1 << 30 else f"{size >> 20} MiB"
 
 
-def _look(change: FileChange, before: Held, after: Held, home: Home) -> FileChange:
+def _look(change: FileChange, before: Held, after: Held, home: Home, bounds: Bounds) -> FileChange:
     try:
         with (
             located(before, change.was or change.path, home) as old,
             located(after, change.path, home) as new,
         ):
             pair = profile_both(old, new)
+            columns = tuple(_columns(pair.before.columns, pair.after.columns))
+            spread = _spread(old, new, pair, columns) if bounds.bins else {}
     except (Unreadable, BisError) as error:
         return msgspec.structs.replace(change, why=str(error).splitlines()[0])
-    first, second = pair.before, pair.after
-    columns = tuple(_columns(first.columns, second.columns))
-    inside = Inside(before=first, after=second, rows=pair.rows, unmatched=pair.unmatched, columns=columns)
+    inside = Inside(
+        before=pair.before,
+        after=pair.after,
+        rows=pair.rows,
+        unmatched=pair.unmatched,
+        columns=columns,
+        bins=spread,
+    )
     return msgspec.structs.replace(change, inside=inside)
+
+
+def _spread(old: Path, new: Path, pair: Pair, columns: Sequence[ColumnChange]) -> dict[str, tuple[Bins, Bins]]:
+    """Over one range for both."""
+    ranges = ranges_of(pair.before, pair.after)
+    wanted = {one.name: ranges[one.name] for one in columns if one.before and one.after and one.name in ranges}
+    first, second = bins(old, wanted), bins(new, wanted)
+    return {name: (first[name], second[name]) for name in wanted if name in first and name in second}
 
 
 def _columns(olds: Sequence[ColumnProfile], news: Sequence[ColumnProfile]) -> list[ColumnChange]:
