@@ -139,7 +139,7 @@ def route_of(desk: Desk, action: Action) -> Route:
         try:
             form = await form_of(request)
             tokens.check(request, form.pop(tokens.FIELD, ""))
-            asked = _converted(action.asked, [*form.items(), *request.path_params.items()])
+            asked = _converted(action.asked, [*form.items(), *_path_of(request)])
             place = await action.act(desk, asked)
         except BisError as error:
             return _page(request, view, "error", error, status=status_of(error))
@@ -177,7 +177,12 @@ def asked_of(kind: type[S], request: Request) -> S:
         said = parse_qsl(unquoted(request.scope["query_string"]), True, errors="strict")
     except UnicodeError:
         raise UsageError("the address is not UTF-8") from None
-    return _converted(kind, [*said, *request.path_params.items()])
+    return _converted(kind, [*said, *_path_of(request)])
+
+
+def _path_of(request: Request) -> list[tuple[str, str]]:
+    """What stands in the path, as text."""
+    return [(name, str(value)) for name, value in request.path_params.items()]
 
 
 async def form_of(request: Request) -> dict[str, str]:
