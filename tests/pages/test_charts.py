@@ -389,6 +389,12 @@ def test_runs_are_drawn_over_one_another_and_against_the_first(visitor: Any, cur
     assert (
         len(page.locator(".chart-legend path").evaluate_all("all => [...new Set(all.map(one => one.outerHTML))]")) == 2
     )
+    names = page.locator(".chart-legend button")
+    names.nth(1).click()
+    assert [len(line) for line in page.eval_on_selector(DRAWN, POINTS)] == [20]
+    assert names.nth(1).get_attribute("aria-pressed") == "false"
+    assert f"hide={RUNS - 2:032x}" in page.url
+    names.nth(1).click()
     page.select_option("select[name=mode]", "difference")
     assert page.locator(".chart-odd").all_inner_texts() == ["1 × NaN"], "where one of the two is none"
     assert page.eval_on_selector(DRAWN, POINTS) == [[[step, 1.0 + step] for step in range(0, 20, 2)]]

@@ -4,7 +4,7 @@
 // comes into view, asks again for each zoom, and, while a run is under way, for what has come since.
 
 import { aligned, against, drawn, escaped, heights, nearest, placeText, positive, smoothed, tickTexts, told, widths } from "./curves.js";
-import { bind, listen, settings, zoom } from "./looking.js";
+import { bind, listen, settings, toggle, zoom } from "./looking.js";
 
 /** @typedef {import("./curves.js").Drawn} Drawn */
 
@@ -267,12 +267,18 @@ export class BisChart extends HTMLElement {
     const log = logy && series.some((/** @type {Drawn} */ one) => one.buckets.some((bucket) => bucket.high > 0));
     if (log) series = series.map(positive);
     for (const one of series) one.smooth = smooth ? smoothed(one.buckets.map((/** @type {any} */ b) => b.mean), smooth) : [];
+    this.known = series;
+    if (series.length > 1) series = series.filter((/** @type {Drawn} */ one) => !settings().hidden.includes(one.run));
     this.drawn = series;
     const window = windows[this.metric ?? ""];
     this.reset?.toggleAttribute("hidden", !window);
     if (this.table) this.table.href = this.address(".csv");
     if (this.status) this.status.textContent = [...new Set(series.map((/** @type {Drawn} */ one) => one.said))].join("; ");
     this.legends();
+    if (!series.length) {
+      this.state("empty", "All runs are hidden. The legend shows them again.");
+      return;
+    }
     if (!series.some((/** @type {Drawn} */ one) => one.points)) {
       if (this.status) this.status.textContent = "";
       this.state("empty", window ? "There are no points in this window." : "No points have come yet.");
@@ -388,22 +394,40 @@ export class BisChart extends HTMLElement {
       .map((at) => /** @type {[number, number, string, number]} */ ([u.valToPos(at, "x", canvas), odd.kind === "Infinity" ? top : top + height, odd.kind, one.hue])))) ?? [];
   }
 
-  /** A line for each run: how it is drawn, and the value under the pointer. */
+  /** A line for each run: how it is drawn, and the value under the pointer. Pressed, a name leaves its run out. */
   legends() {
-    const several = (this.drawn?.length ?? 0) > 1 || Boolean(this.mode);
-    this.values = (this.drawn ?? []).map(() => make("span", { class: "chart-value" }));
-    this.legend?.replaceChildren(...(this.drawn ?? []).map((one, place) => {
+    /** @type {Drawn[]} */
+    const known = this.known ?? [];
+    const several = known.length > 1 || Boolean(this.mode);
+    /** @type {Map<string, HTMLElement>} */
+    this.values = new Map();
+    this.legend?.replaceChildren(...known.map((one) => {
       const swatch = document.createElementNS("http://www.w3.org/2000/svg", "svg");
       for (const [key, value] of Object.entries({ width: "26", height: "10", "aria-hidden": "true" })) swatch.setAttribute(key, value);
       const line = document.createElementNS("http://www.w3.org/2000/svg", "path");
       const looks = { d: "M0 5H26", stroke: colour(one.hue), "stroke-width": "2.5", "stroke-dasharray": several ? one.dashes : "" };
       for (const [key, value] of Object.entries(looks)) line.setAttribute(key, value);
       swatch.append(line);
+      const value = make("span", { class: "chart-value" });
+      this.values?.set(one.run, value);
       const odd = one.odd.map((each) => make("span", { class: "chart-odd" }, `${each.points.toLocaleString("en")} × ${MARKS[each.kind]}`));
-      const name = several ? [make("span", { class: "chart-run", title: one.name }, one.name)] : [];
-      return make("li", {}, /** @type {any} */ (swatch), ...name, ...odd, /** @type {HTMLElement[]} */ (this.values)[place]);
+      const parts = [.../** @type {any[]} */ (several ? [this.name(one, known.length > 1)] : []), ...odd, value];
+      return make("li", {}, /** @type {any} */ (swatch), ...parts);
     }));
     this.rest();
+  }
+
+  /** @param {Drawn} one @param {boolean} pressable */
+  name(one, pressable) {
+    if (!pressable) return make("span", { class: "chart-run", title: one.name }, one.name);
+    const shown = !settings().hidden.includes(one.run);
+    const name = make("button", { type: "button", class: "quiet chart-run", title: one.name, "aria-pressed": String(shown) }, one.name);
+    name.addEventListener("click", () => {
+      const place = [...(this.legend?.querySelectorAll("button") ?? [])].indexOf(/** @type {HTMLButtonElement} */ (name));
+      toggle(one.run);
+      this.legend?.querySelectorAll("button")[place]?.focus();
+    });
+    return name;
   }
 
   /** @param {boolean} log @param {boolean} across */
@@ -430,16 +454,22 @@ export class BisChart extends HTMLElement {
     if (u.cursor.left === undefined || u.cursor.left < 0) return this.rest();
     const x = u.posToVal(u.cursor.left, "x");
     const said = (this.drawn ?? []).map((one) => told(nearest(one.buckets, x), settings().x));
-    said.forEach((text, place) => this.values && (this.values[place].textContent = text));
+    this.drawn?.forEach((one, place) => this.tell(one, said[place]));
     this.said = (this.drawn ?? []).map((one, place) => `${one.name}: ${said[place]}`).join("; ");
   }
 
-  /** Nobody points: the newest. */
+  /** Nobody points. */
   rest() {
-    (this.drawn ?? []).forEach((one, place) => {
-      const last = one.buckets.at(-1);
-      if (this.values) this.values[place].textContent = last ? `${one.points.toLocaleString("en")} ${one.points === 1 ? "point" : "points"}` : "no numbers";
-    });
+    for (const one of this.known ?? []) {
+      const hidden = !this.drawn?.includes(one);
+      this.tell(one, hidden ? "hidden" : one.buckets.length ? `${one.points.toLocaleString("en")} ${one.points === 1 ? "point" : "points"}` : "no numbers");
+    }
+  }
+
+  /** @param {Drawn} one @param {string} said */
+  tell(one, said) {
+    const value = this.values?.get(one.run);
+    if (value) value.textContent = said;
   }
 
   /** @param {KeyboardEvent} event */

@@ -3,7 +3,7 @@
 
 /**
  * @typedef {{x: string, smooth: number, logy: boolean, logx: boolean, mode: string,
- *   windows: Record<string, [number, number]>}} Settings
+ *   hidden: string[], windows: Record<string, [number, number]>}} Settings
  */
 
 /** @type {Set<() => void>} */
@@ -22,7 +22,7 @@ function read() {
   const smooth = Number(said.get("smooth"));
   return {
     x: said.get("x") || "step", smooth: smooth > 0 && smooth < 1 ? smooth : 0, logy: said.has("logy"),
-    logx: said.has("logx"), mode: said.get("mode") || "", windows,
+    logx: said.has("logx"), mode: said.get("mode") || "", hidden: said.getAll("hide"), windows,
   };
 }
 
@@ -41,6 +41,7 @@ export function change(changes) {
   if (now.logy) said.set("logy", "");
   if (now.logx) said.set("logx", "");
   if (now.mode) said.set("mode", now.mode);
+  for (const run of now.hidden) said.append("hide", run);
   for (const [key, [first, last]] of Object.entries(now.windows)) said.append("zoom", `${key}~${first}~${last}`);
   const hash = said.toString();
   history.replaceState(history.state, "", hash ? `#${hash}` : location.pathname + location.search);
@@ -51,6 +52,12 @@ export function change(changes) {
 export function zoom(key, window) {
   const { [key]: _, ...others } = now.windows;
   change({ windows: window ? { ...others, [key]: window } : others });
+}
+
+/** Leave a run out of all charts, or show it again. @param {string} run */
+export function toggle(run) {
+  const { hidden } = now;
+  change({ hidden: hidden.includes(run) ? hidden.filter((one) => one !== run) : [...hidden, run] });
 }
 
 /** @param {() => void} listener @returns {() => void} to stop */
