@@ -330,6 +330,17 @@ def test_keys_are_letters_where_one_writes(visitor: Any, large_server: Any) -> N
     assert page.locator("dialog.keys").count() == 0
 
 
+def test_rows_stay_where_newer_ones_cannot_be_had(visitor: Any, large_server: Any) -> None:
+    page = visitor.go(large_server.url + "/?sort=metrics.auc")
+    before = names(page)
+    visitor.expected = ("Failed to load resource: the server responded with a status of 500",)
+    page.route("**/?sort=metrics.auc", lambda route: route.fulfill(status=500, body="<h1>nothing</h1>"))
+    with page.expect_response("**/?sort=metrics.auc"):
+        page.evaluate("htmx.trigger('#live', 'changed')")
+    page.wait_for_timeout(300)
+    assert names(page) == before
+
+
 @pytest.fixture
 def served(tmp_path: Path) -> Any:
     from tests.pages.conftest import Served
