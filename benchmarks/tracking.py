@@ -94,7 +94,7 @@ class Server:
 
     def __init__(self, command: Sequence[str], folder: Path, port: int, patience: float = 900) -> None:
         self._patience = patience
-        self._url = f"http://127.0.0.1:{port}"
+        self.url = f"http://127.0.0.1:{port}"
         self._own = threading.local()
         self._log = (folder / "server.log").open("wb")
         began = time.perf_counter()
@@ -118,7 +118,7 @@ class Server:
     def http(self) -> httpx.Client:
         """A connection for each thread that asks."""
         if not hasattr(self._own, "client"):
-            self._own.client = httpx.Client(base_url=self._url, timeout=self._patience)
+            self._own.client = httpx.Client(base_url=self.url, timeout=self._patience)
         client: httpx.Client = self._own.client
         return client
 
