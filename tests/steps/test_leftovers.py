@@ -15,7 +15,7 @@ from bis.nouns.run import Run
 from bis.settings import Settings
 from bis.steps.here import now
 from bis.steps.home import Home, open_home
-from bis.steps.leftovers import REPEAT, Leftover, held, in_use, leftovers, recover_repeats, remove, scoring
+from bis.steps.leftovers import REPEAT, Leftover, held, in_use, leftovers, recover_repeats, remove, scoring, using
 from bis.steps.rebuild import MARKER, Rebuilt
 
 LONG_AGO = 1_000_000_000.0
@@ -158,13 +158,25 @@ def test_what_scorings_had_is_removed_unless_one_is_under_way(
     cache: Path, temporary: Path, tmp_path: Path, scored: Path
 ) -> None:
     with scoring(scored):
-        done = clean(cache, temporary, None, scored, unused_since=LONG_AGO)
+        done = clean(cache, temporary, None, [scored], unused_since=LONG_AGO)
         assert names(done.refused) == ["fetched killed", "model old", "program score-1.pyz"]
         assert (names(done.kept), (scored / "programs" / "score-1.pyz").exists()) == (["model new"], True)
-    done = clean(cache, temporary, None, scored, unused_since=LONG_AGO)
+    done = clean(cache, temporary, None, [scored], unused_since=LONG_AGO)
     assert names(done.removed) == ["fetched killed", "model old", "program score-1.pyz"]
     assert all(one.size >= 5000 for one in done.removed)
     assert sorted(path.name for path in scored.glob("*/*")) == ["new"]
+
+
+def test_a_copy_of_a_model_stays_while_somebody_serves_it(
+    cache: Path, temporary: Path, tmp_path: Path, scored: Path
+) -> None:
+    with using(scored / "models" / "old"):
+        assert names(clean(cache, temporary, None, [scored], unused_since=LONG_AGO).kept) == ["model new", "model old"]
+        tomorrow = (scored / "models" / "old").stat().st_mtime + 1e10
+        done = clean(cache, temporary, None, [scored], unused_since=tomorrow)
+        assert names(done.refused) == ["model old"]
+    assert names(clean(cache, temporary, None, [scored], unused_since=tomorrow).removed) == ["model old"]
+    assert not list((scored / "models").iterdir())
 
 
 def test_parts_of_a_scoring_are_removed_when_nobody_went_on_with_it(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
@@ -23,15 +23,15 @@ def clean(
     environments: Path,
     temporary: Path,
     project: Path | None = None,
-    scored: Path | None = None,
+    scored: Iterable[Path] = (),
     *,
     unused_since: float,
     dry: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Cleaned:
     """Remove cached environments, folders of repeats, a `project`'s unread rests of lost runs and unfinished scorings,
-    and what scorings had (`scored`), of all those that nobody used since then (seconds since 1970); and drafts of
-    killed commands in and beside the project, of any age."""
+    and what scorings, evaluations and servers had (`scored`), of all those that nobody used since then (seconds since
+    1970); and drafts of killed commands in and beside the project, of any age."""
     found = leftovers(environments, temporary, project, scored)
     old = [one for one in found if one.used <= unused_since or one.what == "draft"]
     removed: list[Leftover] = list(old) if dry else []

@@ -31,7 +31,8 @@ WORDS = {
     "unread": ("unread rest of a lost run", "unread rests of lost runs"),
     "draft": ("draft of a killed command", "drafts of killed commands"),
     "scoring": ("unfinished scoring", ""),
-    "model": ("model of scorings", "models of scorings"),
+    "evaluation": ("rest of a killed evaluation", "rests of killed evaluations"),
+    "model": ("copy of a model", "copies of models"),
     "program": ("program of scorings", "programs of scorings"),
     "fetched": ("fetched file of a scoring", "fetched files of scorings"),
 }
@@ -63,13 +64,13 @@ class Age(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.5
 @json_option
 def clean(door: Door, older: float, dry_run: bool, utc: bool, as_json: bool) -> int:
     """Remove from this machine what repeats can make again: environments that were built for them and are cached, and
-    folders of repeats that were killed; and models, programs and fetched files that `bis predict` had. Of this project
-    also what was seen of lost runs and could not be read, and scorings that were not finished; and, in it and beside
-    it, what killed commands were putting into folders, whatever its age. No run, no file of the store and nothing in
-    use is touched.
+    folders of repeats that were killed; copies of models that were served, evaluated or loaded; and programs and
+    fetched files that `bis predict` had. Of this project also what was seen of lost runs and could not be read, and
+    scorings that were not finished; and, in it and beside it, what killed commands were putting into folders, whatever
+    its age. No run, no file of the store and nothing in use is touched.
     """
     from bis.acts.clean import clean as act
-    from bis.steps.model_place import data_folder
+    from bis.steps.model_place import data_folder, models_folder
     from bis.steps.repeating import environments_folder
 
     terminal = door.terminal
@@ -78,7 +79,7 @@ def clean(door: Door, older: float, dry_run: bool, utc: bool, as_json: bool) -> 
         environments_folder(door.settings, door.variables),
         Path(tempfile.gettempdir()),
         door.project,
-        data_folder(door.variables),
+        (data_folder(door.variables), models_folder(door.settings, door.variables).parent),
         unused_since=door.now.timestamp() - older,
         dry=dry_run,
         progress=lambda number, total: terminal.meter(f"removed {number} of {total}", number, total),

@@ -32,7 +32,8 @@ LEFT = {
     "rests of lost runs": ("unread",),
     "drafts of killed commands": ("draft",),
     "unfinished scorings": ("scoring",),
-    "models and files of scorings": ("model", "program", "fetched"),
+    "copies of models": ("model",),
+    "files of scorings": ("program", "fetched", "evaluation"),
 }
 """What is left on the machine, by what it is told as."""
 UNUSED = 30 * 86400
@@ -186,12 +187,13 @@ def du(door: Door, largest: int, as_json: bool) -> int:
     from bis.cli.clean import as_plain
     from bis.cli.clean import told as told_of
     from bis.steps.leftovers import leftovers
-    from bis.steps.model_place import data_folder
+    from bis.steps.model_place import data_folder, models_folder
     from bis.steps.repeating import environments_folder
     from bis.store.sweep import room
 
     terminal, home = door.terminal, door.home
-    environments, scored = environments_folder(home.settings, door.variables), data_folder(door.variables)
+    environments = environments_folder(home.settings, door.variables)
+    scored = data_folder(door.variables), models_folder(home.settings, door.variables).parent
     found = room(home.store)
     left = leftovers(environments, Path(tempfile.gettempdir()), door.project, scored)
     places = _places(door, left)

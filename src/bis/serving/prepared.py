@@ -15,7 +15,7 @@ from bis.errors import NotFound
 from bis.serving.version import Version
 from bis.serving.workers import Job, Started, start
 from bis.steps.home import Home
-from bis.steps.leftovers import in_use
+from bis.steps.leftovers import in_use, using
 from bis.steps.model_environment import environment
 from bis.steps.model_folder import read_folder
 from bis.steps.model_place import Homes, Placed, place
@@ -96,6 +96,8 @@ def _prepared(placed: Placed, name: str, asked: Preparing) -> Prepared:
         progress=asked.progress,
     )
     asked.held.enter_context(in_use(chosen.rebuilt))
+    if placed.content:  # it lies in the cache
+        asked.held.enter_context(using(placed.folder))
     called = name or placed.name
     version = Version(
         name=called,

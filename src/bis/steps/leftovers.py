@@ -1,6 +1,6 @@
 """What runs and repeats leave on this machine and nobody needs: environments in the cache and folders of killed
 repeats, which a repeat could make again, what was seen of lost runs and could not be read, what killed commands were
-putting into folders, and what scorings had while they were at it.
+putting into folders, what scorings had while they were at it, and copies of models.
 
 What is in use is held by a lock that the kernel lets go of when its holder has died; nothing held is ever removed.
 """
@@ -13,7 +13,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -36,6 +36,8 @@ REPEAT = "bis-repeat-"
 """How the folders of repeats begin. Those that a person wants to keep have another name."""
 KEPT = "bis-kept-"
 SOURCES = "sources"
+USED = ".used"
+"""How the notes end that say when something in a cache was used, and are locked by those that use it."""
 USING = ".using"
 """The file in the folder of scorings that is locked by those that are under way."""
 KILLED = Finding(
@@ -45,11 +47,16 @@ KILLED = Finding(
     blocks=True,
 )
 
-What = Literal[
-    "environment", "source", "unfinished", "repeat", "unread", "draft", "scoring", "model", "program", "fetched"
-]
-SCORED: dict[str, What] = {"models": "model", "programs": "program", "inputs": "fetched", "outputs": "fetched"}
-"""What lies in the folder of scorings."""
+_OfRuns = Literal["environment", "source", "unfinished", "repeat", "unread", "draft"]
+What = _OfRuns | Literal["scoring", "evaluation", "model", "program", "fetched"]
+SCORED: dict[str, What] = {
+    "models": "model",
+    "programs": "program",
+    "inputs": "fetched",
+    "outputs": "fetched",
+    "evaluations": "evaluation",
+}
+"""What lies in the folder of scorings, and in that of what is served and evaluated."""
 
 
 class Leftover(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,7 +65,8 @@ class Leftover(msgspec.Struct, frozen=True, kw_only=True):
     """`source`: of an editable package; `unfinished`: of a builder that was killed; `repeat`: a folder of one;
     `unread`: what was seen of a lost run, whose record says that it could not be read; `draft`: what a command was
     putting into a folder when it was killed, of use to nobody from then on; `scoring`: the parts of one that was not
-    finished; `model`, `program`, `fetched`: of the last scorings, which make or fetch them again."""
+    finished; `evaluation`: the folder of one that was killed; `model`: a copy of one in the store; `program`,
+    `fetched`: of the last scorings, which make or fetch them again."""
     size: int
     """Bytes on disk, those included that uv's cache shares."""
     used: float
@@ -80,16 +88,23 @@ def in_use(rebuilt: Rebuilt | None) -> Iterator[None]:
         return
     with contextlib.ExitStack() as stack:
         for folder in (rebuilt.prefix, *map(Path, rebuilt.sources.values())):
-            note = _note(folder)
-            with contextlib.suppress(OSError):  # a cache that may only be read is nobody's to clean, either
-                note.touch()
-            stack.enter_context(_locked(note, fcntl.LOCK_SH))
+            stack.enter_context(using(folder))
+        yield
+
+
+@contextlib.contextmanager
+def using(folder: Path) -> Iterator[None]:
+    """Keep what lies in a cache from being removed while it is in use, and note when that was."""
+    note = _note(folder)
+    with contextlib.suppress(OSError):  # a cache that may only be read is nobody's to clean, either
+        note.touch()
+    with _locked(note, fcntl.LOCK_SH):
         yield
 
 
 @contextlib.contextmanager
 def scoring(folder: Path) -> Iterator[None]:
-    """Keep what lies in the folder of scorings from being removed while one is under way."""
+    """Keep what lies in the folder of scorings, or of evaluations, from being removed while one is under way."""
     folder.mkdir(parents=True, exist_ok=True)
     handle = os.open(folder / USING, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
@@ -135,15 +150,16 @@ def _boot() -> float:
 
 
 def leftovers(
-    environments: Path, temporary: Path, project: Path | None = None, scored: Path | None = None
+    environments: Path, temporary: Path, project: Path | None = None, scored: Iterable[Path] = ()
 ) -> list[Leftover]:
     """All that there is, whether in use or not; those that were not used for the longest time first. `project`: the
-    project, in which and beside which drafts of the dead are looked for; `scored`: the folder of scorings."""
+    project, in which and beside which drafts of the dead are looked for; `scored`: the folders of scorings, and of what
+    is served and evaluated."""
     found = [*_environments(environments), *_repeats(temporary)]
     if project:
         found += [*_unread(project / FOLDER), *_drafts(project), *_scorings(project / FOLDER)]
-    if scored:
-        found += _scored(scored)
+    for folder in scored:
+        found += _scored(folder)
     return sorted(found, key=lambda one: one.used)
 
 
@@ -228,7 +244,8 @@ def _scorings(project: Path) -> Iterator[Leftover]:
 def _scored(folder: Path) -> Iterator[Leftover]:
     for name, what in SCORED.items():
         for path in sorted((folder / name).glob("*")):
-            yield _leftover(path, what)
+            if not (path.name.startswith(".") and path.name.endswith(USED)):
+                yield _leftover(path, what)
 
 
 def _folders(parent: Path) -> list[Path]:
@@ -239,7 +256,7 @@ def _folders(parent: Path) -> list[Path]:
 
 
 def _leftover(folder: Path, what: What) -> Leftover:
-    beside = [_note(folder), folder / MARKER, folder] if what in ("environment", "source") else [folder]
+    beside = [_note(folder), folder / MARKER, folder] if what in ("environment", "source") else [folder, _note(folder)]
     times = [path.stat().st_mtime for path in beside if path.exists()]
     if what in ("repeat", "unread", "draft", "scoring", "fetched"):
         times += [path.stat().st_mtime for path in folder.glob("*")]
@@ -250,7 +267,7 @@ def _leftover(folder: Path, what: What) -> Leftover:
 
 def _note(folder: Path) -> Path:
     """The file whose time says when a cached folder was last used."""
-    return folder.with_name(f".{folder.name}.used")
+    return folder.with_name(f".{folder.name}{USED}")
 
 
 def _lock_of(one: Leftover) -> Path:
@@ -261,7 +278,7 @@ def _lock_of(one: Leftover) -> Path:
             return folder
         case "scoring":
             return folder / "lock"
-        case "model" | "program" | "fetched":
+        case "model" | "program" | "fetched" | "evaluation":
             return folder.parent.parent / USING
     key = folder.name.removeprefix(BUILDING).partition("-")[0]
     return folder.with_name(f".{key}.lock")

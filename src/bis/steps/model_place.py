@@ -29,6 +29,7 @@ from bis.nouns.reference import MODELS, ModelReference, parse, parse_model
 from bis.nouns.run import Run
 from bis.settings import Settings
 from bis.steps.home import Home
+from bis.steps.leftovers import scoring
 from bis.steps.model_card import beside
 from bis.steps.model_identity import TAG, identity_of
 from bis.steps.models import asking, database_of, resolve
@@ -272,15 +273,9 @@ def bring(home: Home, files: Mapping[str, Artifact], cache: Path, written: Mappi
             final.rename(final.with_name(f".damaged-{final.name}-{secrets.token_hex(4)}"))
         draft = cache / f".bringing-{final.name}-{secrets.token_hex(4)}"
         try:
-            for name, file in files.items():
-                if name not in written:
-                    path = draft / name
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    home.store.get_file(file.digest, path, 0o444)
-            for name, content in written.items():
-                (draft / name).write_bytes(content)
-                (draft / name).chmod(0o444)
-            draft.rename(final)
+            with scoring(cache.parent):  # `bis clean` takes nothing from there meanwhile
+                _write(home, files, written, draft)
+                draft.rename(final)
         except FileExistsError:
             pass  # somebody else brought it at the same time
         except OSError:
@@ -291,6 +286,17 @@ def bring(home: Home, files: Mapping[str, Artifact], cache: Path, written: Mappi
     except OSError as error:
         raise trouble(error, "bring a model into", Path(os.fspath(error.filename or cache))) from error
     return final
+
+
+def _write(home: Home, files: Mapping[str, Artifact], written: Mapping[str, bytes], draft: Path) -> None:
+    for name, file in files.items():
+        if name not in written:
+            path = draft / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            home.store.get_file(file.digest, path, 0o444)
+    for name, content in written.items():
+        (draft / name).write_bytes(content)
+        (draft / name).chmod(0o444)
 
 
 def _is_whole(folder: Path, files: Mapping[str, Artifact], written: Mapping[str, bytes]) -> bool:
