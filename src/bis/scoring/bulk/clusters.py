@@ -2,6 +2,9 @@
 each of them once, and a process is started there that loads the model and is asked as the workers of this machine are.
 So what other models did in a worker that lives for long, and what they left there, is nothing to this one.
 
+Of Ray these are actors and not Ray Data, which has no source that one machine feeds batch by batch: it takes all rows
+first, or reads the files on each machine, where other readers than those of `reading` tell types otherwise.
+
 What runs in their processes is sent as text, so that nobody there needs this package to read what it is sent.
 """
 
