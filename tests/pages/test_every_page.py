@@ -1,5 +1,6 @@
 """What holds for every page: nothing from elsewhere, no error, readable without scripts, usable by everybody."""
 
+import re
 from typing import Any
 
 import pytest
@@ -27,6 +28,12 @@ PLACES = (
     "/runs/first/files",
     "/runs/first/files/table.csv",
     "/runs/first/files/metrics.json",
+    "/data",
+    "/data?asof=2001-01-01",
+    "/data/customers",
+    "/data/customers/v2",
+    "/data/customers/v2/diff",
+    "/data/none",
     "/environments",
     "/machines",
     "/models",
@@ -35,6 +42,9 @@ PLACES = (
     "/lineage",
     "/lineage?of=models:/churn@champion",
     "/lineage?of=nothing-like-this",
+    "/search",
+    "/search?q=c",
+    "/search?q=nothing-like-this",
     "/settings",
     "/login",
 )
@@ -61,3 +71,68 @@ def test_nothing_hangs_over_the_edge_of_a_telephone(visit: Any, small_server: An
     visitor = visit(viewport={"width": 360, "height": 740})
     page = visitor.go(small_server.url + place)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_everything_on_a_page_is_reached_by_the_tab_key(visit: Any, small_server: Any, place: str) -> None:
+    """In the order of the page, with a frame around what is reached; the first leads past what stands on every page."""
+    page = visit().go(small_server.url + place)
+    page.wait_for_load_state("networkidle" if "/runs/live" not in page.content() else "load")
+    page.evaluate(REACHABLE)
+    wanted = int(page.evaluate("document.querySelectorAll('[data-reachable]').length"))
+    autofocus = page.evaluate("document.activeElement !== document.body")
+    reached = []
+    for _ in range(wanted + 2):
+        page.keyboard.press("Tab")
+        found = page.evaluate(FOCUSED)
+        if found is None or found in reached:
+            break
+        reached.append(found)
+        assert page.evaluate(FRAMED), found
+    missed = set(range(wanted)) - set(reached)
+    assert autofocus or reached[0] == 0
+    assert not missed or autofocus, [
+        page.evaluate(f"document.querySelector('[data-reachable=\"{n}\"]').outerHTML") for n in missed
+    ]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_going_on_and_back_and_a_copied_address_give_the_same(visit: Any, small_server: Any, place: str) -> None:
+    page = visit().go(small_server.url + place)
+    address, before = page.url, page.inner_text("main")
+    other = "Environments" if place == "/machines" else "Machines"
+    page.get_by_role("navigation", name="Pages").get_by_role("link", name=other).click()
+    page.wait_for_url(f"**/{other.lower()}*")
+    page.go_back()
+    page.wait_for_url(address)
+    assert same(page.inner_text("main"), before)
+    copied = visit().go(address)
+    assert same(copied.inner_text("main"), before)
+
+
+def same(text: str, before: str) -> bool:
+    """But for how long ago it was, and what a chart says once it is drawn."""
+    plain = [re.sub(r"\d+[smh] ago|\d+[smhd]\S* so far", "", one) for one in (text, before)]
+    heads = [" ".join(one.split())[:400] for one in plain]
+    return heads[0] == heads[1]
+
+
+REACHABLE = """() => {
+  const all = 'a[href], button, input:not([type=hidden]), select, textarea, summary, iframe, audio, [tabindex="0"]';
+  let place = 0;
+  for (const one of document.querySelectorAll(all)) {
+    const closed = one.closest('details:not([open])');
+    const around = closed?.parentElement.closest('details:not([open])');
+    const hidden = closed && !(one.matches('summary') && one.parentElement === closed && !around);
+    if (one.disabled || hidden || !one.getClientRects().length && !one.matches('.skip')) continue;
+    if (one.matches('[tabindex="-1"]')) continue;
+    one.dataset.reachable = place++;
+  }
+}"""
+FOCUSED = (
+    """() => { const one = document.activeElement?.dataset.reachable; return one == null ? null : Number(one); }"""
+)
+FRAMED = """() => {
+  const one = document.activeElement, style = getComputedStyle(one);
+  return one.matches('iframe, audio, svg a') || style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) > 0;
+}"""
