@@ -58,7 +58,7 @@ SETS: Final = 50
 """Versions of data whose files are looked at, for the names of inputs."""
 COMMIT: Final = re.compile(r"[0-9a-fA-F]{7,64}")
 BUILT: Final = re.compile(r"(?:\S+@)?(?P<digest>sha256:[0-9a-f]{64})")
-CONTENT: Final = re.compile(r"b3:[0-9a-f]{64}")
+CONTENT: Final = re.compile(r"b3:[0-9a-f]{24,64}")
 CODE: Final = re.compile(r"[A-Za-z0-9+/]{43}=")
 """A digest as AWS Lambda tells it: CodeSha256."""
 SHIPPED: Final = frozenset({".zip", ".yaml", ".yml", ".json"})
@@ -105,6 +105,20 @@ def lineage(
         tracer.connection = connection
         thing, down, up = tracer.of(text.strip(), folder, now)
     return Lineage(thing=thing, made_of=tuple(down), reached=tuple(up), limits=tuple(dict.fromkeys(tracer.limits)))
+
+
+def read_packages(home: Home, most: int) -> int:
+    """Note the packages of environments that nobody has asked for yet: of so many, the newest first. Returns how many
+    are left."""
+    database = database_of(home)
+    if not database.there:
+        return 0
+    with database.reading() as connection:
+        unread = made.unread_environments(connection)
+    some = sorted(unread, key=lambda environment: -unread[environment])[:most]
+    tracer = _Tracer(home, packages=False, until=NEVER)
+    missing = tracer.read_environments({environment: unread[environment] for environment in some})
+    return len(unread) - len(some) + missing
 
 
 Found = tuple[Node, list[Node], list[Node]]
@@ -564,8 +578,9 @@ class _Tracer:
             found += [seq for (seq,) in rows]
         return found
 
-    def read_environments(self, unread: dict[str, int]) -> None:
-        """Note the packages of environments that nobody has asked for yet, from their locks in the store."""
+    def read_environments(self, unread: dict[str, int]) -> int:
+        """Note the packages of environments that nobody has asked for yet, from their locks in the store. Returns how
+        many are not there."""
         missing = 0
         for environment, seq in unread.items():
             with database_of(self.home).reading() as self.connection:
@@ -579,6 +594,7 @@ class _Tracer:
                 made.note_packages(connection, environment, packages)
         if missing:
             self.limits.append(f"the packages of {counted(missing, 'environment')} are not in the store here")
+        return missing
 
 
 def _inputs(run: Run) -> list[dict[str, Any]]:

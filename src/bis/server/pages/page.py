@@ -61,6 +61,8 @@ class Page(NamedTuple):
     """Hashes of styles that a library of ours puts into the page."""
     instead: Callable[[Desk, Any, BisError], Awaitable[msgspec.Struct]] | None = None
     """The value of a page that stays where what is asked for makes no sense, and says so."""
+    onward: Callable[[Any], tuple[str, dict[str, str]] | None] | None = None
+    """Of what is asked: path and query of another page, which a person is led to instead; None: this one is meant."""
 
     @property
     def is_open_ended(self) -> bool:
@@ -120,6 +122,8 @@ def routes_of(desk: Desk, page: Page) -> Iterator[Route]:
             return await form(request)
         view = msgspec.structs.replace(await view_of(desk, request), open_ended=page.is_open_ended)
         try:
+            if page.onward and (place := page.onward(asked_of(page.asked, request))):
+                return RedirectResponse(view.at(place[0], **place[1]), 303)
             found, status = await stays(request)
             return _page(request, view, page.name, found, status=status, styles=page.styles)
         except BisError as error:

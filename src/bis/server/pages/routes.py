@@ -22,6 +22,7 @@ from bis.server.pages import (
     models,
     run,
     runs,
+    search,
     settings,
     static,
     verdict,
@@ -42,6 +43,7 @@ PAGES: Final[tuple[Page, ...]] = (
     *data_difference.PAGES,
     *data.PAGES,
     *lineage.PAGES,
+    *search.PAGES,
     *settings.PAGES,
 )
 ACTIONS: Final[tuple[Action, ...]] = (*run.ACTIONS, *models.ACTIONS, *data.ACTIONS)
