@@ -214,12 +214,16 @@ def _without(connection: Connection, asked: Asked, edition: str, error: BisError
 
 def _field(asked: Asked, error: BisError) -> str:
     """Of the form: what the error is about."""
-    if isinstance(error, BadToken):
+    if isinstance(error, BadToken) or "mark of a page" in error.what:
         return "next"
     if isinstance(error, Unfit):
         return ("group" if asked.group and not asked.sort else "sort") if error.problem == "order" else "filter"
-    words = ("columns", "group", "baseline", "experiment", "asof", "sort")
-    return next((word for word in words if getattr(asked, word) and word in error.what), "filter")
+    said = {
+        word: getattr(asked, word) for word in ("columns", "group", "baseline", "experiment", "asof", "sort", "next")
+    }
+    return next(
+        (word for word, value in said.items() if value and (word in error.what or str(value) in error.what)), "filter"
+    )
 
 
 def _empty(connection: Connection, asked: Asked, edition: str) -> Runs:
