@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from bis.ledger import batches, columns, points, tracked
+from bis.ledger import batches, columns, curves, overviews, points, tracked
 from bis.ledger.group import Writer
 from bis.ledger.places import database_at
 from bis.ledger.readers import Readers
@@ -90,6 +90,30 @@ def test_the_newest_point_is_by_step_then_moment_then_value(database):
             batches.log(connection, RUN, [Point("loss", value, moment, step)])
     with database.reading() as connection:
         assert points.newest(connection, tracked.seq_of(connection, RUN)) == [Point("loss", 3.0, 5, 2)]
+
+
+def test_a_chart_and_an_overview_know_all_points_folded_or_not(database, monkeypatch):
+    monkeypatch.setattr(points, "CHUNK", 64)
+    values = [9.5 if step == 777 else math.nan if step % 100 == 3 else step / 2000 for step in range(2000)]
+    rows = [Point("loss", value, 1000 + step, step) for step, value in enumerate(values)]
+    with database.writing() as connection:
+        seq = tracked.seq_of(connection, RUN)
+        points.append(connection, seq, rows[:1900])
+        points.fold(connection, seq)
+        points.append(connection, seq, rows[1900:])
+    with database.reading() as connection:
+        curve = curves.curve(connection, seq, "loss", places=50)
+        (told,) = overviews.overview(connection, seq)
+        assert points.counts(connection, seq) == {"loss": 2000}
+    assert not curve.exact
+    assert (curve.points, curve.odd[0].points) == (2000, 20)
+    assert [one.high_at for one in curve.buckets if one.high == 9.5] == [777]
+    for step, value in enumerate(values):
+        assert math.isnan(value) or any(
+            one.first <= step <= one.last and one.low <= value <= one.high for one in curve.buckets
+        )
+    assert (told.points, told.odd, told.greatest, told.greatest_at) == (2000, 20, 9.5, 777)
+    assert (told.first_at, told.newest_at, told.least, told.least_at) == (0, 1999, 0.0, 0)
 
 
 def test_many_who_write_and_read_at_once_lose_nothing(writer, readers):

@@ -574,6 +574,7 @@ export class BisChart extends HTMLElement {
       const said = String(u.axes[0]._values?.[place] ?? "").split("\n")[0];
       if (said && inside(value)) parts.push(`<text x="${(left + u.valToPos(value, "x")).toFixed(1)}" y="${top + high + 15}" text-anchor="middle" fill="${text}">${escaped(said)}</text>`);
     }
+    parts.push(`<text x="${left + wide}" y="${top + high + 29}" text-anchor="end" fill="${text}">${escaped(this.told.label)}</text>`);
     const series = this.drawn ?? [];
     series.forEach((one, place) => {
       const paint = colour(one.hue);
@@ -603,7 +604,7 @@ export class BisChart extends HTMLElement {
         });
       if (one.smooth.length) {
         const points = one.smooth.flatMap((y, point) => (log && y <= 0 ? [] : [at(middle(one.buckets[point]), y)]));
-        parts.push(`<path class="smooth" d="M${points.join("L")}" fill="none" stroke="${paint}" stroke-width="2.25"/>`);
+        parts.push(`<path class="smooth" d="M${points.join("L")}" fill="none" stroke="${paint}" stroke-width="2.25"${dash}/>`);
       }
       const y = top + high + 38 + 16 * place;
       parts.push(`<path d="M${left} ${y}h26" stroke="${paint}" stroke-width="2.5"${dash}/><text x="${left + 34}" y="${y + 4}" fill="${text}">${escaped(`${one.name}: ${one.said}`)}</text>`);
