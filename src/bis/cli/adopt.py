@@ -9,6 +9,7 @@ import click
 
 from bis.cli.command import STATUSES, Door, Function, command, family, json_option
 from bis.cli.data_words import DataName, absolute, find
+from bis.cli.export_html import export_html
 from bis.digest import spell
 from bis.errors import NotFound, UsageError
 from bis.text import count, plain
@@ -39,15 +40,20 @@ def import_() -> None:
 
 @family(
     "export",
-    short_help="Give a version of data to DVC, Quilt, Kedro or Croissant.",
+    short_help="Give data to DVC, Quilt, Kedro or Croissant; runs to a browser.",
     statuses=EXPORT,
     examples=[
         "bis export dvc customers@v3 project/data",
         "bis export quilt customers registry --package ada/customers",
+        "bis export html train-12 --output train-12.html",
     ],
 )
 def export() -> None:
-    """Write a version of a data set as another system keeps it, so that its own programs take it for theirs."""
+    """Write a version of a data set as another system keeps it, so that its own programs take it for theirs; or runs as
+    one file that a browser opens anywhere."""
+
+
+export.member(export_html)
 
 
 def __getattr__(name: str) -> Any:

@@ -42,7 +42,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
     "Data": {
         "data": Entry("data", "Keep versions of data sets, and bring them back."),
         "import": Entry("adopt", "Bring data over from DVC, Quilt, Kedro, Git LFS and others."),
-        "export": Entry("adopt", "Give a version of data to DVC, Quilt, Kedro or Croissant."),
+        "export": Entry("adopt", "Give data to DVC, Quilt, Kedro or Croissant; runs to a browser."),
     },
     "Models": {
         "model": Entry("registry", "Register models, promote them, and take that back."),

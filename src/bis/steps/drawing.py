@@ -107,6 +107,14 @@ def said(curve: Curve) -> str:
     return f"{points}{ends}, least {number(low)}, greatest {number(high)}"
 
 
+def exactness(curve: Curve) -> str:
+    """In words how what is drawn stands to the points: each of them, or an envelope in which all of them lie."""
+    if curve.exact:
+        return "exact: the only point" if curve.points == 1 else f"exact: all {curve.points:,} points"
+    most = max(one.points for one in curve.buckets)
+    return f"envelope of {curve.points:,} points: all of them lie in it, up to {most:,} where one is drawn"
+
+
 def ticks(low: float, high: float, most: int) -> list[float]:
     """Round numbers between these."""
     if not (math.isfinite(high - low) and high > low):

@@ -56,6 +56,7 @@ def environment() -> Environment:
         "short": short,
         "command": text.command_line,
         "moment": moment,
+        "utc": utc,
         "mark": mark,
         "digest": digest,
         "sides": sides,
@@ -74,6 +75,11 @@ def moment(value: str | int | None, now: datetime) -> Markup:
         return Markup("")
     said = stamp(value) if isinstance(value, int) else str(value)
     return Markup('<time datetime="{}" title="{}">{}</time>').format(said, text.utc(said), text.ago(said, now))
+
+
+def utc(value: str) -> Markup:
+    """A time by the clock, for what is read whenever."""
+    return Markup('<time datetime="{}">{}</time>').format(value, text.utc(value)) if value else Markup("")
 
 
 def mark(word: str) -> Markup:
