@@ -13,7 +13,7 @@ from bis.digest import PREFIX, short
 from bis.errors import AlreadyThere, NotFound, UsageError
 from bis.ledger import history, model_events
 from bis.ledger.connection import Connection
-from bis.ledger.moments import shown_time
+from bis.ledger.moments import NEVER, shown_time
 from bis.ledger.refusals import Collected, NoSuch
 from bis.nouns.model import ACTIVE, STAGES, Action, By, Model, ModelVersion, is_model_name
 
@@ -109,7 +109,7 @@ def models(
     values: Sequence[Any] = (),
     *,
     order: str = "m.name",
-    limit: int = history.NEVER,
+    limit: int = NEVER,
     offset: int = 0,
 ) -> list[Model]:
     """Those that are there, by a condition over `registered_models m`."""
@@ -231,7 +231,7 @@ def versions(
     values: Sequence[Any] = (),
     *,
     order: str = "v.version DESC, v.made DESC, v.record",
-    limit: int = history.NEVER,
+    limit: int = NEVER,
     offset: int = 0,
 ) -> list[ModelVersion]:
     """Those that are there, by a condition over `model_versions v` and `registered_models m`."""
@@ -374,18 +374,25 @@ def rollback(connection: Connection, name: str, alias: str, by: By) -> tuple[int
     twice, it goes two back. Returns the number from before and that of now. Raises NotFound where there was none
     before that is still there."""
     model = get(connection, name)
-    moves = history.alias_moves(connection, model, alias)
     now = by_alias(connection, name, alias) if alias in model.aliases else None
-    for record in history.meant_before(moves):
-        found = versions(connection, "v.model = ? AND v.record = ?", (model.id, record), limit=1)
-        if found and (now is None or record != now.record):
-            _point(connection, model, alias, found[0], by, back=True)
-            return now.number if now else 0, found[0].number
+    if found := version_before(connection, model, alias):
+        _point(connection, model, alias, found, by, back=True)
+        return now.number if now else 0, found.number
     raise NotFound(
         f"{alias!r} of the model {name!r} meant no other version before that is still there",
         because=f"It means version {now.number}." if now else f"No version of {name!r} is called {alias!r}.",
         hint=f"bis model history {name}",
     )
+
+
+def version_before(connection: Connection, model: Model, alias: str) -> ModelVersion | None:
+    """The version that a rollback lets an alias mean again: the last one before that is still there; None: none is."""
+    now = by_alias(connection, model.name, alias) if alias in model.aliases else None
+    for record in history.meant_before(history.alias_moves(connection, model, alias)):
+        found = versions(connection, "v.model = ? AND v.record = ?", (model.id, record), limit=1)
+        if found and (now is None or record != now.record):
+            return found[0]
+    return None
 
 
 # -- within ------------------------------------------------------------------------------------------------------
@@ -394,7 +401,7 @@ def rollback(connection: Connection, name: str, alias: str, by: By) -> tuple[int
 def _meant(which: Which) -> tuple[str, tuple[int | str, ...]]:
     """A condition over `model_versions v`."""
     if isinstance(which, int):
-        return ("v.version = ?", (which,)) if abs(which) < history.NEVER else ("FALSE", ())
+        return ("v.version = ?", (which,)) if abs(which) < NEVER else ("FALSE", ())
     digits = short(which, 64)
     if len(digits) < SHORTEST or not set(digits) <= DIGITS:
         return "FALSE", ()
