@@ -31,7 +31,7 @@ def test_what_is_no_table_as_text_has_none(tmp_path: Path) -> None:
     assert bins(tmp_path / "t.jsonl", ranges_of(profile(tmp_path / "t.jsonl"))) == {}
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=40))
 def test_no_value_is_lost(tmp_path: Path, values: list[float]) -> None:
     (tmp_path / "t.csv").write_text("x\n" + "".join(f"{value!r}\n" for value in values))

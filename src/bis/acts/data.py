@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence, Set
 from contextlib import nullcontext
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -28,6 +29,8 @@ from bis.text import size
 
 USERS = 20
 """So many runs are told of."""
+SETS = 50
+FEW = 500
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,6 +93,21 @@ def look(held: Held, path: str, leaf: Leaf, home: Home, *, largest: int) -> Look
             return Looked(profile=found, bins=bins(place, ranges_of(found)))
     except (Unreadable, BisError) as error:
         return Looked(why=str(error).splitlines()[0])
+
+
+def versions_with(digests: Set[Digest], home: Home) -> dict[Digest, list[tuple[Held, str]]]:
+    """The versions that hold files, of each data set the newest, and where in them; looked for in the newest 50 that
+    hold few files."""
+    found: dict[Digest, dict[str, tuple[Held, str]]] = {}
+    few = (held for held in home.ledger.data.versions() if held.version.files <= FEW)
+    for held in islice(few, SETS):
+        if held.version.single and held.version.content not in digests:
+            continue
+        for leaf in leaves_of(held, "", home):
+            if leaf.entry.kind == "file" and leaf.entry.digest in digests:
+                inside = "" if held.version.single else leaf.path
+                found.setdefault(leaf.entry.digest, {}).setdefault(held.version.name, (held, inside))
+    return {digest: list(names.values()) for digest, names in found.items()}
 
 
 def is_kept(held: Held, home: Home) -> bool:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
-from bis.digest import Digest, readable
+from bis.digest import Digest, readable, unspell
 from bis.errors import BisError, counted
 from bis.formats import Unreadable
 from bis.formats.bins import Bins, bins, ranges_of
@@ -17,10 +18,12 @@ from bis.formats.profile import Pair, Profile, is_profiled, profile_both
 from bis.formats.rows import RowChange
 from bis.formats.summary import ColumnProfile
 from bis.nouns.dataset import Held
+from bis.nouns.run import Run
 from bis.nouns.tree import Entry
 from bis.steps import data_told
 from bis.steps.bring import located
 from bis.steps.home import Home
+from bis.steps.shallow import need
 from bis.store.snapshot import difference
 
 Kind = Literal["added", "removed", "changed", "moved"]
@@ -110,19 +113,82 @@ def diff(
     different in tables and images, within the bounds."""
     changes = _moved(_paired(before, after, list(_changes(before, after, home))))
     if look:
-        looked = together = 0
-        for place, change in enumerate(changes):
-            if change.kind == "changed" and is_profiled(change.path) and _has_other_bytes(change):
-                looked += 1
-                if change.after and change.after.size > LONG:
-                    progress(f"looking into {readable(change.path)}")
-                if why := _beyond(change, looked, together, bounds, home):
-                    changes[place] = msgspec.structs.replace(change, why=why)
-                    continue
-                together += sum(entry.size for entry in (change.before, change.after) if entry)
-                changes[place] = _look(change, before, after, home, bounds)
+        changes = _looked_into(
+            changes, home, bounds, progress, lambda change: _of_versions(change, before, after, home)
+        )
     touched = sum(change.kind in ("added", "changed", "moved") for change in changes)
     return DataDifference(before=before, after=after, changes=tuple(changes), alike=after.version.files - touched)
+
+
+def between(before: Run, after: Run, home: Home, bounds: Bounds) -> list[FileChange]:
+    """The inputs of two runs that differ, and what is different within those whose content lies in the store."""
+    old, new = ({row["path"]: row for row in _inputs(run)} for run in (before, after))
+    changes = []
+    for path in sorted({*old, *new}):
+        first, second = (_entry(path, some[path]) if path in some else None for some in (old, new))
+        if first is None or second is None or first.digest != second.digest:
+            kind: Kind = "changed" if first and second else "added" if second else "removed"
+            changes.append(FileChange(path=path, kind=kind, before=first, after=second))
+    bounds = bounds._replace(fetched=False)
+    return _looked_into(changes, home, bounds, lambda text: None, lambda change: _of_runs(change, home))
+
+
+def _inputs(run: Run) -> list[dict[str, Any]]:
+    part = run.parts.get("data")
+    return list(part.facts.get("inputs", ())) if part else []
+
+
+def _entry(path: str, row: dict[str, Any]) -> Entry:
+    name, kept = path.rpartition("/")[2], row.get("kept", True)
+    return Entry(name=name, kind="file", digest=Digest(row["digest"]), size=row["size"], kept=kept)
+
+
+Opened = AbstractContextManager[tuple[Path, Path]]
+
+
+def _looked_into(
+    changes: Sequence[FileChange],
+    home: Home,
+    bounds: Bounds,
+    progress: Callable[[str], None],
+    opened: Callable[[FileChange], Opened],
+) -> list[FileChange]:
+    """With what is different within files, as far as the bounds go."""
+    found, looked, together = [], 0, 0
+    for change in changes:
+        if change.kind == "changed" and is_profiled(change.path) and _has_other_bytes(change):
+            looked += 1
+            if change.after and change.after.size > LONG:
+                progress(f"looking into {readable(change.path)}")
+            if why := _beyond(change, looked, together, bounds, home):
+                change = msgspec.structs.replace(change, why=why)
+            else:
+                together += sum(entry.size for entry in (change.before, change.after) if entry)
+                change = _look(change, opened, bounds)
+        found.append(change)
+    return found
+
+
+@contextmanager
+def _of_versions(change: FileChange, before: Held, after: Held, home: Home) -> Iterator[tuple[Path, Path]]:
+    with located(before, change.was or change.path, home) as old, located(after, change.path, home) as new:
+        yield old, new
+
+
+@contextmanager
+def _of_runs(change: FileChange, home: Home) -> Iterator[tuple[Path, Path]]:
+    import tempfile
+
+    with tempfile.TemporaryDirectory(prefix="bis-data-") as folder:
+        places = []
+        for side, entry in (("before", change.before), ("after", change.after)):
+            assert entry
+            need(home, [entry.digest])
+            place = Path(folder, side, unspell(entry.name))
+            place.parent.mkdir()
+            home.store.get_file(entry.digest, place)
+            places.append(place)
+        yield places[0], places[1]
 
 
 def _changes(before: Held, after: Held, home: Home) -> list[FileChange]:
@@ -186,12 +252,9 @@ def _round(size: int) -> str:
     return f"{size >> 30} GiB" if size >= 1 << 30 else f"{size >> 20} MiB"
 
 
-def _look(change: FileChange, before: Held, after: Held, home: Home, bounds: Bounds) -> FileChange:
+def _look(change: FileChange, opened: Callable[[FileChange], Opened], bounds: Bounds) -> FileChange:
     try:
-        with (
-            located(before, change.was or change.path, home) as old,
-            located(after, change.path, home) as new,
-        ):
+        with opened(change) as (old, new):
             pair = profile_both(old, new)
             columns = tuple(_columns(pair.before.columns, pair.after.columns))
             spread = _spread(old, new, pair, columns) if bounds.bins else {}
@@ -241,11 +304,11 @@ def told(found: DataDifference) -> dict[str, Any]:
         "after": data_told.told(found.after),
         "same": not found.changes,
         "alike": found.alike,
-        "changes": [_change_told(change) for change in found.changes],
+        "changes": [change_told(change) for change in found.changes],
     }
 
 
-def _change_told(change: FileChange) -> dict[str, Any]:
+def change_told(change: FileChange) -> dict[str, Any]:
     found: dict[str, Any] = {"path": change.path, "kind": change.kind, "was": change.was or None}
     for side, entry in (("before", change.before), ("after", change.after)):
         found[side] = {"kind": entry.kind, "size": entry.size, "digest": entry.digest or None} if entry else None

@@ -13,6 +13,7 @@ from bis.nouns.reference import parse
 from bis.server.desk import Desk
 from bis.server.pages.charts import STYLES
 from bis.server.pages.clock import here
+from bis.server.pages.data_between import DataFile, data_between
 from bis.server.pages.page import Page, Table
 from bis.steps.abreast import Group, Head, groups, head
 
@@ -32,6 +33,8 @@ class Comparison(msgspec.Struct, kw_only=True):
     groups: list[Group]
     difference: dict[str, Any] | None = None
     """Of two runs: what `bis diff --json` says."""
+    data: list[DataFile] = []
+    """Of two runs: the files of data that differ, and what differs within them."""
 
 
 async def compare(desk: Desk, asked: Asked) -> Comparison:
@@ -45,6 +48,7 @@ def _compared(desk: Desk, asked: Asked) -> Comparison:
     found = Comparison(asked=asked, runs=list(map(head, runs)), groups=groups(runs))
     if len(runs) == 2 and desk.home is not None:
         found.difference = told(difference(runs[0], runs[1], desk.home))
+        found.data = data_between(runs[0], runs[1], desk.home)
     return found
 
 
