@@ -68,6 +68,7 @@ FILTERS = {
     "by a metric": ("", "metrics.loss"),
     "metric and param, by a metric": ("metrics.acc > 0.5 and params.model = 'ridge'", "metrics.loss"),
 }
+HEAD = "\n| | bis | MLflow | ratio |\n|---|---|---|---|"
 PAGES = 20
 """Requests that CPU is measured over."""
 
@@ -130,7 +131,7 @@ def pairs(experiment: str) -> Iterator[Pair]:
     )
     yield Pair(
         "the long metric is drawn",
-        f"/runs/{LONG}?metric=long",
+        f"/runs/{LONG}/chart?metric=long",
         f"/#/experiments/{experiment}/runs/{LONG}/model-metrics",
         (CHART_OF_BIS, CHART_OF_MLFLOW),
     )
@@ -218,34 +219,43 @@ def experiment_of(server: Server) -> str:
     return str(answer.json()["experiment"]["experiment_id"])
 
 
-def compare(options: argparse.Namespace, folder: Path) -> None:
+def compare_looks(options: argparse.Namespace, folder: Path) -> None:
     chromium = shutil.which("chromium")
     if not chromium:
         raise SystemExit("there is no chromium: apt install chromium")
-    head = "\n| | bis | MLflow | ratio |\n|---|---|---|---|"
-    with servers(folder / "few", options, options.runs, options.points) as both, sync_playwright() as playwright:
+    with servers(folder, options, options.runs, options.points) as both, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
-        experiment = experiment_of(both[1])
-        print(f"{options.runs:,} runs, a metric of {options.points:,} points; load {os.getloadavg()[0]:.1f}{head}")
-        for pair in pairs(experiment):
-            report(pair.name, *rounds(browser, [server.url for server in both], pair, options.rounds, options.patience))
+        print(f"{options.runs:,} runs, a metric of {options.points:,} points; load {os.getloadavg()[0]:.1f}{HEAD}")
+        for pair in pairs(experiment_of(both[1])):
+            urls = [server.url for server in both]
+            report(pair.name, *rounds(browser, urls, pair, options.rounds, options.patience))
         browser.close()
-    with servers(folder / "many", options, options.many, 1000) as (first, second):
-        experiment = experiment_of(second)
-        print(f"\n{options.many:,} runs: CPU of the server for one page of them; load {os.getloadavg()[0]:.1f}{head}")
+
+
+def compare_cpu(options: argparse.Namespace, folder: Path) -> None:
+    with servers(folder, options, options.many, 1000) as (first, second):
+        many = experiment_of(second)
+        print(f"\n{options.many:,} runs: CPU of the server for one page; load {os.getloadavg()[0]:.1f}{HEAD}")
         for name, (filter, order) in FILTERS.items():
             ours = cpu_of(first, functools.partial(asked_of_bis, first, filter, order), PAGES)
-            theirs = cpu_of(second, functools.partial(asked_of_mlflow, second, experiment, filter, order), PAGES // 5)
+            theirs = cpu_of(second, functools.partial(asked_of_mlflow, second, many, filter, order), PAGES // 5)
             ratio = theirs / max(ours, 1e-6)
             print(row(f"{name}, ms", f"{ours * 1000:.1f}", f"{theirs * 1000:.1f}", ratio), flush=True)
+
+
+def compare(options: argparse.Namespace, folder: Path) -> None:
+    if options.runs:
+        compare_looks(options, folder / "few")
+    if options.many:
+        compare_cpu(options, folder / "many")
     print(f"\nLoad at the end {os.getloadavg()[0]:.1f}.")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--mlflow", required=True, help="the command of MLflow in an environment of its own")
-    parser.add_argument("--runs", type=int, default=10_000, help="to look at (default 10,000)")
-    parser.add_argument("--many", type=int, default=100_000, help="to measure CPU with (default 100,000)")
+    parser.add_argument("--runs", type=int, default=10_000, help="to look at (default 10,000; 0: none)")
+    parser.add_argument("--many", type=int, default=100_000, help="to measure CPU with (default 100,000; 0: none)")
     parser.add_argument("--points", type=int, default=1_000_000, help="of the long metric (default 1,000,000)")
     parser.add_argument("--rounds", type=int, default=3, help="looks at each page (default 3)")
     parser.add_argument("--patience", type=float, default=180, help="seconds for one look at a page (default 180)")
