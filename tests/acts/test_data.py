@@ -11,16 +11,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bis.acts.data import remove, tag
+from bis.acts.data import look, remove, tag, versions_with
 from bis.acts.standing import standing
 from bis.digest import digest_bytes
 from bis.errors import CannotRepeat, Damaged, KeepingError, NotFound, UsageError
 from bis.ledger.runs import open_ledger, reindex
 from bis.nouns.dataset import Held
+from bis.nouns.tree import Leaf
 from bis.settings import Settings
 from bis.steps.add_data import Added, Adding, Delta, add
 from bis.steps.bring import Brought, bring, opened
 from bis.steps.home import Home, open_home
+from bis.store.snapshot import walk
 from bis.store.statcache import open_cache
 
 Put = Callable[..., Added]
@@ -356,3 +358,37 @@ def test_a_removed_version_is_not_listed_and_its_content_stays_until_it_is_colle
     assert put("data").held.reference == "data@v3"
     remove([two[1]], home, undo=True)
     assert [one.reference for one in home.ledger.data.versions()] == ["data@v3", "data@v2", "data@v1"]
+
+
+# looking
+
+
+def leaf_of(held: Held, home: Home, path: str) -> Leaf:
+    return next(leaf for leaf in walk(home.store, held.version.tree) if leaf.path == path)
+
+
+def test_of_each_data_set_the_newest_version_that_holds_a_file_is_named(project: Path, home: Home, put: Put) -> None:
+    write(project / "data", a_csv="x\n1\n", deep__b_csv="x\n2\n")
+    put("data")
+    put("data/a.csv", name="single")
+    write(project / "data", c_csv="x\n3\n")
+    newest = put("data").held
+    a, b, c = (leaf_of(newest, home, path).entry.digest for path in ("a.csv", "deep/b.csv", "c.csv"))
+    found = versions_with({a, b}, home)
+    assert {(held.reference, path) for held, path in found[a]} == {("data@v2", "a.csv"), ("single@v1", "")}
+    assert [(held.reference, path) for held, path in found[b]] == [("data@v2", "deep/b.csv")]
+    assert c not in found
+
+
+def test_one_file_is_looked_into_as_far_as_it_is_small_and_here(project: Path, home: Home, put: Put) -> None:
+    write(project / "data", a_csv="x,y\n1,a\n3,b\n", notes="some words")
+    held = put("data").held
+    found = look(held, "a.csv", leaf_of(held, home, "a.csv"), home, largest=100)
+    assert found.profile
+    assert [column.name for column in found.profile.columns] == ["x", "y"]
+    assert [(name, sum(bins.counts)) for name, bins in found.bins.items()] == [("x", 2)]
+    assert look(held, "a.csv", leaf_of(held, home, "a.csv"), home, largest=5).why == "it is larger than 5 B"
+    assert look(held, "notes", leaf_of(held, home, "notes"), home, largest=100).why == ""
+    write(project, far_csv="z\n1\n")
+    far = put("far.csv", by_reference=True).held
+    assert "by reference" in look(far, "", leaf_of(far, home, "far.csv"), home, largest=100).why

@@ -16,6 +16,7 @@ from bis.ledger.runs import open_ledger
 from bis.nouns.dataset import DataVersion
 from bis.nouns.part import Part
 from bis.nouns.run import Run
+from bis.server.pages.data import place
 
 LARGE = 9 << 20
 """Bytes of a table that no page looks into."""
@@ -134,15 +135,26 @@ def test_a_data_set_that_is_called_like_a_version_is_found(visitor: Any, shop_se
     assert page.locator("h1").inner_text().startswith("odd/v2 v1")
 
 
+@pytest.mark.parametrize("name", ["x/v2", "x/v2/diff", "x/v2/tag", "x/v2.json", "x/v2/diff.csv"])
+def test_no_name_hides_behind_the_page_of_a_version(name: str) -> None:
+    assert place(name) == f"/data/{name}/"
+    assert [place(other) for other in ("x/v", "v2", "x/v2a", "x/v2/y")] == [
+        "/data/x/v",
+        "/data/v2",
+        "/data/x/v2a",
+        "/data/x/v2/y",
+    ]
+
+
 def test_a_version_says_what_show_and_ls_say(shop_server: Any, shop: Path) -> None:
-    for name, place, path in (
+    for name, at, path in (
         ("vision/pets@v2", "/data/vision/pets/v2", ""),
         ("vision/pets@v2/ages.csv", "/data/vision/pets/v2", "ages.csv"),
         ("vision/pets@v1", "/data/vision/pets/v1", ""),
         ("far@v1", "/data/far/v1", ""),
     ):
         said = told(shop, "data", "show", name, *(["--columns"] if path else []))
-        found = page_of(shop_server, f"{place}.json", path=path)
+        found = page_of(shop_server, f"{at}.json", path=path)
         assert {key: found[key] for key in said} == said
     for folder in ("", "cats"):
         said = told(shop, "data", "ls", f"vision/pets@v2/{folder}".rstrip("/"))
@@ -168,14 +180,14 @@ def test_the_files_of_a_version_are_walked_through_as_folders(visitor: Any, shop
 
 
 def test_what_is_not_looked_at_is_said_with_the_command_that_does(shop_server: Any) -> None:
-    for place, words in (
+    for at, words in (
         ("/data/far/v1", ("recorded by reference", "bis data show far@v1 --columns")),
         ("/data/large/v1", ("larger than 8.0 MiB", "bis data show large@v1 --columns")),
     ):
-        found = page_of(shop_server, f"{place}.json")
+        found = page_of(shop_server, f"{at}.json")
         assert found["profile"] is None
         assert all(word in " ".join(found["limits"]) for word in words)
-        assert found["limits"][0] in httpx.get(shop_server.url + place).text
+        assert found["limits"][0] in httpx.get(shop_server.url + at).text
     assert page_of(shop_server, "/data/many", **{"as": "json"})["uses"] == [{"runs": None, "newest": None}]
 
 
@@ -217,6 +229,9 @@ def test_at_a_moment_data_is_as_it_was_then(visitor: Any, shop_server: Any, shop
     found = page_of(shop_server, "/data.json", asof=first["made"])
     assert [one["latest"]["reference"] for one in found["sets"]] == [first["reference"]]
     assert newest["tags"] == ["live"]
+    then = page_of(shop_server, "/data/vision/pets/v1.json", asof=first["made"])
+    assert (then["newest"], then["users"]) == (first["reference"], 1)
+    assert httpx.get(f"{shop_server.url}/data/vision/pets/v2", params={"asof": first["made"]}).status_code == 404
     assert page_of(shop_server, "/data.json", asof="2001-01-01")["sets"] == []
     assert "by then" in visitor.go(f"{shop_server.url}/data?asof=2001-01-01").locator(".empty").inner_text()
     answer = httpx.get(f"{shop_server.url}/data/vision/pets", params={"asof": "2001-01-01"})
@@ -232,12 +247,12 @@ def test_a_removed_version_says_that_it_is(shop_server: Any) -> None:
 
 
 def test_what_is_not_there_names_what_is_near(shop_server: Any) -> None:
-    for place, word in (
+    for at, word in (
         ("/data/vison/pets", "vision/pets"),
         ("/data/vision/pets/v12", "v1"),
         ("/data/vision/pets/v2?path=nothing", "bis data ls vision/pets@v2"),
     ):
-        answer = httpx.get(shop_server.url + place)
+        answer = httpx.get(shop_server.url + at)
         assert answer.status_code == 404
         assert word in answer.text
 
@@ -253,8 +268,8 @@ def test_a_tag_is_set_and_taken_away_by_forms(visitor: Any, shop_server: Any, sh
     page.get_by_role("button", name="Take away checked").click()
     page.wait_for_url("**/data/vision/pets/v1")
     assert told(shop, "data", "show", "vision/pets@v1")["version"]["tags"] == []
-    place = f"{shop_server.url}/data/vision/pets/v1/tag"
-    assert httpx.post(place, data={"tag": "stolen"}).status_code == 403
+    form = f"{shop_server.url}/data/vision/pets/v1/tag"
+    assert httpx.post(form, data={"tag": "stolen"}).status_code == 403
     assert told(shop, "data", "show", "vision/pets@v1")["version"]["tags"] == []
 
 

@@ -56,9 +56,12 @@ MODELS: Final = 50
 Name = Annotated[str, Meta(min_length=1)]
 
 
+LIKE_A_VERSION: Final = re.compile(r"/v\d+(/diff|/tag)?(\.json|\.csv)?$")
+
+
 def place(name: str) -> str:
-    """The path of the page of a data set. One that is called like a version has a slash behind it."""
-    return f"/data/{name}" + ("/" if re.search(r"/v\d+$", name) else "")
+    """The path of the page of a data set. One that is called like the page of a version has a slash behind it."""
+    return f"/data/{name}" + ("/" if LIKE_A_VERSION.search(name) else "")
 
 
 # -- all of them -----------------------------------------------------------------------------------------------------
@@ -219,6 +222,7 @@ class One(msgspec.Struct, forbid_unknown_fields=True):
     """The time of it as its name has it, where several have this number."""
     path: str = ""
     """A folder or file in it."""
+    asof: str = ""
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
@@ -293,14 +297,18 @@ def home_of(desk: Desk) -> Home:
 def chosen(desk: Desk, asked: One) -> Held:
     """The version that an address means, also one that is removed. Raises NotFound and UsageError, with what is near
     and with the candidates."""
-    sets = _sets(desk)
-    found = [one for one in sets.versions(asked.name, hidden=True) if one.version.number == asked.number]
+    sets, moment = _sets(desk), until(asked.asof)
+    found = [one for one in sets.versions(asked.name, hidden=True, until=moment) if one.version.number == asked.number]
     found = [one for one in found if asked.at in ("", one.version.stamp)]
     there = [one for one in found if not one.hidden] or found
     if len(there) == 1:
         return there[0]
     behind = asked.at if asked.at and not there else f"v{asked.number}"
-    return sets.find(parse_data(f"{asked.name}@{behind}", here()), hidden=True)[0]
+    now = sets.find(parse_data(f"{asked.name}@{behind}", here()), hidden=True)[0]
+    if moment == NEVER:
+        return now
+    what = f"{readable(now.reference)} was not there then"
+    raise NotFound(what, because=f"It is of {now.version.stamp}.", hint=f"bis data log {readable(asked.name)}")
 
 
 def _version(desk: Desk, asked: One) -> Version:
@@ -310,7 +318,8 @@ def _version(desk: Desk, asked: One) -> Version:
         raise NotFound(
             f"{readable(held.reference)} has no {readable(path)}", hint=f"bis data ls {readable(held.reference)}"
         )
-    line = _sets(desk).versions(held.version.name)
+    moment = until(asked.asof)
+    line = _sets(desk).versions(held.version.name, until=moment)
     before = next((one for one in line if one.record == held.version.parent), None)
     found = Version(
         version=told(held),
@@ -325,7 +334,7 @@ def _version(desk: Desk, asked: One) -> Version:
         at=asked.at,
     )
     _put_files(found, held, leaf, home)
-    _put_users(found, held, desk, home)
+    _put_users(found, held, desk, home, moment)
     return found
 
 
@@ -361,7 +370,7 @@ def _word(found: Version, path: str) -> str:
     return readable(found.version["reference"] + (f"/{path}" if path else ""))
 
 
-def _put_users(found: Version, held: Held, desk: Desk, home: Home) -> None:
+def _put_users(found: Version, held: Held, desk: Desk, home: Home, moment: int) -> None:
     if held.version.files > ASKED:
         found.limits.append(
             f"which runs used it was not asked, as it holds {counted(held.version.files, 'file')}:"
@@ -370,7 +379,7 @@ def _put_users(found: Version, held: Held, desk: Desk, home: Home) -> None:
         return
     digests, ledger = _digests(leaves_of(held, found.path, home)), SqlLedger(desk.database, False)
     with desk.database.reading() as connection:
-        users = noted_users(connection, digests, until=NEVER, limit=RUNS)
+        users = noted_users(connection, digests, until=moment, limit=RUNS)
         unread = sampled(connection)
         found.models, found.models_there = _models(connection, users)
     found.users = users.total
@@ -381,6 +390,8 @@ def _put_users(found: Version, held: Held, desk: Desk, home: Home) -> None:
             f"{counted(unread, 'run')} with more than 4,096 inputs may have used it and not be told:"
             f" bis data show {_word(found, found.path)}"
         )
+    if found.models and moment != NEVER:
+        found.limits.append("the models of these runs are those of now")
     if users.total > RUNS:
         found.limits.append(f"models are those of the newest {RUNS:,} of these runs")
 

@@ -20,6 +20,7 @@ from bis.ledger.grammar import RUNS
 from bis.nouns.reference import DATA, MODELS, parse_data, parse_model
 from bis.server.desk import Desk
 from bis.server.pages.clock import here
+from bis.server.pages.data import place
 from bis.server.pages.page import Page, Table
 from bis.server.pages.runs import quoted
 from bis.steps.models import resolve
@@ -154,7 +155,7 @@ def _kinds(connection: Connection, text: str, unread: int) -> list[Kind]:
         _values(connection, "tags", text),
         _kind("experiments", ask(anywhere.experiments), lambda one: Hit(name=one, path="/", query={"experiment": one})),
         _kind("models", ask(anywhere.models), lambda one: Hit(name=one[0], path=f"/models/{one[0]}", detail=one[1])),
-        _kind("data sets", ask(anywhere.data_sets), lambda one: Hit(name=one, path=f"/data/{one}")),
+        _kind("data sets", ask(anywhere.data_sets), lambda one: Hit(name=one, path=place(one))),
         _kind("environments", _unread(packages, unread), _environment, f"all but {count(unread, 'environment')}"),
         _kind("machines", ask(anywhere.machines), lambda one: Hit(name=one, path=f"/machines/{one}")),
         _kind("commits", ask(anywhere.commits), _commit),
