@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 
     from bis.live.loading import load_model
     from bis.live.models import save_model
-    from bis.live.reading import runs
+    from bis.live.reading import compare, runs
     from bis.live.saying import data, log, log_artifact, log_figure, log_image, log_table, log_text, params, tags
     from bis.live.standalone import run
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "compare",
     "data",
     "load_model",
     "log",
@@ -42,7 +43,13 @@ __all__ = [
     "tags",
 ]
 
-MODULES = {"load_model": "loading", "run": "standalone", "runs": "reading", "save_model": "models"}
+MODULES = {
+    "compare": "reading",
+    "load_model": "loading",
+    "run": "standalone",
+    "runs": "reading",
+    "save_model": "models",
+}
 """Where of `bis.live` a name is; the others are in `saying`."""
 
 

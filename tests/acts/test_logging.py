@@ -193,6 +193,25 @@ def test_runs_that_a_script_asks_for_under_bis_run_are_data_of_it_and_answered_a
     assert "nan" in text
 
 
+def test_what_a_script_compares_under_bis_run_is_answered_again_in_a_repeat(
+    bis: Any, project: Path, root: Path, shown: Any
+) -> None:
+    (project / "bis.toml").write_text("")
+    (project / "try.py").write_text("import sys\nprint(sys.argv[1])\n")
+    (project / "which.py").write_text(
+        "import bis\nfound = bis.compare('one', 'two')\nprint([(row.name, row.values) for row in found.rows])\n"
+    )
+    for name, value in (("one", "1"), ("two", "2")):
+        assert bis("run", "--name", name, "--seed", "1", "--", sys.executable, "try.py", value).returncode == 0
+    assert bis("run", "--", sys.executable, "which.py", env={"PYTHONPATH": str(root / "src")}).returncode == 0
+    assert [
+        one["path"] for one in shown()["parts"]["data"]["facts"]["inputs"] if "/bis/models/compared-" in one["path"]
+    ]
+    (again,) = json.loads(bis("repeat", "which-3", "--json").stdout)["verdicts"]
+    assert [one["sameness"] for one in again["outputs"] if one["name"] == "<stdout>"] == ["identical"]
+    assert "('argument 1', ('1', '2'))" in bis("show", again["again"], "--stdout").stdout
+
+
 def test_a_folder_that_cannot_be_written_ends_no_training(own: Any, project: Path) -> None:
     (project / ".bis").write_text("a file in the way")
     done = own("import bis\nfor step in range(3):\n    bis.log(loss=step)\nprint('trained')")
