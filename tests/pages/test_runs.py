@@ -350,7 +350,7 @@ def served(tmp_path: Path) -> Any:
     served.stop()
 
 
-def test_a_run_that_begins_is_there_without_loading_the_page_again(visitor: Any, served: Any) -> None:
+def test_a_run_that_begins_is_there_without_loading_the_page_again(served: Any, visitor: Any) -> None:
     page = visitor.go(served.url + "/")
     assert "No runs are recorded here yet" in page.inner_text(".empty")
     with ledger_of(served) as ledger:

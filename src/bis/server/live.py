@@ -55,7 +55,7 @@ class Live:
 
     async def edition(self) -> str:
         """Which one it is. What is read of the ledger afterwards is of this edition, or of a newer one."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._look)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self.look)
 
     async def events(self, since: str) -> AsyncGenerator[bytes]:
         """A stream of server-sent events: `changed` with the edition as its id, at once where it is not that of
@@ -96,7 +96,8 @@ class Live:
     def _edition(self) -> str:
         return f"{self._process}.{self._number}"
 
-    def _look(self) -> str:
+    def look(self) -> str:
+        """As `edition`, in a thread that may wait for the ledger."""
         with self._looking:
             if (state := self._database.state()) != self._state:
                 self._state = state

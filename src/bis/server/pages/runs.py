@@ -179,14 +179,12 @@ class Runs(msgspec.Struct, kw_only=True):
 
 
 async def runs(desk: Desk, asked: Asked) -> Runs:
-    edition = await desk.live.edition()
-    return await desk.search(_runs, asked, edition)
+    return await desk.search(lambda connection: _runs(connection, asked, desk.live.look()))
 
 
 async def instead(desk: Desk, asked: Asked, error: BisError) -> Runs:
     """The page without runs, and with what is wrong."""
-    edition = await desk.live.edition()
-    return await desk.search(_without, asked, edition, error)
+    return await desk.search(lambda connection: _without(connection, asked, desk.live.look(), error))
 
 
 def _runs(connection: Connection, asked: Asked, edition: str) -> Runs:
