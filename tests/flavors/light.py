@@ -38,7 +38,7 @@ def _sklearn():
 
     def first_leaf(model):
         tree = np.ravel(model.estimators_)[0].tree_
-        tree.value[0, 0, 0] += 1e-9
+        tree.value[np.flatnonzero(tree.children_left < 0)[0], 0, 0] += 1e-9
 
     scaled = make_pipeline(StandardScaler(), LogisticRegression()).fit(FRAME, LABELS)
     columns = ColumnTransformer([("numbers", SimpleImputer(), ["age", "income"]), ("words", OneHotEncoder(), ["town"])])

@@ -1,12 +1,17 @@
 """What every flavor promises, held for real models of real frameworks."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bis.acts.models import Asking, compared, import_
 from bis.flavors import FRAMEWORKS, kinds
+from bis.nouns.model import By
+from bis.settings import Settings
+from bis.steps.home import open_home
 
 LIGHT = (
     *("sklearn-pipeline", "sklearn-by-name", "sklearn-array", "sklearn-forest", "sklearn-boosted"),
@@ -26,6 +31,8 @@ SAFE_WITHOUT_TRUST = {
     *("lightgbm-estimator", "lightgbm-booster", "lightgbm-categories", "onnx-converted", "onnx-two-inputs"),
     *("torch-pt2", "torch-two-inputs", "keras-sequential", "keras-two-inputs"),
 }
+FILES_ALONE = {"sklearn-xgboost", "onnx-converted", "function-object", "function-plain", "function-mlflow"}
+"""What they have learned is told by their files as a whole."""
 
 
 @pytest.fixture
@@ -37,7 +44,7 @@ def told(request: pytest.FixtureRequest, ask: Callable[..., Any]) -> Any:
     else:
         found = ask(request.getfixturevalue("heavy_python"), "heavy.py")
     assert "failed" not in found[name], found[name].get("failed")
-    return {**found[name], "name": name}
+    return {**found[name], "name": name, "folder": found["folder"] / name}
 
 
 every_flavor = pytest.mark.parametrize("told", CASES, indirect=True)
@@ -61,6 +68,24 @@ def test_the_released_mlflow_reads_it_and_predicts_the_same(told: Any) -> None:
     read = told["read_by_mlflow"]
     assert read
     assert {way: difference for way, difference in read.items() if difference} == {}
+
+
+@every_flavor
+def test_what_differs_between_two_is_told_by_its_place_and_how_far(told: Any, tmp_path: Path) -> None:
+    """Of a function, which file of it; nothing is said of one that was saved twice."""
+    site = Asking(home=open_home(tmp_path, Settings()), folder=tmp_path, variables={}, now=datetime.now(UTC))
+    first, other = (import_(told["folder"] / which, which, By("ana", 0), site).version for which in ("one", "other"))
+    found = compared(first, other, site.home)
+    assert not found.same
+    told_how_far = [one.name for one in found.tensors if one.apart and one.apart.furthest > 0]
+    trees = found.trees is not None and found.trees.differ
+    if told["name"] in FILES_ALONE:
+        assert found.files
+    else:
+        assert bool(told_how_far) != trees
+    again = compared(first, import_(told["folder"] / "two", "two", By("ana", 0), site).version, site.home)
+    assert again.same
+    assert (again.tensors, again.files, again.params) == ((), (), ())
 
 
 @every_flavor

@@ -76,8 +76,18 @@ class Trees(msgspec.Struct, frozen=True, kw_only=True):
     """Trees, one beside the other, that ask of other features."""
     thresholds: int
     """Splits of the same features whose threshold is another."""
+    leaves: int = 0
+    """Leaves of trees that ask of the same, whose value is another."""
+    furthest: float = 0.0
+    """The largest difference of one."""
     importances: tuple[tuple[str, float, float], ...] = ()
     """Features whose share of the gain has changed, the most changed first."""
+
+    @property
+    def differ(self) -> bool:
+        return (self.before, self.splits_before) != (self.after, self.splits_after) or any(
+            (self.changed, self.thresholds, self.leaves, self.importances)
+        )
 
 
 class ModelDifference(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,7 +100,7 @@ class ModelDifference(msgspec.Struct, frozen=True, kw_only=True):
     tensors: tuple[Tensor, ...] = ()
     trees: Trees | None = None
     files: tuple[str, ...] = ()
-    """What else is different in their files."""
+    """What their files say, where what they have learned is not read, or is the same."""
     signature: tuple[Change, ...] = ()
     metrics: tuple[Change, ...] = ()
     predictions: Agreement | None = None
@@ -148,17 +158,21 @@ def compared(before: ModelVersion, after: ModelVersion, home: Home) -> ModelDiff
     one, other = version_model(home, before), version_model(home, after)
     told = [_learned(each, home) for each in (one, other)]
     identities = (_identity(before, one, home), _identity(after, other, home))
+    params = tuple(_changes("param", _params(told[0], one), _params(told[1], other)))
+    tensors = tuple(_tensors(told[0], told[1])) if told[0] and told[1] else ()
+    trees = _trees(told[0], told[1]) if told[0] and told[1] else None
     known = all(each is not None and (each.tensors or each.trees) for each in told)
+    found = bool(tensors or (trees and trees.differ))
     runs = [_run(home, each.run) for each in (before, after)]
     changes = compare_parts(runs[0], runs[1], home.store) if runs[0] and runs[1] else {}
     return ModelDifference(
         before=before.reference,
         after=after.reference,
         identities=identities,
-        params=tuple(_changes("param", _params(told[0], one), _params(told[1], other))),
-        tensors=tuple(_tensors(told[0], told[1])) if told[0] and told[1] else (),
-        trees=_trees(told[0], told[1]) if told[0] and told[1] else None,
-        files=() if known or identities[0] == identities[1] else tuple(_files(one, other, home)),
+        params=params,
+        tensors=tensors,
+        trees=trees,
+        files=() if (known and found) or identities[0] == identities[1] else tuple(_files(one, other, home)),
         signature=tuple(_changes("signature", _signature(one, home), _signature(other, home))),
         metrics=tuple(_changes("metric", *(dict(run.metrics) if run else {} for run in runs))),
         unasked="nobody asked them",
@@ -247,6 +261,7 @@ def _trees(old: Learned, new: Learned) -> Trees | None:
     pairs = list(zip(old.trees, new.trees, strict=False))
     same = [(one, other) for one, other in pairs if one.features == other.features]
     thresholds = sum(a != b for one, other in same for a, b in zip(one.thresholds, other.thresholds, strict=True))
+    leaves = [abs(a - b) for one, other in same for a, b in zip(one.leaves, other.leaves, strict=False) if a != b]
     names = old.names or new.names
     shares = [each.importances for each in (old, new)]
     changed = []
@@ -261,6 +276,8 @@ def _trees(old: Learned, new: Learned) -> Trees | None:
         splits_after=sum(len(tree.features) for tree in new.trees),
         changed=len(pairs) - len(same),
         thresholds=thresholds,
+        leaves=len(leaves),
+        furthest=max(leaves, default=0.0),
         importances=tuple(sorted(changed, key=lambda one: -abs(one[1] - one[2]))),
     )
 

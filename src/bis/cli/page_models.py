@@ -69,6 +69,10 @@ def _trees(trees: Trees, most: int, terminal: Terminal) -> list[str]:
         lines.append(f"{trees.changed:,} of {min(trees.before, trees.after):,} ask of other features")
     if trees.thresholds:
         lines.append(f"{trees.thresholds:,} thresholds are others where they ask of the same")
+    if trees.leaves:
+        lines.append(
+            f"{trees.leaves:,} values of leaves are others where they ask of the same, by {trees.furthest:.6g} at most"
+        )
     rows: list[list[Cell]] = [
         [plain(name), f"{before:.4f}", "->", f"{after:.4f}", "of the gain"] for name, before, after in trees.importances
     ]
