@@ -31,6 +31,16 @@ def events(
     return [_event(row) for row in found]
 
 
+def newest(connection: Connection, *, since: int = 0, until: int = NEVER, limit: int, actions: str = "") -> list[Event]:
+    """What happened last, to any model; with `actions`, an SQL list, only that."""
+    only = f" AND action IN {actions}" if actions else ""
+    found = connection.execute(
+        f"SELECT {COLUMNS} FROM registry_events WHERE made <= ? AND made >= ?{only} ORDER BY seq DESC LIMIT ?",
+        (until, since, limit),
+    ).fetchall()
+    return [_event(row) for row in found]
+
+
 def forgotten(connection: Connection, id: int, name: str) -> Model:
     """A model of which its history alone is left."""
     ((made, gone),) = connection.execute(

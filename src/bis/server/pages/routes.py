@@ -20,6 +20,7 @@ from bis.server.pages import (
     log,
     machines,
     models,
+    now,
     run,
     runs,
     search,
@@ -44,6 +45,7 @@ PAGES: Final[tuple[Page, ...]] = (
     *data.PAGES,
     *lineage.PAGES,
     *search.PAGES,
+    *now.PAGES,
     *settings.PAGES,
 )
 ACTIONS: Final[tuple[Action, ...]] = (*run.ACTIONS, *models.ACTIONS, *data.ACTIONS)
