@@ -26,6 +26,7 @@ from bis.server.pages import (
     search,
     settings,
     static,
+    timeline,
     verdict,
 )
 from bis.server.pages.page import Action, Page, route_of, routes_of
@@ -46,6 +47,7 @@ PAGES: Final[tuple[Page, ...]] = (
     *lineage.PAGES,
     *search.PAGES,
     *now.PAGES,
+    *timeline.PAGES,
     *settings.PAGES,
 )
 ACTIONS: Final[tuple[Action, ...]] = (*run.ACTIONS, *models.ACTIONS, *data.ACTIONS)

@@ -1,0 +1,132 @@
+"""What changed between two moments: each kind of change as points in time. Each function is one question, and gives no
+more than the newest that were asked for."""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+from bis.ledger.connection import Connection
+from bis.ledger.history import MOVES
+
+READ: Final = 20_000
+"""Runs of which the environment and the system are looked at, the newest in the window."""
+HOSTS: Final = 200
+COMMIT: Final = "mlflow.source.git.commit"
+SOURCES: Final = {
+    "run_commits AS c ON c.run = r.seq": "c.revision",
+    f"tags AS c ON c.run = r.seq AND c.key = '{COMMIT}'": "c.value",
+}
+"""Where it stands which commit a run had: what is joined, and the column."""
+
+
+class Point(NamedTuple):
+    made: int
+    what: str
+    """A revision, the digest of an environment or of a system."""
+    before: str
+    """What was there before, if anything."""
+    run: str
+    """Id of the first run that had it, and below, its name."""
+    name: str
+    host: str
+    runs: int = 1
+
+
+class Stood(NamedTuple):
+    """On what a run stood."""
+
+    made: int
+    host: str
+    environment: str
+    system: str
+    run: str
+    name: str
+
+
+def span(connection: Connection) -> tuple[int, int] | None:
+    """The first and the last moment of which anything is known; None: nothing is."""
+    moments: list[int] = []
+    for table, column in (("runs", "started"), ("data_versions", "made"), ("registry_events", "made")):
+        for function in ("min", "max"):
+            ((found,),) = connection.execute(f"SELECT {function}({column}) FROM {table}").fetchall()
+            moments += [] if found is None else [found]
+    return (min(moments), max(moments)) if moments else None
+
+
+def commits(connection: Connection, since: int, until: int) -> list[Point]:
+    """Commits, where they first were the code of a run, in the order of time: as a run of bis has it, or as a client
+    says."""
+    newest = "SELECT seq, started FROM runs WHERE started >= ? AND started <= ? AND removed = ''"
+    newest = f"{newest} ORDER BY started DESC, seq DESC LIMIT ?"
+    found: dict[str, tuple[int, int, int]] = {}
+    for source, revision in SOURCES.items():
+        columns = f"{revision}, min(r.started), min(r.seq), count(*)"
+        asked = f"SELECT {columns} FROM ({newest}) AS r JOIN {source} GROUP BY {revision}"
+        for commit, first, seq, runs in connection.execute(asked, (since, until, READ)).fetchall():
+            known = found.get(commit, (first, seq, 0))
+            found[commit] = (*min(known[:2], (first, seq)), known[2] + runs)
+    points = []
+    for commit, (first, seq, runs) in found.items():
+        if not _was_before(connection, commit, since):
+            ((id, name, host),) = connection.execute("SELECT id, name, host FROM runs WHERE seq = ?", (seq,)).fetchall()
+            points.append(Point(first, commit, "", id, name, host, runs))
+    return sorted(points)
+
+
+def _was_before(connection: Connection, commit: str, since: int) -> bool:
+    had = "SELECT 1 FROM {} JOIN runs AS r ON r.seq = c.run WHERE {} AND r.started < ? LIMIT 1"
+    where = {"run_commits AS c": "c.revision = ?", "tags AS c": f"c.key = '{COMMIT}' AND c.value = ?"}
+    asked = [had.format(source, condition) for source, condition in where.items()]
+    return any(connection.execute(question, (commit, since)).fetchall() for question in asked)
+
+
+def stood(connection: Connection, since: int, until: int) -> tuple[list[Stood], bool]:
+    """On what the runs of bis stood, in the order of time, each machine with its last run before the window; and
+    whether that is all."""
+    columns = "started, host, environment, infrastructure || machine, id, name"
+    rows = connection.execute(
+        f"SELECT {columns} FROM runs WHERE started >= ? AND started <= ? AND tracked = 0 AND removed = ''"
+        " AND environment <> '' ORDER BY started DESC, seq DESC LIMIT ?",
+        (since, until, READ + 1),
+    ).fetchall()
+    found = [Stood(*row) for row in rows[:READ]][::-1]
+    begin = found[0].made if found else since
+    before: list[Stood] = []
+    for host in list(dict.fromkeys(one.host for one in found))[:HOSTS]:
+        asked = (
+            f"SELECT {columns} FROM runs WHERE host = ? AND started < ? AND tracked = 0 AND removed = ''"
+            " AND environment <> '' ORDER BY started DESC, seq DESC LIMIT 1"
+        )
+        before += [Stood(*row) for row in connection.execute(asked, (host, begin)).fetchall()]
+    return [*before, *found], len(rows) <= READ
+
+
+def changes(stood: list[Stood], column: str, since: int) -> list[Point]:
+    """Where a machine went from one environment, or one system, to another. The first of a machine is a change, too."""
+    last: dict[str, str] = {}
+    found: list[Point] = []
+    for one in stood:
+        now: Any = getattr(one, column)
+        before = last.get(one.host, "")
+        if now and now != before and one.made >= since:
+            found.append(Point(one.made, now, before, one.run, one.name, one.host))
+        last[one.host] = now or before
+    return found
+
+
+def data(connection: Connection, since: int, until: int, limit: int) -> tuple[list[tuple[int, str, int]], int]:
+    """Versions of data: when, the name, the number; the newest last, and how many there are."""
+    rows = connection.execute(
+        "SELECT made, name, number FROM data_versions WHERE made >= ? AND made <= ? ORDER BY made DESC, name LIMIT ?",
+        (since, until, limit),
+    ).fetchall()
+    asked = "SELECT count(*) FROM data_versions WHERE made >= ? AND made <= ?"
+    ((total,),) = connection.execute(asked, (since, until)).fetchall()
+    return rows[::-1], total
+
+
+def alias_moves_there(connection: Connection, since: int, until: int) -> int:
+    """How many times an alias moved."""
+    asked = f"SELECT count(*) FROM registry_events WHERE made >= ? AND made <= ? AND action IN {MOVES}"
+    ((count,),) = connection.execute(asked, (since, until)).fetchall()
+    return int(count)
