@@ -18,7 +18,7 @@ from bis.server.pages.data import version_place
 from bis.steps.data_told import told
 from bis.steps.home import Home
 
-BOUNDS: Final = Bounds(4 << 20, 10, together=16 << 20, fetched=False, bins=True, beyond="bis data diff")
+BOUNDS: Final = Bounds(4 << 20, 10, together=8 << 20, fetched=False, bins=True, beyond="bis data diff")
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):

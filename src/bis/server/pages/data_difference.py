@@ -24,7 +24,7 @@ from bis.steps import data_told
 from bis.steps.home import Home
 from bis.text import command_line
 
-BOUNDS: Final = Bounds(4 << 20, 20, together=16 << 20, fetched=False, bins=True, beyond="bis data diff")
+BOUNDS: Final = Bounds(4 << 20, 20, together=8 << 20, fetched=False, bins=True, beyond="bis data diff")
 MOST: Final = 100_000
 """Files of a version up to which it is compared."""
 NUMBER: Final = re.compile(r"v?(\d{1,9})")
