@@ -45,6 +45,11 @@ PLACES = (
     "/search",
     "/search?q=c",
     "/search?q=nothing-like-this",
+    "/now",
+    "/now?asof=2001-01-01",
+    "/timeline",
+    "/timeline?from=2001-01-01&until=2001-02-01",
+    "/timeline?asof=1+minute+ago",
     "/settings",
     "/login",
 )
