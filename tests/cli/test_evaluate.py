@@ -88,6 +88,21 @@ def test_others_are_told_where_they_are_asked_for_or_the_training_measured_none(
     assert set(silent.json["cells"][0]["metrics"]) == {"accuracy", "auc", "f1", "log_loss"}, silent.err
 
 
+def test_what_was_measured_when_a_model_was_saved_is_told_too(
+    project: Path, bis: Type, training_python: Path, tmp_path: Path
+) -> None:
+    """`bis.save_model(…, metrics={…})`, wherever the run is that did it."""
+    assert bis("model", "export", "models:/churn/1", str(tmp_path / "taken"), folder=project).status == 0
+    about = tmp_path / "taken" / "bis.json"
+    about.chmod(0o644)
+    about.write_text(json.dumps({**json.loads(about.read_bytes()), "run": "", "metrics": {"val_auc": 0.9}}))
+    described = tmp_path / "taken" / "MLmodel"
+    described.write_text("".join(line for line in described.open() if not line.startswith("run_id")))
+    words = ("--data", "customers@v2", "--target", "churned", "--python", str(training_python), "--trust", "--json")
+    done = bis("evaluate", str(tmp_path / "taken"), *words, folder=project)
+    assert set(done.json["cells"][0]["metrics"]) == {"auc"}, done.err
+
+
 def test_lineage_of_a_version_tells_the_cells_that_asked_it(project: Path, table: Any, bis: Type) -> None:
     told = bis("lineage", "models:/churn/1", folder=project).out
     asked = {cell["run"][:8]: cell["model"] for cell in table}

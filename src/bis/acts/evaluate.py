@@ -112,10 +112,13 @@ def _cell(placed: Placed, text: str, held: Held, path: str, asked: Asked, site: 
 
 
 def _declared(models: Sequence[Placed], asked: Asked, home: Home) -> tuple[str, ...]:
-    """What the runs that made the models measured, where nobody says what is to be: the same for all of a table."""
+    """What the models came with, and the runs that made them measured, where nobody says what is to be: the same for
+    all of a table."""
     found: set[str] = set()
     for one in models if not (asked.metrics or asked.script) else ():
-        if run := one.run or read_folder(one.folder).run:
+        model = read_folder(one.folder)
+        found.update(model.measured)
+        if run := one.run or model.run:
             with suppress(NotFound):
                 found.update(home.ledger.get(run).metrics)
     return declared(found)

@@ -27,6 +27,8 @@ class ModelFolder(msgspec.Struct, frozen=True, kw_only=True):
     """What the model is, where bis saved it."""
     run: str = ""
     """The id of the run that made it, as the folder tells."""
+    measured: tuple[str, ...] = ()
+    """The metrics that came with it."""
     example: str = ""
     """A request that the model answers, as JSON; empty where it has none."""
 
@@ -49,12 +51,14 @@ def read_folder(folder: Path) -> ModelFolder:
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(f"the signature of the model in {folder} makes no sense: {error}") from None
     about = _about(folder)
+    metrics = about.get("metrics")
     return ModelFolder(
         folder=folder,
         described=described,
         signature=signature,
         identity=str(about.get("identity") or ""),
         run=str(about.get("run") or described.get("run_id") or ""),
+        measured=tuple(metrics) if isinstance(metrics, dict) else (),
         example=_example(folder, described),
     )
 
