@@ -1,24 +1,44 @@
-"""Write the pages that say what the code says: commands, settings, errors.
+"""Write the pages that say what the code says: commands, settings, errors, the pages that a browser is shown.
 
-scripts/reference.py            write docs/reference/cli.md, docs/reference/errors.md, docs/settings.md
+scripts/reference.py            write docs/reference/cli.md, errors.md and pages.md, and docs/settings.md
 scripts/reference.py --check    exit 1, naming the pages that are not current, and write nothing
 """
 
 import ast
 import importlib
+import inspect
 import pkgutil
 import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
+import msgspec
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 NOTE = "<!-- Written by scripts/reference.py from the code: change it there, and type `make docs`. -->\n"
 MARKS = "<!-- settings -->\n", "<!-- end of settings -->\n"
 WIDTH = 100
+COMMON = {
+    "asof": "The moment that is looked at: `2026-11-20`, `2 days ago`; empty: now.",
+    "filter": "Only runs for which this is true, in MLflow's language.",
+    "first": "Where the window begins, in the unit of `x`.",
+    "last": "Where it ends.",
+    "limit": "Rows at most.",
+    "metric": "Its key.",
+    "of": "The thing, as `bis lineage` takes it.",
+    "other": "The number of the other version.",
+    "path": "A folder or file.",
+    "q": "What is looked for.",
+    "run": "A run: its id, the beginning of it, or its name.",
+    "stream": "`stdout`, `stderr`, or `both`.",
+    "until": "Where the window ends.",
+    "width": "Pixels.",
+}
+"""What pages are asked for in the same way, by name, where they say nothing of it themselves."""
 
 
 def commands(command: click.Command, words: str) -> Iterator[tuple[str, click.Command]]:
@@ -133,9 +153,84 @@ def settings_page() -> str:
     return before + MARKS[0] + settings_rows() + MARKS[1] + after
 
 
+def addresses_page() -> str:
+    """Each page that a browser is shown, with its other forms and what it is asked for."""
+    from bis.server.pages.routes import ACTIONS, PAGES
+
+    rows, asked = [], []
+    for page in PAGES:
+        forms = [form for form in ("json", "csv") if form == "json" or page.rows]
+        said = " ".join(f"`?as={form}`" if page.is_open_ended else f"`.{form}`" for form in forms)
+        rows.append(f"| `{_shown(page.path)}` | {_first_sentence(page.answer)} | `bis.page.{page.name}/1` | {said} |\n")
+        if fields := _queries(page.asked, page.path):
+            asked.append(f"\n### {_shown(page.path)}\n\n| name | default | says |\n|---|---|---|\n{''.join(fields)}")
+    forms_row = [
+        f"| `{_shown(action.path)}` | {', '.join(_names(action.asked, action.path))} |\n" for action in ACTIONS
+    ]
+    return (
+        "# Addresses of pages\n\n" + NOTE + "\n"
+        "`bis ui` and `bis server` show these pages. Each has other forms: with `.json` behind its path it is the\n"
+        "value that the page is made of, with the name of its schema in `schema`; with `.csv` it is the rows of its\n"
+        "table. `/` has them as `/runs.json` and `/runs.csv`. Pages whose paths end with that of a file are asked by\n"
+        '`?as=json`. An error is `{"error": {"code", "what", "because", "hint"}}`, as that of a command.\n\n'
+        "| address | shows | schema | forms |\n|---|---|---|---|\n" + "".join(rows) + "\n"
+        "## What pages are asked\n\n"
+        "Behind a `?`. What may be a list is given several times.\n" + "".join(asked) + "\n"
+        "## What forms change\n\n"
+        "By POST, from a page of the same server, with the field `csrf` of that page; who may is said in\n"
+        "[Serve](../howto/server.md#tokens). Programs use the server's "
+        "[own API](../howto/server.md#the-servers-own-api).\n\n"
+        "| address | fields |\n|---|---|\n" + "".join(forms_row)
+    )
+
+
+def _shown(path: str) -> str:
+    """Without what the names in it may be."""
+    return re.sub(r":\w+}", "}", path)
+
+
+def _first_sentence(answer: Any) -> str:
+    """What a page shows: the beginning of what its module says of itself."""
+    text = _words(sys.modules[answer.__module__].__doc__ or "")
+    return re.split(r"(?<=\.) ", text)[0].replace("|", "\\|")
+
+
+def _names(kind: type, path: str) -> list[str]:
+    return [f"`{one.encode_name}`" for one in msgspec.structs.fields(kind) if f"{{{one.encode_name}" not in path]
+
+
+def _queries(kind: type, path: str) -> list[str]:
+    """A row for each thing that stands behind the path."""
+    texts = {name: text for body in reversed(_bodies(kind)) for name, _, text in _fields(body)}
+    rows = []
+    for one in msgspec.structs.fields(kind):
+        if f"{{{one.encode_name}" in path:
+            continue
+        said = _words(texts.get(one.name, "")) or COMMON.get(one.encode_name, "")
+        rows.append(f"| `{one.encode_name}` | {_said_default(one)} | {said} |\n".replace("|  |", "| |"))
+    return rows
+
+
+def _bodies(kind: type) -> list[ast.ClassDef]:
+    """Of a class and of those that it is made of."""
+    kinds = [each for each in kind.__mro__ if each.__module__.startswith("bis.")]
+    trees = [ast.parse(inspect.getsource(each)).body[0] for each in kinds]
+    return [tree for tree in trees if isinstance(tree, ast.ClassDef)]
+
+
+def _said_default(one: Any) -> str:
+    if one.required:
+        return "needed"
+    value = one.default_factory() if one.default_factory is not msgspec.NODEFAULT else one.default
+    if value in ("", None, [], ()) or (isinstance(value, int) and value > 1 << 60):
+        return ""
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
 PAGES = {
     "reference/cli.md": cli_page,
     "reference/errors.md": errors_page,
+    "reference/pages.md": addresses_page,
     "settings.md": settings_page,
 }
 
