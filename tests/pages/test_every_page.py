@@ -1,10 +1,16 @@
 """What holds for every page: nothing from elsewhere, no error, readable without scripts, usable by everybody."""
 
+import json
 import re
+import urllib.request
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from starlette.routing import compile_path
+
+from bis.server.pages.routes import PAGES
 
 PLACES = (
     "/",
@@ -23,6 +29,7 @@ PLACES = (
     "/overlay?run=first&run=second",
     "/runs/first/chart?metric=auc",
     "/runs/first/chart?metric=nonsense",
+    "/chart?metric=auc&run=first&run=second",
     "/verdicts/first-repeat",
     "/runs/first/log",
     "/runs/first/files",
@@ -35,10 +42,13 @@ PLACES = (
     "/data/customers/v2/diff",
     "/data/none",
     "/environments",
+    "/environments/{digest}",
     "/machines",
+    "/machines/{host}",
     "/models",
     "/models/churn",
     "/models/churn/1",
+    "/models/churn/2/diff?other=1",
     "/lineage",
     "/lineage?of=models:/churn@champion",
     "/lineage?of=nothing-like-this",
@@ -53,13 +63,24 @@ PLACES = (
     "/settings",
     "/login",
 )
+"""Some have a word in braces, which the project knows."""
+
+
+def address_of(server: Any, place: str) -> str:
+    if "{" not in place:
+        return str(server.url + place)
+    names = {}
+    for name, key in (("environments", "digest"), ("machines", "host")):
+        with urllib.request.urlopen(f"{server.url}/{name}.json") as answer:
+            names[key] = json.load(answer)[name][0][key]
+    return str(server.url + place.format(**names))
 
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_page_has_no_fault_that_keeps_people_out(visit: Any, small_server: Any, place: str, scheme: str) -> None:
     visitor = visit(color_scheme=scheme)
-    page = visitor.go(small_server.url + place)
+    page = visitor.go(address_of(small_server, place))
     found = Axe().run(page).response["violations"]
     serious = [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")]
     assert not serious
@@ -67,21 +88,21 @@ def test_a_page_has_no_fault_that_keeps_people_out(visit: Any, small_server: Any
 
 @pytest.mark.parametrize("place", PLACES)
 def test_a_page_is_there_without_scripts(visit: Any, small_server: Any, place: str) -> None:
-    page = visit(java_script_enabled=False).go(small_server.url + place)
+    page = visit(java_script_enabled=False).go(address_of(small_server, place))
     assert page.inner_text("main h1")
 
 
 @pytest.mark.parametrize("place", PLACES)
 def test_nothing_hangs_over_the_edge_of_a_telephone(visit: Any, small_server: Any, place: str) -> None:
     visitor = visit(viewport={"width": 360, "height": 740})
-    page = visitor.go(small_server.url + place)
+    page = visitor.go(address_of(small_server, place))
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
 @pytest.mark.parametrize("place", PLACES)
 def test_everything_on_a_page_is_reached_by_the_tab_key(visit: Any, small_server: Any, place: str) -> None:
     """In the order of the page, with a frame around what is reached; the first leads past what stands on every page."""
-    page = visit().go(small_server.url + place)
+    page = visit().go(address_of(small_server, place))
     page.wait_for_load_state("networkidle" if "/runs/live" not in page.content() else "load")
     page.evaluate(REACHABLE)
     wanted = int(page.evaluate("document.querySelectorAll('[data-reachable]').length"))
@@ -103,9 +124,9 @@ def test_everything_on_a_page_is_reached_by_the_tab_key(visit: Any, small_server
 
 @pytest.mark.parametrize("place", PLACES)
 def test_going_on_and_back_and_a_copied_address_give_the_same(visit: Any, small_server: Any, place: str) -> None:
-    page = visit().go(small_server.url + place)
+    page = visit().go(address_of(small_server, place))
     address, before = page.url, page.inner_text("main")
-    other = "Environments" if place == "/machines" else "Machines"
+    other = "Environments" if place.startswith("/machines") else "Machines"
     page.get_by_role("navigation", name="Pages").get_by_role("link", name=other).click()
     page.wait_for_url(f"**/{other.lower()}*")
     page.go_back()
@@ -141,3 +162,12 @@ FRAMED = """() => {
   const one = document.activeElement, style = getComputedStyle(one);
   return one.matches('iframe, audio, svg a') || style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) > 0;
 }"""
+
+
+def test_every_page_is_among_them() -> None:
+    patterns = {page.path: compile_path(page.path)[0] for page in PAGES}
+    seen = {
+        next((known for known, pattern in patterns.items() if pattern.match(urlsplit(place).path)), "")
+        for place in PLACES
+    }
+    assert not set(patterns) - seen
