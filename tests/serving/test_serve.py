@@ -269,6 +269,19 @@ def test_memory_is_bounded(served: Serve, of: Callable[..., Any]) -> None:
     assert of(model.ask([1, 0, 0])) == [1]
 
 
+def test_workers_share_so_many_processors(served: Serve, of: Callable[..., Any]) -> None:
+    model = served("model", "--trust", "--cpus", "1", "--workers", "2")
+    assert of(model.ask([10, 0, 0])) == pytest.approx([20])
+    shared = [
+        os.sched_getaffinity(int(thread.name))
+        for one in model.workers()
+        for thread in Path(f"/proc/{one}/task").iterdir()
+    ]
+    assert len(shared) >= 2
+    assert len(shared[0]) == 1
+    assert all(one == shared[0] for one in shared)
+
+
 def test_a_worker_that_leaks_is_replaced_and_nobody_is_answered_wrongly(served: Serve, of: Callable[..., Any]) -> None:
     model = served("odd", "--trust", "--memory", "1G", "--workers", "2")
     first = set(model.workers())
