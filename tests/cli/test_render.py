@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bis.cli.predict import watched
 from bis.cli.render import Column, Terminal, as_json
 from bis.text import clear_lines
 
@@ -112,6 +113,18 @@ def test_a_meter_in_a_pipe_is_a_line_in_ten_seconds() -> None:
     time.sleep(0.6)
     terminal.meter("read 10 of 100", 10, 100)
     assert stream.getvalue() == ""
+
+
+def test_a_scoring_tells_rows_their_rate_and_how_long_the_rest_will_take() -> None:
+    stream = Screen()
+    told = watched(on(stream, NO_COLOR="1"))
+    told(20_000, 0.2)  # scored before by a command that was killed
+    time.sleep(0.6)
+    told(26_000, 0.26)
+    shown = re.search(r"26,000 rows, ([\d,]+) a second, (\d+\.\d)s left", stream.getvalue())
+    assert shown, stream.getvalue()
+    assert 1_000 < int(shown[1].replace(",", "")) <= 10_000
+    assert float(shown[2]) > 5
 
 
 def test_times_are_relative_on_a_terminal_exact_in_a_pipe_and_utc_when_wanted() -> None:

@@ -101,7 +101,7 @@ def predict(door: Door, model: str, as_json: bool, **given: Any) -> int:
         folder=door.folder,
         variables=door.variables,
         now=door.now,
-        progress=_meter(door.terminal),
+        progress=watched(door.terminal),
         tell=door.terminal.tell,
     )
     if as_json:
@@ -111,25 +111,19 @@ def predict(door: Door, model: str, as_json: bool, **given: Any) -> int:
     return 0
 
 
-def _meter(terminal: Terminal) -> Progress:
-    """Rows, their rate, and the time that the rest will take; nothing where nobody looks."""
-    import sys
+def watched(terminal: Terminal) -> Progress:
+    """Rows, their rate, and the time that the rest will take. What an earlier command had scored took no time now."""
     import time
 
-    started: list[tuple[float, int]] = []
+    started: list[tuple[float, int, float]] = []
 
     def told(rows: int, part: float) -> None:
-        if not sys.stderr.isatty():
-            return
         now = time.monotonic()
         if not started:
-            started.append((now, rows))
-        rate = (rows - started[0][1]) / max(0.001, now - started[0][0])
-        text = f"{rows:,} rows" + (f", {rate:,.0f} a second" if rate else "")
-        if part > 0:
-            terminal.meter(text, part, 1.0)
-        else:
-            terminal.progress(text)
+            started.append((now, rows, part))
+        began, before, behind = started[0]
+        rate = (rows - before) / max(0.001, now - began)
+        terminal.meter(f"{rows:,} rows" + (f", {rate:,.0f} a second" if rate else ""), part - behind, 1.0 - behind)
 
     return told
 
