@@ -156,9 +156,8 @@ def _chart(connection: Connection, runs: Sequence[Run], key: str) -> Chart:
         curve = curves.curve(connection, tracked.seq_of(connection, run.id), key, places=places)
         lines.append(Line(run.name, curve, hue, dashes if len(runs) > 1 else ""))
     said = [exactness(line.curve) for line in lines]
-    told = (
-        said[0] if len(lines) == 1 else "; ".join(f"{line.name}: {one}" for line, one in zip(lines, said, strict=True))
-    )
+    each = "; ".join(f"{line.name}: {one}" for line, one in zip(lines, said, strict=True))
+    told = said[0] if len(lines) == 1 else f"of each: {said[0]}" if len(set(said)) == 1 else each
     return Chart(key=key, svg=line_chart(lines, title=key, width=WIDE), said=told)
 
 
@@ -166,7 +165,7 @@ def _chart(connection: Connection, runs: Sequence[Run], key: str) -> Chart:
 
 
 def _contents(outputs: Sequence[Output], home: Home) -> list[Content]:
-    """Of small files what they hold. What is left out for its size is named beside it in the list of outputs."""
+    """Of small files what they hold. All others are in the list of outputs, with their digests."""
     chosen = [one for one in outputs if _fits(one)][:SHOWN]
     with suppress(BisError):  # they are named as missing then
         need(home, [one.digest for one in chosen])
