@@ -18,6 +18,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from bis import __version__
+
 Serve = Callable[..., Any]
 
 
@@ -26,7 +28,19 @@ def test_a_folder_is_served_and_answers_what_the_model_answers(served: Serve, of
     assert of(model.ask([41, 52000, 3], [29, 31000, 12])) == pytest.approx([85, 70])
     assert model.http.get("/ping").status_code == 200
     assert model.http.get("/health").status_code == 200
+    assert model.http.get("/version").text == __version__
     assert model.stop() == 0
+
+
+def test_a_version_is_loaded_in_the_environment_that_its_run_recorded(
+    served: Serve, project: Path, of: Callable[..., Any]
+) -> None:
+    """From the lock; it is neither that of bis nor the one that trained."""
+    model = served("models:/churn/1", folder=project, python=False)
+    assert of(model.ask([41, 52000, 3])) == pytest.approx([85])
+    (worker,) = model.workers()
+    command = Path(f"/proc/{worker}/cmdline").read_bytes().split(b"\0")[0].decode()
+    assert "/bis/environments/" in command
 
 
 def test_a_pickle_of_a_stranger_is_not_opened(served: Serve) -> None:
