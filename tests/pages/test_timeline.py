@@ -4,7 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
+from bis.ledger import moves
 from bis.ledger.runs import open_ledger
 from bis.nouns.part import Part
 from bis.nouns.run import Run
@@ -115,6 +117,18 @@ def test_a_machine_changes_where_its_runs_stand_on_something_else(served: Any, t
         assert [mark["what"] for mark in later["infrastructure"]["marks"]] == ["a changed"]
     finally:
         server.stop()
+
+
+def test_what_is_not_looked_at_is_said(large: Path, large_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = {"from": "2026-01-01", "until": "2026-11-01"}
+    assert len(httpx.get(f"{large_server.url}/timeline.json", params=asked).json()["limits"]) == 0
+    with open_ledger(large / ".bis" / "ledger") as ledger, ledger.database.reading() as connection:
+        first, last = moves.span(connection) or (0, 0)
+        assert moves.read_since(connection, first, last) == first
+        monkeypatch.setattr(moves, "READ", 100)
+        begin = moves.read_since(connection, first, last)
+        ((count,),) = connection.execute("SELECT count(*) FROM runs WHERE started >= ?", (begin,)).fetchall()
+    assert count == 100
 
 
 def test_points_that_are_near_are_one_with_their_number() -> None:

@@ -221,7 +221,7 @@ def files(connection: Connection, text: str, limit: int) -> Found:
 def uploads(connection: Connection, text: str, limit: int) -> Found:
     """Files that clients uploaded, by a part of their path: path and size."""
     rows = connection.execute(
-        "SELECT path, size FROM (SELECT path, size FROM artifacts ORDER BY path LIMIT ?) AS some"
+        "SELECT path, size FROM (SELECT path, size FROM artifacts ORDER BY path LIMIT ?) AS uploads"
         " WHERE lower(path) LIKE ? ESCAPE '\\'",
         (UPLOADS, _inside(text)),
     ).fetchall()

@@ -8,8 +8,12 @@ from typing import Any, Final, NamedTuple
 from bis.ledger.connection import Connection
 from bis.ledger.history import MOVES
 
-READ: Final = 20_000
-"""Runs of which the environment and the system are looked at, the newest in the window."""
+READ: Final = 10_000
+"""Runs that are looked at, the newest in the window."""
+NEWEST: Final = (
+    "SELECT seq, started FROM runs WHERE started >= ? AND started <= ? AND removed = ''"
+    " ORDER BY started DESC, seq DESC LIMIT ?"
+)
 HOSTS: Final = 200
 COMMIT: Final = "mlflow.source.git.commit"
 SOURCES: Final = {
@@ -53,15 +57,20 @@ def span(connection: Connection) -> tuple[int, int] | None:
     return (min(moments), max(moments)) if moments else None
 
 
+def read_since(connection: Connection, since: int, until: int) -> int:
+    """Where the part of a window begins of which the runs are looked at: later than it, where it has more of them."""
+    newest = f"SELECT min(started), count(*) FROM ({NEWEST}) AS newest"
+    ((first, count),) = connection.execute(newest, (since, until, READ + 1)).fetchall()
+    return since if count <= READ else int(first) + 1
+
+
 def commits(connection: Connection, since: int, until: int) -> list[Point]:
     """Commits, where they first were the code of a run, in the order of time: as a run of bis has it, or as a client
     says."""
-    newest = "SELECT seq, started FROM runs WHERE started >= ? AND started <= ? AND removed = ''"
-    newest = f"{newest} ORDER BY started DESC, seq DESC LIMIT ?"
     found: dict[str, tuple[int, int, int]] = {}
     for source, revision in SOURCES.items():
         columns = f"{revision}, min(r.started), min(r.seq), count(*)"
-        asked = f"SELECT {columns} FROM ({newest}) AS r JOIN {source} GROUP BY {revision}"
+        asked = f"SELECT {columns} FROM ({NEWEST}) AS r JOIN {source} GROUP BY {revision}"
         for commit, first, seq, runs in connection.execute(asked, (since, until, READ)).fetchall():
             known = found.get(commit, (first, seq, 0))
             found[commit] = (*min(known[:2], (first, seq)), known[2] + runs)
@@ -80,25 +89,23 @@ def _was_before(connection: Connection, commit: str, since: int) -> bool:
     return any(connection.execute(question, (commit, since)).fetchall() for question in asked)
 
 
-def stood(connection: Connection, since: int, until: int) -> tuple[list[Stood], bool]:
-    """On what the runs of bis stood, in the order of time, each machine with its last run before the window; and
-    whether that is all."""
+def stood(connection: Connection, since: int, until: int) -> list[Stood]:
+    """On what the runs of bis stood, in the order of time, each machine with its last run before them."""
     columns = "started, host, environment, infrastructure || machine, id, name"
     rows = connection.execute(
-        f"SELECT {columns} FROM runs WHERE started >= ? AND started <= ? AND tracked = 0 AND removed = ''"
-        " AND environment <> '' ORDER BY started DESC, seq DESC LIMIT ?",
-        (since, until, READ + 1),
+        f"SELECT {columns} FROM runs WHERE seq IN (SELECT seq FROM ({NEWEST}) AS newest) AND tracked = 0"
+        " AND environment <> '' ORDER BY started, seq",
+        (since, until, READ),
     ).fetchall()
-    found = [Stood(*row) for row in rows[:READ]][::-1]
-    begin = found[0].made if found else since
+    found = [Stood(*row) for row in rows]
     before: list[Stood] = []
     for host in list(dict.fromkeys(one.host for one in found))[:HOSTS]:
         asked = (
             f"SELECT {columns} FROM runs WHERE host = ? AND started < ? AND tracked = 0 AND removed = ''"
             " AND environment <> '' ORDER BY started DESC, seq DESC LIMIT 1"
         )
-        before += [Stood(*row) for row in connection.execute(asked, (host, begin)).fetchall()]
-    return [*before, *found], len(rows) <= READ
+        before += [Stood(*row) for row in connection.execute(asked, (host, since)).fetchall()]
+    return [*before, *found]
 
 
 def changes(stood: list[Stood], column: str, since: int) -> list[Point]:

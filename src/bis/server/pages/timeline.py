@@ -127,24 +127,23 @@ def _begin(text: str) -> int:
 
 
 def _timeline(connection: Connection, asked: Asked, since: int, until: int, moment: int | None, now: int) -> Timeline:
-    stood, whole = moves.stood(connection, since, until)
-    limits = (
-        [] if whole else [f"environments and systems are those of the newest {count(moves.READ, 'run')} in the window"]
-    )
+    read = moves.read_since(connection, since, until)
+    stood = moves.stood(connection, read, until)
+    limits = [f"the newest {moves.READ:,} runs in the window were looked at, those since {shown_time(read)}"]
     return Timeline(
         asked=asked,
         since=since,
         until=until,
         moment=moment,
         lanes=[
-            _lane("code", list(map(_commit, moves.commits(connection, since, until)))),
+            _lane("code", list(map(_commit, moves.commits(connection, read, until)))),
             _data(connection, since, until),
-            _lane("environment", [_environment(one) for one in moves.changes(stood, "environment", since)]),
+            _lane("environment", [_environment(one) for one in moves.changes(stood, "environment", read)]),
             _models(connection, since, until),
-            _lane("infrastructure", [_system(one) for one in moves.changes(stood, "system", since)]),
+            _lane("infrastructure", [_system(one) for one in moves.changes(stood, "system", read)]),
         ],
         windows=_windows(connection, now),
-        limits=limits,
+        limits=limits if read > since else [],
     )
 
 
