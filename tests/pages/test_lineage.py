@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from bis.acts.lineage import Lineage, Node
-from bis.ledger.moments import stamp
+from bis.ledger.moments import micros, stamp
 from bis.server.pages.layered import HEIGHT, MOST, WIDTH, drawn, label
 
 
@@ -85,6 +85,9 @@ def test_a_moment_has_only_what_had_happened_by_then(small_server: Any, visitor:
     early = asked(small_server, "data:/customers@v1", asof=stamp(first["made"] - 1))
     assert ("run", "first") in names(early["reached"])
     assert not [one for one in names(early["reached"]) if one[0] == "model version"]
+    begun = httpx.get(f"{small_server.url}/runs/second.json").json()["run"]["started"]
+    between = names(asked(small_server, "data:/customers@v1", asof=stamp(micros(begun) - 1))["reached"])
+    assert [name for kind, name in between if kind == "run"] == ["first"]
     page = visitor.go(f"{small_server.url}/lineage?of=models:/churn/2&asof=2001-01-01")
     assert "was not there yet" in page.locator("[role=alert]").inner_text()
 
