@@ -1,5 +1,6 @@
 """A real browser before a real server, and projects for it to look at: a person's, and one as large as a team's."""
 
+import json
 import math
 import os
 import random
@@ -87,6 +88,17 @@ class Served:
 def served() -> Callable[..., Served]:
     """Starts a server over a folder; who does so stops it."""
     return Served
+
+
+@pytest.fixture(scope="session")
+def told() -> Callable[..., Any]:
+    """What a command says in JSON of the project in a folder: `told(person, "show", "first")`."""
+
+    def ask(folder: Path, *asked: str) -> Any:
+        command = [sys.executable, "-m", "bis", *asked, "--json"]
+        return json.loads(subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False).stdout)
+
+    return ask
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,5 @@
 """Runs side by side, and verdicts: what the pages say is what the commands say."""
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +11,7 @@ from hypothesis import strategies as st
 from bis.server.pages.sides import rows, sides, words
 
 
-def told(folder: Path, *asked: str) -> Any:
-    command = [sys.executable, "-m", "bis", *asked, "--json"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    return json.loads(done.stdout)
-
-
-def test_the_page_of_two_runs_says_what_diff_says(small_server: Any, person: Path) -> None:
+def test_the_page_of_two_runs_says_what_diff_says(told: Any, small_server: Any, person: Path) -> None:
     said = told(person, "diff", "second", "changed")
     page = httpx.get(f"{small_server.url}/compare.json", params={"run": ["second", "changed"]}).json()
     assert said.pop("schema") == "bis.diff/1"
@@ -56,7 +47,7 @@ def test_swapping_and_leaving_out_are_addresses(visitor: Any, small_server: Any)
     assert page.locator(".compared a:not(.drop)").all_inner_texts() == ["changed"]
 
 
-def test_several_runs_are_a_table_of_what_differs(small_server: Any, person: Path) -> None:
+def test_several_runs_are_a_table_of_what_differs(told: Any, small_server: Any, person: Path) -> None:
     names = ["first", "second", "changed"]
     page = httpx.get(f"{small_server.url}/compare.json", params={"run": names}).json()
     groups = {group["name"]: {row["name"]: row for row in group["rows"]} for group in page["groups"]}
@@ -77,7 +68,7 @@ def test_a_run_that_is_not_there_is_named_with_what_is_near(small_server: Any) -
     assert "second" in answer.text
 
 
-def test_a_verdict_says_what_the_repeat_said(visitor: Any, small_server: Any, person: Path) -> None:
+def test_a_verdict_says_what_the_repeat_said(told: Any, visitor: Any, small_server: Any, person: Path) -> None:
     verdict = told(person, "show", "first")["verdicts"][0]
     found = httpx.get(f"{small_server.url}/verdicts/{verdict['again']}.json").json()
     assert {**verdict, "schema": found["verdict"].get("schema")} == found["verdict"]
@@ -89,7 +80,7 @@ def test_a_verdict_says_what_the_repeat_said(visitor: Any, small_server: Any, pe
     assert page.get_by_text("bis repeat").count()
 
 
-def test_a_run_that_is_no_repeat_has_no_verdict(small_server: Any, person: Path) -> None:
+def test_a_run_that_is_no_repeat_has_no_verdict(told: Any, small_server: Any, person: Path) -> None:
     id = told(person, "show", "second")["run"]["id"]
     answer = httpx.get(f"{small_server.url}/verdicts/{id}")
     assert answer.status_code == 404

@@ -1,8 +1,5 @@
 """Environments and machines: what runs stood on, and what drifts."""
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +11,9 @@ from bis.nouns.part import Part
 from bis.nouns.run import Run
 
 
-def told(folder: Path, *asked: str) -> Any:
-    command = [sys.executable, "-m", "bis", *asked, "--json"]
-    return json.loads(subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False).stdout)
-
-
-def test_an_environment_says_what_is_in_it_and_who_had_it(visitor: Any, small_server: Any, person: Path) -> None:
+def test_an_environment_says_what_is_in_it_and_who_had_it(
+    told: Any, visitor: Any, small_server: Any, person: Path
+) -> None:
     part = told(person, "show", "first")["run"]["parts"]["environment"]
     listed = httpx.get(f"{small_server.url}/environments.json").json()
     assert [one["digest"] for one in listed["environments"]] == [part["digest"]]

@@ -1,6 +1,5 @@
 """Registered models: what is in use, what was, who changed it; promoted and rolled back from the page."""
 
-import json
 import subprocess
 import sys
 import time
@@ -20,11 +19,6 @@ skops.io.dump(LogisticRegression(C=float(sys.argv[1]), max_iter=500).fit(rows, k
 """
 
 
-def told(folder: Path, *asked: str) -> Any:
-    command = [sys.executable, "-m", "bis", *asked, "--json"]
-    return json.loads(subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False).stdout)
-
-
 def test_the_list_says_what_is_in_use(visitor: Any, small_server: Any) -> None:
     page = visitor.go(f"{small_server.url}/models")
     assert "champion → version 2" in page.locator("tbody tr").inner_text()
@@ -32,7 +26,7 @@ def test_the_list_says_what_is_in_use(visitor: Any, small_server: Any) -> None:
     assert (model["versions"], model["newest"], model["aliases"][0]["number"]) == (2, 2, 2)
 
 
-def test_the_history_is_what_the_command_tells(small_server: Any, person: Path) -> None:
+def test_the_history_is_what_the_command_tells(told: Any, small_server: Any, person: Path) -> None:
     said = told(person, "model", "history", "churn")["events"]
     page = httpx.get(f"{small_server.url}/models/churn.json").json()
     assert [one["record"] for one in page["events"]] == [one["record"] for one in said]
@@ -60,7 +54,7 @@ def test_a_version_says_what_it_was_made_of(visitor: Any, small_server: Any) -> 
 
 
 def test_the_difference_is_what_the_command_tells(
-    served: Any, visitor: Any, tmp_path: Path, models_python: Path
+    told: Any, served: Any, visitor: Any, tmp_path: Path, models_python: Path
 ) -> None:
     (tmp_path / "train.py").write_text(IRIS)
     for strength in ("0.1", "1"):
@@ -84,7 +78,9 @@ def test_the_difference_is_what_the_command_tells(
         server.stop()
 
 
-def test_a_model_is_rolled_back_and_promoted_from_the_page(visitor: Any, small_server: Any, person: Path) -> None:
+def test_a_model_is_rolled_back_and_promoted_from_the_page(
+    told: Any, visitor: Any, small_server: Any, person: Path
+) -> None:
     page = visitor.go(f"{small_server.url}/models/churn")
     page.locator("summary", has_text="Roll back").click()
     assert "will mean the version that it meant before 2" in page.locator(".card details").inner_text()

@@ -1,9 +1,6 @@
 """The page of one run: what the command says, and what people say of it."""
 
-import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +11,11 @@ from bis.nouns.run import Run, Usage
 from bis.server.pages.usage import usage_of
 
 
-def told(folder: Path, *asked: str) -> Any:
-    command = [sys.executable, "-m", "bis", *asked, "--json"]
-    return json.loads(subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False).stdout)
-
-
 def facts_of(url: str, run: str) -> Any:
     return httpx.get(f"{url}/runs/{run}.json").json()
 
 
-def test_it_says_of_a_run_what_show_says(small_server: Any, person: Path) -> None:
+def test_it_says_of_a_run_what_show_says(told: Any, small_server: Any, person: Path) -> None:
     said, page = told(person, "show", "first"), facts_of(small_server.url, "first")
     assert page["schema"] == "bis.page.run/1"
     for name in ("run", "tags", "verdicts", "models"):
@@ -74,7 +66,7 @@ def test_a_note_is_read_as_markdown_and_can_do_nothing(visitor: Any, small_serve
     assert "<script>" in page.locator(".note").last.inner_text()
 
 
-def test_tags_and_names_are_said_beside_the_record(visitor: Any, small_server: Any, person: Path) -> None:
+def test_tags_and_names_are_said_beside_the_record(told: Any, visitor: Any, small_server: Any, person: Path) -> None:
     page = visitor.go(f"{small_server.url}/runs/changed")
     page.locator(".say summary").click()
     page.locator("#tag").fill("state")
@@ -85,7 +77,7 @@ def test_tags_and_names_are_said_beside_the_record(visitor: Any, small_server: A
     assert told(person, "show", "changed")["tags"]["state"] == "<b>final</b>"
 
 
-def test_a_form_from_elsewhere_changes_nothing(small_server: Any, person: Path) -> None:
+def test_a_form_from_elsewhere_changes_nothing(told: Any, small_server: Any, person: Path) -> None:
     url = f"{small_server.url}/runs/{told(person, 'show', 'second')['run']['id']}/say"
     for cookies, word in (({}, ""), ({}, "x" * 43), ({"bis-csrf": "a" * 43}, "b" * 43)):
         answer = httpx.post(url, data={"csrf": word, "note": "from elsewhere"}, cookies=cookies)
@@ -95,7 +87,7 @@ def test_a_form_from_elsewhere_changes_nothing(small_server: Any, person: Path) 
     assert "from elsewhere" not in str(told(person, "show", "second"))
 
 
-def test_a_run_is_removed_and_comes_back(visitor: Any, small_server: Any, person: Path) -> None:
+def test_a_run_is_removed_and_comes_back(told: Any, visitor: Any, small_server: Any, person: Path) -> None:
     page = visitor.go(f"{small_server.url}/runs/broken")
     page.locator(".say summary").click()
     page.get_by_role("button", name="Remove it").click()
