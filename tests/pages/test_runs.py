@@ -4,6 +4,8 @@ import csv
 import gzip
 import io
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -371,3 +373,25 @@ def test_a_run_that_begins_is_there_without_loading_the_page_again(served: Any, 
         page.wait_for_selector("progress")
         assert "running, 50 of 200" in column(page, "status")
         assert page.get_attribute("progress", "value") == "50.0"
+
+
+def test_a_run_whose_bis_was_killed_is_not_said_to_run_for_ever(
+    served: Any, visitor: Any, tmp_path: Path, training_python: Path
+) -> None:
+    (tmp_path / "slow.py").write_text("import time\nprint('begun', flush=True)\ntime.sleep(5)\n")
+    command = [sys.executable, "-m", "bis", "run", "--name", "slow", "--", str(training_python), "slow.py"]
+    running = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, process_group=0
+    )
+    try:
+        assert running.stdout
+        assert b"begun" in running.stdout.readline()
+        page = visitor.go(served.url)
+        page.locator("tbody tr", has_text="running").wait_for()
+        os.killpg(running.pid, signal.SIGKILL)
+        running.wait()
+        page.locator("tbody tr", has_text="running").wait_for(state="detached", timeout=60_000)
+        assert httpx.get(f"{served.url}/runs.json").json()["runs"][0]["status"] in ("finished", "lost")
+    finally:
+        running.kill()
+        running.wait()

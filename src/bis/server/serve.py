@@ -143,7 +143,7 @@ def _work(home: Home, asked: Serving, listening: socket.socket) -> None:
     assert isinstance(ledger, SqlLedger)
     hooks = Hooks(anywhere=home.settings.webhooks_anywhere)
     desk = Desk(ledger.database, home.store, home.folder / "uploads", hooks, home=home)
-    keeper = Keeper(ledger.database, home.store)
+    keeper = Keeper(ledger.database, home.store, home)
     if isinstance(home.store, BucketStore):
         desk.shelf.later(home.store.look_again)
         desk.shelf.later(partial(forget_old, home.store))
