@@ -6,6 +6,7 @@ import os
 import random
 import re
 import select
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -102,7 +103,7 @@ def told() -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="session")
-def person(tmp_path_factory: pytest.TempPathFactory, training_python: Path) -> Path:
+def person_seed(tmp_path_factory: pytest.TempPathFactory, training_python: Path) -> Path:
     """A project as a person has it after a day: runs of a script under Git, a repeat, a failure, data, a model."""
     folder = tmp_path_factory.mktemp("pages") / "churn"
     (folder / "data").mkdir(parents=True)
@@ -140,7 +141,7 @@ def person(tmp_path_factory: pytest.TempPathFactory, training_python: Path) -> P
 
 
 @pytest.fixture(scope="session")
-def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def large_seed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """10,000 runs of clients, with hostile names among them, a metric of 1,000,000 points with one spike, and runs that
     are under way or have failed."""
     folder = tmp_path_factory.mktemp("pages") / "team"
@@ -176,7 +177,18 @@ def _value(step: int) -> float:
     return SPIKE if step == SPIKE_STEP else 0.1 + 0.1 * math.sin(step / 5000)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
+def person(tmp_path_factory: pytest.TempPathFactory, person_seed: Path) -> Path:
+    """The same, for the tests of one module, which may change it."""
+    return Path(shutil.copytree(person_seed, tmp_path_factory.mktemp("person") / person_seed.name, symlinks=True))
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory, large_seed: Path) -> Path:
+    return Path(shutil.copytree(large_seed, tmp_path_factory.mktemp("large") / large_seed.name))
+
+
+@pytest.fixture(scope="module")
 def small_server(person: Path) -> Iterator[Served]:
     """Of the project that a person has."""
     served = Served(person)
@@ -184,7 +196,7 @@ def small_server(person: Path) -> Iterator[Served]:
     served.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def large_server(large: Path) -> Iterator[Served]:
     """Of the one with 10,000 runs."""
     served = Served(large)

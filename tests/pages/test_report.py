@@ -38,7 +38,7 @@ def typed(folder: Path, *words: str) -> str:
     return done.stdout
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def exported(person: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """The file of some runs of a person's project."""
     folder = tmp_path_factory.mktemp("exported")
@@ -51,7 +51,7 @@ def exported(person: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable
     return make
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The file of three runs of clients: with names that want to be markup, and metrics with one spike."""
     folder = tmp_path_factory.mktemp("odd")
