@@ -122,8 +122,8 @@ def _machine(
 def _changes(before: Run, after: Run, desk: Desk) -> list[Change]:
     """Those that matter."""
     found: list[Change] = []
-    for name, kind in (("infrastructure", infrastructure), ("machine", machine)):
-        old, new = before.parts.get(name), after.parts.get(name)  # type: ignore[call-overload]
+    for kind in (infrastructure, machine):
+        old, new = before.parts.get(kind.KIND), after.parts.get(kind.KIND)
         if old and new:
             found += [change for change in kind.compare(old, new, desk.store) if change.weight == "matters"]
     return found

@@ -100,7 +100,7 @@ def routes_of(desk: Desk, page: Page) -> Iterator[Route]:
             found = await value(request)
         except BisError as error:
             return _compact(request, _json({"error": error.told()}), "application/json", status_of(error))
-        except Exception:
+        except Exception:  # a fault of ours: the log has it whole, and who looks is told that it has
             return _compact(request, _json({"error": _unexpected(page.path).told()}), "application/json", 500)
         told = {"schema": f"bis.page.{page.name}/1", **msgspec.to_builtins(found, order="deterministic")}
         return _compact(request, _json(told), "application/json")
@@ -128,7 +128,7 @@ def routes_of(desk: Desk, page: Page) -> Iterator[Route]:
             return _page(request, view, page.name, found, status=status, styles=page.styles)
         except BisError as error:
             return _page(request, view, "error", error, status=status_of(error))
-        except Exception:
+        except Exception:  # a fault of ours: the log has it whole, and who looks is told that it has
             return _page(request, view, "error", _unexpected(page.path), status=500)
 
     forms = {"json": as_json, **({"csv": as_csv} if page.rows else {})}
@@ -147,7 +147,7 @@ def route_of(desk: Desk, action: Action) -> Route:
             place = await action.act(desk, asked)
         except BisError as error:
             return _page(request, view, "error", error, status=status_of(error))
-        except Exception:
+        except Exception:  # a fault of ours: the log has it whole, and who looks is told that it has
             return _page(request, view, "error", _unexpected(action.path), status=500)
         return RedirectResponse(view.at(place), 303)
 
