@@ -297,7 +297,8 @@ def _window(run: TrackedRun, look: _Look) -> tuple[float | None, float | None]:
     if look.x != "relative":
         return look.first, look.last
     start = run.started / 1000
-    return tuple(None if one is None else start + one * 1000 for one in (look.first, look.last))  # type: ignore[return-value]
+    first, last = (None if one is None else start + one * 1000 for one in (look.first, look.last))
+    return first, last
 
 
 def _series(connection: Connection, run: TrackedRun, curve: Curve, look: _Look, places: int) -> Series:
