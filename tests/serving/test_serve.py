@@ -19,6 +19,7 @@ import httpx
 import pytest
 
 from bis import __version__
+from bis.steps.leftovers import USED
 
 Serve = Callable[..., Any]
 
@@ -153,6 +154,29 @@ def test_the_alias_of_a_shadow_is_followed(served: Serve, project: Path, alias: 
     end = time.monotonic() + 20
     while 'bis_shadow_requests_total{model="churn",version="1",other="2"} 1' not in model.http.get("/metrics").text:
         assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_what_does_not_answer_any_more_is_not_held_in_the_cache(
+    served: Serve, project: Path, alias: Callable[..., None]
+) -> None:
+    """Else a server that follows an alias for weeks can open no file any more, and `bis clean` removes nothing."""
+    alias("held", 1)
+    model = served("models:/churn@held", "--watch", "0.05", folder=project)
+
+    def holds() -> int:
+        return sum(one.readlink().name.endswith(USED) for one in Path(f"/proc/{model.process.pid}/fd").iterdir())
+
+    assert holds() == 1
+    for version in (2, 1, 2):
+        alias("held", version)
+        model.wait_for(f"answered by version {version} now")
+        model.told = ""
+    alias("held", 3)
+    model.wait_for("churn version 2 goes on answering")
+    end = time.monotonic() + 20
+    while holds() != 1:
+        assert time.monotonic() < end, holds()
         time.sleep(0.05)
 
 
@@ -342,6 +366,17 @@ def test_requests_are_answered_before_it_ends(served: Serve, of: Callable[..., A
         answered = [one.result() for one in waiting if one.exception() is None]
     assert answered
     assert all(of(one) == pytest.approx([20]) for one in answered)
+
+
+def test_a_request_that_takes_longer_than_the_grace_does_not_keep_it_from_ending(served: Serve) -> None:
+    model = served("odd", "--trust", "--grace", "1")
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        asking = [pool.submit(model.ask, [555, 0, 0]) for _ in range(2)]  # a minute; the other one waits
+        time.sleep(0.5)
+        begun = time.monotonic()
+        assert model.stop() == 0
+        assert time.monotonic() - begun < 30
+        assert all(one.exception() or one.result().status_code == 503 for one in asking)
 
 
 def test_its_workers_end_with_it_however_it_ends(served: Serve) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -148,8 +147,7 @@ def serve(door: Door, models: tuple[str, ...], as_json: bool, **asked: Any) -> i
         limits=Limits(asked["max_body"], max(512 << 20, 2 * asked["max_body"]), seconds=asked["timeout"]),
         grace=asked["grace"],
     )
-    with contextlib.ExitStack() as held:
-        tally = serve_on(serving, _preparing(door, asked, held), door.terminal.tell)
+    tally = serve_on(serving, _preparing(door, asked), door.terminal.tell)
     if as_json:
         door.terminal.json("bis.served/1", counted(tally))
     elif asked["compare"] or asked["canary"]:
@@ -165,7 +163,7 @@ def _named(word: str) -> tuple[str, str]:
     return "", word
 
 
-def _preparing(door: Door, asked: dict[str, Any], held: contextlib.ExitStack) -> Preparing:
+def _preparing(door: Door, asked: dict[str, Any]) -> Preparing:
     from bis.serving.prepared import Bounds, Preparing
     from bis.steps.model_place import models_folder
     from bis.steps.repeating import environments_folder
@@ -195,6 +193,5 @@ def _preparing(door: Door, asked: dict[str, Any], held: contextlib.ExitStack) ->
             seconds=asked["timeout"],
             loading=asked["load_timeout"],
         ),
-        held=held,
         progress=door.terminal.tell,
     )

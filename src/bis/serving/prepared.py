@@ -51,6 +51,8 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     described: dict[str, Any] = {}
     told: tuple[str, ...] = ()
     """What whoever serves it should know."""
+    held: contextlib.ExitStack = msgspec.field(default_factory=contextlib.ExitStack)
+    """Keeps its files and its environment from being cleaned away, until it is closed."""
 
     def begin(self, variables: Mapping[str, str]) -> Started:
         """Start a worker. Where the environment is bis' own, what is compiled is kept there, though others keep it
@@ -72,8 +74,6 @@ class Preparing(msgspec.Struct, frozen=True, kw_only=True):
     python: str = ""
     trust: bool = False
     bounds: Bounds = Bounds()
-    held: contextlib.ExitStack
-    """Lets go of the environments at the end."""
     progress: Callable[[str], None] = lambda text: None
 
 
@@ -95,9 +95,6 @@ def _prepared(placed: Placed, name: str, asked: Preparing) -> Prepared:
         cache=asked.environments,
         progress=asked.progress,
     )
-    asked.held.enter_context(in_use(chosen.rebuilt))
-    if placed.content:  # it lies in the cache
-        asked.held.enter_context(using(placed.folder))
     called = name or placed.name
     version = Version(
         name=called,
@@ -120,6 +117,10 @@ def _prepared(placed: Placed, name: str, asked: Preparing) -> Prepared:
         front=os.getpid(),
     )
     told = (chosen.told,) if chosen.told else ()
+    held = contextlib.ExitStack()
+    held.enter_context(in_use(chosen.rebuilt))
+    if placed.content:  # it lies in the cache
+        held.enter_context(using(placed.folder))
     return Prepared(
         version=version,
         job=job,
@@ -128,6 +129,7 @@ def _prepared(placed: Placed, name: str, asked: Preparing) -> Prepared:
         example=model.example,
         described=model.described,
         told=told,
+        held=held,
     )
 
 

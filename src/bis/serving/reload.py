@@ -89,6 +89,7 @@ async def take_up(
     try:
         prepared = await asyncio.to_thread(prepare, text, slot.name, asked)
         if old is not None and prepared.version == old.version:
+            prepared.held.close()
             return True
         team = make(prepared)
         await team.begin()

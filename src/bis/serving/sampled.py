@@ -89,8 +89,7 @@ class Sampled:
 
 
 def _body(content_type: str, body: bytes, json_length: int) -> Any:
-    """JSON as it is, on one line; text as text, all else in base 64. Tensors in bytes behind a head in JSON stand beside
-    that."""
+    """JSON on one line, text as text, all else in base 64. Tensors in bytes behind a head in JSON stand beside it."""
     if 0 <= json_length < len(body):
         head = _body("application/json", body[:json_length], -1)
         return {"json": head, "base64": base64.b64encode(body[json_length:]).decode()}

@@ -149,6 +149,7 @@ async def _serve(
             memory=preparing.bounds.memory,
             loading=preparing.bounds.loading,
             say=say,
+            over=prepared.held.close,
         )
 
     for name, one in begun.items():

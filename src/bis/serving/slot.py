@@ -18,6 +18,8 @@ from bis.serving.version import Version
 
 Place = Literal["team", "canary", "shadow"]
 """Where a version stands: it answers, it answers a share, it is only compared."""
+SOON: Final = 5.0
+"""Seconds, at the end, for a version that is only compared to answer what it was asked."""
 BEHIND: Final = 200
 """Requests that may wait for a version that is only compared: what is more, it is not asked."""
 
@@ -88,9 +90,11 @@ class Slot:
             team.look()
 
     async def close(self) -> None:
-        """After what was begun is answered."""
+        """After what was begun is answered; nobody waits any more for what is left soon after."""
         teams, self.shadow = self.teams, None
-        await asyncio.gather(*(team.drain() for team in teams))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.gather(*(team.drain() for team in teams)), SOON)
+        await asyncio.gather(*(team.close() for team in teams))
         for task in list(self._tasks):
             with contextlib.suppress(asyncio.CancelledError):
                 await task

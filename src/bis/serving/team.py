@@ -47,7 +47,9 @@ class Team:
         memory: int = 0,
         loading: float = 600.0,
         say: Callable[[str], None] = lambda text: None,
+        over: Callable[[], None] = lambda: None,
     ) -> None:
+        """`over`: what is done when all have ended."""
         self.version, self.size = version, size
         self.tally = tally
         self.waiting: deque[Asking] = deque()
@@ -55,7 +57,7 @@ class Team:
         self.told: Mapping[str, Any] = {}
         """What the first worker said of the model."""
         self._begin, self._together, self._seconds, self._memory, self._say = begin, together, seconds, memory, say
-        self._loading = loading
+        self._loading, self._over = loading, over
         self._bytes = 0
         self._workers: list[Worker] = []
         self._free: list[Worker] = []
@@ -119,6 +121,8 @@ class Team:
             task.cancel()
         if not self._proved.done():
             self._proved.cancel()
+        self._empty.set()
+        self._over()
 
     # -- asking
 
@@ -261,19 +265,21 @@ class Team:
 
     async def _begin_another(self) -> None:
         """After a while that grows as long as workers die soon."""
-        now = time.monotonic()
-        while self._died and now - self._died[0] > STEADY:
-            self._died.popleft()
-        await asyncio.sleep(CALM[min(len(self._died), len(CALM) - 1)])
-        self._died.append(now)
-        if self._closing:
-            return
-        self.restarts += 1
-        try:
-            await self._attach(self._begin())
-        except OSError as error:
-            self._say(f"{self.version.shown}: a worker cannot be started: {error}")
-            await self._begin_another()
+        while True:
+            now = time.monotonic()
+            while self._died and now - self._died[0] > STEADY:
+                self._died.popleft()
+            await asyncio.sleep(CALM[min(len(self._died), len(CALM) - 1)])
+            self._died.append(now)
+            if self._closing:
+                return
+            self.restarts += 1
+            try:
+                await self._attach(self._begin())
+            except OSError as error:
+                self._say(f"{self.version.shown}: a worker cannot be started: {error}")
+            else:
+                return
 
 
 def _does_not_load(version: Version, why: str, hint: str = "") -> CannotRepeat:
