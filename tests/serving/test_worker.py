@@ -4,7 +4,7 @@ import json
 import os
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,9 @@ NAMES = ["age", "income", "visits"]
 class Asked:
     """A worker that is asked without a front."""
 
-    def __init__(self, python: Path, folder: Path) -> None:
+    def __init__(self, python: Path, folder: Path, variables: Mapping[str, str] = os.environ) -> None:
         job = Job(folder=os.fspath(folder), description=read_folder(folder).described, name="m", trust=True)
-        self.process, self.socket = (begun := start(python, job, os.environ)).process, begun.socket
+        self.process, self.socket = (begun := start(python, job, variables)).process, begun.socket
         self.frames = Frames(self.socket)
         self.told = self.frames.next()[0]
 
@@ -130,7 +130,26 @@ def test_what_a_model_can_do_without_is_not_imported(worker: Callable[[str], Ask
     if not maps.exists():
         pytest.skip("what a process has loaded is not listed here")
     assert "/pandas/" not in maps.read_text()
+    assert "/scipy/stats/" not in maps.read_text()
     assert "/pandas/" in Path(f"/proc/{worker('named').process.pid}/maps").read_text()
+    assert "/sklearn/" not in Path(f"/proc/{worker('boosted').process.pid}/maps").read_text()
+
+
+def test_a_model_that_needs_more_than_it_was_loaded_with_is_loaded_anew(
+    models_python: Path, saved: Path, tmp_path: Path, worker: Callable[[str], Asked]
+) -> None:
+    """Here, an XGBoost that imports more of scikit-learn than others do."""
+    (tmp_path / "xgboost.py").write_text(
+        "import sklearn.preprocessing, sys\n"
+        f"sys.path.remove({str(tmp_path)!r})\n"
+        "del sys.modules['xgboost']\n"
+        "import xgboost\n"
+    )
+    model = Asked(models_python, saved / "boosted", {**os.environ, "PYTHONPATH": str(tmp_path)})
+    asked = split([[1, 2, 3], [-1, 0, 0.5]])
+    assert model.answers(asked) == worker("boosted").answers(asked)
+    assert "/sklearn/" in Path(f"/proc/{model.process.pid}/maps").read_text()
+    assert model.close() == 0
 
 
 @pytest.mark.parametrize(("own", "left"), [(True, False), (False, True)])

@@ -58,6 +58,9 @@ class Loading:
     """Whether nothing but this model is at work in the process, so that what it can do without need not be imported."""
     many: bool = False
     """Whether it is asked with many rows at a time, so that nothing need be prepared for questions of a few."""
+    lean: bool = False
+    """Whether what it was hardly ever seen to need need not be imported: if it fails for that, now or as it is asked a
+    first time, it is loaded anew with all there is."""
 
 
 class Predictor(Protocol):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
+
+import numpy as np
 
 from . import Loading, Refused, Saved, Saving, below, from_package, pickled, version_of
 from .arithmetic import sums_of
@@ -179,21 +181,46 @@ def load_skops(path: Path, how: Loading) -> Any:
 def _skops(lean: bool) -> Any:
     """skops as it reads files. Where it is imported, it looks for the estimators of scikit-learn, which it trusts, by
     importing every module of that, and PyTorch with them: twice the memory and three times the time of all that a
-    model needs. A lean one finds none, and `_is_harmless` says of each type that a file names what it would say."""
+    model needs. A lean one finds none, and `_is_harmless` says of each type that a file names what it would say. Then
+    it asks every module for every ufunc, which a lean one has looked up."""
     import sys
 
     if lean and "skops.io" not in sys.modules:
         import sklearn.utils
 
-        looked_for = sklearn.utils.all_estimators
-        sklearn.utils.all_estimators = lambda *_, **__: []
+        looked_for, taken_from = sklearn.utils.all_estimators, {}
+
+        def none(*_: Any, **__: Any) -> list[Any]:
+            """What it is asked for first."""
+            utils = vars(sys.modules["skops.io._utils"])
+            if "whichmodule" in utils:
+                taken_from.update(utils)
+                utils["whichmodule"] = _places_of_ufuncs(utils["whichmodule"])
+            return []
+
+        sklearn.utils.all_estimators = none
         try:
             import skops.io
         finally:
             sklearn.utils.all_estimators = looked_for
+            if taken_from:
+                vars(sys.modules["skops.io._utils"])["whichmodule"] = taken_from["whichmodule"]
     import skops.io
 
     return skops.io
+
+
+def _places_of_ufuncs(looked_in: Callable[[Any, str], str]) -> Callable[[Any, str], str]:
+    """The same question, of which module something is, answered for ufuncs by one look at all modules."""
+    import sys
+
+    first: dict[tuple[str, int], str] = {}
+    for place, module in list(sys.modules.items()):
+        if place not in ("__main__", "__mp_main__"):
+            for name, one in list(getattr(module, "__dict__", {}).items()):
+                if isinstance(one, np.ufunc) and getattr(one, "__module__", None) is None:
+                    first.setdefault((name, id(one)), place)
+    return lambda one, name: first.get((name, id(one))) or looked_in(one, name)
 
 
 def _is_harmless(name: str) -> bool:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+
 from . import Loading, Refused, Saved, Saving, below, from_package, version_of
 from .arithmetic import boosted_sums_of
+from .bases import bases_alone
 from .sklearn import summary_of
 from .values import Batch, Columns, Predictions
 
@@ -49,18 +53,10 @@ class XGBoost:
         )
 
     def load(self, folder: Path, entry: Mapping[str, Any], how: Loading) -> Boosted:
-        import xgboost
-
-        named = str(entry.get("model_class") or BOOSTER)
-        module, _, name = named.rpartition(".")
-        if module.split(".")[0] != "xgboost" or not hasattr(xgboost, name):
-            raise Refused(f"{named} is no class of XGBoost")
-        model = getattr(xgboost, name)()
-        model.load_model(below(folder, entry.get("data"), "model.ubj"))
-        if how.threads:
-            model.set_params(n_jobs=how.threads) if hasattr(model, "get_booster") else model.set_param(
-                {"nthread": how.threads}
-            )
+        with bases_alone() if how.lean else contextlib.nullcontext():
+            model = _loaded(folder, entry, how.threads)
+        if how.lean and not _bare(model):  # what it cannot do without, it is to miss now
+            model.predict(np.zeros((1, model.get_booster().num_features())))
         return Boosted(model, few=how.alone and not how.many)
 
     def summary(self, model: Any) -> dict[str, Any]:
@@ -75,6 +71,20 @@ class XGBoost:
             "features": int(booster.num_features()),
             "parameter_count": sum(tree.count("\n") for tree in trees),
         }
+
+
+def _loaded(folder: Path, entry: Mapping[str, Any], threads: int) -> Any:
+    import xgboost
+
+    named = str(entry.get("model_class") or BOOSTER)
+    module, _, name = named.rpartition(".")
+    if module.split(".")[0] != "xgboost" or not hasattr(xgboost, name):
+        raise Refused(f"{named} is no class of XGBoost")
+    model = getattr(xgboost, name)()
+    model.load_model(below(folder, entry.get("data"), "model.ubj"))
+    if threads:
+        model.set_param({"nthread": threads}) if _bare(model) else model.set_params(n_jobs=threads)
+    return model
 
 
 class Boosted:

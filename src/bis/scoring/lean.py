@@ -1,22 +1,66 @@
-"""Loading a model without pandas, which takes longer to import, and more memory, than most models themselves."""
+"""Loading a model without what it was hardly ever seen to need to predict: pandas and the statistics of SciPy take
+longer to import, and more memory, than most models themselves."""
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import sys
+import types
 from collections.abc import Iterator
 from typing import Any, cast
 
+ABSENT = ("pandas",)
+"""Which a library asks for, and does without where it is not there."""
+LATER = ("scipy.stats", "scipy.stats.mstats")
+"""Of which a library takes functions when it is imported, and calls them for a few kinds of models."""
+
 
 @contextlib.contextmanager
-def without_pandas() -> Iterator[None]:
-    """What is imported here finds no pandas; later it can be imported."""
-    if "pandas" in sys.modules:
-        yield
-        return
+def leanly() -> Iterator[None]:
+    """What is imported here finds no pandas, and functions of SciPy's statistics that import it when they are called.
+    Later all of it can be imported. What was imported before stays."""
     loaded = cast("dict[str, Any]", sys.modules)
-    loaded["pandas"] = None
+    made: dict[str, Any] = {name: None for name in ABSENT if name not in loaded}
+    if LATER[0] not in loaded:
+        made.update((name, _Later(name)) for name in LATER)
+    loaded.update(made)
     try:
         yield
     finally:
-        del loaded["pandas"]
+        for name, one in made.items():
+            if loaded.get(name) is one:
+                del loaded[name]
+
+
+class _Later(types.ModuleType):
+    """A module that is imported when something of it is used."""
+
+    def __getattr__(self, name: str) -> _Named:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _Named(self, name)
+
+
+class _Named:
+    """Something of a module that is imported later."""
+
+    def __init__(self, module: _Later, name: str) -> None:
+        self._module, self._name = module, name
+
+    def _found(self) -> Any:
+        for name in LATER:
+            if isinstance(sys.modules.get(name), _Later):
+                del sys.modules[name]
+        return getattr(importlib.import_module(self._module.__name__), self._name)
+
+    def __call__(self, *given: Any, **named: Any) -> Any:
+        return self._found()(*given, **named)
+
+    def __instancecheck__(self, value: object) -> bool:
+        return isinstance(value, self._found())
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self._found(), name)

@@ -20,7 +20,7 @@ from typing import Any
 
 from . import Answer, Asked, Wrong
 from .frames import Ended, Frames, framed
-from .lean import without_pandas
+from .lean import leanly
 
 TOGETHER = 4096
 """Rows that are predicted at once: what is more comes in parts of that size or as one request brought them."""
@@ -57,8 +57,8 @@ def _ready(job: Mapping[str, Any], *, lean: bool) -> tuple[Scorer, dict[str, Any
         scorer = Scorer(job)
         return scorer, scorer.prove()
     try:
-        with without_pandas():
-            scorer = Scorer(job)
+        with leanly():
+            scorer = Scorer(job, lean=True)
         if not scorer.predictor.wants_names:
             return scorer, scorer.prove()
     except Exception as error:
@@ -139,7 +139,7 @@ def _said(error: BaseException) -> str:
 class Scorer:
     """A model that can be asked in all protocols."""
 
-    def __init__(self, job: Mapping[str, Any]) -> None:
+    def __init__(self, job: Mapping[str, Any], *, lean: bool = False) -> None:
         from ..flavors import Loading, kinds, signature
 
         folder, described = Path(job["folder"]), job["description"]
@@ -148,7 +148,7 @@ class Scorer:
         self.named = {"name": job.get("name", ""), "version": job.get("version", "")}
         self.signature = signature.read(described.get("signature"))
         self.example = (described.get("saved_input_example_info") or {}).get("serving_input_path")
-        how = Loading(trust=job.get("trust", False), threads=job.get("threads", 0), alone=True)
+        how = Loading(trust=job.get("trust", False), threads=job.get("threads", 0), alone=True, lean=lean)
         self.predictor = kinds.load(folder, flavors, how)
         self.rowwise = bool(getattr(self.predictor, "rowwise", False)) and job.get("together", True)
         self.full = False

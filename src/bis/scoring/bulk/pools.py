@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from ...flavors import Loading, Predictor, kinds
 from ...flavors.values import Array, Batch
 from ..frames import Ended, Frames, framed
-from ..lean import without_pandas
+from ..lean import leanly
 from . import Stop
 from .packed import batch_packed, batch_unpacked, packed, unpacked
 from .writing import columns_of
@@ -71,8 +71,8 @@ def _loaded(job: Mapping[str, Any]) -> Predictor:
     if not (job.get("lean") and "pandas" not in sys.modules):
         return _with_all(job)
     try:
-        with without_pandas():
-            found = _with_all(job)
+        with leanly():
+            found = _with_all(job, lean=True)
     except Exception as error:
         raise Again from error
     if found.wants_names:
@@ -80,12 +80,12 @@ def _loaded(job: Mapping[str, Any]) -> Predictor:
     return found
 
 
-def _with_all(job: Mapping[str, Any]) -> Predictor:
+def _with_all(job: Mapping[str, Any], *, lean: bool = False) -> Predictor:
     folder, flavors = Path(job["folder"]), job["flavors"]
     code = (flavors.get("python_function") or {}).get("code")
     if isinstance(code, str) and code:
         sys.path.insert(0, str(folder / code))
-    how = Loading(trust=job["trust"], threads=job["threads"], alone=True, many=True)
+    how = Loading(trust=job["trust"], threads=job["threads"], alone=True, many=True, lean=lean)
     return kinds.load(folder, flavors, how)
 
 
