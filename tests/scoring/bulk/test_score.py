@@ -1,5 +1,6 @@
 """Rows in, as many answers out, in their order, whatever the batches, processes and formats are; also after a kill."""
 
+import datetime
 import gzip
 import json
 import os
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bis.flavors.signature import Column, Signature
+from bis.flavors.values import Columns
 from bis.scoring import tabular
-from bis.scoring.bulk import reading
+from bis.scoring.bulk import Stop, reading
 from bis.scoring.bulk.packed import batch_packed, batch_unpacked
 
 Score = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -144,6 +147,115 @@ def test_a_row_that_does_not_fit_is_named_and_what_is_in_it_is_not_told(
     (reject,) = map(json.loads, (tmp_path / "y.csv.rejects.jsonl").read_text().splitlines())
     assert (reject["file"], reject["row"], reject["column"], reject["given"]) == ("x.csv", 13, column, given_)
     assert [row.split(",")[0] for row in (tmp_path / "y.csv").read_text().splitlines()[1:]] == list(map(str, range(20)))
+
+
+@pytest.mark.parametrize("end", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("more", [(), ("--skip",)])
+def test_a_column_that_a_file_has_not_is_told_once_and_is_no_fault_of_its_rows(
+    score: Score, tmp_path: Path, end: str, more: tuple[str, ...]
+) -> None:
+    write_csv(tmp_path / "a.csv", rows_of(5))
+    wide = pyarrow.table({"id": list(range(5000)), "age": [1.0] * 5000})
+    if end == "parquet":
+        pyarrow.parquet.write_table(wide, tmp_path / "b.parquet")
+    else:
+        rows = (json.dumps({"id": place, "age": 1.0}) if end == "jsonl" else f"{place},1.0" for place in range(5000))
+        (tmp_path / f"b.{end}").write_text("".join(f"{row}\n" for row in ([] if end == "jsonl" else ["id,age"])))
+        with (tmp_path / f"b.{end}").open("a") as file:
+            file.writelines(f"{row}\n" for row in rows)
+    for place in ("a.csv", f"b.{end}"):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        (tmp_path / place).rename(tmp_path / "in" / place)
+    done = score("in", "y.csv", "--batch", "3", *more)
+    assert done.returncode == 2
+    assert done.stderr == f"error: in/b.{end} has no column 'income', which the model takes\nbecause: It has id, age.\n"
+    assert not list(tmp_path.glob("y.csv*"))
+
+
+def test_a_row_without_a_column_that_others_have_is_a_row_that_does_not_fit(score: Score, tmp_path: Path) -> None:
+    rows = [{"age": 1.0, "income": 2.0}, {"age": 1.0}, {"age": 3.0, "income": 1.0}]
+    (tmp_path / "x.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = score("x.jsonl", "y.csv", "--skip")
+    assert done.stdout == "2 rows, 1 rejected\n", done.stderr
+    assert json.loads((tmp_path / "y.csv.rejects.jsonl").read_text())["row"] == 2
+
+
+def test_rows_before_one_that_does_not_fit_are_kept_as_it_is_said(score: Score, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("age,income\n" + "1.0,2.0\n" * 20 + "1.0,two\n")
+    done = score("x.csv", "y.csv", "--batch", "4")
+    assert "because: Rows before it are kept." in done.stderr
+    (part,) = (tmp_path / "work").glob("0*.csv")
+    assert len(part.read_text().splitlines()) == 20
+
+
+@pytest.mark.parametrize("cut", [0.0, 0.4])
+@pytest.mark.parametrize("mark", ["", '"'])
+def test_a_packed_file_that_is_cut_off_or_damaged_is_told_in_words(
+    score: Score, tmp_path: Path, cut: float, mark: str
+) -> None:
+    rows = "".join(f"{mark}{age!r}{mark},{income!r}\n" for _, age, income in rows_of(20_000))
+    packed = bytearray(gzip.compress(f"age,income\n{rows}".encode()))
+    half = len(packed) // 2
+    if cut:
+        del packed[half:]
+    else:
+        packed[half : half + 500] = b"\xff" * 500
+    (tmp_path / "x.csv.gz").write_bytes(packed)
+    done = score("x.csv.gz", "y.csv")
+    assert (done.returncode, done.stderr.splitlines()[0]) == (2, "error: x.csv.gz is damaged, or cut off")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("before", ["", '"1.0",2.0\n'])
+def test_a_lone_carriage_return_is_a_fault_of_its_row(score: Score, tmp_path: Path, before: str) -> None:
+    (tmp_path / "x.csv").write_bytes(f"age,income\n{before}1.0,2.0\n1.0,2.0\r3.0,4.0\n5.0,6.0\n".encode())
+    done = score("x.csv", "y.csv")
+    assert done.returncode == 2
+    assert f"x.csv, row {3 if before else 2}: " in done.stderr
+    assert ("it is no row of CSV" if before else "a row of CSV is expected") in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_quote_that_is_not_closed_does_not_take_all_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "CELL", 1 << 20)
+    with (tmp_path / "x.csv").open("w") as file:
+        file.write('age,income\n1.0,"2.0\n')
+        file.writelines("1.0,2.0\n" for _ in range(1 << 19))
+    with pytest.raises(Stop, match=r"x\.csv, row 1: ") as found:
+        list(reading.opened(str(tmp_path / "x.csv"), "", 10, TAKES).chunks())
+    assert "is not closed" in found.value.because
+
+
+def test_a_place_that_cannot_be_written_to_is_told_in_words(score: Score, tmp_path: Path) -> None:
+    write_csv(tmp_path / "x.csv", rows_of(5))
+    done = score("x.csv", "x.csv/y.csv")
+    assert done.returncode == 5
+    assert done.stderr.splitlines()[0].startswith("error: x.csv cannot be written or read: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_all_rows_of_a_table_can_be_rejected(score: Score, tmp_path: Path) -> None:
+    texts = pyarrow.table({"age": ["x"] * 5, "income": [1.0] * 5})
+    pyarrow.parquet.write_table(texts, tmp_path / "x.parquet")
+    done = score("x.parquet", "y.csv", "--skip")
+    assert done.stdout == "0 rows, 5 rejected\n", done.stderr
+
+
+def test_whatever_a_column_holds_is_the_same_to_another_process() -> None:
+    moment = datetime.datetime(2026, 5, 3, 12, 0, 1, 5, datetime.UTC)
+    values: list[Any] = [moment.date(), moment, moment.time(), Decimal("1.20"), datetime.timedelta(days=2), None]
+    values += [{"in": [moment.date(), b"\x00\xff"]}, ["text", 1, 1.5, True, float("inf")]]
+    column = numpy.empty(len(values), dtype=object)
+    column[:] = values
+    came = batch_unpacked(*_sent(Columns(("x",), None, (column,)))).column("x")
+    assert came.tolist() == values
+    assert [type(one) for one in came.tolist()] == [type(one) for one in values]
+
+
+def test_a_model_may_write_into_what_another_process_is_asked_with(tmp_path: Path) -> None:
+    came = batch_unpacked(*_sent(Columns(("a", "b"), numpy.zeros((2, 2)))))
+    came.block[:, 0] += 1
+    assert came.block.tolist() == [[1, 0], [1, 0]]
 
 
 def test_a_gap_on_which_the_model_fails_is_a_row_that_cannot_be_scored(score: Score, tmp_path: Path) -> None:

@@ -1,21 +1,41 @@
-"""Arrays as bytes between processes: their own memory, one after the other; text as offsets and bytes. Nothing is
-pickled."""
+"""Arrays as bytes between processes: their own memory, one after the other; text as offsets and bytes; what else there
+is, as JSON, with the names of types that JSON has no word for. Nothing is pickled."""
 
 from __future__ import annotations
 
+import base64
+import datetime
+import decimal
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ...flavors.values import Array, Batch, Columns, Tensors
+from ..written import plain
 
 Named = Sequence["tuple[str, Array]"]
+MARK = "\0type"
+"""The key of an object that is a value of a type which JSON has not."""
+TYPES: dict[str, tuple[Any, Callable[[Any], Any], Callable[[Any], Any]]] = {
+    "datetime": (datetime.datetime, datetime.datetime.isoformat, datetime.datetime.fromisoformat),
+    "date": (datetime.date, datetime.date.isoformat, datetime.date.fromisoformat),
+    "time": (datetime.time, datetime.time.isoformat, datetime.time.fromisoformat),
+    "timedelta": (
+        datetime.timedelta,
+        lambda value: [value.days, value.seconds, value.microseconds],
+        lambda told: datetime.timedelta(*told),
+    ),
+    "decimal": (decimal.Decimal, str, decimal.Decimal),
+    "bytes": (bytes, lambda value: base64.b64encode(value).decode("ascii"), base64.b64decode),
+}
+"""How they are spelt, and read."""
 
 
 def packed(arrays: Named) -> tuple[list[dict[str, Any]], list[bytes]]:
-    """What tells of each array, and its bytes. Raises TypeError for objects that are neither text nor of JSON."""
+    """What tells of each array, and its bytes. Values of types that nobody here knows come as `written.plain` has
+    them."""
     heads, bodies = [], []
     for name, array in arrays:
         kind, pieces = _pieces(array)
@@ -25,7 +45,7 @@ def packed(arrays: Named) -> tuple[list[dict[str, Any]], list[bytes]]:
 
 
 def unpacked(heads: Sequence[dict[str, Any]], body: bytes) -> list[tuple[str, Array]]:
-    view, place, found = memoryview(body), 0, []
+    view, place, found = memoryview(bytearray(body)), 0, []  # so that a model may write into what it is asked with
     for head in heads:
         pieces = []
         for length in head["lengths"]:
@@ -65,7 +85,20 @@ def _pieces(array: Array) -> tuple[str, list[bytes]]:
         return "text", _runs([None if value is None else value.encode("utf-8", "surrogatepass") for value in values])
     if kinds <= {bytes}:
         return "bytes", _runs(values)
-    return "json", [json.dumps(values).encode()]
+    return "json", [json.dumps(values, default=_marked).encode()]
+
+
+def _marked(value: Any) -> Any:
+    if type(value).__name__ in ("NAType", "NaTType"):
+        return None
+    for name, (kind, spelt, _) in TYPES.items():
+        if isinstance(value, kind):
+            return {MARK: name, "is": spelt(value)}
+    return plain(value)
+
+
+def _unmarked(value: dict[str, Any]) -> Any:
+    return TYPES[value[MARK]][2](value["is"]) if MARK in value else value
 
 
 def _runs(values: Sequence[bytes | None]) -> list[bytes]:
@@ -77,7 +110,7 @@ def _runs(values: Sequence[bytes | None]) -> list[bytes]:
 
 def _array(kind: str, pieces: Sequence[memoryview]) -> Array:
     if kind == "json":
-        return _objects(json.loads(bytes(pieces[0])))
+        return _objects(json.loads(bytes(pieces[0]), object_hook=_unmarked))
     if kind not in ("text", "bytes"):
         return np.frombuffer(pieces[0], dtype=kind)
     there, lengths = np.frombuffer(pieces[0], dtype=bool), np.frombuffer(pieces[1], dtype="<i8")

@@ -10,6 +10,7 @@ import io
 import itertools
 import json
 import sys
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,6 +26,9 @@ from .kinds import KINDS, PACKED, kind_of
 
 AT_ONCE = 16 << 20
 """Bytes of text in a chunk, at most; one row that is larger is a chunk by itself."""
+CELL = 256 << 20
+"""Letters of a cell: what is larger is the rest of a file behind a quote that is not closed."""
+NO_ROW = "A quote in it is not closed, or a lone carriage return or a zero byte is in it."
 
 
 class Bad(Exception):
@@ -139,7 +143,20 @@ class Text:
         self.size = Path(path).stat().st_size
         self._under = None if path.lower().endswith(PACKED) else Path(path).open("rb")  # noqa: SIM115
         self.file = self._under or raw(path)
-        self.read = 0
+
+    def some(self, number: int) -> list[bytes]:
+        """The next lines; fewer where there are no more. Raises Stop for a packed file that is not whole."""
+        try:
+            return list(itertools.islice(self.file, number))
+        except (EOFError, OSError, zlib.error):
+            raise Stop(f"{self.path} is damaged, or cut off") from None
+
+    def line(self) -> bytes:
+        return b"".join(self.some(1))
+
+    def rest(self) -> Iterator[bytes]:
+        while some := self.some(1000):
+            yield from some
 
     def lines(self, most: int, first: Sequence[bytes] = ()) -> list[bytes]:
         """So many, or as many as fit."""
@@ -147,12 +164,11 @@ class Text:
         while len(found) < most and size < AT_ONCE:
             # As few at a time as keeps lines of a megabyte from filling the memory.
             width = max(1, size // max(1, len(found))) if found else 1 << 16
-            some = list(itertools.islice(self.file, max(1, min(most - len(found), (1 << 20) // width))))
+            some = self.some(max(1, min(most - len(found), (1 << 20) // width)))
             if not some:
                 break
             found += some
             size += sum(map(len, some))
-        self.read += size
         return found
 
     def done(self) -> float:
@@ -170,14 +186,14 @@ class CsvFile:
     """Names in its first line. Lines are counted without those that are empty."""
 
     def __init__(self, path: str, batch: int, signature: Signature) -> None:
-        csv.field_size_limit(sys.maxsize)
+        csv.field_size_limit(CELL)
         self._text, self._batch = Text(path), batch
         self._types = {one.name: one.type for one in signature.inputs if isinstance(one, Column) and one.name}
-        head = self._text.file.readline()
+        head = self._text.line()
         if head.startswith(codecs.BOM_UTF8):
             head = head[3:]
         while head and head.count(b'"') % 2:
-            more = self._text.file.readline()
+            more = self._text.line()
             if not more:
                 break
             head += more
@@ -209,7 +225,7 @@ class CsvFile:
 
     def _quoted(self, lines: list[bytes], number: int) -> Iterator[Chunk]:
         """From the first quote on, as a cell may hold the end of a line."""
-        text = (line.decode("utf-8", "surrogateescape") for line in itertools.chain(lines, self._text.file))
+        text = (line.decode("utf-8", "surrogateescape") for line in itertools.chain(lines, self._text.rest()))
         reader = csv.reader(text)
         while rows := self._rows(reader, number):
             numbers = range(number, number + len(rows))
@@ -227,7 +243,7 @@ class CsvFile:
                 if len(rows) == self._batch or size >= AT_ONCE:
                     break
         except csv.Error:
-            raise Stop(f"{self._text.path}, row {number + len(rows)}: a quote is not closed") from None
+            raise Stop(f"{self._text.path}, row {number + len(rows)}: it is no row of CSV", NO_ROW) from None
         return rows
 
 
@@ -269,6 +285,8 @@ class CsvChunk:
                 rows = list(csv.reader([line.decode("utf-8") for line in self.lines]))
             except UnicodeDecodeError:
                 raise Bad("text in UTF-8", "text in another coding") from None
+            except csv.Error:
+                raise Bad("a row of CSV", "one with a carriage return or a zero byte in it") from None
         width = len(self.names)
         for row in rows:
             if len(row) != width:
@@ -395,6 +413,13 @@ class JsonChunk:
     def kept(self, names: Sequence[str]) -> list[tuple[str, Any]]:
         records = self._records()
         return [(name, [record.get(name) for record in records]) for name in names]
+
+    def names_in_rows(self) -> tuple[str, ...]:
+        """Of those rows that are objects."""
+        found: dict[str, None] = {}
+        for line in self.lines:
+            found.update(dict.fromkeys(_names_in(line)))
+        return tuple(found)
 
     def chosen(self, places: Sequence[int]) -> JsonChunk:
         return dataclasses.replace(
@@ -538,7 +563,10 @@ class ArrowChunk:
         return [(name, self.table.column(name).combine_chunks()) for name in names]
 
     def chosen(self, places: Sequence[int]) -> ArrowChunk:
-        return ArrowChunk(self.file, [self.numbers[place] for place in places], self.table.take(list(places)))
+        import pyarrow
+
+        rows = self.table.take(pyarrow.array(places, pyarrow.int64()))
+        return ArrowChunk(self.file, [self.numbers[place] for place in places], rows)
 
 
 def nothing_of(signature: Signature) -> Batch:

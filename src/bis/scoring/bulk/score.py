@@ -54,6 +54,10 @@ def main(described: Mapping[str, Any]) -> int:
     except MemoryError:
         print("error: the memory does not hold a batch\nhint: --batch with fewer rows", file=sys.stderr)
         return 4
+    except OSError as error:
+        told = f"{error.filename or asked.output} cannot be written or read: {error.strerror or type(error).__name__}"
+        print(f"error: {told}\nhint: the same command goes on", file=sys.stderr)
+        return 5
     print(f"{rows} rows, {rejected} rejected")
     return 0
 
@@ -253,7 +257,11 @@ class Scoring:
                 raise Failed
             series = self._series(chunk, ticket.get())
         except (Failed, Bad):
-            chunk, rejects = self._without_faults(chunk)
+            try:
+                chunk, rejects = self._without_faults(chunk)
+            except Stop:
+                part.close()
+                raise
             series = self._series(chunk, self._pool.ask(self._checked(chunk)).get()) if len(chunk.numbers) else []
         self._rows += len(chunk.numbers) + len(rejects)
         part.add(self._in_order(series), len(chunk.numbers), rejects)
@@ -288,6 +296,7 @@ class Scoring:
     def _without_faults(self, chunk: Chunk) -> tuple[Chunk, list[Reject]]:
         """What is left without the rows that cannot be scored. Raises Stop for the first of them, unless they are to be
         skipped, and for a batch of which each row by itself can be scored."""
+        self._demand_columns(chunk)
         found: dict[int, Reject] = {}
         for place, reject in self._faults(chunk, 0):
             if not self._asked.skip:
@@ -299,6 +308,19 @@ class Scoring:
             first, last = chunk.numbers[0], chunk.numbers[-1]
             raise Stop(f"{chunk.file}, rows {first} to {last}: the model fails on them together, and on none alone")
         return chunk.chosen([place for place in range(len(chunk.numbers)) if place not in found]), list(found.values())
+
+    def _demand_columns(self, chunk: Chunk) -> None:
+        """Raises Stop where the file has not what the model takes: that is no fault of a row."""
+        known = chunk.names
+        needed = [one.name for one in self._signature.inputs if isinstance(one, Column) and one.required and one.name]
+        lacking = [name for name in needed if name not in known]
+        if lacking and isinstance(chunk, reading.JsonChunk):  # which says it in each row
+            known = tuple(dict.fromkeys((*known, *chunk.names_in_rows())))
+            lacking = [name for name in needed if name not in known]
+        if lacking:
+            words = "no column" if len(lacking) == 1 else "none of the columns"
+            named = f"{words} {', '.join(map(repr, lacking[:20]))}"
+            raise Stop(f"{chunk.file} has {named}, which the model takes", f"It has {', '.join(known[:20])}.")
 
     def _faults(self, chunk: Chunk, place: int) -> Iterator[tuple[int, Reject]]:
         """By halves: rows that cannot be scored are few."""
