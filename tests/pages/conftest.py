@@ -1,5 +1,6 @@
 """A real browser before a real server, and projects for it to look at: a person's, and one as large as a team's."""
 
+import asyncio
 import json
 import math
 import os
@@ -14,12 +15,19 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from bis.ledger import points, tracked
-from bis.ledger.runs import open_ledger
+from bis.ledger.runs import SqlLedger, open_ledger
+from bis.nouns.part import Part
+from bis.nouns.run import Run
 from bis.nouns.tracking import Point
+from bis.server.app import Application
+from bis.server.desk import Desk
+from bis.server.guard import Guard
+from bis.store.local import open_store
 
 FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
@@ -262,3 +270,69 @@ def visit(browser: Browser) -> Iterator[Callable[..., Visitor]]:
     yield make
     for one in found:
         one.end()
+
+
+# -- pages without a browser and a server around them ----------------------------------------------------------------
+
+
+class Pages:
+    """As a proxy shows them: below /bis."""
+
+    def __init__(self, application: Application) -> None:
+        self._guard = Guard(application, application.desk, root="/bis")
+
+    def get(self, path: str, **more: Any) -> httpx.Response:
+        return asyncio.run(self._asked("GET", path, **more))
+
+    def post(self, path: str, **more: Any) -> httpx.Response:
+        return asyncio.run(self._asked("POST", path, **more))
+
+    async def _asked(self, method: str, path: str, **more: Any) -> httpx.Response:
+        transport = httpx.ASGITransport(self._guard, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost/bis") as client:
+            return await client.request(method, path, **more)
+
+
+@pytest.fixture
+def ledger(ledger_place: Any) -> Iterator[SqlLedger]:
+    """One that is empty, of each kind."""
+    with open_ledger(ledger_place) as found:
+        with found.database.writing():
+            pass  # it is there from now on, as with a server
+        yield found
+
+
+@pytest.fixture
+def pages(ledger: SqlLedger, tmp_path: Path) -> Iterator[Pages]:
+    """Of that ledger."""
+    with open_store(tmp_path / "store") as store:
+        desk = Desk(ledger.database, store, tmp_path / "uploads")
+        yield Pages(Application(desk))
+        desk.close()
+
+
+def logged(ledger: SqlLedger, number: int, started: int, **metrics: list[float]) -> str:
+    """A run of a client, with the values of its metrics a second apart; its id."""
+    id = f"{number:032x}"
+    with ledger.database.writing() as connection:
+        tracked.create(connection, id, experiment=0, name=f"run-{number}", user="ana", started=started, tags={})
+        seq = tracked.seq_of(connection, id)
+        for key, values in metrics.items():
+            found = [Point(key, value, started // 1000 + 1000 * n, n) for n, value in enumerate(values)]
+            points.append(connection, seq, found)
+    return id
+
+
+def begun(ledger: SqlLedger, number: int, **parts: str) -> Run:
+    """A run of bis that has these parts until now."""
+    run = Run(
+        id=f"{number:012x}",
+        name=f"own-{number}",
+        command=("x",),
+        host="gpu-3",
+        started=f"2026-01-0{number}T00:00:00.000000Z",
+        status="running",
+        parts={kind: Part(kind=kind, digest="b3:" + digit * 64, facts={}) for kind, digit in parts.items()},  # type: ignore[arg-type,misc]
+    )
+    ledger.begin(run)
+    return run

@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from tests.pages.conftest import Pages, begun
 
 from bis.ledger import grounds
-from bis.ledger.runs import open_ledger
+from bis.ledger.runs import SqlLedger, open_ledger
+from bis.nouns.annotation import Annotation
 from bis.nouns.part import Part
 from bis.nouns.run import Run
 
@@ -80,3 +82,19 @@ def test_a_machine_that_drifts_is_told_with_what_changed(served: Any, tmp_path: 
         assert {one["host"]: one["standing"] for one in before} == {"gpu-3": "alone", "gpu-4": "alone"}
     finally:
         server.stop()
+
+
+def test_an_environment_is_listed_before_the_system_is_known(ledger: SqlLedger, pages: Pages) -> None:
+    run = begun(ledger, 1, environment="1")
+    (found,) = pages.get("/environments.json").json()["environments"]
+    assert found["newest"]["id"] == run.id
+
+
+def test_an_environment_that_only_a_removed_run_had_has_its_page(ledger: SqlLedger, pages: Pages) -> None:
+    run = begun(ledger, 1, environment="1")
+    ledger.annotate(
+        Annotation(run=run.id, made="2026-02-01T00:00:00.000000Z", user="ana", hidden=True),
+        "b3:" + "2" * 64,  # type: ignore[arg-type]
+    )
+    assert pages.get("/environments.json").json()["environments"] == []
+    assert pages.get(f"/environments/b3:{'1' * 64}.json").json()["runs"][0]["id"] == run.id

@@ -64,9 +64,11 @@ def environments_like(connection: Connection, beginning: str) -> list[str]:
 
 
 def of_environment(connection: Connection, digest: str, *, limit: int) -> tuple[int, list[str]]:
-    """How many runs had it, and the ids of the newest."""
-    where = "environment = ? AND environment <> '' AND removed = ''"
-    ((count,),) = connection.execute(f"SELECT count(*) FROM runs WHERE {where}", (digest,)).fetchall()
+    """How many runs had it, and the ids of the newest. Removed ones are among them only where there are no others."""
+    for where in ("environment = ? AND environment <> '' AND removed = ''", "environment = ? AND environment <> ''"):
+        ((count,),) = connection.execute(f"SELECT count(*) FROM runs WHERE {where}", (digest,)).fetchall()
+        if count:
+            break
     found = connection.execute(
         f"SELECT id FROM runs WHERE {where} ORDER BY started DESC, seq DESC LIMIT ?", (digest, limit)
     ).fetchall()
@@ -112,7 +114,7 @@ def proofs(connection: Connection, host: str, *, until: int) -> tuple[str, str, 
 
 def _newest(connection: Connection, column: str, value: str, started: int) -> str:
     ((id,),) = connection.execute(
-        f"SELECT id FROM runs WHERE {column} = ? AND started = ? AND infrastructure <> '' ORDER BY seq DESC LIMIT 1",
+        f"SELECT id FROM runs WHERE {column} = ? AND started = ? AND removed = '' ORDER BY seq DESC LIMIT 1",
         (value, started),
     ).fetchall()
     return str(id)
