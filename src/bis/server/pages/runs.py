@@ -15,7 +15,7 @@ from bis.digest import readable, short
 from bis.errors import BisError, NotFound, UsageError
 from bis.ledger import Row, experiments, listed
 from bis.ledger.connection import Connection
-from bis.ledger.filter import Field, Unfit, read_filter, read_order
+from bis.ledger.filter import Field, Order, Unfit, read_filter, read_order
 from bis.ledger.grammar import RUNS
 from bis.ledger.listed import View
 from bis.ledger.moments import NEVER
@@ -283,7 +283,8 @@ def _fill_rows(connection: Connection, found: Runs, view: View) -> None:
     compared = [*rows, *([listed.by_id(connection, asked.baseline)] if asked.baseline else [])]
     known = [row for row in compared if row is not None]
     _choose(found, known, listed.names(connection, OFFERED))
-    if asked.sort and rows and not any(_has(row, asked.sort) for row in rows):
+    by = _meant(asked.sort)
+    if by and rows and not any(_has(row, by.field) for row in rows):
         found.advice.append(f"none of these runs has {asked.sort.removeprefix('-')}: they stand in the order of time")
 
 
@@ -311,14 +312,20 @@ def _order(sort: str) -> list[str]:
 
 def _ordering(sort: str) -> str:
     """The column that they are ordered by; empty where they are in the order of time, or that of no column."""
-    for (entity, key, _), _ in read_order(_order(sort), RUNS):
-        name = f"{entity}.{key}" if entity in VALUES else ALIASES.get(key, key)
-        return name if entity in VALUES or name in KINDS else ""
-    return ""
+    order = _meant(sort)
+    if order is None:
+        return ""
+    entity, key, _ = order.field
+    name = f"{entity}.{key}" if entity in VALUES else ALIASES.get(key, key)
+    return name if entity in VALUES or name in KINDS else ""
 
 
-def _has(row: Row, sort: str) -> bool:
-    ((field, _),) = read_order(_order(sort), RUNS)
+def _meant(sort: str) -> Order | None:
+    """None: the order of time."""
+    return next(iter(read_order(_order(sort), RUNS)), None)
+
+
+def _has(row: Row, field: Field) -> bool:
     return field.entity not in VALUES or field.key in getattr(row, field.entity)
 
 
@@ -440,10 +447,9 @@ def _fill_groups(connection: Connection, found: Runs, view: View) -> None:
     known = listed.names(connection, OFFERED)
     found.metrics = known["metrics"]
     best, found.metric = "", found.metrics[0] if found.metrics else ""
-    if asked.sort:
-        ((field, falling),) = read_order(_order(asked.sort), RUNS)
-        if field.entity == "metrics":
-            best, found.metric = "greatest" if falling else "least", field.key
+    order = _meant(asked.sort)
+    if order and order.field.entity == "metrics":
+        best, found.metric = "greatest" if order.falling else "least", order.field.key
     by = ALIASES.get(asked.group, asked.group)
     grouped = listed.groups(connection, by, found.metric, asked.filter, view=view, limit=GROUPS, best=best)
     field = listed.grouped_by(by)
