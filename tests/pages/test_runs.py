@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import httpx
 import pytest
+from tests.pages.conftest import NOW, Pages, logged
 
 from bis.ledger import points, tracked
 from bis.ledger.runs import SqlLedger, open_ledger
@@ -395,3 +396,9 @@ def test_a_run_whose_bis_was_killed_is_not_said_to_run_for_ever(
     finally:
         running.kill()
         running.wait()
+
+
+def test_an_order_by_nothing_is_that_of_time(ledger: SqlLedger, pages: Pages) -> None:
+    ids = [logged(ledger, number, NOW + number, loss=[0.5]) for number in range(3)]
+    assert [run["id"] for run in pages.get("/runs.json", params={"sort": "-"}).json()["runs"]] == ids[::-1]
+    assert pages.get("/runs.json", params={"sort": "-", "group": "user"}).json()["matching"] == 1
