@@ -16,6 +16,9 @@ from xml.etree import ElementTree
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from tests.pages.conftest import NOW, Pages, logged
+
+from bis.ledger.runs import SqlLedger
 
 RUNS = 10_000
 LONG = 1_000_000
@@ -483,3 +486,31 @@ def test_charts_are_as_narrow_as_a_telephone(visit: Any, large_server: Any) -> N
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
         page.set_viewport_size({"width": 700, "height": 740})
         page.wait_for_function("() => document.querySelector('.u-over').clientWidth > 400")
+
+
+def test_an_overlay_of_no_run_is_empty_and_a_run_is_in_it_once(ledger: SqlLedger, pages: Pages) -> None:
+    assert pages.get("/overlay.json").json()["runs"] == []
+    id = logged(ledger, 1, NOW, loss=[0.5, 0.4])
+    assert [run["id"] for run in pages.get("/overlay.json", params={"run": ["run-1", id]}).json()["runs"]] == [id]
+
+
+def test_a_chart_is_drawn_across_a_metric_that_the_first_run_does_not_have(ledger: SqlLedger, pages: Pages) -> None:
+    runs = [logged(ledger, 1, NOW, loss=[0.5, 0.4]), logged(ledger, 2, NOW, loss=[0.5, 0.4], epoch=[0.0, 1.0])]
+    for form in ("json", "svg"):
+        answer = pages.get(f"/chart.{form}", params={"metric": "loss", "run": runs, "x": "epoch"})
+        assert answer.status_code == 200, answer.text
+
+
+def test_seconds_are_counted_from_the_beginning_whenever_that_was(ledger: SqlLedger, pages: Pages) -> None:
+    for number, started in enumerate((0, NOW)):
+        id = logged(ledger, number, started, loss=[0.5, 0.4, 0.3])
+        (series,) = pages.get(f"/runs/{id}/chart.json", params={"metric": "loss", "x": "relative"}).json()["series"]
+        assert series["at"] == [0, 1, 2]
+
+
+def test_a_metric_without_a_number_says_so(ledger: SqlLedger, pages: Pages) -> None:
+    id = logged(ledger, 1, NOW, loss=[math.nan] * 5000)
+    (series,) = pages.get(f"/runs/{id}/chart.json", params={"metric": "loss"}).json()["series"]
+    assert series["said"] == "no numbers"
+    drawing = ElementTree.fromstring(pages.get(f"/runs/{id}/chart.svg", params={"metric": "loss"}).text)
+    assert "5,000 of them NaN" in (drawing.get("aria-label") or "")

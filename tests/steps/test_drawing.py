@@ -4,7 +4,7 @@ import math
 import re
 from xml.etree import ElementTree
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bis.ledger.curves import curve_of
@@ -33,6 +33,8 @@ def test_a_spike_among_many_points_reaches_as_high_as_it_was():
 
 
 @given(VALUES, st.booleans())
+@example([-1.634266486238469e308], False)
+@example([0.0, 5e-324], False)
 def test_whatever_was_logged_is_drawn_as_well_formed_svg(values, log):
     curve = curve_of(values, places=10)
     svg = line_chart([Line("a", curve), Line("b", curve, 20, "2 3")], title="loss", log=log)
@@ -61,3 +63,20 @@ def test_round_numbers_stand_at_the_axes():
     assert drawing.ticks(0, 10, 5) == [0, 2, 4, 6, 8, 10]
     assert drawing.ticks(0.13, 0.29, 4) == [0.15, 0.2, 0.25]
     assert drawing.ticks(5, 5, 4) == [5]
+
+
+def test_of_a_metric_without_a_number_it_says_so():
+    assert drawing.exactness(curve_of([math.nan] * 5000, places=300)) == "no numbers: 5,000 points, 5,000 of them NaN"
+
+
+@given(st.floats(allow_nan=False), st.floats(allow_nan=False), st.integers(2, 9))
+def test_marks_of_an_axis_are_few_and_within_it(one, other, most):
+    low, high = sorted((one, other))
+    found = drawing.ticks(low, high, most)
+    assert len(found) <= most + 2
+    assert all(map(math.isfinite, found)) or not math.isfinite(low)
+
+
+def test_the_smallest_distance_there_is_has_an_axis():
+    assert drawing.ticks(0.0, 5e-324, 6) == [0.0]
+    assert drawing.ticks(0.0, 2.5e-323, 6) == [0.0]

@@ -111,20 +111,22 @@ def exactness(curve: Curve) -> str:
     """In words how what is drawn stands to the points: each of them, or an envelope in which all of them lie."""
     if curve.exact:
         return "exact: the only point" if curve.points == 1 else f"exact: all {curve.points:,} points"
-    most = max(one.points for one in curve.buckets)
+    most = max((one.points for one in curve.buckets), default=0)
+    if not most:
+        return f"no numbers: {said(curve)}"
     return f"envelope of {curve.points:,} points: all of them lie in it, up to {most:,} where one is drawn"
 
 
 def ticks(low: float, high: float, most: int) -> list[float]:
     """Round numbers between these."""
-    if not (math.isfinite(high - low) and high > low):
-        return [low]
     raw = (high - low) / max(1, most)
+    if not sys.float_info.min <= raw < math.inf:  # between the smallest numbers that there are, none is round
+        return [low]
     size = 10.0 ** math.floor(math.log10(raw))
     step = next((size * factor for factor in (1, 2, 5) if size * factor >= raw), size * 10)
     first = math.ceil(low / step)
     found = [number * step for number in range(first, first + most + 2)]
-    return [float(f"{one:.12g}") for one in found if one <= high + step * 1e-9]
+    return [float(f"{one:.12g}") for one in found if one <= min(high + step * 1e-9, sys.float_info.max)]
 
 
 # -- what is there -------------------------------------------------------------------------------------------------
@@ -154,7 +156,7 @@ def _roomy(low: float, high: float, log: bool) -> tuple[float, float]:
     if not math.isfinite(high - low):
         return low, high
     room = (high - low) * 0.05 or abs(high) * 0.1 or 1.0
-    return low - room, high + room
+    return max(low - room, -sys.float_info.max), min(high + room, sys.float_info.max)
 
 
 # -- as marks ------------------------------------------------------------------------------------------------------

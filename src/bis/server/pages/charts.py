@@ -16,7 +16,7 @@ import difflib
 import io
 import math
 import re
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -222,12 +222,12 @@ async def meant(desk: Desk, texts: Sequence[str]) -> list[str]:
     texts = list(dict.fromkeys(texts))
     if len(texts) > COMPARED:
         raise UsageError(f"{len(texts)} runs are named, and at most {COMPARED} are set against each other")
-    if len(await desk.read(_known, texts)) == len(texts):
+    if not texts or len(await desk.read(_known, texts)) == len(texts):
         return texts
 
     def ask() -> list[str]:
         ledger = SqlLedger(desk.database, False)
-        return [run_meant(ledger, text).id for text in texts]
+        return list(dict.fromkeys(run_meant(ledger, text).id for text in texts))
 
     return await desk.shelf.work(ask)
 
@@ -246,7 +246,11 @@ def curves_of(connection: Connection, ids: Sequence[str], look: _Look) -> Curves
     keys = sorted({point.key for run in runs for point in run.metrics})
     if look.metric not in keys:
         raise _no_metric(look.metric, keys, len(runs))
-    across = _across(look.x, keys)
+    across = _across(look.x)
+    if across and across not in keys:
+        because = "Epochs are read from a metric of that name, logged at the same steps." if look.x == "epoch" else ""
+        hint = "x is step, time or relative"
+        raise UsageError(f"there is no metric {across!r} to be an axis", because=because, hint=hint)
     places = max(FEWEST, min(look.width, WIDEST, TOGETHER // len(runs)))
     found = [(run, _curve(connection, run, look, across, places)) for run in runs]
     return Curves(
@@ -268,17 +272,13 @@ def _no_metric(metric: str, keys: Sequence[str], runs: int) -> NotFound:
     return NotFound(f"{'the run has no' if runs == 1 else 'none of the runs has a'} metric {metric!r}", hint=hint)
 
 
-def _across(x: str, keys: Sequence[str]) -> str:
+def _across(x: str) -> str:
     """The metric that is the axis; empty where it is none."""
     if x in ("step", "time", "relative"):
         return ""
     key = "epoch" if x == "epoch" else x.removeprefix("metric:")
     if key == x and x != "epoch":
         raise UsageError(f"{x!r} is no axis", hint="x is step, time, relative, epoch, or metric:KEY")
-    if key not in keys:
-        because = "Epochs are read from a metric of that name, logged at the same steps." if x == "epoch" else ""
-        hint = "x is step, time or relative"
-        raise UsageError(f"there is no metric {key!r} to be an axis", because=because, hint=hint)
     return key
 
 
@@ -303,11 +303,12 @@ def _window(run: TrackedRun, look: _Look) -> tuple[float | None, float | None]:
 
 def _series(connection: Connection, run: TrackedRun, curve: Curve, look: _Look, places: int) -> Series:
     hue, dashes = looks_of(run.id)
-    shift, scale = (run.started / 1000, 1000.0) if look.x == "relative" else (0, 1)
     base = curve.buckets[0].first if curve.buckets and look.x == "time" else 0
 
-    def placed(values: Iterator[float]) -> list[float]:
-        return [(value - shift) / scale if shift else value - base for value in values]
+    def placed(values: Iterable[float]) -> list[float]:
+        if look.x == "relative":
+            return [(value - run.started / 1000) / 1000 for value in values]
+        return [value - base for value in values]
 
     found = Series(
         run=run.id,
@@ -319,7 +320,7 @@ def _series(connection: Connection, run: TrackedRun, curve: Curve, look: _Look, 
         exact=curve.exact,
         said=_said(curve, look.width, places),
         base=base,
-        odd=[Odd(kind=one.kind, points=one.points, at=placed(iter(one.at))) for one in curve.odd],
+        odd=[Odd(kind=one.kind, points=one.points, at=placed(one.at)) for one in curve.odd],
         hidden=curve.hidden,
         summary=_summary(overviews.overview(connection, tracked.seq_of(connection, run.id), look.metric)),
     )
@@ -340,7 +341,9 @@ def _series(connection: Connection, run: TrackedRun, curve: Curve, look: _Look, 
 def _said(curve: Curve, width: int, places: int) -> str:
     if curve.exact:
         return "exact"
-    each, most = max(1, round(curve.points / places)), max((one.points for one in curve.buckets), default=1)
+    if not curve.buckets:
+        return "no numbers"
+    each, most = max(1, round(curve.points / places)), max(one.points for one in curve.buckets)
     points = f"{each:,}" if most <= 1.5 * each else f"up to {most:,}"
     wide = max(1.0, width / places)
     return f"envelope of {points} points {'per pixel' if wide < 1.5 else f'per {wide:.0f} pixels'}"
@@ -485,7 +488,7 @@ async def _lines(desk: Desk, runs: Sequence[TrackedRun], look: _Look) -> AsyncIt
 
 def _drawn(connection: Connection, ids: Sequence[str], look: _Look, ground: str = "") -> str:
     found = curves_of(connection, ids, msgspec.structs.replace(look, width=600))
-    across = _across(look.x, found.metrics)
+    across = _across(look.x)
     lines = []
     for one in found.series:
         run = tracked.get(connection, one.run)

@@ -236,7 +236,8 @@ export function heights(series, log) {
   if (low > high) return log ? [1, 10] : [0, 1];
   if (log) return high > low ? [low / 1.15, high * 1.15] : [low / 2, high * 2];
   const room = (high - low) * 0.05 || Math.abs(high) * 0.1 || 1;
-  return Number.isFinite(high - low) ? [low - room, high + room] : [low, high];
+  if (!Number.isFinite(high - low)) return [low, high];
+  return [Math.max(low - room, -Number.MAX_VALUE), Math.min(high + room, Number.MAX_VALUE)];
 }
 
 /** @param {Drawn[]} series @returns {[number, number]} */
