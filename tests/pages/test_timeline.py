@@ -1,13 +1,16 @@
 """The timeline: what changed when, drawn and in a table; a moment of it is looked at on the other pages."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from tests.pages.conftest import NOW, Pages, logged
 
-from bis.ledger import moves
-from bis.ledger.runs import open_ledger
+from bis.ledger import moves, tracked
+from bis.ledger.moments import EARLIEST, LATEST
+from bis.ledger.runs import SqlLedger, open_ledger
 from bis.nouns.part import Part
 from bis.nouns.run import Run
 from bis.server.pages.timed import LEFT, WIDTH, drawn
@@ -139,3 +142,27 @@ def test_points_that_are_near_are_one_with_their_number() -> None:
     assert found.moment is not None
     assert LEFT < found.lanes[0].spots[1].x < found.moment < WIDTH
     assert [tick.word for tick in found.ticks][:2] == ["01-01 00:00", "01-01 00:15"]
+
+
+def test_a_timeline_reaches_as_far_as_the_calendar(ledger: SqlLedger, pages: Pages) -> None:
+    for number, started in enumerate((EARLIEST, LATEST)):
+        logged(ledger, number, started)
+    for query in ({}, {"from": "0001-01-01"}, {"until": "9999-12-31"}):
+        for form in ("", ".json"):
+            assert pages.get(f"/timeline{form}", params=query).status_code == 200, query
+
+
+def test_a_day_begins_with_its_first_moment(ledger: SqlLedger, pages: Pages) -> None:
+    since = pages.get("/timeline.json", params={"from": "2026-01-02"}).json()["since"]
+    assert datetime.fromtimestamp(since / 1_000_000).isoformat() == "2026-01-02T00:00:00"
+
+
+def test_a_commit_is_told_with_the_run_that_had_it_first(ledger: SqlLedger, pages: Pages) -> None:
+    """Not with the one that was written down first."""
+    for number, started in enumerate((NOW + 60_000_000, NOW)):
+        id = logged(ledger, number, started)
+        with ledger.database.writing() as connection:
+            tracked.put_tags(connection, tracked.seq_of(connection, id), {moves.COMMIT: "4f2a91c"})
+    lanes = pages.get("/timeline.json", params={"from": "2026-09-01", "until": "2026-10-30"}).json()["lanes"]
+    (mark,) = next(lane["marks"] for lane in lanes if lane["name"] == "code")
+    assert (mark["made"], mark["detail"]) == (NOW, "first run run-1, 2 runs in the window")

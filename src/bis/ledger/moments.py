@@ -7,6 +7,9 @@ from typing import Final
 
 NEVER: Final = 1 << 62
 """Later than everything."""
+EARLIEST: Final = -62_135_596_800_000_000
+LATEST: Final = 253_402_300_799_000_000
+"""The first second of the year 1, and the last of 9999."""
 
 
 def micros(stamp: str) -> int:

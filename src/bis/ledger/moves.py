@@ -69,11 +69,10 @@ def commits(connection: Connection, since: int, until: int) -> list[Point]:
     says."""
     found: dict[str, tuple[int, int, int]] = {}
     for source, revision in SOURCES.items():
-        columns = f"{revision}, min(r.started), min(r.seq), count(*)"
-        asked = f"SELECT {columns} FROM ({NEWEST}) AS r JOIN {source} GROUP BY {revision}"
-        for commit, first, seq, runs in connection.execute(asked, (since, until, READ)).fetchall():
-            known = found.get(commit, (first, seq, 0))
-            found[commit] = (*min(known[:2], (first, seq)), known[2] + runs)
+        asked = f"SELECT {revision}, r.started, r.seq FROM ({NEWEST}) AS r JOIN {source}"
+        for commit, started, seq in connection.execute(asked, (since, until, READ)).fetchall():
+            first, other, runs = found.get(commit, (started, seq, 0))
+            found[commit] = (*min((first, other), (started, seq)), runs + 1)
     points = []
     for commit, (first, seq, runs) in found.items():
         if not _was_before(connection, commit, since):

@@ -17,7 +17,7 @@ from bis.digest import canonical
 from bis.errors import UsageError
 from bis.ledger import Row, changed, experiments, gone, inputs, points, searching
 from bis.ledger.connection import Connection
-from bis.ledger.moments import stamp
+from bis.ledger.moments import EARLIEST, LATEST, stamp
 from bis.ledger.numbers import as_number, as_read
 from bis.ledger.refusals import NoSuch, ParamChanged, Removed, Sealed
 from bis.ledger.search import Ordering, Query
@@ -33,9 +33,6 @@ AT_ONCE: Final = 500
 PARAM, TAG, METRIC, MODEL, DATASET = range(5)
 """What a row tells of a run."""
 OVER: Final[tuple[Status, ...]] = ("finished", "failed", "interrupted")
-EARLIEST: Final = -62_135_596_800_000_000
-LATEST: Final = 253_402_300_799_000_000
-"""Microseconds: the first second of the year 1, and the last of 9999."""
 
 
 def create(

@@ -13,7 +13,7 @@ from bis.errors import UsageError
 from bis.ledger import history, moves
 from bis.ledger.connection import Connection
 from bis.ledger.history import MOVES
-from bis.ledger.moments import NEVER, shown_time, stamp
+from bis.ledger.moments import EARLIEST, LATEST, NEVER, shown_time, stamp
 from bis.ledger.moves import Point
 from bis.server.desk import Desk
 from bis.server.pages.clock import until as moment_of
@@ -101,7 +101,7 @@ class Timeline(msgspec.Struct, kw_only=True):
     def around(since: int, until: int) -> dict[str, str]:
         """A window around some points, wider than they are."""
         room = max((until - since) // 10, 1_000_000)
-        return {"from": stamp(since - room), "until": stamp(until + room)}
+        return {"from": _stamped(since - room), "until": _stamped(until + room)}
 
 
 async def timeline(desk: Desk, asked: Asked) -> Timeline:
@@ -123,7 +123,7 @@ def _usual(connection: Connection, until: int) -> int:
 
 def _begin(text: str) -> int:
     """A day begins at its beginning, though it is over at its end."""
-    return moment_of(text) - (DAY - 1_000_000 if DATE.fullmatch(text.strip()) else 0)
+    return max(EARLIEST, moment_of(text) - (DAY - 1 if DATE.fullmatch(text.strip()) else 0))
 
 
 def _timeline(connection: Connection, asked: Asked, since: int, until: int, moment: int | None, now: int) -> Timeline:
@@ -151,8 +151,13 @@ def _windows(connection: Connection, now: int) -> list[Window]:
     found = [Window(word=word, since=stamp(now - long), until="") for word, long in WINDOWS]
     if span := moves.span(connection):
         room = max((span[1] - span[0]) // 20, 1_000_000)
-        found.append(Window(word="everything", since=stamp(span[0] - room), until=stamp(span[1] + room)))
+        found.append(Window(word="everything", since=_stamped(span[0] - room), until=_stamped(span[1] + room)))
     return found
+
+
+def _stamped(time: int) -> str:
+    """As addresses have it; before the first day that there is, and behind the last one, that day."""
+    return stamp(min(max(time, EARLIEST), LATEST))
 
 
 def _lane(name: LaneName, marks: Sequence[Mark], total: int | None = None) -> Lane:
