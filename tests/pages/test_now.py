@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
+from tests.pages.conftest import Pages, begun
 
-from bis.ledger.runs import open_ledger
+from bis.ledger import lately
+from bis.ledger.runs import SqlLedger, open_ledger
 from bis.nouns.verdict import Verdict
 
 
@@ -76,3 +79,15 @@ def test_a_moment_before_everything_had_nothing_live(visitor: Any, small_server:
     page = visitor.go(f"{small_server.url}/now?asof=2001-01-01")
     assert "Nothing was live" in page.locator(".empty").inner_text()
     assert httpx.get(f"{small_server.url}/now.json", params={"asof": "2001-01-01"}).json()["failed"] == []
+
+
+def test_repeats_that_differed_are_looked_for_before_a_moment_however_many_came_after(
+    ledger: SqlLedger, pages: Pages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = begun(ledger, 1)
+    for number, sameness in enumerate(("different", "identical", "identical"), 1):
+        verdict = Verdict(run=run.id, again=f"{number:012x}", sameness=sameness, made=f"2026-03-0{number}T00:00:00Z")  # type: ignore[arg-type]
+        ledger.add_verdict(verdict, f"b3:{str(number) * 64}")  # type: ignore[arg-type]
+    monkeypatch.setattr(lately, "NEAR", 2)
+    assert len(pages.get("/now.json", params={"asof": "2026-03-01T12:00:00Z"}).json()["doubts"]) == 1
+    assert pages.get("/now.json").json()["doubts"] == []

@@ -49,10 +49,10 @@ def failed(connection: Connection, *, until: int, limit: int) -> list[Failed]:
 
 def doubts(connection: Connection, *, until: int, limit: int) -> list[Doubt]:
     """The newest verdicts that are neither identical nor equivalent."""
-    newest = "SELECT run, again, sameness, made FROM verdicts ORDER BY seq DESC LIMIT ?"
+    newest = "SELECT run, again, sameness, made FROM verdicts WHERE made <= ? ORDER BY seq DESC LIMIT ?"
     found = connection.execute(
         f"SELECT v.run, r.name, v.again, v.sameness, v.made FROM ({newest}) AS v JOIN runs AS r ON r.id = v.run"
-        " WHERE v.sameness NOT IN ('identical', 'equivalent') AND v.made <= ? ORDER BY v.made DESC LIMIT ?",
-        (NEAR, until, limit),
+        " WHERE v.sameness NOT IN ('identical', 'equivalent') ORDER BY v.made DESC LIMIT ?",
+        (until, NEAR, limit),
     ).fetchall()
     return [Doubt(*row) for row in found]
