@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from starlette.routing import compile_path
+from tests.pages.conftest import Pages
 
 from bis.server.pages.routes import PAGES
 
@@ -179,3 +180,16 @@ def test_every_page_is_among_them() -> None:
         for place in PLACES
     }
     assert not set(patterns) - seen
+
+
+def test_a_slash_too_many_leads_to_the_page_below_the_same_root(pages: Pages) -> None:
+    answer = pages.get("/models/?asof=2026-01-01")
+    assert (answer.status_code, answer.headers["location"]) == (307, "/bis/models?asof=2026-01-01")
+
+
+def test_a_page_that_is_not_there_is_a_page_that_says_so(pages: Pages) -> None:
+    person = pages.get("/modles", headers={"accept": "text/html"})
+    assert (person.status_code, person.headers["content-type"]) == (404, "text/html; charset=utf-8")
+    assert "there is no page /modles" in person.text
+    program = pages.get("/modles", headers={"accept": "application/json"})
+    assert program.json()["error_code"] == "ENDPOINT_NOT_FOUND"

@@ -11,12 +11,13 @@ import functools
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from typing import Any, Final
+from urllib.parse import quote
 
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
@@ -42,6 +43,7 @@ from bis.server.mlflow.wording import told
 from bis.server.native import sharing
 from bis.server.native.call import ROOT, failed
 from bis.server.native.routes import routes as native
+from bis.server.roles import LOOKS, is_page
 from bis.server.whole import whole_of
 
 MLFLOW: Final[tuple[Endpoint, ...]] = (
@@ -91,7 +93,9 @@ class Application:
         }
         self._paths = frozenset(path for _, path in self._exact)
         self._routes = [route for route in _routes(desk) if isinstance(route, Route)]
-        self._others = Starlette(routes=self._routes, exception_handlers={HTTPException: _unanswered})
+        unanswered = functools.partial(_unanswered, desk)
+        self._others = Starlette(routes=self._routes, exception_handlers={HTTPException: unanswered})
+        self._others.router.redirect_slashes = False  # which knows nothing of the path below which a proxy shows us
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         endpoint = self._exact.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
@@ -194,17 +198,36 @@ def _routes(desk: Desk) -> Iterable[BaseRoute]:
     yield Route("/v1/traces", unknown, methods=["POST"])
 
 
-async def _unanswered(request: Request, error: Exception) -> Response:
+async def _unanswered(desk: Desk, request: Request, error: Exception) -> Response:
     """A path that leads nowhere, or a method that it does not know, in the form of the API that was meant."""
     assert isinstance(error, HTTPException)
     if request.url.path.startswith(f"{ROOT}/"):
         answer = failed(NotFound(f"there is no {request.url.path}", hint=f"GET {ROOT}/openapi.json"))
         answer.status_code = error.status_code
+    elif error.status_code == 404 and request.method in LOOKS and (page := await _page_instead(desk, request)):
+        return page
     else:
         what = f"{request.method} {request.url.path[:200]} is no call of this server."
         answer = _json(error.status_code, {"error_code": "ENDPOINT_NOT_FOUND", "message": what})
     answer.headers.update(error.headers or {})
     return answer
+
+
+async def _page_instead(desk: Desk, request: Request) -> Response | None:
+    """Of a path with a slash too many, where to look; of what a person looks for, a page that says that it is not
+    there. None: a program asks."""
+    from bis.server.pages.page import page_of
+    from bis.server.pages.view import view_of
+
+    path = request.url.path
+    if desk.around or not is_page(path):
+        return None
+    view, place = await view_of(desk, request), path.rstrip("/")
+    if place != path:
+        return RedirectResponse(f"{view.root}{quote(place)}{'?' if request.url.query else ''}{request.url.query}", 307)
+    if "text/html" not in request.headers.get("accept", ""):
+        return None
+    return page_of(request, view, "error", NotFound(f"there is no page {path[:200]}"), 404)
 
 
 def _handler(desk: Desk, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
