@@ -1,5 +1,7 @@
 """Logging in with a token, in a browser; giving tokens and taking them back."""
 
+import html
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.pages.conftest import Pages
 
 
 def token_for(folder: Path, name: str, role: str) -> str:
@@ -38,6 +41,16 @@ def log_in(visitor: Any, server: Any, name: str, place: str = "/settings") -> An
 def test_who_has_not_logged_in_is_led_to_the_door_and_back(visitor: Any, guarded: Any) -> None:
     page = log_in(visitor, guarded, "lee", "/?limit=7")
     assert page.url == f"{guarded.url}/?limit=7"
+
+
+def test_whatever_an_address_holds_the_door_leads_back_to_it(guarded: Any) -> None:
+    for place in ("/runs/x/files/what%3F.txt", "/runs/100%25/files/a%20b", "/?filter=name+%3D+%27%26%27"):
+        to = httpx.get(guarded.url + place, headers={"accept": "text/html"}).headers["location"]
+        with httpx.Client(base_url=guarded.url) as browser:
+            page = browser.get(to).text
+            (back,) = re.findall(r'name="next" value="([^"]*)"', page)
+            form = {"token": guarded.tokens["lee"], "next": html.unescape(back), "csrf": browser.cookies["bis-csrf"]}
+            assert browser.post("/login", data=form).headers["location"] == place
 
 
 def test_a_token_that_is_none_opens_nothing(visitor: Any, guarded: Any) -> None:
@@ -82,7 +95,8 @@ def test_a_reader_sees_no_way_to_give_one_and_has_none(visitor: Any, guarded: An
 def test_a_cookie_opens_pages_and_no_calls_of_programs(guarded: Any) -> None:
     cookies = {"bis-token": guarded.tokens["ana"]}
     assert httpx.get(guarded.url + "/settings.json", cookies=cookies).status_code == 200
-    assert httpx.get(guarded.url + "/api/bis/1/runs", cookies=cookies).status_code == 401
+    for call in ("/api/bis/1/runs", "//api/bis/1/runs", "///graphql"):
+        assert httpx.get(guarded.url + call, cookies=cookies).status_code == 401
 
 
 def test_who_logs_out_is_out(visitor: Any, guarded: Any) -> None:
@@ -91,3 +105,10 @@ def test_who_logs_out_is_out(visitor: Any, guarded: Any) -> None:
     page.wait_for_url("**/login")
     visitor.go(guarded.url + "/settings")
     assert "/login" in page.url
+
+
+def test_a_form_is_read_up_to_its_largest_size(pages: Pages) -> None:
+    for path in ("/runs/x/say", "/data/raw/x/v1/tag"):
+        answer = pages.post(path, content=b"note=" + b"x" * (2 << 20))
+        assert answer.status_code == 400
+        assert "larger than 1024 KiB" in answer.text

@@ -23,7 +23,7 @@ from bis.ledger import tokens
 from bis.ledger.runs import open_ledger
 from bis.server.app import Application
 from bis.server.desk import Desk
-from bis.server.guard import Guard
+from bis.server.guard import Guard, _kind
 from bis.server.roles import ADMIN, DOOR, OPEN, SEARCHES, needed
 from bis.store.local import open_store
 
@@ -167,6 +167,18 @@ def test_a_token_is_told_once_and_kept_as_its_digest(tmp_path: Path) -> None:
     again = bis(tmp_path, "server", "token", "add", "ci")
     assert (again.returncode, "already" in again.stderr) == (2, True)
     assert bis(tmp_path, "server", "token", "rm", "nobody").returncode == 3
+
+
+def test_only_what_moves_files_may_be_of_any_size() -> None:
+    """And no page whose address a person has chosen to look so."""
+    for method, path, moves in (
+        ("GET", "/raw/first/model.json", True),
+        ("PUT", f"{UPLOAD}/0/x/artifacts/model.json", True),
+        ("POST", "/data/raw/customers/v1/tag", False),
+        ("GET", "/runs/first/files/raw/customers.csv", False),
+        ("POST", "/data/artifacts/files/v1/tag", False),
+    ):
+        assert _kind(method, path)[1] == moves, path
 
 
 # -- who is let in from where ----------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ import re
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final, NamedTuple
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 from starlette.responses import Response
@@ -45,11 +45,10 @@ LONG: Final = 200
 """Characters of a path that are remembered: known calls have fewer."""
 GONE: Final = 499
 """What is counted and logged for a client that went away."""
-FILES: Final = (
-    *("/mlflow-artifacts/", "/get-artifact", "/upload-artifact", "/artifacts/files", "/bis/1/store/packs"),
-    "/raw/",
-)
+FILES: Final = ("/mlflow-artifacts/", "/get-artifact", "/upload-artifact", "/artifacts/files", "/bis/1/store/packs")
 """In the paths of calls that move files: those may be of any size, and take as long as they go on."""
+RAW: Final = "/raw/"
+"""At the beginning of the paths of pages that are files: what people name may hold the same words."""
 LISTENED: Final = frozenset({"/runs/live"})
 """Paths whose answers go on for as long as somebody listens, and end by themselves."""
 
@@ -486,7 +485,7 @@ class _Request:
     async def _to_door(self) -> None:
         """To the page where one says who one is, and from there back."""
         query = self.scope["query_string"].decode("latin-1")
-        place = f"{self.guard._root}/login?" + urlencode({"next": self.path + (f"?{query}" if query else "")})
+        place = f"{self.guard._root}/login?" + urlencode({"next": quote(self.path) + (f"?{query}" if query else "")})
         headers = [(b"location", place.encode()), (b"content-length", b"0"), (b"cache-control", b"no-store")]
         await self.sending({"type": "http.response.start", "status": 303, "headers": headers})
         await self.sending({"type": "http.response.body", "body": b""})
@@ -510,7 +509,8 @@ async def _nowhere(message: Message) -> None:
 @functools.lru_cache(1024)
 def _kind(method: str, path: str) -> tuple[Role | None, bool]:
     """Of a call: the role that it needs, and whether it may take as long as it goes on."""
-    return needed(method, path), path in LISTENED or any(part in path for part in FILES)
+    moves = path.startswith(RAW) if is_page(path) else any(part in path for part in FILES)
+    return needed(method, path), path in LISTENED or moves
 
 
 class _TooLarge(Exception):

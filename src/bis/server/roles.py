@@ -53,4 +53,4 @@ def needed(method: str, path: str) -> Role | None:
 
 def is_page(path: str) -> bool:
     """Whether a path is for people with a browser, which sends what they logged in with as a cookie."""
-    return not path.startswith(CALLS)
+    return not ("/" + path.lstrip("/")).startswith(CALLS)  # the application reads it so

@@ -191,11 +191,14 @@ def _path_of(request: Request) -> list[tuple[str, str]]:
 
 async def form_of(request: Request) -> dict[str, str]:
     """The fields that were filled in. Raises UsageError."""
-    body = await request.body()
-    if len(body) > FORM:
+    body, size = bytearray(), 0
+    async for part in request.stream():  # to its end: a browser looks at the answer behind it
+        size += len(part)
+        body += part if size <= FORM else b""
+    if size > FORM:
         raise UsageError(f"the form is larger than {FORM >> 10} KiB")
     try:
-        return dict(parse_qsl(unquoted(body), True, errors="strict"))
+        return dict(parse_qsl(unquoted(bytes(body)), True, errors="strict"))
     except UnicodeError:
         raise UsageError("the form is not UTF-8") from None
 
