@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bis.server.pages.sides import rows, sides, words
+from bis.server.pages.sides import LINES, rows, sides, words
 
 
 def test_the_page_of_two_runs_says_what_diff_says(told: Any, small_server: Any, person: Path) -> None:
@@ -89,10 +89,10 @@ def test_a_run_that_is_no_repeat_has_no_verdict(told: Any, small_server: Any, pe
 
 # -- two texts side by side ------------------------------------------------------------------------------------------
 
-LINES = st.lists(st.text(st.characters(exclude_characters="\n\r", exclude_categories=["Cs"]), max_size=12), max_size=12)
+TEXTS = st.lists(st.text(st.characters(exclude_characters="\n\r", exclude_categories=["Cs"]), max_size=12), max_size=12)
 
 
-@given(LINES, LINES)
+@given(TEXTS, TEXTS)
 def test_side_by_side_nothing_is_lost(before: list[str], after: list[str]) -> None:
     import difflib
 
@@ -119,4 +119,14 @@ def test_a_very_long_file_is_cut_and_says_so() -> None:
     text = "@@ -1,0 +1,5000 @@\n" + "\n".join("+x" for _ in range(5000))
     found = sides(text)
     assert found.added == 5000
-    assert len(found.lines) + found.more == 5001
+    assert (len(found.lines), found.more) == (LINES, 5001 - LINES)
+
+
+def test_words_are_compared_as_long_as_that_is_soon_done() -> None:
+    """Long lines of numbers, of which each pair takes a while."""
+    lines = [" ".join(f"{number}.{line}" for number in range(200)) for line in range(400)]
+    text = "@@ -1,400 +1,400 @@\n" + "\n".join([*(f"-{line}" for line in lines), *(f"+{line} 1" for line in lines)])
+    found = [line for line in rows(text) if line.kind == "changed"]
+    assert len(found) == 400
+    assert len(found[0].after.pieces) > 1, "the first are compared"
+    assert len(found[-1].after.pieces) == 1, "and the last are told as they are"

@@ -14,6 +14,8 @@ LONGEST: Final = 2000
 """Characters of a line whose words are compared."""
 LINES: Final = 4000
 """Rows of one file at most."""
+ROOM: Final = 40_000_000
+"""Pairs of characters, of one line and the other, in a file: about a second. No words are compared behind them."""
 ALIKE: Final = 0.35
 """Lines that have less than this in common are other lines, not changed ones."""
 
@@ -42,11 +44,13 @@ def rows(text: str) -> list[Line]:
     gone: list[str] = []
     come: list[str] = []
     left = right = 0
+    room = ROOM
 
     def settle() -> None:
-        nonlocal left, right
+        nonlocal left, right, room
         for old, new in zip_longest(gone, come):
-            found.append(_paired(old, new, left, right))
+            room -= len(old or "") * len(new or "")
+            found.append(_paired(old, new, left, right, closely=room >= 0 and len(found) < LINES))
             left += old is not None
             right += new is not None
         gone.clear()
@@ -73,12 +77,12 @@ def rows(text: str) -> list[Line]:
     return found
 
 
-def _paired(old: str | None, new: str | None, left: int, right: int) -> Line:
+def _paired(old: str | None, new: str | None, left: int, right: int, *, closely: bool) -> Line:
     if old is None:
         return Line("added", None, Side(right, ((new or "", False),)))
     if new is None:
         return Line("removed", Side(left, ((old, False),)), None)
-    before, after = words(old, new)
+    before, after = words(old, new) if closely else (((old, False),), ((new, False),))
     return Line("changed", Side(left, before), Side(right, after))
 
 
