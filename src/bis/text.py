@@ -171,12 +171,11 @@ def cut(text: str, columns: int) -> str:
 def clear_lines(text: str) -> list[str]:
     """What a program printed, as lines that are safe on a terminal: a line that was drawn over itself (a progress
     bar) as it stood last, colours left out."""
-    lines = []
-    for line in text.split("\n") if text else []:
-        last = line.rstrip("\r").rpartition("\r")[2]
-        lines.append(plain(_without_sequences(last).expandtabs(8)))
+    lines = list(map(clear_line, text.split("\n"))) if text else []
     return lines if not lines or lines[-1] else lines[:-1]
 
 
-def _without_sequences(text: str) -> str:
-    return SEQUENCE.sub("", text) if "\x1b" in text else text
+def clear_line(line: str) -> str:
+    """One of them."""
+    last = line.rstrip("\r").rpartition("\r")[2]
+    return plain((SEQUENCE.sub("", last) if "\x1b" in last else last).expandtabs(8))

@@ -23,8 +23,7 @@ def printed(run: Run, store: Store, names: tuple[str, ...] = ("<stdout>", "<stde
             yield from _in_order(store.get_bytes(run.lines), streams)
         for stream in streams.values():
             # To the end, also where nothing is left: a store says there that the bytes did not match.
-            while block := stream.read(BLOCK):
-                yield block
+            yield from _blocks(stream, None)
 
 
 def _in_order(index: bytes, streams: dict[str, BinaryIO]) -> Iterator[bytes]:
@@ -39,4 +38,11 @@ def _in_order(index: bytes, streams: dict[str, BinaryIO]) -> Iterator[bytes]:
     for (name, offset), end in zip(entries, reversed(ends), strict=True):
         if name in streams:
             # The last piece of each stream has no end: it is taken here, where it began.
-            yield streams[name].read() if end is None else streams[name].read(end - offset)
+            yield from _blocks(streams[name], None if end is None else max(0, end - offset))
+
+
+def _blocks(stream: BinaryIO, size: int | None) -> Iterator[bytes]:
+    """So many bytes of a stream, or all that is left, in pieces that are no larger than a block."""
+    while block := stream.read(BLOCK if size is None else min(BLOCK, size)):
+        yield block
+        size = size if size is None else size - len(block)

@@ -19,7 +19,7 @@ from bis.steps.abreast import Head, head
 from bis.steps.home import Home
 from bis.steps.printed import printed
 from bis.steps.shallow import need
-from bis.text import clear_lines
+from bis.text import clear_line
 
 AT_ONCE: Final = 500
 READ: Final = 32 << 20
@@ -58,6 +58,8 @@ class Log(msgspec.Struct, kw_only=True):
     first: int
     live: bool
     """Whether more may come."""
+    looked: int
+    """Bytes that were looked at."""
     cut: int = 0
     """Bytes at the beginning that were not looked at."""
 
@@ -71,9 +73,12 @@ def _log(desk: Desk, asked: Asked) -> Log:
     if desk.home is None:
         raise NotFound("this server has no store, and so nothing that a run printed")
     content, cut = _content(run, desk.home, asked.stream)
-    lines = clear_lines(content.decode("utf-8", "replace"))
+    lines = content.split(b"\n")
+    if not _cleared(lines[-1]):
+        lines.pop()
     wanted = asked.q.casefold()
-    hits = [number for number, line in enumerate(lines, 1) if wanted in line.casefold()] if wanted else None
+    # Without it only what is shown is made readable: a page of a run that goes on is asked for again and again.
+    hits = [number for number, line in enumerate(lines, 1) if wanted in _cleared(line).casefold()] if wanted else None
     if hits is not None:
         chosen: Iterable[int] = hits[:HITS]
         first = 1
@@ -84,13 +89,18 @@ def _log(desk: Desk, asked: Asked) -> Log:
     return Log(
         asked=asked,
         run=head(run),
-        lines=[_line(number, lines[number - 1]) for number in chosen],
+        lines=[_line(number, _cleared(lines[number - 1])) for number in chosen],
         total=len(lines),
         hits=len(hits) if hits is not None else None,
         first=first,
         live=run.status == "running",
+        looked=len(content),
         cut=cut,
     )
+
+
+def _cleared(line: bytes) -> str:
+    return clear_line(line.decode("utf-8", "replace"))
 
 
 def _line(number: int, text: str) -> Line:
