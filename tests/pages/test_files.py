@@ -1,6 +1,7 @@
 """What a run wrote and printed, looked at in a browser."""
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -10,6 +11,10 @@ from typing import Any
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bis.server.pages.files import indented
 
 
 @pytest.mark.parametrize(
@@ -43,8 +48,15 @@ def test_a_file_comes_as_it_is(small_server: Any, person: Path) -> None:
 
 
 def test_what_is_not_there_is_named(small_server: Any) -> None:
-    for place in ("/runs/first/files/no.txt", "/raw/first/no.txt", "/runs/first/files/../../etc/passwd"):
-        assert httpx.get(small_server.url + place).status_code == 404
+    up = "%2e%2e/" * 8
+    for place in (
+        "/runs/first/files/no.txt",
+        "/raw/first/no.txt",
+        f"/runs/first/files/{up}etc/passwd",
+        f"/raw/first/{up}etc/passwd",
+    ):
+        answer = httpx.get(small_server.url + place)
+        assert (answer.status_code, "no file" in answer.text) == (404, True), place
 
 
 def test_folders_lead_down_and_up(visitor: Any, small_server: Any) -> None:
@@ -56,6 +68,59 @@ def test_folders_lead_down_and_up(visitor: Any, small_server: Any) -> None:
     page.get_by_role("link", name="files", exact=True).click()
     page.wait_for_url("**/files")
     assert page.locator("tbody th").all_inner_texts() == names
+
+
+ODD = """
+import gzip, pathlib
+import pyarrow, pyarrow.parquet
+times = pyarrow.array([1790000000000000123], pyarrow.timestamp("ns"))
+days = pyarrow.array([[10**8]], pyarrow.list_(pyarrow.date32()))
+pyarrow.parquet.write_table(pyarrow.table({"at": times, "days": days, "n": [7]}), "odd.parquet")
+pathlib.Path("deep.json").write_text("[" * 100_000)
+pathlib.Path("deep.ipynb").write_text("[" * 100_000)
+pathlib.Path("page.html.gz").write_bytes(gzip.compress(b"<h1>x</h1>"))
+pathlib.Path("it's a model.json").write_text("[1.50, 1e400]")
+"""
+
+
+def test_odd_files_are_shown_as_far_as_they_can_be(served: Any, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    (tmp_path / "write.py").write_text(ODD)
+    command = [sys.executable, "-m", "bis", "run", "--name", "odd", "--", sys.executable, "write.py"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    server = served(tmp_path)
+    try:
+
+        def shown(path: str) -> Any:
+            return httpx.get(f"{server.url}/runs/odd/files/{path}", params={"as": "json"}).json()["file"]
+
+        table = shown("odd.parquet")
+        assert (table["kind"], table["rows"]) == (
+            "table",
+            [["2026-09-21 14:13:20.000000123", "<list<element: date32[day]>>", "7"]],
+        )
+        assert [shown(path)["kind"] for path in ("deep.json", "deep.ipynb", "page.html.gz")] == [
+            "text",
+            "text",
+            "binary",
+        ]
+        assert httpx.get(f"{server.url}/raw/odd/page.html.gz").headers["content-type"] == "application/gzip"
+        assert shown("it's a model.json")["text"] == "[\n  1.50,\n  1e400\n]"
+    finally:
+        server.stop()
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(JSON)
+def test_json_is_set_line_by_line_as_everywhere(value: Any) -> None:
+    for text in (json.dumps(value), json.dumps(value, separators=(",", ":")), json.dumps(value, indent=7)):
+        assert indented(text) == json.dumps(value, indent=2)
 
 
 # -- what it printed -------------------------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ The same ledger and store give the same facts, in the same order: nothing in the
 from __future__ import annotations
 
 import base64
-import mimetypes
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
@@ -24,6 +23,7 @@ from bis.steps.abreast import Group, Head, groups, head
 from bis.steps.drawing import Line, exactness, line_chart
 from bis.steps.home import Home
 from bis.steps.known import Known, known
+from bis.steps.media import media_of
 from bis.steps.models import database_of
 from bis.steps.shallow import need
 from bis.text import clear_lines, count, plain_lines, size
@@ -182,11 +182,7 @@ def _contents(outputs: Sequence[Output], home: Home) -> list[Content]:
 def _fits(one: Output) -> bool:
     if not one.kept or one.target or not one.size:
         return False
-    return one.is_log or one.size <= (PICTURE if _media(one) in PICTURES else TEXT)
-
-
-def _media(one: Output) -> str:
-    return mimetypes.guess_type(one.path)[0] or ""
+    return one.is_log or one.size <= (PICTURE if media_of(one.path) in PICTURES else TEXT)
 
 
 def _content(one: Output, home: Home) -> Content | None:
@@ -197,8 +193,8 @@ def _content(one: Output, home: Home) -> Content | None:
         return Content(path=one.path, left=error.what)
     if one.is_log:
         return _log(one, content)
-    if _media(one) in PICTURES:
-        return Content(path=one.path, picture=f"data:{_media(one)};base64,{base64.b64encode(content).decode()}")
+    if media_of(one.path) in PICTURES:
+        return Content(path=one.path, picture=f"data:{media_of(one.path)};base64,{base64.b64encode(content).decode()}")
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError:

@@ -10,7 +10,7 @@ import csv
 import io
 import itertools
 import json
-import mimetypes
+import re
 from collections.abc import AsyncIterator, Sequence
 from pathlib import PurePosixPath
 from typing import Any, Final, Literal
@@ -31,14 +31,18 @@ from bis.server.pages.meant import run_meant
 from bis.server.pages.page import Page, Table, page_of, status_of
 from bis.server.pages.view import view_of
 from bis.steps.abreast import Head, head
+from bis.steps.media import media_of
 from bis.steps.recognising import Recognised, model_file
 from bis.steps.shallow import need
 from bis.steps.uploaded import with_uploaded
+from bis.text import size
 
 TEXT: Final = 1 << 20
 """Bytes of a file that are shown as text."""
 TABLE: Final = 8 << 20
 """Bytes of a file of rows that are read for its first rows."""
+COLUMNAR: Final = 64 << 20
+"""Bytes of a file of columns, which is read whole."""
 ROWS: Final = 200
 COLUMNS: Final = 100
 CELL: Final = 200
@@ -48,6 +52,8 @@ BLOCK: Final = 1 << 18
 IMAGES: Final = frozenset(
     {"image/png", "image/jpeg", "image/gif", "image/webp", "image/svg+xml", "image/bmp", "image/avif"}
 )
+JSON: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[][{}:,]|[^][{}:,"\s]+')
+"""Texts, signs and what else is a value."""
 FRAME: Final = (
     "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline';"
     " img-src data: blob:; font-src data:; media-src data:; frame-ancestors 'self'; form-action 'none'; base-uri 'none'"
@@ -99,6 +105,8 @@ class Viewed(msgspec.Struct, kw_only=True):
     model: Recognised | None = None
     cut: bool = False
     """Whether there is more than what is here."""
+    why: str = ""
+    """Why it is not shown, where that is not its kind."""
 
 
 class Files(msgspec.Struct, kw_only=True):
@@ -169,7 +177,7 @@ def _kept(one: Output) -> bool:
 
 def _viewed(desk: Desk, one: Output) -> Viewed:
     assert desk.home
-    media = mimetypes.guess_type(one.path)[0] or "application/octet-stream"
+    media = media_of(one.path)
     shown = Viewed(kind="binary", path=one.path, size=one.size, digest=one.digest, media=media)
     if not _kept(one):
         return shown
@@ -215,10 +223,23 @@ def _written(content: bytes, suffix: str, shown: Viewed) -> None:
         shown.kind = "markdown"
     elif suffix == ".json" and not shown.cut:
         try:
-            shown.text = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
-            shown.kind = "json"
-        except ValueError:
-            pass  # it is text then, as it is
+            json.loads(text)
+        except (ValueError, RecursionError):
+            return  # it is text then, as it is
+        shown.kind, shown.text = "json", indented(text)
+
+
+def indented(text: str) -> str:
+    """JSON, a value a line. Numbers and texts stay as they are written: read and written again they may be others."""
+    made, deep = list[str](), 0
+    tokens = JSON.findall(text)
+    for before, token in itertools.pairwise(["", *tokens]):
+        deep -= token in "]}"
+        if before and not (before in "[{" and token in "]}") and (before in "[{," or token in "]}"):
+            made.append("\n" + "  " * deep)
+        made.append(f"{token} " if token == ":" else token)
+        deep += token in "[{"
+    return "".join(made)
 
 
 def _table(text: str, delimiter: str, shown: Viewed) -> None:
@@ -240,29 +261,43 @@ def _columnar(desk: Desk, one: Output, shown: Viewed, suffix: str) -> None:
     except ImportError:
         return
     assert desk.home
-    with desk.home.store.open(one.digest) as file:
-        try:
-            source = pyarrow.BufferReader(file.read())
-            if suffix == ".parquet":
-                table = next(parquet.ParquetFile(source).iter_batches(ROWS + 1), None)
-            else:
-                table = feather.read_table(source)
-        except (pyarrow.ArrowException, OSError):
-            return
+    if one.size > COLUMNAR:
+        shown.why = f"it is larger than {size(COLUMNAR)}"
+        return
+    source = pyarrow.BufferReader(desk.home.store.get_bytes(one.digest))
+    try:
+        if suffix == ".parquet":
+            table = next(parquet.ParquetFile(source).iter_batches(ROWS + 1), None)
+        else:
+            table = feather.read_table(source)
+    except (pyarrow.ArrowException, OSError):
+        return
     if table is None:
         return
     shown.kind = "table"
     shown.columns = [str(name)[:CELL] for name in table.schema.names[:COLUMNS]]
-    columns = [table.column(place).slice(0, ROWS).to_pylist() for place in range(len(shown.columns))]
+    columns = [_plain(table.column(place).slice(0, ROWS)) for place in range(len(shown.columns))]
     shown.rows = [["" if cell is None else str(cell)[:CELL] for cell in row] for row in zip(*columns, strict=True)]
     shown.cut = table.num_rows > ROWS or len(table.schema.names) > COLUMNS
+
+
+def _plain(column: Any) -> list[Any]:
+    """Of Arrow. What Python has no value for, such as a time in nanoseconds, comes as text, or as its type alone."""
+    try:
+        return list(column.to_pylist())
+    except (ValueError, OverflowError):
+        pass
+    try:
+        return list(column.cast("string").to_pylist())
+    except NotImplementedError:
+        return [f"<{column.type}>"] * len(column)
 
 
 def _notebook(text: str, shown: Viewed) -> None:
     try:
         cells = json.loads(text)["cells"]
         shown.cells = [_cell(cell) for cell in cells[:CELLS]]
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return  # it is text then
     shown.kind, shown.text = "notebook", ""
     shown.cut = len(cells) > CELLS
@@ -304,7 +339,7 @@ def routes(desk: Desk) -> list[Route]:
             one, chunks = await desk.shelf.work(lambda: _opened(desk, **request.path_params))
         except BisError as error:
             return page_of(request, await view_of(desk, request), "error", error, status_of(error))
-        media = mimetypes.guess_type(one.path)[0] or "application/octet-stream"
+        media = media_of(one.path)
         name = quote(PurePosixPath(one.path).name, safe="")
         how = "attachment" if "download" in request.query_params else "inline"
         headers = {
