@@ -135,6 +135,17 @@ def test_a_chart_in_a_file_holds_a_point_of_many_and_says_how_it_was_drawn(visit
     assert "exact: all 5 points" in page.locator(f"#run-{1:032x} figure").nth(1).inner_text()
 
 
+def test_what_a_run_printed_is_in_its_file_however_many_files_it_wrote(tmp_path: Path) -> None:
+    script = "for n in $(seq 80); do echo $n > $n.txt; done; printf 'x%.0s' $(seq 70000); echo; echo the end >&2"
+    typed(tmp_path, "run", "-q", "--name", "much", "--", "sh", "-c", script)
+    typed(tmp_path, "export", "html", "much", "--output", "much.html")
+    html = (tmp_path / "much.html").read_text("utf-8")
+    assert "the end</pre>" in html
+    assert "x" * 60_000 in html
+    assert "the end of 68 KiB in one line" in html
+    assert "60 files of 82" in html
+
+
 # -- what it says --------------------------------------------------------------------------------------------------
 
 

@@ -166,7 +166,9 @@ def _chart(connection: Connection, runs: Sequence[Run], key: str) -> Chart:
 
 def _contents(outputs: Sequence[Output], home: Home) -> list[Content]:
     """Of small files what they hold. All others are in the list of outputs, with their digests."""
-    chosen = [one for one in outputs if _fits(one)][:SHOWN]
+    fitting = [one for one in outputs if _fits(one)]
+    logs = [one for one in fitting if one.is_log]
+    chosen = [*[one for one in fitting if not one.is_log][: SHOWN - len(logs)], *logs]
     with suppress(BisError):  # they are named as missing then
         need(home, [one.digest for one in chosen])
     found, room = [], ROOM
@@ -216,5 +218,7 @@ def _log(one: Output, end: bytes) -> Content:
     lines = clear_lines(end.decode("utf-8", "replace"))
     if one.size <= TEXT:
         return Content(path=one.path, text="\n".join(lines))
+    if len(lines) == 1:
+        return Content(path=one.path, text=lines[0], left=f"the end of {size(one.size)} in one line")
     left = f"the last {count(len(lines) - 1, 'line')} of {size(one.size)}"
     return Content(path=one.path, text="\n".join(lines[1:]), left=left)
