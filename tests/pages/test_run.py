@@ -5,8 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
+from tests.pages.conftest import NOW, Pages, begun, logged
 
+from bis.ledger import tracked
+from bis.ledger.runs import SqlLedger
 from bis.nouns.run import Run, Usage
 from bis.server.pages.usage import usage_of
 
@@ -116,3 +120,21 @@ def test_what_it_used_is_drawn_from_its_samples() -> None:
     assert "read" not in used
     assert used["memory"].drawing.startswith("<svg")
     assert "style=" not in used["memory"].drawing
+
+
+def test_of_many_runs_within_a_run_some_are_listed_and_all_are_counted(ledger: SqlLedger, pages: Pages) -> None:
+    outer = begun(ledger, 1)
+    for number in range(60):
+        ledger.begin(msgspec.structs.replace(outer, id=f"{number + 2:012x}", name=f"trial-{number}", parent=outer.id))
+    found = pages.get(f"/runs/{outer.id}.json").json()
+    assert (len(found["children"]), found["children_there"]) == (50, 60)
+    assert "Runs within it <small>60, the newest 50 shown</small>" in pages.get(f"/runs/{outer.id}").text
+
+
+def test_of_a_run_of_a_client_nothing_is_said_that_nobody_saw(ledger: SqlLedger, pages: Pages) -> None:
+    id = logged(ledger, 1, NOW)
+    with ledger.database.writing() as connection:
+        tracked.update(connection, id, status="finished", ended=NOW + 1)
+    text = pages.get(f"/runs/{id}").text
+    assert "no file was uploaded" in text
+    assert "printed nothing" not in text

@@ -38,6 +38,8 @@ class Known(msgspec.Struct, kw_only=True):
     """The run that it repeats."""
     parent: Head | None
     children: list[Head]
+    """The newest of the runs around which it was."""
+    children_there: int
     commands: dict[str, str]
     """What to type next, by what it does."""
 
@@ -63,6 +65,7 @@ def known(ledger: SqlLedger, run: Run, home: Home | None) -> Known:
     over = home is not None and run.status != "running"
     if home is not None:
         run = with_uploaded(run, home)
+    within = f"parent = '{run.id}'"
     return Known(
         run=run,
         params=params_of(run),
@@ -75,7 +78,8 @@ def known(ledger: SqlLedger, run: Run, home: Home | None) -> Known:
         elsewhere=uploaded_elsewhere(run, home) if home else "",
         repeats=_head(ledger, run.repeats),
         parent=_head(ledger, run.parent),
-        children=[head(ledger.get(row.id)) for row in ledger.rows(f"parent = '{run.id}'", (), CHILDREN)],
+        children=[head(ledger.get(row.id)) for row in ledger.rows(within, (), CHILDREN)],
+        children_there=ledger.count(within),
         commands=_commands(run),
     )
 
