@@ -3,7 +3,7 @@
 // and data-src="/chart" of several. What stands in it is what people read without scripts. It asks the server when it
 // comes into view, asks again for each zoom, and, while a run is under way, for what has come since.
 
-import { aligned, against, drawn, escaped, heights, nearest, placeText, positive, smoothed, tickTexts, told, widths } from "./curves.js";
+import { aligned, against, drawn, escaped, heights, nearest, positive, smoothed, tickTexts, told, widths } from "./curves.js";
 import { bind, listen, settings, toggle, zoom } from "./looking.js";
 
 /** @typedef {import("./curves.js").Drawn} Drawn */
@@ -37,7 +37,10 @@ function plotting() {
     const script = document.createElement("script");
     script.src = new URL("vendor/uPlot.iife.min.js", import.meta.url).href;
     script.onload = () => resolve(/** @type {any} */ (window).uPlot);
-    script.onerror = () => reject(new Error("the file that draws charts did not come"));
+    script.onerror = () => {
+      library = undefined; // so that it can be tried again
+      reject(new Error("the file that draws charts did not come"));
+    };
     document.head.append(script);
   });
   return library;

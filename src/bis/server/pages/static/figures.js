@@ -19,7 +19,10 @@ function plotting() {
             const script = document.createElement("script");
             script.src = new URL(name, import.meta.url).href;
             script.onload = () => resolve(/** @type {any} */ (window).Plot);
-            script.onerror = () => reject(new Error("the file that draws it did not come"));
+            script.onerror = () => {
+              library = undefined; // so that it can be tried again
+              reject(new Error("the file that draws it did not come"));
+            };
             document.head.append(script);
           }),
       ),

@@ -46,7 +46,7 @@ export function parallel(root, runs, metrics, address) {
   }
   const params = all.filter((axis) => axis.kind === "param").slice(0, MOST / 2);
   let chosen = [...params, ...all.filter((axis) => axis.kind === "metric").slice(0, MOST - params.length)];
-  /** @type {Map<string, [number, number]>} */
+  /** @type {Map<Axis, [number, number]>} */
   const brushes = new Map();
   const canvas = document.createElement("canvas");
   canvas.className = "parallel-canvas";
@@ -60,7 +60,7 @@ export function parallel(root, runs, metrics, address) {
   root.append(choice(all, () => chosen, (some) => ((chosen = some), rebuild())), canvas, limits, status, holder);
   const passes = (/** @type {Run} */ run) =>
     chosen.every((axis) => {
-      const brush = brushes.get(axis.name);
+      const brush = brushes.get(axis);
       const at = place(run, axis);
       return !brush || (at >= brush[0] && at <= brush[1]);
     });
@@ -108,7 +108,7 @@ export function parallel(root, runs, metrics, address) {
       const ends = axis.words ? axis.words.map((word, at) => [word, at]) : [[short(axis.low), axis.low], [short(axis.high), axis.high]];
       context.textAlign = number === 0 ? "right" : "left";
       for (const [word, at] of ends.slice(0, 12)) context.fillText(cut(String(word), 80), x(number) + (number === 0 ? -6 : 6), y(Number(at), axis) + 4);
-      const brush = brushes.get(axis.name);
+      const brush = brushes.get(axis);
       if (brush) {
         context.globalAlpha = 0.25;
         context.fillRect(x(number) - 6, y(brush[1], axis) - 2, 12, y(brush[0], axis) - y(brush[1], axis) + 4);
@@ -123,7 +123,7 @@ export function parallel(root, runs, metrics, address) {
   };
 
   const rebuild = () => {
-    for (const name of [...brushes.keys()]) if (!chosen.some((axis) => axis.name === name)) brushes.delete(name);
+    for (const axis of [...brushes.keys()]) if (!chosen.includes(axis)) brushes.delete(axis);
     limits.replaceChildren(...chosen.filter((axis) => !axis.words).map((axis) => fields(axis, brushes, draw)));
     head(holder, chosen, runs, rows);
     draw();
@@ -142,14 +142,14 @@ export function parallel(root, runs, metrics, address) {
     if (!near || near[0] > 30) return;
     [held, from] = [near[1], py];
     canvas.setPointerCapture(event.pointerId);
-    brushes.delete(held.name);
+    brushes.delete(held);
     draw();
   });
   canvas.addEventListener("pointermove", (event) => {
     if (!held) return;
     const py = at(event)[1];
-    if (Math.abs(py - from) < 3) brushes.delete(held.name);
-    else brushes.set(held.name, [value(Math.max(py, from), held), value(Math.min(py, from), held)]);
+    if (Math.abs(py - from) < 3) brushes.delete(held);
+    else brushes.set(held, [value(Math.max(py, from), held), value(Math.min(py, from), held)]);
     draw();
   });
   canvas.addEventListener("pointerup", () => {
@@ -195,11 +195,11 @@ function choice(all, chosen, choose) {
 }
 
 /** Two fields for the limits of an axis, for those who do not drag.
- * @param {Axis} axis @param {Map<string, [number, number]>} brushes @param {() => void} draw */
+ * @param {Axis} axis @param {Map<Axis, [number, number]>} brushes @param {() => void} draw */
 function fields(axis, brushes, draw) {
   const set = document.createElement("fieldset");
   set.append(text("legend", "", axis.name));
-  const brush = brushes.get(axis.name);
+  const brush = brushes.get(axis);
   const [low, high] = ["from", "to"].map((word, side) => {
     const field = document.createElement("input");
     field.type = "number";
@@ -210,8 +210,8 @@ function fields(axis, brushes, draw) {
     return field;
   });
   set.addEventListener("input", () => {
-    if (!low.value && !high.value) brushes.delete(axis.name);
-    else brushes.set(axis.name, [low.value ? Number(low.value) : -Infinity, high.value ? Number(high.value) : Infinity]);
+    if (!low.value && !high.value) brushes.delete(axis);
+    else brushes.set(axis, [low.value ? Number(low.value) : -Infinity, high.value ? Number(high.value) : Infinity]);
     draw();
   });
   set.append(low, "–", high);
