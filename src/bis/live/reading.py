@@ -173,7 +173,8 @@ def _pair(home: Home, heads: list[Head], runs: Sequence[Any]) -> Compared:
     rows: list[Unlike] = []
     same = []
     for part in found.parts:
-        matter = [one for one in found.changes.get(part.name, ()) if one.weight == "matters"]  # type: ignore[call-overload]
+        changes = [one for kind, some in found.changes.items() if kind == part.name for one in some]
+        matter = [one for one in changes if one.weight == "matters"]
         if part.sameness in ("identical", "equivalent"):
             same.append(part.name)
         elif matter:

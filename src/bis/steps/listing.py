@@ -47,8 +47,7 @@ def by_frequency(tables: Iterable[Iterable[str]]) -> list[str]:
 
 def digest_of(row: Row, kind: str) -> str:
     """Of a part; empty where there is none."""
-    part = row.parts.get(kind)  # type: ignore[call-overload]
-    return part.digest if part else ""
+    return next((part.digest for one, part in row.parts.items() if one == kind), "")
 
 
 def same_parts(rows: Sequence[Row]) -> dict[str, str]:

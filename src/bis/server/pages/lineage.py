@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
@@ -13,6 +13,7 @@ from bis.acts.lineage import Lineage, Node
 from bis.errors import BisError, UsageError
 from bis.ledger.connection import Connection
 from bis.server.desk import Desk
+from bis.server.native.call import Trouble
 from bis.server.pages.clock import here, until
 from bis.server.pages.layered import Drawing, drawn
 from bis.server.pages.page import Page, Table
@@ -50,18 +51,11 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     of: str
 
 
-class Trouble(msgspec.Struct, frozen=True, kw_only=True):
-    code: str
-    what: str
-    because: str
-    hint: str
-
-
-class Place(NamedTuple):
+class Place(msgspec.Struct, frozen=True):
     """The page of a thing."""
 
     path: str
-    query: dict[str, str] = {}  # noqa: RUF012
+    query: dict[str, str] = {}
 
 
 class Known(msgspec.Struct, kw_only=True):

@@ -140,7 +140,7 @@ def _maybe(connection: Connection, name: str) -> Model | None:
 
 def _line(connection: Connection, model: Model, moment: int) -> Line | None:
     """None: it was not there then."""
-    stood = history.standing(connection, model, min(moment, NEVER))
+    stood = history.standing(connection, model, moment)
     if stood is None:
         return None
     return Line(

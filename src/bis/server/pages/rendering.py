@@ -86,8 +86,8 @@ def mark(word: str) -> Markup:
     """`[=]` and its word: told by shape and by word, never by colour alone."""
     sign = MARKS.get(word or "not compared", "[ ]")
     said = word or "not tried"
-    return Markup(
-        f'<span class="mark {SHADES.get(word, "untried")}" title="{said}" role="img" aria-label="{said}">{sign}</span>'
+    return Markup('<span class="mark {}" title="{}" role="img" aria-label="{}">{}</span>').format(
+        SHADES.get(word, "untried"), said, said, sign
     )
 
 

@@ -23,6 +23,7 @@ from bis.ledger.refusals import BadToken
 from bis.ledger.searching import Known
 from bis.nouns.run import is_tracked
 from bis.server.desk import Desk
+from bis.server.native.call import Trouble
 from bis.server.native.paging import mark, place_of
 from bis.server.pages.clock import until
 from bis.server.pages.page import Page, Table
@@ -114,14 +115,11 @@ class Group(msgspec.Struct, kw_only=True):
     """That finds its runs."""
 
 
-class Trouble(msgspec.Struct, kw_only=True):
+class Misasked(Trouble, frozen=True, kw_only=True):
     """What was asked for and makes no sense."""
 
     field: str
-    code: str
-    what: str
-    because: str
-    hint: str
+    """Of the form."""
 
 
 class Cell(NamedTuple):
@@ -163,7 +161,7 @@ class Runs(msgspec.Struct, kw_only=True):
     next: str = ""
     """Asks for the page that follows; empty behind the last."""
     advice: list[str] = []
-    trouble: Trouble | None = None
+    trouble: Misasked | None = None
 
     @staticmethod
     def order(metric: str) -> str:
@@ -206,7 +204,7 @@ def _runs(connection: Connection, asked: Asked, edition: str) -> Runs:
 
 def _without(connection: Connection, asked: Asked, edition: str, error: BisError) -> Runs:
     found = _empty(connection, asked, edition)
-    trouble = Trouble(field=_field(asked, error), **error.told())
+    trouble = Misasked(field=_field(asked, error), **error.told())
     return msgspec.structs.replace(found, trouble=trouble)
 
 

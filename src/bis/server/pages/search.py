@@ -19,6 +19,7 @@ from bis.ledger.filter import Unfit, read_filter
 from bis.ledger.grammar import RUNS
 from bis.nouns.reference import DATA, MODELS, parse_data, parse_model
 from bis.server.desk import Desk
+from bis.server.native.call import Trouble
 from bis.server.pages.clock import here
 from bis.server.pages.data import place
 from bis.server.pages.page import Page, Table
@@ -61,13 +62,6 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     """What was looked at, where that is not all."""
     more: Hit | None = None
     """Where all of them are."""
-
-
-class Trouble(msgspec.Struct, frozen=True, kw_only=True):
-    code: str
-    what: str
-    because: str
-    hint: str
 
 
 class Results(msgspec.Struct, kw_only=True):

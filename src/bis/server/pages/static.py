@@ -6,7 +6,6 @@ from __future__ import annotations
 import functools
 import gzip
 import hashlib
-import mimetypes
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -34,8 +33,8 @@ def files() -> dict[str, File]:
     for path in sorted(FOLDER.rglob("*")):
         if path.is_file() and path.suffix in TYPES:
             content = path.read_bytes()
-            media = TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-            found[path.relative_to(FOLDER).as_posix()] = File(content, gzip.compress(content, 9, mtime=0), media)
+            packed = gzip.compress(content, 9, mtime=0)
+            found[path.relative_to(FOLDER).as_posix()] = File(content, packed, TYPES[path.suffix])
     return found
 
 
