@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -276,16 +277,20 @@ def visit(browser: Browser) -> Iterator[Callable[..., Visitor]]:
 
 
 class Pages:
-    """As a proxy shows them: below /bis."""
+    """As a proxy shows them: below /bis. They are asked in a thread, as Playwright has the loop of this one."""
 
     def __init__(self, application: Application) -> None:
         self._guard = Guard(application, application.desk, root="/bis")
+        self._thread = ThreadPoolExecutor(1)
 
     def get(self, path: str, **more: Any) -> httpx.Response:
-        return asyncio.run(self._asked("GET", path, **more))
+        return self._thread.submit(asyncio.run, self._asked("GET", path, **more)).result()
 
     def post(self, path: str, **more: Any) -> httpx.Response:
-        return asyncio.run(self._asked("POST", path, **more))
+        return self._thread.submit(asyncio.run, self._asked("POST", path, **more)).result()
+
+    def close(self) -> None:
+        self._thread.shutdown()
 
     async def _asked(self, method: str, path: str, **more: Any) -> httpx.Response:
         transport = httpx.ASGITransport(self._guard, raise_app_exceptions=False)
@@ -307,7 +312,9 @@ def pages(ledger: SqlLedger, tmp_path: Path) -> Iterator[Pages]:
     """Of that ledger."""
     with open_store(tmp_path / "store") as store:
         desk = Desk(ledger.database, store, tmp_path / "uploads")
-        yield Pages(Application(desk))
+        found = Pages(Application(desk))
+        yield found
+        found.close()
         desk.close()
 
 
