@@ -32,7 +32,9 @@ class Server:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         self.url = self._wait(r"(https?://\S+)")
-        self.http = httpx.Client(base_url=self.url, timeout=30)
+        # Idle connections stay: where many threads share a client, it may close one that another was just given.
+        kept = httpx.Limits(max_keepalive_connections=None, keepalive_expiry=None)
+        self.http = httpx.Client(base_url=self.url, timeout=30, limits=kept)
 
     def _read(self) -> None:
         assert self.process.stdout

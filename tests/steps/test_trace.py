@@ -548,10 +548,10 @@ def ordinary_user(project: Path, tmp_path: Path) -> Callable[[str], list[str]]:
     work.mkdir()
     user = 65534 if os.getuid() == 0 else None
     above = [folder for folder in tmp_path.parents if Path(tempfile.gettempdir()) in folder.parents]
-    for folder in (work, project, tmp_path, *above) if user else ():
-        folder.chmod(0o777)
 
     def run(script: str) -> list[str]:
+        for folder in (work, project, tmp_path, *above) if user else ():  # any pytest that starts closes the topmost
+            folder.chmod(0o777)
         (work / "go.py").write_text(f"""
 import os, sys
 sys.path += {[str(Path(msgspec.__file__).parent.parent), str(Path(trace.__file__).parent.parent.parent)]!r}
