@@ -178,6 +178,7 @@ def test_pages_follow_one_another_and_the_browser_goes_back(visitor: Any, large_
     page = visitor.go(large_server.url + "/?sort=-metrics.auc")
     first = names(page)
     page.click("a[rel=next]")
+    page.wait_for_url("**next=**")
     second = names(page)
     with ledger_of(large_server) as ledger:
         expected = [row.id for row in ledger.rows("", ["metrics.auc DESC"], 100)]
