@@ -397,6 +397,8 @@ def _trouble(run: Run, home: Home) -> BisError:
             return NotFound(said["error"], **given)
         case 4:
             return CannotRepeat(said["error"], **given)
+        case 5:
+            return KeepingError(said["error"], **given)
         case _:
             return UsageError(said["error"], **given, code=UNFIT)
 

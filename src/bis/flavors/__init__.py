@@ -20,6 +20,10 @@ class Refused(Exception):
     """A model that cannot be saved, or will not be loaded, in this way: says why, and what would do."""
 
 
+class Untrusted(Refused):
+    """A model that is loaded for a reader who trusts whoever made it, and for no other."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Saving:
     """How a model is to be saved."""
@@ -151,8 +155,8 @@ LARGE, TIMES = 256 << 20, 100
 
 
 def not_packed_to_burst(folder: Path) -> None:
-    """Raises Refused for a zip in a folder that is small and would fill the memory of whoever opens it: files of skops,
-    Keras and PyTorch are zips."""
+    """Raises Untrusted for a zip in a folder that is small and would fill the memory of whoever opens it: what skops,
+    Keras and PyTorch write is a zip."""
     import zipfile
 
     for path in sorted(folder.rglob("*")):
@@ -163,7 +167,7 @@ def not_packed_to_burst(folder: Path) -> None:
             except (zipfile.BadZipFile, ValueError):
                 continue  # whoever reads it says how it is damaged
             if holds > max(LARGE, TIMES * path.stat().st_size):
-                raise Refused(f"{path.name} is not opened: it unpacks to {holds >> 20:,} MiB, as few models do")
+                raise Untrusted(f"{path.name} is not opened: it unpacks to {holds >> 20:,} MiB, as few models do")
 
 
 def class_names(model: object) -> tuple[str, ...]:

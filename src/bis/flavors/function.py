@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from . import MODELS, Loading, Refused, Saved, Saving, below, class_names, pickled, stand_in, version_of
+from . import MODELS, Loading, Refused, Saved, Saving, Untrusted, below, class_names, pickled, stand_in, version_of
 from .beside import loader_of
 from .values import Batch, Columns
 
@@ -80,13 +80,13 @@ def _demand_trust(folder: Path, entry: Mapping[str, Any], how: Loading) -> None:
     if not how.trust:
         file = str(entry.get("python_model") or entry.get("model_code_path") or "the model")
         said = SCRIPT if entry.get("model_code_path") else pickled.WARNING
-        raise Refused(f"{Path(file).name} is not opened: {said}")
+        raise Untrusted(f"{Path(file).name} is not opened: {said}")
 
 
 def _by_module(folder: Path, loader: str, entry: Mapping[str, Any], how: Loading) -> Asked:
     """By the module that MLflow would ask, which is a module of mlflow or lies in the model's folder."""
     if not how.trust:
-        raise Refused(f"it is loaded by the module {loader}, which runs code that whoever wrote the model chose")
+        raise Untrusted(f"it is loaded by the module {loader}, which runs code that whoever wrote the model chose")
     data = below(folder, entry["data"]) if entry.get("data") else folder
     try:
         module = importlib.import_module(loader)

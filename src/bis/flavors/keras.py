@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from . import Loading, Refused, Saved, Saving, below, class_names, pickled, version_of
+from . import Loading, Refused, Saved, Saving, Untrusted, below, class_names, pickled, version_of
 from .values import Batch, Columns, Predictions
 
 FILE = "data/model.keras"
@@ -67,12 +67,12 @@ def load_file(data: Path, how: Loading) -> Any:
     files = [data] if data.is_file() else [data / name for name in ("model.keras", "model.h5", "model")]
     file = next((one for one in files if one.exists()), files[0])
     if file.suffix == ".h5" and not how.trust:
-        raise Refused(f"{file.name} is not opened: layers in HDF5 may hold code")
+        raise Untrusted(f"{file.name} is not opened: layers in HDF5 may hold code")
     try:
         return keras.saving.load_model(file, custom_objects=known, compile=False, safe_mode=not how.trust)
     except ValueError as error:
         if "safe_mode" in str(error) or "unsafe" in str(error):
-            raise Refused(f"{file.name} is not opened: a layer of it holds code") from error
+            raise Untrusted(f"{file.name} is not opened: a layer of it holds code") from error
         raise
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from . import Loading, Refused
+from . import Loading, Untrusted
 
 WARNING = "it is a pickle: opening it runs code that whoever wrote it chose"
 
@@ -73,7 +73,7 @@ def own_modules() -> list[Any]:
 def load(path: Path, how: Loading, read: Callable[[Any], Any] | None = None) -> Any:
     """The model, by `read` or by pickle itself. Raises Refused for a reader who does not trust it."""
     if not how.trust:
-        raise Refused(f"{path.name} is not opened: {WARNING}")
+        raise Untrusted(f"{path.name} is not opened: {WARNING}")
     import pickle
 
     with _opened(path) as file:

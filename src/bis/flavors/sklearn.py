@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from . import Loading, Refused, Saved, Saving, below, from_package, pickled, version_of
+from . import Loading, Refused, Saved, Saving, Untrusted, below, from_package, pickled, version_of
 from .arithmetic import sums_of
 from .values import Batch, Columns, Predictions
 
@@ -174,7 +174,7 @@ def load_skops(path: Path, how: Loading) -> Any:
     named = skops.get_untrusted_types(file=path)
     strange = [name for name in named if not _is_harmless(name)]
     if strange and not how.trust:
-        raise Refused(f"{path.name} names types that skops does not know to be harmless: {', '.join(strange[:5])}")
+        raise Untrusted(f"{path.name} names types that skops does not know to be harmless: {', '.join(strange[:5])}")
     return skops.load(path, trusted=named)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from . import Loading, Refused, Saved, Saving, below, class_names, version_of
+from . import Loading, Refused, Saved, Saving, Untrusted, below, class_names, version_of
 from .keras import Network, load_file
 from .values import Batch, Columns, Predictions
 
@@ -43,7 +43,7 @@ class TensorFlow:
             return Network(load_file(below(folder, entry.get("data"), "data"), how))
         place = below(folder, entry["saved_model_dir"])
         if not how.trust:
-            raise Refused(f"{place.name} is not opened: {WARNING}")
+            raise Untrusted(f"{place.name} is not opened: {WARNING}")
         import tensorflow
 
         named = entry.get("signature_def_key")

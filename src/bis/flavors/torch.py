@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from . import Loading, Refused, Saved, Saving, below, class_names, pickled, version_of
+from . import Loading, Refused, Saved, Saving, Untrusted, below, class_names, pickled, version_of
 from .beside import loader_of
 from .values import Array, Batch, Columns, Predictions, Tensors
 
@@ -204,7 +204,7 @@ def _only_tensors(path: Path) -> None:
     import torch
 
     if tuple(int(word) for word in torch.__version__.split("+")[0].split(".")[:2] if word.isdigit()) < (2, 10):
-        raise Refused(f"{path.name} is not opened: PyTorch {torch.__version__} cannot tell whether it holds code")
+        raise Untrusted(f"{path.name} is not opened: PyTorch {torch.__version__} cannot tell whether it holds code")
     try:
         archive = zipfile.ZipFile(path)
     except zipfile.BadZipFile as error:
@@ -225,7 +225,7 @@ def _only_tensors(path: Path) -> None:
             try:
                 torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
             except Exception as error:
-                raise Refused(f"{path.name} is not opened: {name} in it is more than tensors") from error
+                raise Untrusted(f"{path.name} is not opened: {name} in it is more than tensors") from error
 
 
 TEXTS = ("archive_format", "archive_version", "byteorder", "version", "serialization_id", "data_format")
@@ -250,7 +250,7 @@ def _raw_records(archive: Any) -> set[str]:
 
 def _with_weights(path: Path, entry: Mapping[str, Any], how: Loading) -> Any:
     if not how.trust:
-        raise Refused(f"{path.name} is not opened: {CODE}")
+        raise Untrusted(f"{path.name} is not opened: {CODE}")
     import importlib
 
     from safetensors.torch import load_model
@@ -274,7 +274,7 @@ def _unpickled(path: Path, how: Loading) -> Any:
         with zipfile.ZipFile(path) as archive:
             if any(name.endswith("/constants.pkl") for name in archive.namelist()):
                 if not how.trust:
-                    raise Refused(f"{path.name} is not opened: {SCRIPT}")
+                    raise Untrusted(f"{path.name} is not opened: {SCRIPT}")
                 return torch.jit.load(str(path), map_location="cpu").eval()
     found = pickled.load(path, how, lambda file: torch.load(file, map_location="cpu", weights_only=False))
     if not callable(found):

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from ..flavors.values import Batch
 
 
+TRUST = "--trust opens it"
+"""What to type for a model that is opened for whoever trusts who made it."""
+
+
 class Wrong(Exception):
     """A request that cannot be answered: the message names what is wrong, and holds nothing of what was asked."""
 

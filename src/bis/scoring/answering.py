@@ -14,7 +14,7 @@ from ..flavors import signature as signatures
 from ..flavors.checking import Mismatch
 from . import Wrong, payloads
 from .bulk import Stop
-from .evaluating import REFUSED, Asking, chunks
+from .evaluating import REFUSED, Asking, chunks, refused
 from .written import plain
 
 MOST = 10_000
@@ -31,8 +31,7 @@ def main(words: Sequence[str]) -> int:
     try:
         found = answered(asked)
     except Refused as error:
-        print(f"error: {error}\nhint: --trust opens it", file=sys.stderr)
-        return REFUSED
+        return refused(error)
     except (Stop, Wrong, Mismatch) as error:
         print(f"error: {getattr(error, 'what', None) or error}", file=sys.stderr)
         print(f"because: {getattr(error, 'because', '')}", file=sys.stderr)

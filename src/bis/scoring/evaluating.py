@@ -15,16 +15,17 @@ from typing import Any
 
 import numpy as np
 
-from ..flavors import Loading, Refused, kinds
+from ..flavors import Loading, Refused, Untrusted, kinds
 from ..flavors import signature as signatures
 from ..flavors.checking import Mismatch, check
 from ..flavors.signature import Column, Signature
 from ..flavors.values import Array, Batch, Columns
+from . import TRUST
 from .bulk import Stop, reading
 from .bulk.kinds import KINDS, kind_of
 from .bulk.reading import Bad
 from .metrics import CLASSIFICATION, MORE_CLASSIFICATION, MORE_REGRESSION, REGRESSION, Classified, Measured, chosen
-from .tabular import with_types
+from .tabular import column_of, with_types
 
 REFUSED = 65
 """The exit status where what was asked makes no sense: nothing was evaluated."""
@@ -41,13 +42,18 @@ def main(words: Sequence[str]) -> int:
                 print(f"{name}: {text}", file=sys.stderr)
         return REFUSED
     except Refused as error:
-        print(f"error: {error}\nhint: --trust opens it", file=sys.stderr)
-        return REFUSED
+        return refused(error)
     Path("metrics.json").write_text(json.dumps(told, indent=1, sort_keys=True) + "\n")
     Path("evaluation.json").write_text(json.dumps(about, indent=1, sort_keys=True) + "\n")
     for name, value in told.items():
         print(f"{name} {value!r}")
     return 0
+
+
+def refused(error: Refused) -> int:
+    """Tell why a model is not loaded. Returns the exit status."""
+    print(f"error: {error}" + (f"\nhint: {TRUST}" if isinstance(error, Untrusted) else ""), file=sys.stderr)
+    return REFUSED
 
 
 def _asked(words: Sequence[str]) -> argparse.Namespace:
@@ -77,7 +83,7 @@ def evaluate(asked: argparse.Namespace) -> tuple[dict[str, float], dict[str, Any
         there = _there(true)
         if not there.all():
             left_out += int((~there).sum())
-            true, batch = true[there], _some(batch, there)
+            true, batch = _typed(true[there]), _some(batch, there)
         if not len(true):
             continue
         said, probabilities = asking.ask(batch)
@@ -158,6 +164,11 @@ def _there(values: Array) -> Array:
     if values.dtype == object:
         return np.array([value is not None and value == value and value != "" for value in values.tolist()], dtype=bool)
     return np.ones(len(values), dtype=bool)
+
+
+def _typed(values: Array) -> Array:
+    """Numbers that stood among gaps, as numbers."""
+    return column_of(values.tolist()) if values.dtype == object else values
 
 
 def _some(batch: Columns, there: Array) -> Columns:

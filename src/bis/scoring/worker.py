@@ -18,9 +18,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import Answer, Asked, Wrong
+from . import TRUST, Answer, Asked, Wrong
 from .frames import Ended, Frames, framed
-from .lean import leanly
+from .lean import held_for_good, leanly
 
 TOGETHER = 4096
 """Rows that are predicted at once: what is more comes in parts of that size or as one request brought them."""
@@ -39,11 +39,12 @@ def work(descriptor: int, job_file: int = -1) -> None:
         job = frames.next()[0] if job_file < 0 else _job_in(job_file)
         _bound(job)
         try:
-            scorer, told = _ready(job, lean=job_file < 0 and _may_be_lean(job))
+            with held_for_good():
+                scorer, told = _ready(job, lean=job_file < 0 and _may_be_lean(job))
         except _Again:
             _begin_again(descriptor, job)
         except Exception as error:
-            connection.sendall(framed({"failed": _said(error), "trace": traceback.format_exc()[-4000:]}))
+            connection.sendall(framed({"failed": _said(error), "hint": _hint(error)}))
             sys.exit(1)
         connection.sendall(framed({"ready": told}))
         _answer(connection, frames, scorer)
@@ -133,7 +134,15 @@ def _bound(job: Mapping[str, Any]) -> None:
 
 
 def _said(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if not isinstance(error, Wrong) else error.message
+    from ..flavors import Refused
+
+    return str(error) if isinstance(error, (Refused, Wrong)) else f"{type(error).__name__}: {error}"
+
+
+def _hint(error: BaseException) -> str:
+    from ..flavors import Untrusted
+
+    return TRUST if isinstance(error, Untrusted) else ""
 
 
 class Scorer:

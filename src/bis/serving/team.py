@@ -212,9 +212,8 @@ class Team:
         self._free.append(worker)
         self._feed()
 
-    def has_failed(self, worker: Worker, why: str, trace: str) -> None:
+    def has_failed(self, worker: Worker, why: str, hint: str) -> None:
         if not self._proved.done():
-            hint = "--trust opens it" if "not opened" in why else ""
             self._proved.set_exception(_does_not_load(self.version, why, hint))
         else:
             self._say(f"{self.version.shown}: a worker cannot load the model any more: {why}")

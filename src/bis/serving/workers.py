@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -56,7 +56,7 @@ class Master(Protocol):
     """Whom a worker tells."""
 
     def is_ready(self, worker: Worker, told: Mapping[str, Any]) -> None: ...
-    def has_failed(self, worker: Worker, why: str, trace: str) -> None: ...
+    def has_failed(self, worker: Worker, why: str, hint: str) -> None: ...
     def has_answered(self, worker: Worker, asked: Sequence[Asking], answers: Sequence[Answer]) -> None: ...
     def is_gone(self, worker: Worker) -> None: ...
 
@@ -203,7 +203,7 @@ class Worker(asyncio.Protocol):
             self._master.is_ready(self, head["ready"])
         elif "failed" in head:
             self.failure = head["failed"]
-            self._master.has_failed(self, head["failed"], head.get("trace", ""))
+            self._master.has_failed(self, head["failed"], head["hint"])
 
 
 def _answers(told: Sequence[Mapping[str, Any]], body: bytes) -> list[Answer]:
@@ -215,6 +215,3 @@ def _answers(told: Sequence[Mapping[str, Any]], body: bytes) -> list[Answer]:
         found.append(Answer(one["status"], one["content_type"], part, one["rows"], one["json_length"], retry))
         begin = end
     return found
-
-
-StartWorker = Callable[[], Started]

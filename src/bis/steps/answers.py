@@ -47,9 +47,11 @@ def answers(
             os.fspath(data.resolve()),
             *(["--target", target] if target else []),
         ]
-        done = subprocess.run(
-            [*words, *(["--trust"] if trust else [])], cwd=room, capture_output=True, text=True, timeout=SECONDS
-        )
+        words += ["--trust"] if trust else []
+        try:
+            done = subprocess.run(words, cwd=room, capture_output=True, text=True, check=False, timeout=SECONDS)
+        except subprocess.TimeoutExpired:
+            raise CannotRepeat(f"a model did not answer within {SECONDS:g} seconds") from None
         if done.returncode == 0:
             found: list[Any] = json.loads((room / "answers.json").read_bytes())
             return found

@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import time
+import zipfile
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -232,6 +233,25 @@ def test_a_place_that_cannot_be_written_to_is_told_in_words(score: Score, tmp_pa
     assert done.returncode == 5
     assert done.stderr.splitlines()[0].startswith("error: x.csv cannot be written or read: ")
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_what_is_opened_for_whoever_trusts_it_is_told_so_and_nothing_else(
+    score: Score, model: Path, tmp_path: Path, workers: str
+) -> None:
+    write_csv(tmp_path / "x.csv", rows_of(5))
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "model.skops").write_bytes((model / "model.skops").read_bytes()[:100])
+    broken = score("x.csv", "y.csv", "--model", "broken", "--workers", workers)
+    assert broken.stderr.splitlines()[0] == "error: the model cannot be loaded"
+    assert "because: sklearn cannot load it: " in broken.stderr
+    assert "hint" not in broken.stderr
+    with zipfile.ZipFile(tmp_path / "broken" / "model.skops", "w", zipfile.ZIP_DEFLATED) as box:
+        box.writestr("schema.json", b"0" * (300 << 20))
+    burst = score("x.csv", "y.csv", "--model", "broken", "--workers", workers)
+    assert "because: model.skops is not opened: it unpacks to 300 MiB" in burst.stderr
+    assert "hint: --trust opens it" in burst.stderr
+    assert (broken.returncode, burst.returncode) == (4, 4)
 
 
 def test_all_rows_of_a_table_can_be_rejected(score: Score, tmp_path: Path) -> None:

@@ -10,6 +10,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from ...flavors import Refused, Untrusted
+from .. import TRUST
+
 
 class Stop(Exception):
     """It cannot go on: what happened, what is known of why, what to type next."""
@@ -17,6 +20,12 @@ class Stop(Exception):
     def __init__(self, what: str, because: str = "", hint: str = "", status: int = 2) -> None:
         super().__init__(what)
         self.what, self.because, self.hint, self.status = what, because, hint, status
+
+
+def why_not(error: Exception) -> dict[str, str]:
+    """Why a model is not loaded, and what to type then."""
+    text = str(error) if isinstance(error, Refused) else f"{type(error).__name__}: {error}"
+    return {"because": text, "hint": TRUST if isinstance(error, Untrusted) else ""}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -60,7 +60,8 @@ class Child:
         job = dict(sent["job"], folder=os.path.join(self.top, "model"), remove=self.top)
         answer = self.ask(self.framed(job))
         head = json.loads(answer[8 : 8 + struct.unpack("<II", answer[:8])[0]])
-        self.refused = None if "ready" in head else self.framed({"unloadable": head.get("failed", "it ended")})
+        why = head.get("failed") or {"because": "it ended"}
+        self.refused = None if "ready" in head else self.framed({"unloadable": why})
 
     def framed(self, head):
         text = json.dumps(head).encode()
@@ -120,7 +121,7 @@ class _Far:
         frame = _fetched(self._fetch)
         head, body = _parted(frame)
         if "unloadable" in head:
-            raise Stop("the model cannot be loaded on a machine of the cluster", head["unloadable"], status=4)
+            raise Stop("the model cannot be loaded on a machine of the cluster", **head["unloadable"], status=4)
         if "ended" in head:
             raise lost(head["ended"])
         found = answer_of(head, body)

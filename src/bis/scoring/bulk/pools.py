@@ -19,7 +19,7 @@ from ...flavors import Loading, Predictor, kinds
 from ...flavors.values import Array, Batch
 from ..frames import Ended, Frames, framed
 from ..lean import leanly
-from . import Stop
+from . import Stop, why_not
 from .packed import batch_packed, batch_unpacked, packed, unpacked
 from .writing import columns_of
 
@@ -169,7 +169,7 @@ class _Worker:
         if "again" in head:
             raise Again
         if "failed" in head:
-            raise Stop("the model cannot be loaded", head["failed"], status=4)
+            raise Stop("the model cannot be loaded", **head["failed"], status=4)
 
     def ask(self, batch: Batch) -> _Waiting:
         if self._waiting is not None:
@@ -268,7 +268,7 @@ def _asking(job: Mapping[str, Any], connection: socket.socket) -> Asking | None:
         connection.sendall(framed({"again": True}))
         return None
     except Exception as error:
-        connection.sendall(framed({"failed": f"{type(error).__name__}: {error}"}))
+        connection.sendall(framed({"failed": why_not(error)}))
         return None
     connection.sendall(framed({"ready": True}))
     return found

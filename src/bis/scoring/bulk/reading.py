@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ...flavors.signature import Column, Signature
-from ...flavors.values import Array, Batch, Columns
+from ...flavors.values import Array, Columns
 from .. import Wrong
 from ..tabular import MISSING, column_of, columns_of_arrow, columns_of_records, numbers_of, of_cells
 from . import Stop
@@ -567,9 +567,3 @@ class ArrowChunk:
 
         rows = self.table.take(pyarrow.array(places, pyarrow.int64()))
         return ArrowChunk(self.file, [self.numbers[place] for place in places], rows)
-
-
-def nothing_of(signature: Signature) -> Batch:
-    """No rows of what a model takes."""
-    names = tuple(one.name for one in signature.inputs)
-    return Columns(names, None, tuple(np.empty(0) for _ in names))

@@ -21,7 +21,7 @@ from ...flavors.signature import Column, Signature
 from ...flavors.values import Batch
 from .. import Wrong
 from ..tabular import with_types
-from . import Reject, Stop, pools, reading, writing
+from . import Reject, Stop, pools, reading, why_not, writing
 from .kinds import ARROW_KINDS, kind_of
 from .pools import Failed, Pool, Ticket
 from .reading import Bad, Chunk
@@ -477,7 +477,7 @@ def _pool(
     except (Stop, pools.Again):
         raise
     except Exception as error:
-        raise Stop("the model cannot be loaded", f"{type(error).__name__}: {error}", status=4) from None
+        raise Stop("the model cannot be loaded", **why_not(error), status=4) from None
 
 
 def _may_be_lean(described: Mapping[str, Any]) -> bool:

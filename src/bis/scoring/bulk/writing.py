@@ -31,14 +31,6 @@ IN_FILE = 1_000_000
 STRING = json.encoder.encode_basestring
 
 
-class Shape:
-    """Names and types of the columns of the output, which the first batch tells. It is kept, so that whoever goes on
-    writes the same."""
-
-    def __init__(self, names: Sequence[str], schema: Any = None) -> None:
-        self.names, self.schema = tuple(names), schema
-
-
 class Part(Protocol):
     """A file that is being written."""
 
