@@ -64,6 +64,9 @@ def others():
     yield "a method of its own", odd
     yield "several at once", ensemble.RandomForestRegressor(3).fit(ROWS, numpy.c_[NUMBER, NUMBER])
     yield "not fitted", linear_model.Ridge()
+    counts = ensemble.RandomForestClassifier(3, random_state=1).fit(ROWS, THREE)
+    counts.estimators_[0].tree_.value[:] *= 5
+    yield "counts at its leaves, as older releases have them", counts
 
 
 def found(model):

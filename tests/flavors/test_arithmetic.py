@@ -18,7 +18,7 @@ def test_the_answers_are_the_same_bits(told: Any) -> None:
 
 
 def test_what_is_not_known_is_asked_itself(told: Any) -> None:
-    assert len(told["others"]) == 6
+    assert len(told["others"]) == 7
     assert {name for name, without in told["others"].items() if not without} == set()
 
 

@@ -173,6 +173,9 @@ def _mean_of_trees(model: Any) -> Sums:
 
 def _forest_of_classes(model: Any) -> Sums:
     mean_of, classes = _mean_of_trees(model), model.classes_
+    # Before 1.3 trees hold counts, of which scikit-learn takes the shares; rows that were drawn may not tell.
+    if not all(np.allclose(each.tree_.value.sum(axis=2), 1.0) for each in model.estimators_):
+        raise ValueError
 
     def sums(rows: Array) -> Any:
         shares = mean_of(rows)
