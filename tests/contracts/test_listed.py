@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from bis.ledger import listed, points, tracked
+from bis.ledger import groups, listed, points, tracked
 from bis.ledger.listed import View
 from bis.ledger.runs import open_ledger
 from bis.ledger.searching import Known
@@ -33,6 +33,6 @@ def test_a_list_counts_orders_and_groups_its_runs(ledger_place: Path | str) -> N
             assert list(dict.fromkeys(values)) == ["10", "9", "many", None]
             assert len(values) == len({row.id for row in (*rows, *rest)}) == 36
             assert listed.names(connection) == {"metrics": ["auc", "f1"], "params": ["lr"], "tags": ["team"]}
-            found = listed.groups(connection, "params.lr", "auc", "", view=View(), limit=2, best="greatest")
+            found = groups.groups(connection, "params.lr", "auc", "", view=View(), limit=2, best="greatest")
             assert (found.total, len(found.groups)) == (4, 2)
             assert [group.greatest for group in found.groups] == [39 / 40, 38 / 40]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bis.errors import UsageError
-from bis.ledger import listed, points, tracked
+from bis.ledger import groups, listed, points, tracked
 from bis.ledger.listed import View
 from bis.ledger.runs import SqlLedger, open_ledger
 from bis.ledger.searching import Known
@@ -110,7 +110,7 @@ def test_the_names_are_those_that_any_run_has(ledger: SqlLedger) -> None:
 def test_a_group_has_its_count_and_what_is_least_and_greatest_in_it(ledger: SqlLedger, by: str) -> None:
     with ledger.database.reading() as connection:
         rows, _ = listed.rows(connection, "metrics.auc > 0.2", [], limit=1000, view=View())
-        found = listed.groups(connection, by, "loss", "metrics.auc > 0.2", view=View(), limit=100, best="greatest")
+        found = groups.groups(connection, by, "loss", "metrics.auc > 0.2", view=View(), limit=100, best="greatest")
     entity, _, key = by.partition(".")
     expected: dict[str | None, list[float]] = {}
     for row in rows:
@@ -125,7 +125,7 @@ def test_a_group_has_its_count_and_what_is_least_and_greatest_in_it(ledger: SqlL
 
 def test_runs_are_not_grouped_by_numbers(ledger: SqlLedger) -> None:
     with ledger.database.reading() as connection, pytest.raises(UsageError, match=r"not grouped by metrics\.auc"):
-        listed.groups(connection, "metrics.auc", "", "", view=View(), limit=9)
+        groups.groups(connection, "metrics.auc", "", "", view=View(), limit=9)
 
 
 def test_a_page_of_the_newest_asks_little_however_many_runs_there_are(ledger: SqlLedger, tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_an_older_ledger_takes_new_runs_and_shows_the_old_ones_to_clients(older:
 def test_an_older_ledger_that_cannot_be_brought_up_is_left_as_it_was(older: tuple[Path, int]) -> None:
     place, version = older
     connection = sqlite3.connect(place)
-    connection.execute("CREATE TABLE runs_removed (in_the_way)")
+    connection.execute("CREATE TABLE tags_by_number (in_the_way)")
     connection.commit()
     with pytest.raises(KeepingError):
         open_ledger(place).count()

@@ -21,7 +21,7 @@ PATIENCE: Final = 30.0
 """Seconds to wait for another process that writes."""
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 SCHEMA: Final = Path(__file__).parent / "schema.sql"
-VERSION: Final = 8
+VERSION: Final = 9
 """The newest migration."""
 DAMAGED_LEDGER = explains("B060", "The ledger's file is damaged. `bis reindex` makes it anew from the sealed records.")
 NO_SERVER = explains("B071", "The database server of the ledger cannot be reached, or does not let this user in.")

@@ -25,6 +25,8 @@ class Attribute(NamedTuple):
     column: str
     kind: Kind = "text"
     nullable: bool = False
+    apart: bool = False
+    """Whether an index has the rows that have one, and no others."""
 
 
 class Keyed(NamedTuple):
@@ -108,10 +110,8 @@ OF_DATASETS: Final = {
 }
 
 _TEXT: Final = {
-    **{
-        name: Attribute(name)
-        for name in ("host", "command", "folder", "project", "repeats", "parent", "verdict", "note", "removed")
-    },
+    **{name: Attribute(name) for name in ("host", "command", "folder", "project", "repeats", "parent", "removed")},
+    **{name: Attribute(name, apart=True) for name in ("verdict", "note")},
     "status": Attribute("status", "status"),
     **dict.fromkeys(("run_id", "id"), Attribute("id")),
     **dict.fromkeys(("run_name", "run name", "Run name", "Run Name", "name"), Attribute("name")),
@@ -119,8 +119,11 @@ _TEXT: Final = {
     "experiment": Attribute("(SELECT e.name FROM experiments AS e WHERE e.id = runs.experiment)"),
 }
 _PARTS: Final = {
-    **{name: Attribute(name, "part") for name in ("code", "data", "environment", "infrastructure", "machine")},
-    "env": Attribute("environment", "part"),
+    **{
+        name: Attribute(name, "part", apart=True)
+        for name in ("code", "data", "environment", "infrastructure", "machine")
+    },
+    "env": Attribute("environment", "part", apart=True),
 }
 _TIMES: Final = {
     **dict.fromkeys(("start_time", "started", "created", "Created"), Attribute("started", "time")),

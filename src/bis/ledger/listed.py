@@ -1,4 +1,4 @@
-"""Lists of runs for people: a page of them in any order, how many there are, what they can be asked for, and groups.
+"""Lists of runs for people: a page of them in any order, how many there are, and what they can be asked for.
 
 A list leaves few runs out, removed ones and those of `bis repeat`: how many are in it is what all of them are less
 those, so that no run is looked at to be counted, and most filters are answered by their indexes.
@@ -6,16 +6,14 @@ those, so that no run is looked at to be counted, and most filters are answered 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from bis.errors import UsageError
 from bis.ledger import Row, searching, tracked
 from bis.ledger.connection import Connection
-from bis.ledger.filter import Field, read_filter, read_order
+from bis.ledger.filter import read_filter
 from bis.ledger.grammar import OF_RUNS, RUNS
 from bis.ledger.search import Query, both, compile_filter, compile_order, compiled
 from bis.ledger.searching import Known
@@ -29,8 +27,6 @@ EACH: Final = RUNS._replace(each=True)
 GONE: Final = Query("removed <> ''", ())
 NAMES: Final = 1000
 """Names of metrics, params or tags that are looked for at most."""
-GROUPED: Final = ("part", "text", "status")
-"""Kinds of attributes by which runs are grouped."""
 
 _row: Final = msgspec.json.Decoder(Row, strict=False)
 
@@ -62,6 +58,19 @@ class View(NamedTuple):
         )
 
     @property
+    def is_plain(self) -> bool:
+        """Whether it is all runs but those that few lists show."""
+        return self.experiment is None and self.until is None and not self.removed
+
+    @property
+    def apart(self) -> Query:
+        """As `where`, of a plain view, for rows that only say which run it is: by those that are not meant."""
+        conditions = [GONE.where] if self.removed is False else []
+        conditions += [] if self.repeats else ["repeats <> ''"]
+        others = " UNION ALL ".join(f"SELECT seq FROM runs WHERE {condition}" for condition in conditions)
+        return Query(f"runs.seq NOT IN ({others})" if others else "", ())
+
+    @property
     def left_out(self) -> list[Query]:
         """Of those that are within it: conditions of which each run that is not meant has one."""
         # Found by the indexes of what is left out, not among all that are within it.
@@ -71,23 +80,6 @@ class View(NamedTuple):
             there = Query("removed = ''" if found else "", ())
             found.append(both(Query("repeats <> ''", ()), there, within))
         return found
-
-
-class Group(NamedTuple):
-    """Runs that have one value in common."""
-
-    value: str | None
-    """None: those that have none."""
-    runs: int
-    least: float | None
-    greatest: float | None
-    """Of the metric that was asked for; NaN is neither."""
-
-
-class Grouped(NamedTuple):
-    groups: list[Group]
-    total: int
-    """How many there are, those that are not shown among them."""
 
 
 def rows(
@@ -161,7 +153,7 @@ def points_of(connection: Connection, ids: Sequence[str]) -> dict[str, list[Poin
 def count(connection: Connection, view: View, filter: str = "") -> int:
     """How many runs of a view match. Raises Unfit."""
     asked = compile_filter(filter)
-    if view.removed or not _is_owned(asked):
+    if view.removed or not is_owned(asked):
         return _counted(connection, both(view.where, asked))
     each = compile_filter(filter, EACH)
     return _within(connection, view, asked, filter) - sum(
@@ -169,7 +161,7 @@ def count(connection: Connection, view: View, filter: str = "") -> int:
     )
 
 
-def _is_owned(asked: Query) -> bool:
+def is_owned(asked: Query) -> bool:
     """Whether it asks for nothing but what runs own: metrics, params and tags."""
     return not asked.where or asked.where == f"{RUNS.row} IN ({asked.owners})"
 
@@ -225,62 +217,3 @@ def names(connection: Connection, limit: int = NAMES) -> dict[str, list[str]]:
         ]
         for entity, keyed in OF_RUNS.items()
     }
-
-
-# -- groups --------------------------------------------------------------------------------------------------------
-
-
-def groups(
-    connection: Connection,
-    by: str,
-    metric: str,
-    filter: str,
-    *,
-    view: View,
-    limit: int,
-    best: str = "",
-) -> Grouped:
-    """The runs of a view that match, by what they have in common: a part, a param, a tag or another text. `best`:
-    `least` or `greatest`, by which the groups are ordered then, else by how many runs they have. Raises Unfit, and
-    UsageError for what runs are not grouped by."""
-    field = grouped_by(by)
-    joins, values, value = "", [], RUNS.attributes[field.key].column if field.entity == "attributes" else "g.value"
-    if field.entity in OF_RUNS:
-        joins += f" LEFT JOIN {OF_RUNS[field.entity].table} AS g ON g.run = runs.seq AND g.key = ?"
-        values.append(field.key)
-    joins += " LEFT JOIN metrics AS m ON m.run = runs.seq AND m.key = ?"
-    values.append(metric)
-    where = both(view.where, compile_filter(filter))
-    first = {"least": "min(m.value) IS NULL, min(m.value),", "greatest": "max(m.value) IS NULL, max(m.value) DESC,"}
-    found = connection.execute(
-        f"SELECT {value}, count(*), min(m.value), max(m.value), count(*) OVER () FROM runs{joins}"
-        f" WHERE {where.where or '1 = 1'} GROUP BY {value} ORDER BY {first.get(best, '')} count(*) DESC, {value}"
-        " LIMIT ?",
-        (*values, *where.values, limit),
-    ).fetchall()
-    nothing = "" if field.entity == "attributes" else None
-    made = [
-        Group(None if value == nothing else value, runs, _read(least), _read(greatest))
-        for value, runs, least, greatest, _ in found
-    ]
-    return Grouped(made, int(found[0][-1]) if found else 0)
-
-
-def grouped_by(by: str) -> Field:
-    """Raises Unfit, and UsageError for what runs are not grouped by."""
-    ((field, _),) = read_order([by], RUNS)
-    kind = RUNS.attributes[field.key].kind if field.entity == "attributes" else ""
-    if kind not in GROUPED and field.entity not in ("params", "tags"):
-        raise UsageError(
-            f"runs are not grouped by {by}",
-            because="They are grouped by a part, by a param or a tag, and by what else is text.",
-            hint="group=data, group=params.lr",
-        )
-    return field
-
-
-def _read(value: float | None) -> float | None:
-    """Infinities lie in the tables as the largest numbers."""
-    if value is None or abs(value) < sys.float_info.max:
-        return value
-    return float("inf") if value > 0 else float("-inf")

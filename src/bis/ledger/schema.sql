@@ -39,14 +39,28 @@ CREATE TABLE runs (
     kept            TEXT    NOT NULL DEFAULT ''     -- tracked: digest of its newest record; empty: it has changed since
 );
 
-CREATE INDEX runs_by_start   ON runs (started, seq);
+-- What lists are counted, filtered and ordered by without reading the runs themselves, but for what may be long.
+CREATE INDEX runs_by_start ON runs (started, seq, name, status, username, host, ended, exit, repeats, parent, tracked,
+    experiment, removed);
 CREATE INDEX runs_by_name    ON runs (name, started);
 CREATE INDEX runs_by_command ON runs (command_key, started) WHERE record <> '';
 CREATE INDEX runs_by_experiment ON runs (experiment, started, seq);
 CREATE INDEX runs_not_kept   ON runs (seq) WHERE tracked = 1 AND kept < 'b' AND status <> 'running';
 CREATE INDEX runs_under_way  ON runs (started) WHERE record = '' AND tracked = 0;
-CREATE INDEX runs_removed    ON runs (removed) WHERE removed <> '';
-CREATE INDEX runs_of_repeats ON runs (repeats) WHERE repeats <> '';
+CREATE INDEX runs_removed    ON runs (removed, started, experiment, repeats) WHERE removed <> '';
+CREATE INDEX runs_of_repeats ON runs (repeats, started, experiment, removed) WHERE repeats <> '';
+
+-- Runs of clients have no parts and no host, and cost nothing here.
+CREATE INDEX runs_by_code           ON runs (code, started, seq, repeats, experiment, removed) WHERE code <> '';
+CREATE INDEX runs_by_data           ON runs (data, started, seq, repeats, experiment, removed) WHERE data <> '';
+CREATE INDEX runs_by_environment    ON runs (environment, started, seq, repeats, experiment, removed)
+    WHERE environment <> '';
+CREATE INDEX runs_by_infrastructure ON runs (infrastructure, started, seq, repeats, experiment, removed)
+    WHERE infrastructure <> '';
+CREATE INDEX runs_by_machine        ON runs (machine, started, seq, repeats, experiment, removed) WHERE machine <> '';
+CREATE INDEX runs_by_verdict        ON runs (verdict, started, seq, repeats, experiment, removed) WHERE verdict <> '';
+CREATE INDEX runs_noted             ON runs (started, seq, repeats, experiment, removed) WHERE note <> '';
+CREATE INDEX runs_by_host           ON runs (host, infrastructure, machine, started, removed) WHERE host <> '';
 
 CREATE TABLE params (
     run     INTEGER NOT NULL,                       -- runs.seq
@@ -56,7 +70,8 @@ CREATE TABLE params (
     PRIMARY KEY (run, key)
 ) WITHOUT ROWID;
 
-CREATE INDEX params_by_key ON params (key, value);
+CREATE INDEX params_by_key    ON params (key, value);
+CREATE INDEX params_by_number ON params (key, number, value) WHERE number IS NOT NULL;
 
 CREATE TABLE metrics (
     run     INTEGER NOT NULL,
@@ -78,7 +93,8 @@ CREATE TABLE tags (                                 -- as the annotations left t
     PRIMARY KEY (run, key)
 ) WITHOUT ROWID;
 
-CREATE INDEX tags_by_key ON tags (key, value);
+CREATE INDEX tags_by_key    ON tags (key, value);
+CREATE INDEX tags_by_number ON tags (key, number, value) WHERE number IS NOT NULL;
 
 CREATE TABLE verdicts (
     seq      INTEGER PRIMARY KEY,
@@ -90,7 +106,8 @@ CREATE TABLE verdicts (
     content  BLOB    NOT NULL                       -- the whole record: canonical JSON, compressed with zstd
 );
 
-CREATE INDEX verdicts_by_run ON verdicts (run, made);
+CREATE INDEX verdicts_by_run  ON verdicts (run, made);
+CREATE INDEX verdicts_by_made ON verdicts (made);
 
 CREATE TABLE annotations (
     seq      INTEGER PRIMARY KEY,
@@ -135,8 +152,6 @@ CREATE TABLE data_used (                            -- files that the data part 
 ) WITHOUT ROWID;
 
 CREATE INDEX data_used_by_run ON data_used (run);
-
-CREATE INDEX runs_by_environment ON runs (environment) WHERE environment <> '';
 
 CREATE TABLE run_outputs (                          -- files that a run made, for lineage
     digest  TEXT    NOT NULL,                       -- its first 24 hexadecimal digits

@@ -43,6 +43,45 @@ class Term(NamedTuple):
     falling: bool
 
 
+class First(NamedTuple):
+    """What comes first in an order, where rows have it by key."""
+
+    keyed: Keyed
+    key: str
+    falling: bool
+    by_number: bool
+    alone: bool
+    """Whether only the ties decide among rows that have the same."""
+
+    @property
+    def way(self) -> str:
+        return " DESC" if self.falling else ""
+
+    @property
+    def behind(self) -> str:
+        """How a value that comes behind another compares with it."""
+        return "<" if self.falling else ">"
+
+    def owners(self, count: int, since: float | None = None) -> Query:
+        """A table of the owners of the first numbers, so many or more where some are equal; `since` one of them."""
+        source = f"FROM {self.keyed.table} WHERE key = ?"
+        bound, values = ("value IS NOT NULL", ()) if since is None else (f"value {self.behind}= ?", (since,))
+        last = f"SELECT value {source} AND {bound} ORDER BY value{self.way} LIMIT 1 OFFSET ?"
+        until = ">=" if self.falling else "<="
+        where = f"SELECT {self.keyed.owner} AS owner {source} AND {bound} AND value {until} ({last})"
+        return Query(where, (self.key, *values, self.key, *values, count))
+
+
+class Stages(NamedTuple):
+    """The rows of an order that begins with a text which only some of them have: these have an index of their own, and
+    no others are in it."""
+
+    having: Query
+    without: Query
+    are_without: str
+    """A SELECT of one value: whether any row is without it."""
+
+
 class Ordering(NamedTuple):
     """An order of rows that leaves no two of them equal."""
 
@@ -51,9 +90,8 @@ class Ordering(NamedTuple):
     values: tuple[Any, ...]
     """Bound to the joins."""
     terms: tuple[Term, ...]
-    first: Query | None = None
-    """Where the first of these is a number that rows own: a table of the owners of the first values, of which the last
-    bound value says how many (or more, where some are equal). All others come behind them."""
+    first: First | None = None
+    stages: Stages | None = None
 
     @property
     def columns(self) -> str:
@@ -82,9 +120,11 @@ class Ordering(NamedTuple):
                     " AND ".join([*same, f"{term.column} {'<' if term.falling else '>'} ?"]), tuple(place[: number + 1])
                 )
             )
+        # What follows from the others is said as well: an index is entered there.
+        start = f"{self.terms[0].column} {'<' if self.terms[0].falling else '>'}= ?"
         return Query(
-            f"({' OR '.join(f'({query.where})' for query in either)})",
-            tuple(value for query in either for value in query.values),
+            f"{start} AND ({' OR '.join(f'({query.where})' for query in either)})",
+            (place[0], *(value for query in either for value in query.values)),
         )
 
 
@@ -130,19 +170,34 @@ def ordering(orders: Sequence[Order], grammar: Grammar) -> Ordering:
             raise Unfit("order", field.key, field.entity, f"nothing can be ordered by {field.entity}.{field.key}")
     known = {term.column for term in terms}
     terms += [Term(column, falling) for column, falling in grammar.ties if column not in known]
-    return Ordering("".join(joins), tuple(values), tuple(terms), _first(orders, grammar))
+    return Ordering(
+        "".join(joins),
+        tuple(values),
+        tuple(terms),
+        _first(orders, grammar),
+        _stages(orders, grammar) if orders else None,
+    )
 
 
-def _first(orders: Sequence[Order], grammar: Grammar) -> Query | None:
-    if not orders or orders[0][0].entity not in grammar.keyed:
+def _first(orders: Sequence[Order], grammar: Grammar) -> First | None:
+    if not orders or orders[0].field.entity not in grammar.keyed:
         return None
-    (field, falling), keyed = orders[0], grammar.keyed[orders[0][0].entity]
-    if keyed.kind != "number" or keyed.where:
+    (field, falling), keyed = orders[0], grammar.keyed[orders[0].field.entity]
+    by_number = keyed.numbered and grammar.by_number
+    return None if keyed.where else First(keyed, field.key, falling, by_number, len(orders) == 1)
+
+
+def _stages(orders: Sequence[Order], grammar: Grammar) -> Stages | None:
+    field = orders[0].field
+    if field.entity != "attributes" or not (attribute := grammar.attributes[field.key]).apart:
         return None
-    than, way = (">=", " DESC") if falling else ("<=", "")
-    last = f"SELECT value FROM {keyed.table} WHERE key = ? AND value IS NOT NULL ORDER BY value{way} LIMIT 1 OFFSET ?"
-    where = f"SELECT {keyed.owner} AS owner FROM {keyed.table} WHERE key = ? AND value {than} ({last})"
-    return Query(where, (field.key, field.key))
+    there = f"{attribute.column} <> ''"
+    rows, _, row = grammar.row.partition(".")
+    return Stages(
+        Query(there, ()),
+        Query(f"{grammar.row} NOT IN (SELECT one.{row} FROM {rows} AS one WHERE one.{there})", ()),
+        f"SELECT (SELECT count(*) FROM {rows}) > (SELECT count(*) FROM {rows} WHERE {there})",
+    )
 
 
 def both(*queries: Query) -> Query:
@@ -207,7 +262,7 @@ def _owned(field: Field, grammar: Grammar, condition: str, values: Sequence[Any]
 
 def _is_null(field: Field, grammar: Grammar, negated: bool) -> Query:
     if field.entity == "attributes":
-        column, kind, _ = grammar.attributes[field.key]
+        column, kind, *_ = grammar.attributes[field.key]
         empty = f"({column} IS NULL OR {column} = '')" if kind in ("text", "status", "part") else f"{column} IS NULL"
         return Query(f"NOT {empty}" if negated else empty, ())
     inside = "IN" if negated else "NOT IN"

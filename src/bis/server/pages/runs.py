@@ -13,7 +13,7 @@ from msgspec import Meta
 
 from bis.digest import readable, short
 from bis.errors import BisError, NotFound, UsageError
-from bis.ledger import Row, experiments, listed
+from bis.ledger import Row, experiments, groups, listed
 from bis.ledger.connection import Connection
 from bis.ledger.filter import Field, Order, Unfit, read_filter, read_order
 from bis.ledger.grammar import RUNS
@@ -449,8 +449,8 @@ def _fill_groups(connection: Connection, found: Runs, view: View) -> None:
     if order and order.field.entity == "metrics":
         best, found.metric = "greatest" if order.falling else "least", order.field.key
     by = ALIASES.get(asked.group, asked.group)
-    grouped = listed.groups(connection, by, found.metric, asked.filter, view=view, limit=GROUPS, best=best)
-    field = listed.grouped_by(by)
+    grouped = groups.groups(connection, by, found.metric, asked.filter, view=view, limit=GROUPS, best=best)
+    field = groups.grouped_by(by)
     found.groups = [
         Group(
             value=group.value,
