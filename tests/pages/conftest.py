@@ -175,14 +175,15 @@ def large_seed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         seq = tracked.seq_of(connection, f"{1:032x}")
         for start in range(0, LONG, 10_000):
             steps = range(start, start + 10_000)
-            points.append(connection, seq, [Point("long", _value(step), NOW // 1000 + step, step) for step in steps])
+            points.append(connection, seq, [Point("long", value_at(step), NOW // 1000 + step, step) for step in steps])
         points.fold(connection, seq)
         odd = [math.nan, math.inf, -math.inf, 0.5]
         points.append(connection, seq, [Point("odd", value, NOW // 1000 + n, n) for n, value in enumerate(odd)])
     return folder
 
 
-def _value(step: int) -> float:
+def value_at(step: int) -> float:
+    """Of the long metric."""
     return SPIKE if step == SPIKE_STEP else 0.1 + 0.1 * math.sin(step / 5000)
 
 

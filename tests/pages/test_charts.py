@@ -16,14 +16,10 @@ from xml.etree import ElementTree
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from tests.pages.conftest import NOW, Pages, logged
+from tests.pages.conftest import LONG, NOW, RUNS, SPIKE, SPIKE_STEP, Pages, logged, value_at
 
 from bis.ledger.runs import SqlLedger
 
-RUNS = 10_000
-LONG = 1_000_000
-SPIKE = 3.1
-SPIKE_STEP = 654_321
 ONE = f"{1:032x}"
 """The run with the long metric and the odd one, which the fixture `large` made."""
 DRAWN = "bis-chart[data-state=drawn]"
@@ -34,10 +30,6 @@ ON_CANVAS = """chart => { const found = []; const [xs, ...lines] = chart.plot.da
     if (y != null) found.push([xs[place], y]); }));
   return found; }"""
 """What uPlot was given to draw as the line."""
-
-
-def _value(step: int) -> float:
-    return SPIKE if step == SPIKE_STEP else 0.1 + 0.1 * math.sin(step / 5000)
 
 
 def address(server: Any, metric: str = "long", run: str = ONE, form: str = "", **more: Any) -> str:
@@ -105,7 +97,7 @@ def test_one_point_of_a_million_is_drawn_from_far_away_and_from_near(visitor: An
     assert [SPIKE_STEP, SPIKE] in on_canvas(page)
     page.evaluate(f"location.hash = 'zoom=long~{SPIKE_STEP - 200}~{SPIKE_STEP + 200}'")
     page.wait_for_function("() => document.querySelector('.chart-said').textContent === 'exact'")
-    assert on_canvas(page) == [[step, _value(step)] for step in range(SPIKE_STEP - 200, SPIKE_STEP + 201)]
+    assert on_canvas(page) == [[step, value_at(step)] for step in range(SPIKE_STEP - 200, SPIKE_STEP + 201)]
 
 
 def test_the_top_of_the_canvas_has_the_spike_and_nothing_else(visitor: Any, large_server: Any) -> None:
@@ -140,7 +132,7 @@ def test_it_says_whether_it_is_exact(large_server: Any) -> None:
     assert sum(far["count"]) == far["points"] == far["summary"]["points"] == LONG
     (near,) = told(address(large_server, form=".json", first=1000, last=1999))["series"]
     assert (near["exact"], near["said"], near["points"]) == (True, "exact", 1000)
-    assert near["value"] == [_value(step) for step in range(1000, 2000)]
+    assert near["value"] == [value_at(step) for step in range(1000, 2000)]
 
 
 def test_nan_and_infinity_are_marked_and_counted(visitor: Any, large_server: Any) -> None:
@@ -246,8 +238,8 @@ def test_the_pointer_says_exact_values_and_so_does_the_keyboard(visitor: Any, la
     page.wait_for_function("() => document.querySelector('.chart-said').textContent === 'exact'")
     page.focus(".chart-body")
     page.keyboard.press("Home")
-    assert page.inner_text(".chart-value") == f"{_value(100)} at step 100"
-    assert str(_value(100)) in page.locator("bis-chart output").inner_text()
+    assert page.inner_text(".chart-value") == f"{value_at(100)} at step 100"
+    assert str(value_at(100)) in page.locator("bis-chart output").inner_text()
 
 
 # -- saved ---------------------------------------------------------------------------------------------------------
@@ -268,7 +260,7 @@ def test_it_is_saved_as_png_svg_and_csv(visitor: Any, large_server: Any) -> None
     rows = list(csv.reader(io.StringIO(saved["CSV"].decode())))
     assert rows[0] == ["key", "step", "moment", "value"]
     assert [(int(step), float(value)) for _, step, _, value in rows[1:]] == [
-        (step, _value(step)) for step in range(SPIKE_STEP - 5, SPIKE_STEP + 6)
+        (step, value_at(step)) for step in range(SPIKE_STEP - 5, SPIKE_STEP + 6)
     ]
 
 
@@ -304,6 +296,16 @@ def test_what_fails_says_so_and_can_be_tried_again(visitor: Any, large_server: A
     page.wait_for_selector("bis-chart[data-state=empty]")
     assert "no points in this window" in page.inner_text(".chart-state")
     page.click("text=Reset zoom")
+    page.wait_for_selector(DRAWN)
+
+
+def test_what_draws_is_asked_for_again_where_it_did_not_come(visitor: Any, large_server: Any) -> None:
+    visitor.expected = ("Failed to load resource",)
+    visitor.page.route("**/uPlot.iife.min.js", lambda route: route.abort())
+    page = visitor.go(address(large_server))
+    page.wait_for_selector("bis-chart[data-state=failed]")
+    page.unroute("**/uPlot.iife.min.js")
+    page.get_by_text("Try again").click()
     page.wait_for_selector(DRAWN)
 
 
@@ -450,6 +452,19 @@ def test_brushing_leaves_the_runs_that_pass(visitor: Any, large_server: Any) -> 
     page.mouse.move(box["x"] + 60, box["y"] + 150, steps=3)
     page.mouse.up()
     assert 0 < rows.count() < 20
+
+
+def test_limits_of_a_param_leave_a_metric_that_is_called_so_alone(visitor: Any, large_server: Any) -> None:
+    runs = [f"{number:032x}" for number in range(140, 146)]
+    for number, run in enumerate(runs):
+        body = json.dumps({"run_id": run, "key": "auc", "value": str(number + 1)}).encode()
+        url = f"{large_server.url}/api/2.0/mlflow/runs/log-parameter"
+        urllib.request.urlopen(urllib.request.Request(url, body, {"content-type": "application/json"})).read()
+    page = visitor.go(f"{large_server.url}/overlay?{urlencode([('run', run) for run in runs])}")
+    page.click("text=Parallel coordinates")
+    page.locator("[aria-label='auc from']").first.fill("3")
+    page.get_by_text("4 of 6 runs pass").wait_for()
+    assert page.locator(".parallel-runs tbody tr:visible").count() == 4
 
 
 def test_scatter_and_contour_come_when_they_are_opened(visitor: Any, large_server: Any) -> None:

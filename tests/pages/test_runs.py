@@ -86,7 +86,7 @@ def test_the_numbers_it_shows_are_those_of_the_ledger(visitor: Any, large_server
     assert len(names(page)) == shown
 
 
-def test_a_page_of_100_000_runs_asks_the_ledger_few_questions(large_server: Any, tmp_path: Path) -> None:
+def test_a_page_asks_the_ledger_few_questions(large_server: Any) -> None:
     """However many runs are on it, and whatever it is asked for."""
     from bis.server.pages.runs import Asked, _runs
 
