@@ -241,6 +241,10 @@ def test_at_a_moment_data_is_as_it_was_then(visitor: Any, shop_server: Any, shop
 
 def test_a_removed_version_says_that_it_is(shop_server: Any) -> None:
     assert "gone" not in {one["name"] for one in page_of(shop_server, "/data.json")["sets"]}
+    hits = {kind["name"]: kind["hits"] for kind in page_of(shop_server, "/search.json", q="gone")["kinds"]}
+    (hit,) = hits["data sets"]
+    listed = httpx.get(shop_server.url + hit["path"])
+    assert (listed.status_code, "removed" in listed.text) == (200, True)
     text = httpx.get(f"{shop_server.url}/data/gone/v1").text
     assert "removed" in text
     assert "bis data rm --undo gone@v1" in text

@@ -166,7 +166,8 @@ async def one_set(desk: Desk, asked: Named) -> OneSet:
 def _one_set(desk: Desk, asked: Named, moment: int) -> OneSet:
     name = asked.name.strip("/")
     ledger = SqlLedger(desk.database, False)
-    found = ledger.data.versions(name, until=moment)
+    # Of a data set that was removed whole, what there was: links lead here, and a version can be brought back.
+    found = ledger.data.versions(name, until=moment) or ledger.data.versions(name, hidden=True, until=moment)
     if not found:
         raise _no_versions(ledger, name, moment)
     shown = found[asked.skip : asked.skip + VERSIONS]
