@@ -120,7 +120,7 @@ def read(folder, rows, answers):
         refused = str(error)
     predictor = kinds.load(folder, described["flavors"], Loading(trust=True))
     found = predictor.predict(check(signature_of(described.get("signature")), batch_of(rows)), {})
-    flavor = next(one for one in kinds.FLAVORS if one.name in described["flavors"])
+    flavor = next(kinds.flavor(name) for name in kinds.FLAVORS if name in described["flavors"])
     scorer = Scorer({"folder": str(folder), "description": described, "trust": True})
     if hasattr(rows, "columns"):
         asked = {"dataframe_split": {"columns": list(rows.columns), "data": rows.to_numpy().tolist()}}

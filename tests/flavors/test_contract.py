@@ -152,4 +152,4 @@ def test_a_model_has_the_same_identity_in_another_process(
 
 
 def test_whoever_cannot_import_the_flavors_knows_their_names() -> None:
-    assert [one.name for one in kinds.FLAVORS] == [*FRAMEWORKS, "python_function"]
+    assert [kinds.flavor(name).name for name in kinds.FLAVORS] == [*FRAMEWORKS, "python_function"]

@@ -2,34 +2,43 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from . import Flavor, Loading, Predictor, Refused, below, held_together, not_packed_to_burst
-from .function import Function
-from .keras import Keras
-from .lightgbm import LightGBM
-from .onnx import ONNX
-from .sklearn import Sklearn
-from .tensorflow import TensorFlow
-from .torch import PyTorch
-from .xgboost import XGBoost
 
-FLAVORS: tuple[Flavor, ...] = (
-    *(XGBoost(), LightGBM(), Sklearn(), ONNX(), Keras(), TensorFlow(), PyTorch()),
-    Function(),
-)
-"""In the order in which they are asked: the more special first."""
+FLAVORS = {
+    "xgboost": ("xgboost", "XGBoost"),
+    "lightgbm": ("lightgbm", "LightGBM"),
+    "sklearn": ("sklearn", "Sklearn"),
+    "onnx": ("onnx", "ONNX"),
+    "keras": ("keras", "Keras"),
+    "tensorflow": ("tensorflow", "TensorFlow"),
+    "pytorch": ("torch", "PyTorch"),
+    "python_function": ("function", "Function"),
+}
+"""In the order in which they are asked, the more special first: the module of each, and its class there."""
+
+
+@functools.lru_cache(None)
+def flavor(name: str) -> Flavor:
+    """One of them. Its module is imported when it is asked for: a model needs one, and the program of a scoring
+    compiles what it imports each time."""
+    module, kind = FLAVORS[name]
+    found: Flavor = getattr(importlib.import_module(f"{__package__}.{module}"), kind)()
+    return found
 
 
 def flavor_of(model: object) -> Flavor:
     """The flavor that saves a model. Raises Refused."""
-    for flavor in FLAVORS:
-        if flavor.takes(model):
-            return flavor
-    known = ", ".join(flavor.name for flavor in FLAVORS)
+    for name in FLAVORS:
+        if flavor(name).takes(model):
+            return flavor(name)
+    known = ", ".join(FLAVORS)
     raise Refused(f"{type(model).__name__} is no model of {known}, and nothing that can be called")
 
 
@@ -40,15 +49,15 @@ def load(folder: Path, flavors: Mapping[str, Mapping[str, Any]], how: Loading) -
     if not how.trust:
         not_packed_to_burst(folder)
     _take_code(folder, flavors, how)
-    for flavor in FLAVORS:
-        entry = flavors.get(flavor.name)
+    for name in FLAVORS:
+        entry = flavors.get(name)
         if isinstance(entry, Mapping):
             try:
-                return flavor.load(folder, entry, how)
+                return flavor(name).load(folder, entry, how)
             except (Refused, ImportError, MemoryError):
                 raise
             except Exception as error:
-                raise Refused(f"{flavor.name} cannot load it: {type(error).__name__}: {error}") from error
+                raise Refused(f"{name} cannot load it: {type(error).__name__}: {error}") from error
     raise Refused(f"no flavor reads a model of {', '.join(flavors) or 'no flavor at all'}")
 
 

@@ -15,16 +15,21 @@ ABSENT = ("pandas",)
 """Which a library asks for, and does without where it is not there."""
 LATER = ("scipy.stats", "scipy.stats.mstats")
 """Of which a library takes functions when it is imported, and calls them for a few kinds of models."""
+UNWRITTEN = "scipy._lib._docscrape"
+"""With which SciPy, as it is imported, writes the documentation of hundreds of functions anew."""
 
 
 @contextlib.contextmanager
 def leanly() -> Iterator[None]:
-    """What is imported here finds no pandas, and functions of SciPy's statistics that import it when they are called.
-    Later all of it can be imported. What was imported before stays."""
+    """What is imported here finds no pandas, and functions of SciPy's statistics that import it when they are called;
+    functions of SciPy are without documentation. Later all of it can be imported. What was imported before stays."""
     loaded = cast("dict[str, Any]", sys.modules)
     made: dict[str, Any] = {name: None for name in ABSENT if name not in loaded}
     if LATER[0] not in loaded:
         made.update((name, _Later(name)) for name in LATER)
+    if UNWRITTEN not in loaded:
+        made[UNWRITTEN] = types.ModuleType(UNWRITTEN)
+        made[UNWRITTEN].FunctionDoc, made[UNWRITTEN].Parameter = _Unwritten, tuple
     loaded.update(made)
     try:
         yield
@@ -45,6 +50,19 @@ def held_for_good() -> Iterator[None]:
         gc.freeze()
     finally:
         gc.enable()
+
+
+class _Unwritten(dict[str, Any]):
+    """The documentation of a function: sections by name, all of them empty, and as text a signature and nothing."""
+
+    def __init__(self, of: object) -> None:
+        super().__init__()
+
+    def __missing__(self, name: str) -> list[Any]:
+        return []
+
+    def __str__(self) -> str:
+        return "\n"
 
 
 class _Later(types.ModuleType):

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from ...flavors import Loading, Predictor, kinds
 from ...flavors.values import Array, Batch
 from ..frames import Ended, Frames, framed
-from ..lean import leanly
+from ..lean import held_for_good, leanly
 from . import Stop, why_not
 from .packed import batch_packed, batch_unpacked, packed, unpacked
 from .writing import columns_of
@@ -48,7 +48,8 @@ class Asking:
     """A model that was loaded, and how it is to be asked."""
 
     def __init__(self, job: Mapping[str, Any]) -> None:
-        self._predictor = _loaded(job)
+        with held_for_good():
+            self._predictor = _loaded(job)
         self._params = job["params"]
         self._names = job["outputs"]
 
