@@ -6,6 +6,7 @@ Rules are grouped by what a span may begin with, so that most places of a text a
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from typing import NamedTuple
@@ -270,7 +271,7 @@ TIMING = frozenset({"clock", "duration", "rate"})
 def find(shape: str) -> list[tuple[Span, int]]:
     """The spans of a shape, from left to right, each with the number of its rule."""
     found = []
-    for match in PATTERN.finditer(shape):
+    for match in _pattern().finditer(shape):
         number = int((match.lastgroup or "r0")[1:])
         if not RULES[number].kind:
             continue
@@ -280,7 +281,9 @@ def find(shape: str) -> list[tuple[Span, int]]:
     return found
 
 
-def _combined() -> re.Pattern[str]:
+@functools.cache
+def _pattern() -> re.Pattern[str]:
+    """All rules as one, compiled when the first text is looked through: it takes as long as most commands do."""
     number, groups = 0, []
     for guard, rules in GROUPS:
         pieces = []
@@ -292,5 +295,4 @@ def _combined() -> re.Pattern[str]:
     return re.compile("|".join(groups), re.ASCII)
 
 
-PATTERN = _combined()
 WITHIN = frozenset(number for number, rule in enumerate(RULES) if "(?P<v>" in rule.pattern)

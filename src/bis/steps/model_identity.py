@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from bis.digest import Digest
 from bis.flavors.beside import FILES
-from bis.formats.meaning import meaning
 from bis.nouns.artifact import Artifact
 from bis.steps.packaging import identity
 from bis.steps.recognising import ABOUT, MLMODEL, Recognised, about_of, described_of
@@ -47,6 +46,8 @@ def identity_of(found: Recognised, store: Store) -> Digest:
 
 
 def _meanings(files: Mapping[str, Artifact], names: list[str], store: Store) -> dict[str, Digest]:
+    from bis.formats.meaning import meaning  # every format that there is: not for who only serves
+
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="bis-model-") as folder:
         path = Path(folder) / "file"

@@ -16,7 +16,6 @@ import msgspec
 
 from bis.digest import Digest, canonical, digest_value
 from bis.flavors.signature import Signature, spell
-from bis.formats.meaning import meaning
 
 SCHEMA: Final = "bis.model/1"
 ABOUT: Final = "bis.json"
@@ -64,6 +63,7 @@ def write(
     from bis.flavors.inferring import infer
     from bis.flavors.kinds import flavor_of
     from bis.flavors.values import batch_of
+    from bis.formats.meaning import meaning
     from bis.steps.requiring import pinned
 
     folder.mkdir(parents=True, exist_ok=True)
