@@ -83,6 +83,13 @@ def test_an_admin_gives_a_token_that_is_shown_once_and_takes_it_back(visitor: An
     assert "<i>ci</i>" not in page.locator("tbody").inner_text()
 
 
+def test_where_nobody_logs_in_settings_are_found_all_the_same(visitor: Any, small_server: Any) -> None:
+    page = visitor.go(small_server.url + "/")
+    page.get_by_role("link", name="Settings").click()
+    page.wait_for_url("**/settings")
+    assert "From the first token on, everybody needs one" in page.inner_text("main")
+
+
 def test_a_reader_sees_no_way_to_give_one_and_has_none(visitor: Any, guarded: Any) -> None:
     page = log_in(visitor, guarded, "lee")
     assert page.get_by_role("button", name="Make it").count() == 0

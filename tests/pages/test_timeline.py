@@ -56,6 +56,12 @@ def test_a_moment_is_carried_to_the_other_pages(visitor: Any, small_server: Any)
     assert page.locator("path.moment").count() == 0
 
 
+def test_a_page_that_knows_no_moments_says_so(visitor: Any, small_server: Any) -> None:
+    for place, now in (("/models", False), ("/runs/first", True), ("/models/churn/1", True), ("/machines", False)):
+        page = visitor.go(f"{small_server.url}{place}?asof=now")
+        assert ("This page tells what is known now" in page.inner_text(".asof")) is now
+
+
 def test_a_point_leads_to_its_page_and_several_to_a_nearer_look(visitor: Any, small_server: Any) -> None:
     page = visitor.go(f"{small_server.url}/timeline?from=2001-01-01")
     many = page.locator(".spot.lane-data")

@@ -61,7 +61,7 @@ class Page(NamedTuple):
     """Hashes of styles that a library of ours puts into the page."""
     instead: Callable[[Desk, Any, BisError], Awaitable[msgspec.Struct]] | None = None
     """The value of a page that stays where what is asked for makes no sense, and says so."""
-    onward: Callable[[Any], tuple[str, dict[str, str]] | None] | None = None
+    onward: Callable[[Any], tuple[str, dict[str, Any]] | None] | None = None
     """Of what is asked: path and query of another page, which a person is led to instead; None: this one is meant."""
 
     @property
@@ -76,8 +76,8 @@ class Action(NamedTuple):
     path: str
     asked: type[msgspec.Struct]
     """What stands in the path and in the form."""
-    act: Callable[[Desk, Any], Awaitable[str]]
-    """Returns the path of the page that shows what came of it."""
+    act: Callable[[Desk, Any], Awaitable[str | tuple[str, dict[str, Any]]]]
+    """Returns the path of the page that shows what came of it; with what stands behind it."""
 
 
 def routes_of(desk: Desk, page: Page) -> Iterator[Route]:
@@ -120,7 +120,9 @@ def routes_of(desk: Desk, page: Page) -> Iterator[Route]:
     async def as_page(request: Request) -> Response:
         if page.is_open_ended and (form := forms.get(request.query_params.get(FORM_FIELD, ""))):
             return await form(request)
-        view = msgspec.structs.replace(await view_of(desk, request), open_ended=page.is_open_ended)
+        view = msgspec.structs.replace(
+            await view_of(desk, request), open_ended=page.is_open_ended, timed="asof" in page.asked.__struct_fields__
+        )
         try:
             if page.onward and (place := page.onward(asked_of(page.asked, request))):
                 return RedirectResponse(view.at(place[0], **place[1]), 303)
@@ -149,7 +151,8 @@ def route_of(desk: Desk, action: Action) -> Route:
             return _page(request, view, "error", error, status=status_of(error))
         except Exception:  # a fault of ours: the log has it whole, and who looks is told that it has
             return _page(request, view, "error", _unexpected(action.path), status=500)
-        return RedirectResponse(view.at(place), 303)
+        path, query = (place, dict[str, Any]()) if isinstance(place, str) else place
+        return RedirectResponse(view.at(path, **query), 303)
 
     return Route(action.path, act, methods=["POST"])
 

@@ -44,6 +44,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     csrf: str
     version: str = __version__
     pages: tuple[tuple[str, str], ...] = PAGES
+    timed: bool = False
+    """Whether this page can be looked at as of another moment."""
     open_ended: bool = False
     """Whether the other forms of this page are asked for by its query."""
 
