@@ -146,6 +146,24 @@ def test_columns_are_chosen_in_the_address_and_by_boxes(visitor: Any, large_serv
     assert "did you mean" in page.inner_text("#trouble")
 
 
+def test_any_of_many_columns_is_chosen_by_its_name(served: Any, visitor: Any) -> None:
+    with ledger_of(served) as ledger, ledger.database.writing() as connection:
+        for number in range(2):
+            started = 1_790_000_000_000_000 + number
+            tracked.create(connection, f"{number:032x}", experiment=0, name="x", user="", started=started, tags={})
+        found = [Point(f"m{key:04}", 0.5, 1, 0) for key in range(1200)]
+        points.append(connection, tracked.seq_of(connection, f"{0:032x}"), found)
+    page = visitor.go(served.url + "/?limit=1")
+    page.click("#columns summary")
+    page.fill("#columns input[name=columns]:not([type=checkbox])", "m1199")
+    page.click("text=Show these")
+    page.wait_for_selector("th:has-text('m1199')")
+    page.goto(served.url + "/?filter=" + quote("metrics.m1199 > 1"))
+    assert "no run has" not in page.inner_text("#runs")
+    page = visitor.go(served.url + "/?columns=m1200")
+    assert "no run has anything for columns=m1200" in page.inner_text("#trouble")
+
+
 def test_a_filter_that_makes_no_sense_is_told_beside_its_field(visitor: Any, large_server: Any) -> None:
     page = visitor.go(
         large_server.url + "/?filter=" + quote("metrics.auc > 0.9 AND parms.lr = 1") + "&sort=-metrics.auc"
@@ -204,6 +222,77 @@ def test_the_address_is_the_view(visit: Any, large_server: Any) -> None:
     assert other.inner_text("#runs") == text
     plain = visit(java_script_enabled=False).go(address)
     assert names(plain) == names(page)
+
+
+def selected(page: Any) -> list[str]:
+    """The ids that go with a form to compare them."""
+    found: list[str] = page.eval_on_selector("#compare", "form => new FormData(form).getAll('run')")
+    return found
+
+
+def test_what_is_selected_stays_so_on_the_next_page_of_rows(visit: Any, large_server: Any) -> None:
+    page = visit().go(large_server.url + "/?filter=" + quote("name LIKE 'adam-%'"))
+    first = page.get_attribute("[data-pick] >> nth=0", "value")
+    page.check("[data-pick] >> nth=0")
+    page.keyboard.press("n")
+    page.wait_for_url("**next=**")
+    assert "adam-9999" in page.inner_text("#elsewhere")
+    second = page.get_attribute("tbody [data-pick] >> nth=0", "value")
+    page.check("tbody [data-pick] >> nth=0")
+    assert page.inner_text(".under [data-count]") == "2"
+    address = page.url
+    page.evaluate("htmx.trigger('#live', 'changed')")
+    page.wait_for_timeout(500)
+    assert selected(page) == [first, second], "also after newer rows have come"
+    for other in (visit().go(address), visit(java_script_enabled=False).go(address)):
+        assert other.locator("[data-pick]:checked").evaluate_all("all => all.map(one => one.value)") == [first, second]
+    page.click("th a:has-text('auc')")
+    page.wait_for_url("**sort=**")
+    assert sorted(selected(page)) == sorted([first, second])
+    page.fill("input[name=filter]", "params.layers >= 2")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**layers**")
+    assert sorted(selected(page)) == sorted([first, second])
+    page.keyboard.press("c")
+    page.wait_for_url("**/compare?**")
+    assert page.locator(".compared > li").count() == 2
+    page.click("text=Choose in the list")
+    page.wait_for_url("**/?run=**")
+    page.uncheck(f"#elsewhere [value='{second}'], tbody [value='{second}']")
+    assert selected(page) == [first]
+    assert second not in page.url
+    page.goto(address)
+    page.click("text=Let go of all")
+    page.wait_for_selector("#elsewhere", state="hidden")
+    assert not selected(page)
+    assert "filter=" in page.url
+
+
+def test_all_rows_of_a_page_are_selected_at_once(visitor: Any, large_server: Any) -> None:
+    page = visitor.go(large_server.url + "/?limit=3&filter=" + quote("name LIKE 'adam-%'"))
+    page.check("[data-all]")
+    assert len(selected(page)) == 3
+    page.uncheck("tbody [data-pick] >> nth=1")
+    assert page.eval_on_selector("[data-all]", "one => one.indeterminate")
+    assert len(selected(page)) == 2
+
+
+def test_without_scripts_runs_of_several_pages_are_compared(visit: Any, large_server: Any) -> None:
+    page = visit(java_script_enabled=False).go(large_server.url + "/?limit=2")
+    for box in range(2):
+        page.check(f"tbody [data-pick] >> nth={box}")
+    page.click("button:has-text('Compare') >> visible=true")
+    page.click("text=Choose in the list")
+    page.click("a[rel=next]")
+    page.check("tbody [data-pick] >> nth=0")
+    page.click("text=Compare all")
+    assert page.locator(".compared > li").count() == 3
+
+
+def test_a_selected_run_that_is_not_there_is_left_out(visitor: Any, large_server: Any) -> None:
+    page = visitor.go(large_server.url + f"/?run=nothing&run={5:032x}")
+    assert page.locator("#elsewhere [data-pick]").count() == 1
+    assert page.url.endswith(f"?run={5:032x}")
 
 
 def test_groups_have_their_count_and_their_best(visitor: Any, large_server: Any) -> None:
@@ -307,7 +396,7 @@ def test_it_is_used_by_keys_alone(visitor: Any, large_server: Any) -> None:
     for word in ("Next row", "Row before", "Select the row", "Compare the selected runs", "Difference", "Open the row"):
         assert word in listed
     page.keyboard.press("Escape")
-    assert page.locator("dialog.keys").count() == 0
+    page.wait_for_selector("dialog.keys", state="detached")
     for key in "jxjjjkx":
         page.keyboard.press(key)
     assert page.evaluate("document.activeElement.closest('tr').id") == f"r{ids[2]}"

@@ -26,6 +26,7 @@ from bis.server.pages import (
     search,
     settings,
     static,
+    tag,
     timeline,
     verdict,
 )
@@ -39,6 +40,7 @@ PAGES: Final[tuple[Page, ...]] = (
     *charts.PAGES,
     *compare.PAGES,
     *verdict.PAGES,
+    *tag.PAGES,
     *environments.PAGES,
     *machines.PAGES,
     *models.PAGES,
@@ -50,7 +52,7 @@ PAGES: Final[tuple[Page, ...]] = (
     *timeline.PAGES,
     *settings.PAGES,
 )
-ACTIONS: Final[tuple[Action, ...]] = (*run.ACTIONS, *models.ACTIONS, *data.ACTIONS)
+ACTIONS: Final[tuple[Action, ...]] = (*run.ACTIONS, *tag.ACTIONS, *models.ACTIONS, *data.ACTIONS)
 
 
 def routes(desk: Desk) -> Iterator[Route]:

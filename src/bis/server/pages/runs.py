@@ -16,7 +16,7 @@ from bis.errors import BisError, NotFound, UsageError
 from bis.ledger import Row, experiments, groups, listed
 from bis.ledger.connection import Connection
 from bis.ledger.filter import Field, Order, Unfit, read_filter, read_order
-from bis.ledger.grammar import RUNS
+from bis.ledger.grammar import OF_RUNS, RUNS
 from bis.ledger.listed import View
 from bis.ledger.moments import NEVER
 from bis.ledger.refusals import BadToken
@@ -38,6 +38,8 @@ EXPERIMENTS: Final = 200
 OFFERED: Final = 120
 """Names that can be chosen with a click; any other one with its name in the address."""
 VALUES: Final = ("metrics", "params", "tags")
+SELECTED: Final = 500
+"""Runs that can be selected: so many are set against each other."""
 
 Kind = Literal["run", "verdict", "status", "time", "took", "digest", "number", "param", "text"]
 KINDS: Final[dict[str, Kind]] = {
@@ -84,6 +86,8 @@ class Asked(msgspec.Struct, forbid_unknown_fields=True):
     """Whether runs of `bis repeat` are shown, too."""
     removed: bool = False
     """Whether the removed runs are shown, and no others."""
+    run: Annotated[list[str], Meta(max_length=SELECTED)] = []
+    """Ids of the runs that are selected, on whatever page of rows they stand."""
     next: str = ""
     """`next` of the page before."""
     limit: Annotated[int, Meta(ge=1, le=1000)] = AT_ONCE
@@ -115,6 +119,13 @@ class Group(msgspec.Struct, kw_only=True):
     """That finds its runs."""
 
 
+class Picked(msgspec.Struct, frozen=True, kw_only=True):
+    """A run that is selected."""
+
+    id: str
+    name: str
+
+
 class Misasked(Trouble, frozen=True, kw_only=True):
     """What was asked for and makes no sense."""
 
@@ -143,8 +154,12 @@ class Runs(msgspec.Struct, kw_only=True):
     runs: list[dict[str, Any]] = []
     """As `bis log --json` tells them, with their experiment, and how far those are that are under way."""
     baseline: dict[str, Any] | None = None
+    selected: list[Picked] = []
+    """In the order in which they were selected."""
     columns: list[Column] = []
     choices: list[Choice] = []
+    unoffered: bool = False
+    """Whether there are more columns than these choices."""
     more: int = 0
     """Columns in which the runs differ and that are not shown, as nobody has chosen them."""
     same: dict[str, str] = {}
@@ -162,6 +177,16 @@ class Runs(msgspec.Struct, kw_only=True):
     """Asks for the page that follows; empty behind the last."""
     advice: list[str] = []
     trouble: Misasked | None = None
+
+    @property
+    def picked(self) -> frozenset[str]:
+        return frozenset(one.id for one in self.selected)
+
+    @property
+    def elsewhere(self) -> list[Picked]:
+        """Those selected that stand on other pages of rows, or that the filter leaves out."""
+        here = {run["id"] for run in (*self.runs, *filter(None, [self.baseline]))}
+        return [one for one in self.selected if one.id not in here]
 
     @staticmethod
     def order(metric: str) -> str:
@@ -198,8 +223,17 @@ def _runs(connection: Connection, asked: Asked, edition: str) -> Runs:
     else:
         _fill_rows(connection, found, view)
     if not found.matching or found.advice:
-        found.advice += _unknown(asked, listed.names(connection))
+        found.advice += _unknown(connection, asked)
     return found
+
+
+def _selected(connection: Connection, ids: Sequence[str]) -> list[Picked]:
+    """Without those that are not there any more."""
+    if not ids:
+        return []
+    marks = ", ".join("?" * len(ids))
+    names = dict(connection.execute(f"SELECT id, name FROM runs WHERE id IN ({marks})", tuple(ids)).fetchall())
+    return [Picked(id=id, name=names[id]) for id in dict.fromkeys(ids) if id in names]
 
 
 def _without(connection: Connection, asked: Asked, edition: str, error: BisError) -> Runs:
@@ -226,6 +260,7 @@ def _empty(connection: Connection, asked: Asked, edition: str) -> Runs:
     return Runs(
         asked=asked,
         edition=edition,
+        selected=_selected(connection, asked.run),
         total=listed.count(connection, View(removed=asked.removed, repeats=True)),
         experiments=[
             name
@@ -280,7 +315,7 @@ def _fill_rows(connection: Connection, found: Runs, view: View) -> None:
     found.runs = _plain(connection, rows)
     compared = [*rows, *([listed.by_id(connection, asked.baseline)] if asked.baseline else [])]
     known = [row for row in compared if row is not None]
-    _choose(found, known, listed.names(connection, OFFERED))
+    _choose(found, known, _names_for(connection, asked.columns))
     by = _meant(asked.sort)
     if by and rows and not any(_has(row, by.field) for row in rows):
         found.advice.append(f"none of these runs has {asked.sort.removeprefix('-')}: they stand in the order of time")
@@ -345,8 +380,24 @@ def _choose(found: Runs, rows: Sequence[Row], known: dict[str, list[str]]) -> No
     found.columns = [_column(name, asked.sort) for name in names]
     offered = [*KINDS, *(f"{entity}.{name}" for entity in VALUES for name in known[entity])]
     # Names of what metrics measure come first: there may be many.
+    found.unoffered = len(offered) > OFFERED
     found.choices = [Choice(name=name, shown=name in names) for name in dict.fromkeys((*offered[:OFFERED], *names))]
     found.same = _same(rows, names) if len(rows) > 1 else {}
+
+
+def _names_for(connection: Connection, columns: Sequence[str]) -> dict[str, list[str]]:
+    """The names that are offered, and those of columns that are asked for beside them."""
+    known = listed.names(connection, OFFERED)
+    for name in dict.fromkeys(one.strip() for some in columns for one in (some, *some.split(","))):
+        for entity in VALUES:
+            key = name.removeprefix(f"{entity}.")
+            if key not in known[entity] and _is_there(connection, entity, key):
+                known[entity].append(key)
+    return known
+
+
+def _is_there(connection: Connection, entity: str, key: str) -> bool:
+    return bool(connection.execute(f"SELECT 1 FROM {OF_RUNS[entity].table} WHERE key = ? LIMIT 1", (key,)).fetchall())
 
 
 def _names(one: str, rows: Sequence[Row], known: dict[str, list[str]]) -> list[str]:
@@ -477,12 +528,13 @@ def _narrower(field: Field, value: str | None) -> str:
 # -- advice --------------------------------------------------------------------------------------------------------
 
 
-def _unknown(asked: Asked, known: dict[str, list[str]]) -> Iterator[str]:
+def _unknown(connection: Connection, asked: Asked) -> Iterator[str]:
     """The names that no run has, and what was probably meant."""
+    known = listed.names(connection)
     fields: Iterable[Field] = [comparison.field for comparison in read_filter(asked.filter, RUNS)]
     fields = [*fields, *(order.field for order in read_order(_order(asked.sort), RUNS))]
     for entity, key in dict.fromkeys((field.entity, field.key) for field in fields):
-        if entity in VALUES and key not in known[entity]:
+        if entity in VALUES and key not in known[entity] and not _is_there(connection, entity, key):
             near = difflib.get_close_matches(key, known[entity], 1)
             meant = f"; did you mean {entity}.{readable(near[0])}?" if near else ""
             yield f"no run has {entity}.{readable(key)}{meant}"
