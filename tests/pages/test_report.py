@@ -211,6 +211,27 @@ def test_of_several_runs_metrics_are_drawn_over_one_another(visit: Any, odd: Pat
     assert page.locator(".comparison tbody tr", has_text="lr").locator("td").all_inner_texts() == ["0", "1", "2"]
 
 
+def test_metrics_that_are_not_drawn_are_counted(tmp_path: Path) -> None:
+    typed(tmp_path, "run", "-q", "--", "true")
+    with open_ledger(tmp_path / ".bis" / "ledger") as ledger, ledger.database.writing() as connection:
+        for number in range(2):
+            id = f"{number:032x}"
+            tracked.create(connection, id, experiment=0, name=f"run-{number}", user="", started=NOW, tags={})
+            found = [Point(f"m{key}", float(step), NOW // 1000, step) for key in range(62) for step in range(2)]
+            points.append(connection, tracked.seq_of(connection, id), found)
+    file = tmp_path / "many.html"
+    typed(tmp_path, "export", "html", f"{0:032x}", f"{1:032x}", "--output", str(file))
+    text = file.read_text("utf-8")
+    assert text.count("32 more metrics of several runs are not drawn here") == 1
+    assert text.count("2 more metrics of several points are not drawn here") == 2
+
+
+def test_of_several_runs_it_says_what_differs_within_their_parts(visit: Any, exported: Any) -> None:
+    page = visit().go(exported("first", "changed", "second").as_uri())
+    assert "train.py" in page.inner_text("[aria-label='Within code']")
+    assert "data/customers.csv" in page.inner_text("[aria-label='Within data']")
+
+
 def test_the_same_ledger_gives_the_same_bytes(person: Path, exported: Any, tmp_path: Path) -> None:
     before = exported("first", "changed").read_bytes()
     typed(person, "export", "html", "first", "changed", "--output", str(tmp_path / "again.html"))

@@ -19,7 +19,7 @@ from bis.ledger.connection import Connection
 from bis.ledger.runs import SqlLedger
 from bis.nouns.curve import Overview, looks_of
 from bis.nouns.run import Output, Run
-from bis.steps.abreast import Group, Head, groups, head
+from bis.steps.abreast import Group, Head, Within, groups, head, within
 from bis.steps.drawing import Line, exactness, line_chart
 from bis.steps.home import Home
 from bis.steps.known import Known, known
@@ -91,7 +91,11 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     heads: list[Head]
     groups: list[Group]
     """Of several runs: what each of them has."""
+    within: list[Within]
+    """Of more than two runs: what differs within their parts."""
     overlays: list[Chart]
+    undrawn: int
+    """Metrics of several of the runs that have no chart here."""
 
     @property
     def title(self) -> str:
@@ -107,14 +111,17 @@ def report(runs: Sequence[Run], home: Home) -> Report:
     several = len(runs) > 1
     with database_of(home).reading() as connection:
         told = [_told(connection, run, home) for run in runs]
-        overlays = _overlays(connection, runs) if several else []
+        shared = _shared(connection, runs) if several else {}
+        overlays = [_chart(connection, having, key) for key, having in list(shared.items())[:OVERLAYS]]
     whole = [one.known.run for one in told]
     return Report(
         project=home.project.name,
         runs=told,
         heads=[head(run) for run in whole],
         groups=groups(whole) if several else [],
+        within=within(whole, home.store) if len(whole) > 2 else [],
         overlays=overlays,
+        undrawn=len(shared) - len(overlays),
     )
 
 
@@ -137,15 +144,14 @@ def _told(connection: Connection, run: Run, home: Home) -> Told:
 # -- charts --------------------------------------------------------------------------------------------------------
 
 
-def _overlays(connection: Connection, runs: Sequence[Run]) -> list[Chart]:
-    """Of the metrics that several of the runs have the history of."""
+def _shared(connection: Connection, runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """The metrics of which several of the runs have a history, with those."""
     having: dict[str, list[Run]] = {}
     for run in runs:
         for one in overviews.overview(connection, tracked.seq_of(connection, run.id)):
             if one.points > 1:
                 having.setdefault(one.key, []).append(run)
-    shared = sorted(key for key, some in having.items() if len(some) > 1)
-    return [_chart(connection, having[key], key) for key in shared[:OVERLAYS]]
+    return {key: having[key] for key in sorted(having) if len(having[key]) > 1}
 
 
 def _chart(connection: Connection, runs: Sequence[Run], key: str) -> Chart:

@@ -8,6 +8,7 @@ import { wire } from "./chart.js";
  *   metrics: Record<string, number|string>}} Run */
 
 const FIRST = 6;
+const MOST = 100; // lines in one chart, as the server draws them
 
 class BisOverlay extends HTMLElement {
   async connectedCallback() {
@@ -88,7 +89,8 @@ class BisOverlay extends HTMLElement {
   /** @param {string} metric @param {Run[]} runs */
   chart(metric, runs) {
     const chart = document.createElement("bis-chart");
-    const own = runs.filter((run) => metric in run.metrics).map((run) => run.id).slice(0, 100);
+    const having = runs.filter((run) => metric in run.metrics).map((run) => run.id);
+    const own = having.slice(0, MOST);
     chart.dataset.src = this.dataset.chart;
     chart.dataset.metric = metric;
     chart.dataset.runs = JSON.stringify(own);
@@ -101,7 +103,10 @@ class BisOverlay extends HTMLElement {
     if (own.length < runs.length) {
       const missing = document.createElement("p");
       missing.className = "chart-facts";
-      missing.textContent = `${own.length} of ${runs.length} runs ${own.length === 100 ? "are drawn" : "have it"}`;
+      missing.textContent =
+        own.length < having.length
+          ? `the first ${own.length} of ${having.length} runs that have it are drawn; fewer runs at once show the others`
+          : `${own.length} of ${runs.length} runs have it`;
       chart.append(missing);
     }
     return chart;
