@@ -47,6 +47,24 @@ def test_a_file_comes_as_it_is(small_server: Any, person: Path) -> None:
     assert hashlib.sha256(answer.content).hexdigest() == hashlib.sha256((person / "table.csv").read_bytes()).hexdigest()
 
 
+def test_the_code_is_there_as_it_ran(visitor: Any, small_server: Any) -> None:
+    page = visitor.go(f"{small_server.url}/runs/second")
+    page.locator(".parts th a", has_text="code").click()
+    page.wait_for_url("**/code")
+    page.get_by_role("link", name="train.py").click()
+    page.wait_for_url("**/code/train.py")
+    assert '"auc": 0.9 + lr / 100' in page.inner_text("pre.code")
+    raw = page.get_by_role("link", name="Download").get_attribute("href")
+    assert b"0.9 + lr / 100" in httpx.get(small_server.url + raw).content
+    visitor.go(f"{small_server.url}/runs/changed/code/train.py")
+    assert '"auc": 0.8 + lr / 100' in page.inner_text("pre.code")
+    answer = httpx.get(f"{small_server.url}/runs/second/code/none.py")
+    assert answer.status_code == 404
+    assert "had no code" in answer.text
+    told = httpx.get(f"{small_server.url}/runs/second/code.json").json()
+    assert {"train.py", "Dockerfile"} <= {one["name"] for one in told["entries"]}
+
+
 def test_what_is_not_there_is_named(small_server: Any) -> None:
     up = "%2e%2e/" * 8
     for place in (

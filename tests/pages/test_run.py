@@ -34,6 +34,42 @@ def test_all_six_parts_are_there_with_what_is_missing(visitor: Any, small_server
     assert "bis repeat" in page.inner_text("main")
 
 
+def test_it_is_compared_with_the_run_before_it_or_with_any_other(visitor: Any, small_server: Any) -> None:
+    page = visitor.go(f"{small_server.url}/runs/changed")
+    button = page.get_by_role("link", name="Compare with second")
+    assert button.get_attribute("title") == "The run before it, of the same command"
+    page.keyboard.press("d")
+    page.wait_for_url("**/compare?**")
+    assert [one.split()[0] for one in page.locator(".compared li").all_inner_texts()] == ["second", "changed"]
+    page.goto(f"{small_server.url}/runs/second")
+    assert page.get_by_role("link", name="Compare with first").get_attribute("title") == "The run before it"
+    page.goto(f"{small_server.url}/runs/first")
+    assert page.get_by_role("link", name="Compare with").count() == 0, "there is none before it"
+    page.keyboard.press("c")
+    page.keyboard.type("broken")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/compare?**")
+    assert [one.split()[0] for one in page.locator(".compared li").all_inner_texts()] == ["broken", "first"]
+    page.goto(f"{small_server.url}/runs/first-repeat")
+    assert page.get_by_role("link", name="Compare with first").get_attribute("title") == "The run that it repeats"
+
+
+def test_it_says_which_commit_and_files_went_in(told: Any, visitor: Any, small_server: Any, person: Path) -> None:
+    parts = told(person, "show", "changed")["run"]["parts"]
+    page = visitor.go(f"{small_server.url}/runs/changed")
+    code, data = (page.locator(f".parts tr:has(th:has-text('{kind}'))") for kind in ("code", "data"))
+    code.locator("summary").click()
+    assert parts["code"]["facts"]["revision"][:12] in code.inner_text()
+    assert "train.py" in code.locator("dd", has_text="train.py").inner_text()
+    (read,) = [one for one in parts["data"]["facts"]["inputs"] if one["read"]]
+    assert data.locator("li > a").first.inner_text() == read["path"] == "data/customers.csv"
+    data.get_by_role("link", name="customers@v2").click()
+    page.wait_for_url("**/data/customers/v2*")
+    page.go_back()
+    page.locator(".parts th a", has_text="machine").click()
+    page.wait_for_url("**/machines/*")
+
+
 def test_a_run_that_failed_says_how(visitor: Any, small_server: Any) -> None:
     page = visitor.go(f"{small_server.url}/runs/broken")
     assert "failed with exit status 1" in page.locator(".how").inner_text()
@@ -79,6 +115,33 @@ def test_tags_and_names_are_said_beside_the_record(told: Any, visitor: Any, smal
     page.wait_for_selector(".tag")
     assert "state=<b>final</b>" in page.locator(".tag").all_inner_texts()
     assert told(person, "show", "changed")["tags"]["state"] == "<b>final</b>"
+    page.locator(".say summary").click()
+    page.get_by_role("button", name="Take the tag state away").click()
+    page.wait_for_load_state()
+    assert "state" not in told(person, "show", "changed")["tags"]
+
+
+def test_several_runs_are_tagged_at_once(told: Any, visitor: Any, small_server: Any, person: Path) -> None:
+    page = visitor.go(f"{small_server.url}/")
+    for name in ("first", "broken"):
+        page.locator("tbody tr", has=page.get_by_role("link", name=name, exact=True)).locator("[data-pick]").check()
+    page.keyboard.press("t")
+    page.wait_for_url("**/tag?**")
+    page.keyboard.type("batch")
+    page.locator("#value").fill("<b>one</b>")
+    page.get_by_role("button", name="Tag 2 runs").click()
+    page.wait_for_url("**/?run=*")
+    assert page.locator("tr.picked").count() == 2
+    tags = {name: told(person, "show", name)["tags"].get("batch") for name in ("first", "second", "broken")}
+    assert tags == {"first": "<b>one</b>", "second": None, "broken": "<b>one</b>"}
+    ids = [told(person, "show", name)["run"]["id"] for name in ("first", "second")]
+    page.goto(f"{small_server.url}/tag?run={ids[0]}&run={ids[1]}")
+    page.get_by_role("button", name="Take batch away from 1 run").click()
+    page.wait_for_url("**/?run=*")
+    assert "batch" not in told(person, "show", "first")["tags"]
+    answer = httpx.post(f"{small_server.url}/tag", data={"csrf": "x" * 43, "runs": ids[1], "tag": "elsewhere"})
+    assert answer.status_code == 403
+    assert "elsewhere" not in told(person, "show", "second")["tags"]
 
 
 def test_a_form_from_elsewhere_changes_nothing(told: Any, small_server: Any, person: Path) -> None:

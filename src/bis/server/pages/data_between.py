@@ -3,6 +3,7 @@ tables, as far as a page looks."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
@@ -82,7 +83,11 @@ def _file(change: FileChange, known: dict[Digest, list[tuple[Held, str]]]) -> Da
 def _side(entry: Entry | None, known: dict[Digest, list[tuple[Held, str]]]) -> Side | None:
     if entry is None:
         return None
-    places = [
+    return Side(digest=entry.digest, size=entry.size, places=places_of(known.get(entry.digest, ())))
+
+
+def places_of(some: Iterable[tuple[Held, str]]) -> list[Place]:
+    return [
         Place(
             name=held.version.name,
             reference=held.reference,
@@ -90,6 +95,5 @@ def _side(entry: Entry | None, known: dict[Digest, list[tuple[Held, str]]]) -> S
             page=version_place(told(held)),
             stamp=held.version.stamp,
         )
-        for held, path in known.get(entry.digest, ())
+        for held, path in some
     ]
-    return Side(digest=entry.digest, size=entry.size, places=places)

@@ -1,4 +1,4 @@
-"""The files that a run made: a folder as a list, a file as what it is.
+"""The files that a run made, and those of the code that it ran: a folder as a list, a file as what it is.
 
 Whatever a file holds, looking at it runs nothing of it in the page: HTML lies in a frame that has no origin and reaches
 no network, everything else is drawn from values.
@@ -26,6 +26,7 @@ from bis.errors import BisError, NotFound
 from bis.ledger.runs import SqlLedger
 from bis.nouns.artifact import Artifact
 from bis.nouns.run import Output, Run
+from bis.nouns.tree import Leaf
 from bis.server.desk import Desk
 from bis.server.pages.meant import run_meant
 from bis.server.pages.page import Page, Table, page_of, status_of
@@ -35,6 +36,7 @@ from bis.steps.media import media_of
 from bis.steps.recognising import Recognised, model_file
 from bis.steps.shallow import need
 from bis.steps.uploaded import with_uploaded
+from bis.store.snapshot import walk
 from bis.text import size
 
 TEXT: Final = 1 << 20
@@ -60,6 +62,8 @@ FRAME: Final = (
 )
 """For a file as it is: what it does, it does in a place without an origin, and it asks nobody."""
 
+Of = Literal["files", "code"]
+"""What a run made, or the code that it ran."""
 Kind = Literal["image", "audio", "video", "table", "json", "notebook", "html", "markdown", "text", "model", "binary"]
 
 
@@ -111,6 +115,7 @@ class Viewed(msgspec.Struct, kw_only=True):
 
 class Files(msgspec.Struct, kw_only=True):
     run: Head
+    of: Of
     path: str
     entries: list[Entry]
     file: Viewed | None = None
@@ -123,26 +128,44 @@ class Files(msgspec.Struct, kw_only=True):
 
 
 async def files(desk: Desk, asked: Asked) -> Files:
-    return await desk.shelf.work(lambda: _files(desk, asked))
+    return await desk.shelf.work(lambda: _files(desk, asked, "files"))
 
 
-def _files(desk: Desk, asked: Asked) -> Files:
-    run = _run(desk, asked.id)
-    outputs = {one.path: one for one in run.outputs if not one.is_log}
+async def code(desk: Desk, asked: Asked) -> Files:
+    return await desk.shelf.work(lambda: _files(desk, asked, "code"))
+
+
+def _files(desk: Desk, asked: Asked, of: Of) -> Files:
+    run, found = _kept_of(desk, asked.id, of)
+    known = {one.path: one for one in found if not one.is_log}
     path = asked.path.strip("/")
-    if one := outputs.get(asked.path) or outputs.get(path):
-        return Files(run=head(run), path=one.path, entries=[], file=_viewed(desk, one))
-    entries = _entries(list(outputs.values()), path)
+    if one := known.get(asked.path) or known.get(path):
+        return Files(run=head(run), of=of, path=one.path, entries=[], file=_viewed(desk, one))
+    entries = _entries(list(known.values()), path)
     if path and not entries:
-        raise NotFound(f"run {run.name} made no file {path!r}", hint=f"bis show {run.id[:8]} --outputs")
-    return Files(run=head(run), path=path, entries=entries)
+        what = "made no file" if of == "files" else "had no code"
+        hint = f"bis show {run.id[:8]} --outputs" if of == "files" else f"bis restore {run.id[:8]} DIR"
+        raise NotFound(f"run {run.name} {what} {path!r}", hint=hint)
+    return Files(run=head(run), of=of, path=path, entries=entries)
 
 
-def _run(desk: Desk, id: str) -> Run:
+def _kept_of(desk: Desk, id: str, of: Of) -> tuple[Run, Sequence[Output]]:
+    """A run, and what it made, or its code in the same words."""
     run = run_meant(SqlLedger(desk.database, False), id)
     if desk.home is None:
         raise NotFound("this server has no store, and so no files")
-    return with_uploaded(run, desk.home)
+    if of == "files":
+        run = with_uploaded(run, desk.home)
+        return run, run.outputs
+    part = run.parts.get("code")
+    if part is None or "tree" not in part.trees:
+        raise NotFound(f"the code of {run.name} was not recorded", hint=f"bis show {run.id[:8]}")
+    return run, [_as_output(leaf) for leaf in walk(desk.home.store, part.trees["tree"])]
+
+
+def _as_output(leaf: Leaf) -> Output:
+    entry = leaf.entry
+    return Output(path=leaf.path, digest=entry.digest, size=entry.size, kept=entry.kept, target=entry.target)
 
 
 def _entries(outputs: Sequence[Output], folder: str) -> list[Entry]:
@@ -336,7 +359,8 @@ def table(shown: Files) -> Table:
 def routes(desk: Desk) -> list[Route]:
     async def raw(request: Request) -> Response:
         try:
-            one, chunks = await desk.shelf.work(lambda: _opened(desk, **request.path_params))
+            of: Of = "code" if request.query_params.get("of") == "code" else "files"
+            one, chunks = await desk.shelf.work(lambda: _opened(desk, of, **request.path_params))
         except BisError as error:
             return page_of(request, await view_of(desk, request), "error", error, status_of(error))
         media = media_of(one.path)
@@ -354,9 +378,9 @@ def routes(desk: Desk) -> list[Route]:
     return [Route("/raw/{id}/{path:path}", raw, methods=["GET"])]
 
 
-def _opened(desk: Desk, id: str, path: str) -> tuple[Output, AsyncIterator[bytes]]:
-    run = _run(desk, id)
-    one = next((one for one in run.outputs if one.path == path), None)
+def _opened(desk: Desk, of: Of, id: str, path: str) -> tuple[Output, AsyncIterator[bytes]]:
+    run, found = _kept_of(desk, id, of)
+    one = next((one for one in found if one.path == path), None)
     if one is None or not _kept(one):
         raise NotFound(f"run {run.name} kept no file {path!r}")
     assert desk.home
@@ -374,4 +398,6 @@ def _opened(desk: Desk, id: str, path: str) -> tuple[Output, AsyncIterator[bytes
 PAGES: Final = (
     Page("/runs/{id}/files", "files", Asked, files, table),
     Page("/runs/{id}/files/{path:path}", "files", Asked, files, table),
+    Page("/runs/{id}/code", "files", Asked, code, table),
+    Page("/runs/{id}/code/{path:path}", "files", Asked, code, table),
 )

@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
+from bis.acts.data import versions_with
 from bis.errors import UsageError
 from bis.ledger import tracked
+from bis.ledger.connection import Connection
+from bis.ledger.moments import micros
 from bis.ledger.runs import SqlLedger
+from bis.nouns.run import Run
 from bis.server.desk import Desk
 from bis.server.native import changing
 from bis.server.native.looking import One
 from bis.server.pages.charts import Charts, of_run
+from bis.server.pages.data_between import Place, places_of
 from bis.server.pages.meant import run_meant
 from bis.server.pages.page import Action, Page, Table
 from bis.server.pages.usage import Used, usage_of
+from bis.steps.abreast import Head, head
+from bis.steps.home import Home
 from bis.steps.known import Known, known
+
+INPUTS: Final = 100
+"""Files that went in, of which it is said where they are kept."""
+COMMON: Final = {
+    "command": "command_key = (SELECT command_key FROM runs WHERE id = ?) AND record <> '' AND repeats = ''",
+    "experiment": "experiment = (SELECT experiment FROM runs WHERE id = ?) AND tracked = 1",
+    "": "id <> ? AND repeats = '' AND (tracked = 0 OR parent = '')",
+}
+"""What a run has in common with those that it is compared with, and which of them are meant."""
 
 
 class Asked(msgspec.Struct, forbid_unknown_fields=True):
@@ -24,7 +40,29 @@ class Asked(msgspec.Struct, forbid_unknown_fields=True):
     """Its id, the beginning of it, or a name."""
 
 
+class Input(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that went in."""
+
+    path: str
+    size: int
+    digest: str
+    how: str
+    """How it came to be known: declared, read, …"""
+    kept: bool
+    places: list[Place]
+    """Versions of data that hold it."""
+
+
 class OneRun(Known, kw_only=True):
+    before: Head | None
+    """The run before it, of the same command or experiment where there is one."""
+    common: str
+    """What it has in common with that: command, experiment or nothing."""
+    judged: bool
+    """Whether it is a repeat, and there is a verdict on it."""
+    inputs: list[Input]
+    """The first of them."""
+    inputs_there: int
     usage: list[Used]
     """What it used of the machine, over time."""
     charts: Charts
@@ -39,8 +77,53 @@ def _run(desk: Desk, asked: Asked) -> OneRun:
     found = known(ledger, run_meant(ledger, asked.id), desk.home)
     with desk.database.reading() as connection:
         charts = of_run(connection, tracked.get(connection, found.run.id))
-    usage = usage_of(found.run, desk.home.store) if desk.home else []
-    return OneRun(**msgspec.structs.asdict(found), usage=usage, charts=charts)
+        before, common = _before(connection, found.run)
+    inputs = _inputs(found.run)
+    return OneRun(
+        **msgspec.structs.asdict(found),
+        before=head(ledger.get(before)) if before else None,
+        common=common,
+        judged=any(one.again == found.run.id for one in ledger.verdicts(found.run.repeats or "")),
+        inputs=_kept(inputs[:INPUTS], desk.home),
+        inputs_there=len(inputs),
+        usage=usage_of(found.run, desk.home.store) if desk.home else [],
+        charts=charts,
+    )
+
+
+def _before(connection: Connection, run: Run) -> tuple[str, str]:
+    """The id of the run that it is probably compared with, and what they have in common; empty where there is none."""
+    for common in ("experiment" if run.tracked else "command", ""):
+        found = connection.execute(
+            f"SELECT id FROM runs WHERE {COMMON[common]} AND started < ? AND removed = ''"
+            " ORDER BY started DESC, seq DESC LIMIT 1",
+            (run.id, micros(run.started)),
+        ).fetchall()
+        if found:
+            return found[0][0], common
+    return "", ""
+
+
+def _inputs(run: Run) -> list[dict[str, Any]]:
+    """Those that were read, or said to be."""
+    part = run.parts.get("data")
+    rows = part.facts.get("inputs", ()) if part else ()
+    return [row for row in rows if row.get("digest") and (row.get("read") or row.get("how") == "declared")]
+
+
+def _kept(rows: list[dict[str, Any]], home: Home | None) -> list[Input]:
+    known = versions_with({row["digest"] for row in rows if row["size"]}, home) if home and rows else {}
+    return [
+        Input(
+            path=row["path"],
+            size=row["size"],
+            digest=row["digest"],
+            how=row["how"],
+            kept=row.get("kept", True),
+            places=places_of(known.get(row["digest"], ())),
+        )
+        for row in rows
+    ]
 
 
 def table(found: OneRun) -> Table:
