@@ -1,5 +1,9 @@
 """Runs side by side, and verdicts: what the pages say is what the commands say."""
 
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bis.ledger.runs import open_ledger
+from bis.nouns.reference import parse
 from bis.server.pages.sides import LINES, rows, sides, words
 
 
@@ -62,6 +68,30 @@ def test_several_runs_are_a_table_of_what_differs(told: Any, small_server: Any, 
     assert "params,argument 1,0.1,0.2,0.2" in table
 
 
+def test_within_several_runs_it_says_which_files_and_packages_differ(visitor: Any, small_server: Any) -> None:
+    page = visitor.go(f"{small_server.url}/compare?run=first&run=second&run=changed")
+    found = {
+        one["name"]: one["rows"] for one in httpx.get(page.url.replace("/compare", "/compare.json")).json()["within"]
+    }
+    assert [row["name"] for row in found["code"]] == ["train.py"]
+    before, same, other = found["code"][0]["values"]
+    assert before == same != other
+    assert [row["name"] for row in found["data"]] == ["data/customers.csv"]
+    assert "train.py" in page.inner_text("[aria-label='Within code']")
+    assert "code,train.py" in httpx.get(page.url.replace("/compare", "/compare.csv")).text
+    page.locator(".compared a", has_text="in all detail").last.click()
+    page.wait_for_url("**/compare?run=*&run=*")
+    assert page.locator(".sides tr.changed").count() == 1
+
+
+def test_more_runs_than_are_compared_are_set_against_each_other(visitor: Any, large_server: Any) -> None:
+    runs = "&".join(f"run={number:032x}" for number in range(101))
+    page = visitor.go(f"{large_server.url}/compare?{runs}")
+    assert "/overlay?" in page.url
+    assert "101 runs" in page.inner_text("h1")
+    assert httpx.get(f"{large_server.url}/compare.json?{runs}").json()["error"]["what"].startswith("101 runs are named")
+
+
 def test_a_run_that_is_not_there_is_named_with_what_is_near(small_server: Any) -> None:
     answer = httpx.get(f"{small_server.url}/compare", params={"run": "secnd"})
     assert answer.status_code == 404
@@ -78,6 +108,61 @@ def test_a_verdict_says_what_the_repeat_said(told: Any, visitor: Any, small_serv
         [one for kind in ("parts", "metrics", "outputs") for one in verdict[kind]]
     )
     assert page.get_by_text("bis repeat").count()
+
+
+def test_the_mark_of_a_run_leads_to_its_newest_verdict(visitor: Any, small_server: Any) -> None:
+    page = visitor.go(f"{small_server.url}/")
+    page.locator("td.verdict a", has_text="[=]").click()
+    assert "first repeated as first-repeat" in page.inner_text("h1.verdict")
+
+
+TRAIN = """
+import secrets
+import bis
+
+for step in range(20):
+    bis.log(step=step, loss=1 / (step + 1) + (secrets.randbelow(10**9) if step >= 12 else 0), steady=step)
+"""
+
+
+@pytest.fixture(scope="module")
+def parted(tmp_path_factory: pytest.TempPathFactory, served: Any) -> Iterator[Any]:
+    """A run whose loss is drawn from a well that nobody seeds, and its repeat."""
+    folder = tmp_path_factory.mktemp("parted")
+    (folder / "train.py").write_text(TRAIN)
+    for typed in (("run", "--name", "drawn", "--", sys.executable, "train.py"), ("repeat", "drawn")):
+        done = subprocess.run([sys.executable, "-m", "bis", *typed], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 1, done.stdout + done.stderr
+    server = served(folder)
+    yield server
+    server.stop()
+
+
+def test_a_verdict_says_at_which_step_histories_part(visitor: Any, parted: Any) -> None:
+    page = visitor.go(f"{parted.url}/verdicts/drawn-repeat")
+    assert page.inner_text("h1.verdict").split()[:2] == ["[x]", "different"]
+    found = {one["metric"]: one for one in httpx.get(f"{parted.url}/verdicts/drawn-repeat.json").json()["partings"]}
+    assert (found["loss"]["step"], found["loss"]["points"]) == (12, 13)
+    assert found["loss"]["before"] != found["loss"]["after"]
+    assert (found["steady"]["step"], found["steady"]["points"], found["steady"]["whole"]) == (None, 20, True)
+    rows = {one.split()[0]: one for one in page.locator("[aria-label^=Histories] tbody tr").all_inner_texts()}
+    assert "step 12" in rows["loss"]
+    assert "none" in rows["steady"]
+    page.wait_for_selector("bis-chart[data-metric=loss][data-state=drawn]")
+    page.select_option("select[name=mode]", "difference")
+    drawn = page.eval_on_selector("bis-chart[data-metric=loss]", "one => one.drawn.map(line => line.y)")
+    assert [all(value == 0 for value in line[:12]) and all(line[12:]) for line in drawn] == [True]
+    assert any(one.startswith("bis why") for one in page.locator(".commands code").all_inner_texts())
+
+
+def test_metrics_whose_points_are_not_compared_are_counted(parted: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bis.server.pages import verdict
+
+    monkeypatch.setattr(verdict, "METRICS", 1)
+    with open_ledger(parted.folder / ".bis" / "ledger") as ledger, ledger.database.reading() as connection:
+        run, again = (ledger.find(parse(name, datetime.now())) for name in ("drawn", "drawn-repeat"))
+        found, unlooked = verdict._partings(connection, run, again)
+    assert ([one.metric for one in found], unlooked) == (["loss"], 1)
 
 
 def test_a_run_that_is_no_repeat_has_no_verdict(told: Any, small_server: Any, person: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import islice
 from typing import Final
 
 import msgspec
@@ -32,7 +31,7 @@ METRICS: Final = 50
 
 class Asked(msgspec.Struct, forbid_unknown_fields=True):
     again: str
-    """The run that the repeat made."""
+    """The run that the repeat made; of one that was repeated, its newest verdict is meant."""
 
 
 class Parting(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +55,8 @@ class Judgement(msgspec.Struct, kw_only=True):
     taken: dict[str, str]
     """Parts that were taken from elsewhere on purpose, and from where."""
     partings: list[Parting]
+    unlooked: int
+    """Metrics with a history whose points were not compared one by one."""
     others: int
     """Further verdicts on the same run."""
     next: list[str]
@@ -66,22 +67,23 @@ async def verdict(desk: Desk, asked: Asked) -> Judgement:
     def ask() -> Judgement:
         ledger = SqlLedger(desk.database, False)
         again = run_meant(ledger, asked.again)
-        known = ledger.verdicts(again.repeats) if again.repeats else []
-        found = next((one for one in known if one.again == again.id), None)
+        known = ledger.verdicts(again.repeats or again.id)
+        found = next((one for one in known if one.again == again.id or not again.repeats), None)
         if found is None:
             raise NotFound(
                 f"run {again.id} has no verdict: it is no repeat, or its comparison did not end",
                 hint=f"bis repeat {again.repeats[:8] or again.id[:8]}",
             )
-        run = ledger.get(again.repeats)
+        run, again = ledger.get(again.repeats or again.id), ledger.get(found.again)
         with desk.database.reading() as connection:
-            partings = list(_partings(connection, run, again))
+            partings, unlooked = _partings(connection, run, again)
         return Judgement(
             verdict=found,
             run=head(run),
             again=head(again),
             taken={str(kind): source for kind, source in again.taken.items()},
             partings=partings,
+            unlooked=unlooked,
             others=len(known) - 1,
             next=_next(found, run, again),
         )
@@ -104,14 +106,12 @@ def _next(verdict: Verdict, run: Run, again: Run) -> list[str]:
 # -- points of metrics -----------------------------------------------------------------------------------------------
 
 
-def _partings(connection: Connection, run: Run, again: Run) -> list[Parting]:
+def _partings(connection: Connection, run: Run, again: Run) -> tuple[list[Parting], int]:
+    """Of the metrics that both have, and how many are not looked at."""
     seqs = [tracked.seq_of(connection, one.id) for one in (run, again)]
-    keys = [{point.key for point in points.newest(connection, seq)} for seq in seqs]
-    found = []
-    for key in islice(sorted(keys[0] & keys[1]), METRICS):
-        if max(points.folded(connection, seq, key) for seq in seqs) or points.count(connection, seqs[0], key) > 1:
-            found.append(parting(connection, seqs, key))
-    return found
+    before, after = (points.counts(connection, seq) for seq in seqs)
+    keys = sorted(key for key in before.keys() & after.keys() if max(before[key], after[key]) > 1)
+    return [parting(connection, seqs, key) for key in keys[:METRICS]], len(keys[METRICS:])
 
 
 def parting(connection: Connection, seqs: Sequence[int], key: str) -> Parting:
