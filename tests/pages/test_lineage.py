@@ -47,6 +47,18 @@ def test_a_thing_is_drawn_between_what_it_is_made_of_and_what_it_reached(visitor
     page.wait_for_url("**/models/churn/1")
 
 
+def test_a_system_and_its_hardware_lead_to_the_machine(visitor: Any, small_server: Any) -> None:
+    host = httpx.get(f"{small_server.url}/runs/first.json").json()["run"]["host"]
+    for thing in ("first", "models:/churn@champion", "data:/customers@v1"):
+        page = visitor.go(f"{small_server.url}/lineage?of={thing}")
+        for kind in ("infrastructure", "machine"):
+            boxes = page.locator(f".drawing a:has(.kind-{kind})").count()
+            assert boxes == page.locator(f".drawing .kind-{kind}").count() == (0 if thing.startswith("data") else 1)
+    page.goto(f"{small_server.url}/lineage?of=first")
+    page.locator(".tree .kind-machine > a").first.click()
+    page.wait_for_url(f"**/machines/{host}")
+
+
 def test_the_form_asks_for_another_thing(visitor: Any, small_server: Any) -> None:
     page = visitor.go(f"{small_server.url}/lineage")
     page.locator("dd a", has_text="customers@v2").click()

@@ -32,6 +32,8 @@ OFFERS: Final = {
 VERSION: Final = re.compile(r"models:/(?P<name>[^/@]+)/(?P<number>\d+)")
 ALIAS: Final = re.compile(r"models:/(?P<name>[^/@]+)@[^@]+")
 DATA: Final = re.compile(r"(?P<name>[^@]+)@v(?P<number>\d+)(?:/.*)?", re.S)
+GROUNDS: Final = ("infrastructure", "machine")
+"""What the page of a machine tells of."""
 ASKABLE: Final = frozenset({"commit", "package", "predictions", "image", "base"})
 """What has no page but this one, and is known here by its name."""
 
@@ -62,14 +64,17 @@ class Known(msgspec.Struct, kw_only=True):
     asked: Asked
     lineage: Lineage | None = None
     """What `bis lineage --json` says."""
+    hosts: dict[str, str] = {}
+    """By the digest of a system or of hardware, the machine on which a run had it."""
     offers: list[Offer] = []
     trouble: Trouble | None = None
 
     def drawing(self) -> Drawing | None:
         return drawn(self.lineage) if self.lineage else None
 
-    @staticmethod
-    def place(node: Node) -> Place | None:
+    def place(self, node: Node) -> Place | None:
+        if node.kind in GROUNDS:
+            return Place(f"/machines/{host}") if (host := self.hosts.get(node.id)) else None
         return place_of(node)
 
     @staticmethod
@@ -87,7 +92,25 @@ async def lineage(desk: Desk, asked: Asked) -> Known:
     found = await desk.shelf.work(
         lambda: act.lineage(asked.of, home, None, here(), packages=asked.packages, until=bound)
     )
-    return Known(asked=asked, lineage=found)
+    return Known(asked=asked, lineage=found, hosts=await desk.read(_hosts, found))
+
+
+def _hosts(connection: Connection, found: Lineage) -> dict[str, str]:
+    runs = dict(_grounds(msgspec.structs.replace(found.thing, children=(*found.made_of, *found.reached))))
+    if not runs:
+        return {}
+    some = tuple(dict.fromkeys(runs.values()))
+    marks = ", ".join("?" * len(some))
+    hosts = dict(connection.execute(f"SELECT id, host FROM runs WHERE id IN ({marks})", some).fetchall())
+    return {digest: host for digest, run in runs.items() if (host := hosts.get(run))}
+
+
+def _grounds(node: Node) -> Iterator[tuple[str, str]]:
+    """Systems and hardware, each with the id of a run that had it."""
+    for child in node.children:
+        if node.kind == "run" and child.kind in GROUNDS:
+            yield child.id, node.id
+        yield from _grounds(child)
 
 
 async def instead(desk: Desk, asked: Asked, error: BisError) -> Known:
