@@ -141,6 +141,51 @@ def _below(pid: int) -> list[int]:
     return [pid, *(one for child in children for one in _below(int(child)))]
 
 
+@pytest.mark.parametrize("output", [".", "kept", "save.py/", "Makefile"])
+def test_what_no_scoring_wrote_is_never_lost_to_an_output(
+    bis: Bis, project: Path, ready: list[str], output: str
+) -> None:
+    (project / "kept").mkdir()
+    for name in ("kept/mine.txt", "kept/part-00000.csv", "Makefile"):
+        (project / name).write_text("mine")
+    before = {path: path.read_bytes() for path in project.rglob("*") if path.is_file() and ".bis" not in path.parts}
+    done = bis(*["x" if word == "scores.csv" else word for word in ready], "--output", output, "--format", "csv")
+    assert done.returncode == 2, done.stderr
+    assert f"the predictions are not written to {output}: " in done.stderr
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def test_a_folder_of_an_earlier_output_is_replaced(bis: Bis, project: Path, ready: list[str]) -> None:
+    asked = ["scores" if word == "scores.csv" else word for word in ready]
+    for _ in range(2):
+        assert bis(*asked, "--format", "csv").returncode == 0
+        assert [path.name for path in (project / "scores").iterdir()] == ["part-00000.csv"]
+        assert len((project / "scores" / "part-00000.csv").read_text().splitlines()) == 5001
+
+
+def test_two_scorings_of_one_version_of_data_do_not_take_it_from_each_other(
+    bis: Bis, project: Path, ready: list[str], variables: dict[str, str]
+) -> None:
+    assert bis("data", "add", "rows.csv", "--name", "rows").returncode == 0
+    asked = ["data:/rows" if word == "rows.csv" else word for word in ready]
+    first = [sys.executable, "-m", "bis", *asked, "--batch", "1"]
+    with subprocess.Popen(first, cwd=project, env=variables, stderr=subprocess.PIPE, text=True) as process:
+        patience = time.monotonic() + 60
+        while not list((project / ".bis" / "predict").glob("*/0*-*.csv")) and time.monotonic() < patience:
+            time.sleep(0.005)
+        second = bis(*["other.csv" if word == "scores.csv" else word for word in asked])
+        assert process.poll() is None, "the first one is still at it"
+        assert second.returncode == 0, second.stderr
+        again = bis(*asked)
+        assert "another process is writing scores.csv now" in again.stderr
+        _, said = process.communicate(timeout=100)
+    assert process.returncode == 0, said
+    run = json.loads(bis("show", "predict-1", "--json").stdout)["run"]
+    assert not [one["text"] for one in run["parts"]["data"].get("findings", ())]
+    assert (project / "scores.csv").read_bytes() == (project / "other.csv").read_bytes()
+    assert not list((project.parent / ".local" / "share" / "bis" / "inputs").iterdir())
+
+
 def test_a_bad_row_is_named_and_skipping_goes_on_from_there(bis: Bis, project: Path, ready: list[str]) -> None:
     with (project / "rows.csv").open("a") as file:
         file.write("5000,secret,1.0\n")

@@ -27,7 +27,7 @@ from bis.nouns.annotation import Annotation
 from bis.nouns.model import OF_MODEL, ROWS, WRITTEN
 from bis.nouns.run import Run
 from bis.parts.data import SCORING as WORK
-from bis.scoring.bulk.kinds import ARROW_KINDS, KINDS, kind_of
+from bis.scoring.bulk.kinds import ARROW_KINDS, KINDS, in_the_way, kind_of
 from bis.settings import find_project, load_settings
 from bis.steps import chance as chances
 from bis.steps.annotations import keep
@@ -134,8 +134,15 @@ def _predicted(
     model = read_folder(placed.folder)
     output = output_here(asked.output, below / "outputs")
     format = _format(asked, output)
+    if why := in_the_way(folder / output.path, _is_folder(output)):
+        raise UsageError(
+            f"the predictions are not written to {asked.output}: {why}",
+            because="An output takes the place of what is there, as a whole.",
+            hint="--output ANOTHER",
+        )
     work = home.folder / WORK / short(digest_value(os.fspath(folder / output.path)), 16)
-    inputs = [bring_input(one, home, folder, below / "inputs", variables, tell) for one in asked.inputs]
+    _demand_alone(work, asked)  # before what it reads is fetched anew
+    inputs = [bring_input(one, home, folder, below / "inputs" / work.name, variables, tell) for one in asked.inputs]
     chosen = _environment(asked, placed, model, inputs, format, home, variables, tell)
     script = program(model.described, below / "programs")
     words = _words(asked, placed, inputs, output, format, script, work, chosen, folder)
@@ -281,9 +288,7 @@ def _digests(files: Sequence[Path], home: Home) -> Iterator[tuple[str, str]]:
 
 
 def _prepare(work: Path, identity: dict[str, Any], asked: Asked, tell: Callable[[str], None]) -> bool:
-    """The folder of the parts; whether some are there. Raises UsageError where they are of something else, or where
-    somebody is at it."""
-    _demand_alone(work, asked)
+    """The folder of the parts; whether some are there. Raises UsageError where they are of something else."""
     file = work / IDENTITY
     if asked.restart:
         shutil.rmtree(work, ignore_errors=True)
@@ -302,6 +307,7 @@ def _prepare(work: Path, identity: dict[str, Any], asked: Asked, tell: Callable[
 
 
 def _demand_alone(work: Path, asked: Asked) -> None:
+    """Raises UsageError where somebody is at it."""
     with contextlib.suppress(FileNotFoundError), open(work / "lock", "r+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

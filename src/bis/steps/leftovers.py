@@ -95,11 +95,15 @@ def in_use(rebuilt: Rebuilt | None) -> Iterator[None]:
 @contextlib.contextmanager
 def using(folder: Path) -> Iterator[None]:
     """Keep what lies in a cache from being removed while it is in use, and note when that was."""
-    note = _note(folder)
-    with contextlib.suppress(OSError):  # a cache that may only be read is nobody's to clean, either
-        note.touch()
-    with _locked(note, fcntl.LOCK_SH):
+    note_use(folder)
+    with _locked(_note(folder), fcntl.LOCK_SH):
         yield
+
+
+def note_use(folder: Path) -> None:
+    """Note that something in a cache is used now. It itself is left as it is, as a run may be reading it."""
+    with contextlib.suppress(OSError):  # a cache that may only be read is nobody's to clean, either
+        _note(folder).touch()
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -35,7 +36,8 @@ class Here(msgspec.Struct, frozen=True):
 def bring_input(
     text: str, home: Home, folder: Path, below: Path, variables: Mapping[str, str], tell: Callable[[str], None]
 ) -> Here:
-    """A path stays as it is; a version of data and what a URL names are brought. Raises NotFound, KeepingError."""
+    """A path stays as it is; a version of data and what a URL names are brought. `below`: a folder of this scoring
+    alone, as others may read the same. Raises NotFound, KeepingError."""
     if text.startswith(DATA):
         return _version(text, home, below)
     if not is_typed_url(text):
@@ -116,3 +118,5 @@ def take_away(*several: Here) -> None:
     for one in several:
         if one.brought is not None:
             shutil.rmtree(one.brought, ignore_errors=True)
+            with suppress(OSError):  # the next one is still in it
+                one.brought.parent.rmdir()

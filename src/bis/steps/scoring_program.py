@@ -6,9 +6,7 @@ answers, and another bis repeats it with the program of then.
 
 from __future__ import annotations
 
-import contextlib
 import io
-import os
 import secrets
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -18,6 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from bis.digest import digest_bytes, short
+from bis.steps.leftovers import note_use
 
 SOURCE: Final = Path(__file__).resolve().parent.parent
 TAKEN: Final = (
@@ -42,9 +41,7 @@ def program(described: Mapping[str, Any], folder: Path) -> Path:
         draft = folder / f".{final.name}-{secrets.token_hex(4)}"
         draft.write_bytes(content)
         draft.replace(final)
-    else:
-        with contextlib.suppress(OSError):  # `bis clean` goes by that
-            os.utime(final)
+    note_use(final)
     return final
 
 

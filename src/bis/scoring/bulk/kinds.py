@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import PurePath
+import re
+from pathlib import Path, PurePath
 
 KINDS = {
     ".csv": "csv",
@@ -18,6 +19,21 @@ KINDS = {
 PACKED = (".gz", ".zst")
 ARROW_KINDS = ("parquet", "arrow")
 """Those that pyarrow is needed for."""
+
+
+PART = re.compile(r"part-\d{5}\.(csv|jsonl|parquet|arrow)")
+"""How the files of an output are called that is a folder."""
+
+
+def in_the_way(path: Path, is_folder: bool) -> str:
+    """What would be lost if an output took this place: something that no scoring writes; empty where there is nothing
+    but an earlier output."""
+    if not is_folder:
+        return "a folder is there" if path.is_dir() else ""
+    if not path.is_dir():
+        return "a file is there" if path.exists() else ""
+    other = next((one.name for one in sorted(path.iterdir()) if not PART.fullmatch(one.name)), "")
+    return f"{other!r} in it is no file of an output" if other else ""
 
 
 def kind_of(path: str) -> str:

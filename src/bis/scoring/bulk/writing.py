@@ -19,7 +19,7 @@ import numpy as np
 from ...flavors.values import Array
 from ..written import plain
 from . import Stop
-from .kinds import ARROW_KINDS
+from .kinds import ARROW_KINDS, in_the_way
 from .reading import arrow
 
 Series = Sequence["tuple[str, Any]"]
@@ -140,9 +140,18 @@ def _plain_list(values: Any) -> list[Any]:
 
 def _csv_rows(file: Any, series: Series) -> None:
     if len(series) == 1 and isinstance(series[0][1], np.ndarray) and series[0][1].dtype.kind in "iu":
-        file.write("\n".join(map(str, series[0][1].tolist())) + "\n")
+        file.write(_lines_of_numbers(series[0][1]))
         return
     csv.writer(file, lineterminator="\n").writerows(zip(*(_cells(values) for _, values in series)))
+
+
+def _lines_of_numbers(values: Array) -> str:
+    """Whole numbers, one in each line. Classes are mostly of one digit, which need not be made text one by one."""
+    if len(values) and values.ndim == 1 and values.min() >= 0 and values.max() <= 9:
+        lines = np.full((len(values), 2), ord("\n"), np.uint8)
+        lines[:, 0] = values + ord("0")
+        return lines.tobytes().decode("ascii")
+    return "\n".join(map(str, values.tolist())) + "\n"
 
 
 def _cells(values: Any) -> list[Any]:
@@ -191,7 +200,10 @@ def _json_texts(values: Any) -> list[str]:
 
 
 def assemble(parts: Sequence[Path], output: Path, kind: str, names: Sequence[str], folder: bool) -> None:
-    """The output of its parts, in their order: written beside it, made durable, and put into its place."""
+    """The output of its parts, in their order: written beside it, made durable, and put into its place. Raises Stop
+    where something else would be lost."""
+    if why := in_the_way(output, folder):
+        raise Stop(f"{output} is not written: {why}")
     output.parent.mkdir(parents=True, exist_ok=True)
     draft = output.with_name(f".{output.name}.draft")
     _remove(draft)
@@ -313,6 +325,8 @@ def _into_files(parts: Sequence[Path], draft: Path, kind: str, names: Sequence[s
         for place, some in enumerate(_portions(batches)):
             with (draft / f"part-{place:05d}{end}").open("wb") as whole:
                 _write_arrow(iter(some), whole, kind, names, "")
+                whole.flush()
+                os.fsync(whole.fileno())
         return
     rows, place = 0, 0
     file: Any = None
@@ -321,16 +335,22 @@ def _into_files(parts: Sequence[Path], draft: Path, kind: str, names: Sequence[s
             for row in _records_of(source, kind):
                 if file is None or rows == IN_FILE:
                     if file:
-                        file.close()
+                        _end(file)
                     file = (draft / f"part-{place:05d}{end}").open("wb")
                     file.write(_head(kind, names))
                     rows, place = 0, place + 1
                 file.write(row.encode("utf-8", "surrogateescape"))
                 rows += 1
     if file is None:
-        (draft / f"part-00000{end}").write_bytes(_head(kind, names))
-    else:
-        file.close()
+        file = (draft / f"part-00000{end}").open("wb")
+        file.write(_head(kind, names))
+    _end(file)
+
+
+def _end(file: Any) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+    file.close()
 
 
 def _records_of(source: Any, kind: str) -> Iterator[str]:
