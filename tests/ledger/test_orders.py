@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bis.ledger import batches, experiments, groups, listed, searching, tracked
+from bis.ledger import anywhere, batches, experiments, grounds, groups, lately, listed, searching, tracked
 from bis.ledger.listed import View
+from bis.ledger.moments import NEVER
 from bis.ledger.numbers import as_number
 from bis.ledger.rungs import rungs
 from bis.ledger.search import compile_order
@@ -262,7 +263,7 @@ def steps(connection, ask):
     ask()
     connection.set_trace_callback(None)
     plans = [[row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {one}")] for one in said]
-    return [step for plan in plans for step in plan if step.replace("SCAN", "CO-ROUTINE") not in plan]
+    return [step for plan in plans for step in plan if f"CO-ROUTINE {step.removeprefix('SCAN ')}" not in plan]
 
 
 def is_read(step: str) -> bool:
@@ -307,4 +308,21 @@ def test_runs_are_grouped_within_an_index(by):
     with ledger_of(A_FEW) as connection:
         ask = lambda: groups.groups(connection, by, "loss", "", view=View(), limit=100)  # noqa: E731
         found = steps(connection, ask)
+    assert [step for step in found if is_read(step)] == []
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda connection: grounds.hosts(connection, limit=9, each=9, until=NEVER),
+        lambda connection: grounds.environments(connection, limit=9, until=NEVER),
+        lambda connection: lately.failed(connection, until=NEVER, limit=9),
+        lambda connection: anywhere.machines(connection, "x", 9),
+        lambda connection: anywhere.runs_named(connection, "x", 9),
+    ],
+)
+def test_machines_and_names_are_found_within_an_index(ask):
+    with ledger_of(A_FEW) as connection:
+        found = steps(connection, lambda: ask(connection))
+    assert found
     assert [step for step in found if is_read(step)] == []

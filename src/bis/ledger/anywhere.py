@@ -16,6 +16,8 @@ NEAR: Final = 5000
 """Runs of which note and command are looked at, the newest."""
 RECORDS: Final = 300
 """Records of runs in which the names of files are looked for, the newest."""
+SOME: Final = 20
+"""Of those records, so many are asked for at once."""
 BYTES: Final = 16 << 20
 """Of those records, as much as is read."""
 UPLOADS: Final = 50_000
@@ -173,10 +175,13 @@ def environments_with(connection: Connection, text: str, limit: int) -> Found:
 
 def machines(connection: Connection, text: str, limit: int) -> Found:
     """Names of the machines on which bis ran something."""
-    # Only its own runs have an environment: the index leads past those of clients.
-    return _by_name(
-        connection, "SELECT DISTINCT host AS name FROM runs WHERE environment <> '' AND tracked = 0", text, limit
+    # Only its own runs have a host: each name is found by the one before it.
+    following = "SELECT min(r.host) FROM runs AS r WHERE r.host <> ''"
+    every = (
+        f"WITH RECURSIVE known (name) AS ({following} UNION ALL SELECT ({following} AND r.host > known.name) FROM known"
+        " WHERE known.name IS NOT NULL) SELECT name FROM known WHERE name IS NOT NULL"
     )
+    return _by_name(connection, every, text, limit)
 
 
 def commits(connection: Connection, text: str, limit: int) -> Found:
@@ -330,11 +335,12 @@ _decoder: Final = msgspec.json.Decoder(_Run, strict=False)
 
 def _records(connection: Connection) -> Iterator[_Run]:
     """The newest runs of bis, as far as there is time for."""
-    newest = "SELECT seq FROM runs WHERE environment <> '' ORDER BY +seq DESC LIMIT ?"
-    asked = f"SELECT seq, name FROM runs WHERE seq IN ({newest}) AND tracked = 0 AND removed = '' ORDER BY seq DESC"
-    read = 0
-    for seq, name in connection.execute(asked, (RECORDS,)).fetchall():
-        ((content,),) = connection.execute("SELECT content FROM runs WHERE seq = ?", (seq,)).fetchall()
+    asked = (
+        "SELECT seq, name FROM runs WHERE tracked = 0 AND removed = '' AND NOT environment = ''"
+        " ORDER BY started DESC, seq DESC LIMIT ?"
+    )
+    read, newest = 0, connection.execute(asked, (RECORDS,)).fetchall()
+    for name, content in (one for at in range(0, len(newest), SOME) for one in _contents(connection, newest, at)):
         whole = unpack(content)
         read += len(whole)
         if read > BYTES:
@@ -345,6 +351,14 @@ def _records(connection: Connection) -> Iterator[_Run]:
             continue
         run.name = name
         yield run
+
+
+def _contents(connection: Connection, runs: Sequence[tuple[int, str]], at: int) -> list[tuple[str, bytes]]:
+    """Name and record of some of them, in their order."""
+    some = runs[at : at + SOME]
+    asked = f"SELECT seq, content FROM runs WHERE seq IN ({', '.join('?' * len(some))})"
+    found = dict(connection.execute(asked, [seq for seq, _ in some]).fetchall())
+    return [(name, found[seq]) for seq, name in some]
 
 
 def _are_more(connection: Connection, looked: int) -> bool:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 from bis.ledger.connection import Connection
+
+NEAR: Final = 1000
+"""Verdicts, the newest, among which those of all hosts are looked for at once."""
 
 
 class Ground(NamedTuple):
@@ -18,6 +22,15 @@ class Ground(NamedTuple):
     last: int
     newest: str
     """Id of a run."""
+
+
+class Proof(NamedTuple):
+    """A repeat that was judged."""
+
+    sameness: str
+    again: str
+    """Its id."""
+    made: int
 
 
 class Room(NamedTuple):
@@ -75,41 +88,75 @@ def of_environment(connection: Connection, digest: str, *, limit: int) -> tuple[
     return int(count), [id for (id,) in found]
 
 
-def hosts(connection: Connection, *, limit: int, until: int) -> list[Ground]:
-    """Machines on which bis ran something, the last used one first."""
-    found = connection.execute(
-        "SELECT host, count(*), min(started), max(started) FROM runs"
-        " WHERE tracked = 0 AND infrastructure <> '' AND removed = '' AND started <= ? GROUP BY host"
-        " ORDER BY 4 DESC, 1 LIMIT ?",
-        (until, limit),
-    ).fetchall()
+def hosts(connection: Connection, *, limit: int, each: int, until: int) -> list[tuple[Ground, list[Room]]]:
+    """Machines on which bis ran something, the last used one first, each with how it was, the newest first."""
+    found: dict[str, list[_Counted]] = {}
+    for one in _counted(connection, "", (), until):
+        found.setdefault(one.host, []).append(one)
+    order = sorted(found, key=lambda host: (-found[host][0].last, host))
     return [
-        Ground(host, runs, first, last, _newest(connection, "host", host, last)) for host, runs, first, last in found
+        (_together(connection, host, found[host]), _rooms(connection, found[host][:each])) for host in order[:limit]
     ]
 
 
 def rooms(connection: Connection, host: str, *, limit: int, until: int) -> list[Room]:
     """How a machine was, the newest first."""
-    found = connection.execute(
-        "SELECT infrastructure, machine, count(*), min(started), max(started) FROM runs"
-        " WHERE host = ? AND tracked = 0 AND infrastructure <> '' AND removed = '' AND started <= ?"
-        " GROUP BY infrastructure, machine ORDER BY 5 DESC, 1 LIMIT ?",
-        (host, until, limit),
-    ).fetchall()
-    return [
-        Room(system, machine, runs, first, last, _newest(connection, "infrastructure", system, last))
-        for system, machine, runs, first, last in found
-    ]
+    return _rooms(connection, _counted(connection, " AND host = ?", (host,), until)[:limit])
 
 
-def proofs(connection: Connection, host: str, *, until: int) -> tuple[str, str, int] | None:
-    """The newest verdict on a repeat that ran there: the word, the repeat's id, when."""
+def proofs(connection: Connection, hosts: Sequence[str], *, until: int) -> dict[str, Proof]:
+    """The newest verdict on a repeat that ran there, by host."""
+    asked = "SELECT r.host, v.sameness, v.again, v.made FROM {} AS v CROSS JOIN runs AS r WHERE r.id = v.again{}"
+    newest = "(SELECT sameness, again, made FROM verdicts WHERE made <= ? ORDER BY made DESC LIMIT ?)"
+    rows = connection.execute(asked.format(newest, " ORDER BY v.made"), (until, NEAR)).fetchall()
+    found = {host: Proof(*proof) for host, *proof in rows}
+    are_more = connection.execute("SELECT 1 FROM verdicts LIMIT 1 OFFSET ?", (NEAR,)).fetchall()
+    for host in hosts if are_more else ():
+        if host not in found:
+            of_host = " AND r.host = ? AND v.made <= ? ORDER BY v.made DESC LIMIT 1"
+            for _, *proof in connection.execute(asked.format("verdicts", of_host), (host, until)).fetchall():
+                found[host] = Proof(*proof)
+    return found
+
+
+class _Counted(NamedTuple):
+    """A room, before any of its runs is looked at."""
+
+    host: str
+    infrastructure: str
+    machine: str
+    runs: int
+    first: int
+    last: int
+
+
+def _counted(connection: Connection, some: str, values: tuple[str, ...], until: int) -> list[_Counted]:
+    """The newest first."""
     found = connection.execute(
-        "SELECT v.sameness, v.again, v.made FROM verdicts AS v JOIN runs AS r ON r.id = v.again"
-        " WHERE r.host = ? AND v.made <= ? ORDER BY v.made DESC LIMIT 1",
-        (host, until),
+        "SELECT host, infrastructure, machine, count(*), min(started), max(started) FROM runs"
+        f" WHERE host <> ''{some} AND infrastructure <> '' AND removed = '' AND started <= ?"
+        " GROUP BY host, infrastructure, machine ORDER BY 6 DESC, 2, 3, 1",
+        (*values, until),
     ).fetchall()
-    return (found[0][0], found[0][1], found[0][2]) if found else None
+    return [_Counted(*row) for row in found]
+
+
+def _rooms(connection: Connection, counted: Sequence[_Counted]) -> list[Room]:
+    return [Room(*one[1:], _newest_in(connection, one)) for one in counted]
+
+
+def _newest_in(connection: Connection, room: _Counted) -> str:
+    ((id,),) = connection.execute(
+        "SELECT id FROM runs WHERE host = ? AND host <> '' AND infrastructure = ? AND machine = ? AND started = ?"
+        " AND removed = '' ORDER BY seq DESC LIMIT 1",
+        (room.host, room.infrastructure, room.machine, room.last),
+    ).fetchall()
+    return str(id)
+
+
+def _together(connection: Connection, host: str, rooms: Sequence[_Counted]) -> Ground:
+    runs, first = sum(room.runs for room in rooms), min(room.first for room in rooms)
+    return Ground(host, runs, first, rooms[0].last, _newest_in(connection, rooms[0]))
 
 
 def _newest(connection: Connection, column: str, value: str, started: int) -> str:

@@ -79,7 +79,7 @@ class Question(NamedTuple):
     def those(self) -> tuple[str, Query]:
         """What stands behind a table of some `seq`, to have these as runs, and a condition on those that are meant."""
         if not self.is_owned:
-            return "some CROSS JOIN runs", both(Query("runs.seq = some.seq", ()), self.meant)
+            return "these CROSS JOIN runs", both(Query("runs.seq = these.seq", ()), self.meant)
         return "runs", both(self.view.apart, compile_filter(self.filter, EACH))
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, Literal
 
 import msgspec
@@ -9,7 +10,7 @@ import msgspec
 from bis.errors import NotFound
 from bis.ledger import grounds
 from bis.ledger.connection import Connection
-from bis.ledger.grounds import Room
+from bis.ledger.grounds import Ground, Room
 from bis.ledger.runs import SqlLedger
 from bis.nouns.part import Change, Finding, Part
 from bis.nouns.run import Run
@@ -87,28 +88,21 @@ async def machines(desk: Desk, asked: Asked) -> Machines:
     def ask() -> Machines:
         ledger = SqlLedger(desk.database, False)
         with desk.database.reading() as connection:
-            found = grounds.hosts(connection, limit=LISTED, until=moment)
-            rooms = {one.name: grounds.rooms(connection, one.name, limit=ROOMS, until=moment) for one in found}
-            proofs = {one.name: _proof(connection, one.name, moment) for one in found}
-        return Machines(
-            machines=[
-                _machine(desk, ledger, one.name, one.runs, one.last, rooms[one.name], proofs[one.name]) for one in found
-            ]
-        )
+            found = grounds.hosts(connection, limit=LISTED, each=ROOMS, until=moment)
+            proofs = _proofs(connection, [one.name for one, _ in found], moment)
+        return Machines(machines=[_machine(desk, ledger, one, rooms, proofs.get(one.name)) for one, rooms in found])
 
     return await desk.shelf.work(ask)
 
 
-def _machine(
-    desk: Desk, ledger: SqlLedger, host: str, runs: int, last: int, rooms: list[Room], proof: Proof | None
-) -> Machine:
+def _machine(desk: Desk, ledger: SqlLedger, host: Ground, rooms: list[Room], proof: Proof | None) -> Machine:
     newest = ledger.get(rooms[0].newest)
     drift = _changes(ledger.get(rooms[1].newest), newest, desk) if len(rooms) > 1 else []
     system, hardware = newest.parts.get("infrastructure"), newest.parts.get("machine")
     return Machine(
-        host=host,
-        runs=runs,
-        last=last,
+        host=host.name,
+        runs=host.runs,
+        last=host.last,
         system=system.summary if system else "",
         hardware=hardware.summary if hardware else "",
         standing="alone" if len(rooms) < 2 else "drifted" if drift else "steady",
@@ -129,9 +123,9 @@ def _changes(before: Run, after: Run, desk: Desk) -> list[Change]:
     return found
 
 
-def _proof(connection: Connection, host: str, moment: int) -> Proof | None:
-    found = grounds.proofs(connection, host, until=moment)
-    return Proof(sameness=found[0], again=found[1], made=found[2]) if found else None
+def _proofs(connection: Connection, hosts: Sequence[str], moment: int) -> dict[str, Proof]:
+    found = grounds.proofs(connection, hosts, until=moment)
+    return {host: Proof(sameness=one.sameness, again=one.again, made=one.made) for host, one in found.items()}
 
 
 async def one_machine(desk: Desk, asked: OneAsked) -> OneMachine:
@@ -141,7 +135,7 @@ async def one_machine(desk: Desk, asked: OneAsked) -> OneMachine:
         ledger = SqlLedger(desk.database, False)
         with desk.database.reading() as connection:
             rooms = grounds.rooms(connection, asked.host, limit=ROOMS, until=moment)
-            proof = _proof(connection, asked.host, moment)
+            proof = _proofs(connection, [asked.host], moment).get(asked.host)
         if not rooms:
             raise NotFound(f"bis ran nothing on a machine {asked.host!r}", hint="bis log --columns name,host")
         runs = [ledger.get(room.newest) for room in rooms]
