@@ -102,6 +102,16 @@ def answers(folder, lean):
     return {"said": said, "with": [name for name in WITHOUT if name in sys.modules]}
 
 
+def ufuncs(lean):
+    """The names by which skops knows functions of NumPy and SciPy that it trusts."""
+    from bis.flavors import sklearn
+
+    sklearn._skops(lean)
+    from skops.io import _trusted_types as known
+
+    return [known.SCIPY_UFUNC_TYPE_NAMES, known.NUMPY_UFUNC_TYPE_NAMES, known.NUMPY_DTYPE_TYPE_NAMES]
+
+
 def save(model, folder):
     from bis.flavors import Saving, kinds
 
@@ -122,7 +132,9 @@ def asked(folders, *words):
 
 if __name__ == "__main__":
     place = Path(sys.argv[1])
-    if "lean" in sys.argv or "full" in sys.argv:
+    if "ufuncs" in sys.argv:
+        print(json.dumps(ufuncs("lean" in sys.argv)))
+    elif "lean" in sys.argv or "full" in sys.argv:
         folders = [Path(word) for word in sys.argv[1:] if "/" in word]
         print(json.dumps([answers(folder, "lean" in sys.argv) for folder in folders]))
     else:
@@ -133,4 +145,5 @@ if __name__ == "__main__":
             for how, words in {"lean": ["lean"], "many": ["lean", "many"], "full": ["full"]}.items():
                 for name, found in zip(flavors, asked([place / name for name in flavors], *words), strict=True):
                     told[name][how] = found
+        told["ufuncs"] = [asked([], "ufuncs", how) for how in ("lean", "full")]
         (place / "told.json").write_text(json.dumps(told))

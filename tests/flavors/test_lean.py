@@ -8,9 +8,15 @@ import pytest
 
 
 @pytest.fixture(scope="module")
-def told(ask: Callable[..., Any], models_python: Path) -> dict[str, Any]:
+def found(ask: Callable[..., Any], models_python: Path) -> dict[str, Any]:
     found: dict[str, Any] = ask(models_python, "leanly.py")
-    return {name: one for name, one in found.items() if name != "folder"}
+    return found
+
+
+@pytest.fixture(scope="module")
+def told(found: dict[str, Any]) -> dict[str, Any]:
+    """Of each model."""
+    return {name: one for name, one in found.items() if name not in ("folder", "ufuncs")}
 
 
 def test_the_answers_are_the_same_bits(told: dict[str, Any]) -> None:
@@ -33,3 +39,9 @@ def test_the_statistics_of_scipy_are_imported_where_they_are_called(told: dict[s
     called = {name for name, one in estimators.items() if "scipy.stats" in one["many"]["with"]}
     assert called == {"powers", "quantiles"}
     assert all("scipy.stats" in one["full"]["with"] for one in estimators.values())
+
+
+def test_functions_have_the_same_names_in_skops(found: dict[str, Any]) -> None:
+    lean, full = found["ufuncs"]
+    assert lean == full
+    assert all(len(names) > 10 for names in full)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import ipaddress
 import signal
 import socket
@@ -163,6 +164,8 @@ async def _serve(
         await asyncio.wait([serving, loading], return_when=asyncio.FIRST_COMPLETED)
         if loading.done():
             loading.result()
+            gc.collect()
+            gc.freeze()  # what is there now stays: to look through it for garbage holds up whoever asks meanwhile
             host = f"[{asked.host}]" if ":" in asked.host else asked.host
             told = ", ".join(slot.team.version.shown for slot in slots.values() if slot.team)
             say(f"serving {told} on http://{host}:{listening.getsockname()[1]}")
