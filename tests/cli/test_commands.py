@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -328,6 +329,13 @@ def test_the_output_of_a_run_is_the_commands_own_and_bis_speaks_on_stderr(bis: T
     assert re.fullmatch(r'bis  run [0-9a-f]{8}  ".+-1"  .*seed 7', told[0])
     assert any(re.fullmatch(r"bis  finished in \S+", line) for line in told)
     assert re.fullmatch(r"bis  next  bis repeat \S+-1", told[-1])
+
+
+def test_the_command_that_it_names_next_can_be_typed_whatever_the_run_is_called(bis: Type, tmp_path: Path) -> None:
+    done = bis("run", "--name", "it's $HOME", "--", sys.executable, "-c", "pass", folder=tmp_path)
+    told = done.err.splitlines()[-1].removeprefix("bis  next  ")
+    assert shlex.split(told) == ["bis", "repeat", "it's $HOME"]
+    assert bis(*shlex.split(told)[1:], folder=tmp_path).status == 0
 
 
 def test_a_quiet_run_adds_nothing(bis: Type, tmp_path: Path) -> None:

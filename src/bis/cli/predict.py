@@ -143,7 +143,7 @@ def _document(done: Predicted) -> dict[str, Any]:
 
 
 def _tell(done: Predicted, terminal: Terminal) -> None:
-    from bis.text import count, plain
+    from bis.text import command_line, count, plain
 
     seconds = done.run.usage.seconds
     rate = f"{done.rows / seconds:,.0f} rows a second" if seconds and done.rows and not done.resumed else ""
@@ -153,4 +153,4 @@ def _tell(done: Predicted, terminal: Terminal) -> None:
         terminal.say(("went on", "grey"), "after what an earlier command had scored")
     if done.rejected:
         terminal.say(("[!]", "yellow"), f"{count(done.rejected, 'row')} could not be scored: {plain(done.rejects)}")
-    terminal.say(("next", "grey"), f"bis repeat {plain(done.run.name)}")
+    terminal.say(("next", "grey"), command_line(("bis", "repeat", done.run.name)))

@@ -152,7 +152,7 @@ def _tell_start(run: Run, terminal: Terminal) -> None:
 
 def _tell_end(run: Run, terminal: Terminal) -> None:
     from bis.cli.page_run import ending
-    from bis.text import count, number, plain, size
+    from bis.text import command_line, count, number, plain, size
 
     made = [output for output in run.outputs if not output.is_log]
     pieces: list[Cell] = [ending(run)]
@@ -168,7 +168,7 @@ def _tell_end(run: Run, terminal: Terminal) -> None:
         how = f"{run.coverage.mechanism}, partial" if run.coverage.mechanism != "none" else "none"
         terminal.say(("trace", "grey"), f"{how}: bis show {run.id[:8]} says what was not seen")
     _tell_findings(run, terminal)
-    terminal.say(("next", "grey"), f"bis repeat {plain(run.name)}")
+    terminal.say(("next", "grey"), command_line(("bis", "repeat", run.name)))
 
 
 def _tell_findings(run: Run, terminal: Terminal) -> None:
