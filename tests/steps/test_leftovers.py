@@ -15,7 +15,18 @@ from bis.nouns.run import Run
 from bis.settings import Settings
 from bis.steps.here import now
 from bis.steps.home import Home, open_home
-from bis.steps.leftovers import REPEAT, Leftover, held, in_use, leftovers, recover_repeats, remove, scoring, using
+from bis.steps.leftovers import (
+    REPEAT,
+    Leftover,
+    all_in_use,
+    held,
+    in_use,
+    leftovers,
+    note_use,
+    recover_repeats,
+    remove,
+    using,
+)
 from bis.steps.rebuild import MARKER, Rebuilt
 
 LONG_AGO = 1_000_000_000.0
@@ -157,7 +168,7 @@ def scored(tmp_path: Path) -> Path:
 def test_what_scorings_had_is_removed_unless_one_is_under_way(
     cache: Path, temporary: Path, tmp_path: Path, scored: Path
 ) -> None:
-    with scoring(scored):
+    with all_in_use(scored):
         done = clean(cache, temporary, None, [scored], unused_since=LONG_AGO)
         assert names(done.refused) == ["fetched killed", "model old", "program score-1.pyz"]
         assert (names(done.kept), (scored / "programs" / "score-1.pyz").exists()) == (["model new"], True)
@@ -177,6 +188,25 @@ def test_a_copy_of_a_model_stays_while_somebody_serves_it(
         assert names(done.refused) == ["model old"]
     assert names(clean(cache, temporary, None, [scored], unused_since=tomorrow).removed) == ["model old"]
     assert not list((scored / "models").iterdir())
+
+
+def test_images_and_bases_are_removed_unless_something_is_built_or_repeated(
+    cache: Path, temporary: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "user" / "bis"
+    for name in ("root-0b6f/root/etc/passwd", ".root-0b6f-dead/root/x", "base-bookworm-amd64.tar", "pulled/index.json"):
+        path = own / "images" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x" * 5000)
+    for path in (own / "images").iterdir():
+        os.utime(path, (LONG_AGO, LONG_AGO))
+    everything = ["image .root-0b6f-d", "image base-bookwor", "image pulled", "image root-0b6f"]
+    with all_in_use(own):
+        assert names(clean(cache, temporary, None, [own], unused_since=LONG_AGO).refused) == everything
+    note_use(own / "images" / "root-0b6f")
+    done = clean(cache, temporary, None, [own], unused_since=LONG_AGO)
+    assert (names(done.removed), names(done.kept)) == (everything[:3], everything[3:])
+    assert sorted(path.name for path in (own / "images").iterdir()) == [".root-0b6f.used", "root-0b6f"]
 
 
 def test_parts_of_a_scoring_are_removed_when_nobody_went_on_with_it(

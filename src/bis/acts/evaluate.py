@@ -26,7 +26,7 @@ from bis.steps.declared_metrics import declared
 from bis.steps.here import now as clock
 from bis.steps.here import user_here
 from bis.steps.home import Home
-from bis.steps.leftovers import scoring
+from bis.steps.leftovers import all_in_use
 from bis.steps.model_environment import environment
 from bis.steps.model_folder import read_folder
 from bis.steps.model_place import Placed, models_folder, place
@@ -75,7 +75,7 @@ def evaluate(models: Sequence[str], data: Sequence[tuple[Held, str]], asked: Ask
     """A cell for each model with each version of data, and a path in it. Raises UsageError for what makes no sense, and
     what is wrong with a model or its environment."""
     cache = models_folder(site.home.settings, site.variables)
-    with scoring(cache.parent):
+    with all_in_use(cache.parent):
         return _cells(models, data, asked, site, cache)
 
 

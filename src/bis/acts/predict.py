@@ -34,7 +34,7 @@ from bis.steps.annotations import keep
 from bis.steps.here import now as clock
 from bis.steps.here import user_here
 from bis.steps.home import Home, bring_up, open_home
-from bis.steps.leftovers import in_use, scoring
+from bis.steps.leftovers import all_in_use, in_use
 from bis.steps.model_environment import Chosen, environment
 from bis.steps.model_extras import with_packages
 from bis.steps.model_folder import ModelFolder, read_folder
@@ -116,7 +116,7 @@ def predict(
         tell(remark)
     recover_lost(home, variables)
     below = data_folder(variables)
-    with scoring(below):
+    with all_in_use(below):
         return _predicted(asked, folder, home, below, variables, now, progress, tell)
 
 

@@ -7,6 +7,7 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import msgspec
@@ -28,7 +29,7 @@ from bis.steps.exchange import exchange, not_taken, refuse_here
 from bis.steps.here import now
 from bis.steps.home import Home
 from bis.steps.judge import judge
-from bis.steps.leftovers import REPEAT, held, in_use
+from bis.steps.leftovers import REPEAT, all_in_use, held, in_use
 from bis.steps.metrics import metric_globs
 from bis.steps.notebook import SCRIPT, notebook_command
 from bis.steps.perform import Performed, Plan, Receive, new_run, perform
@@ -127,7 +128,7 @@ def _repeat_once(
     top = options.into or Path(tempfile.mkdtemp(prefix=f"{REPEAT}{run.id[:6]}-"))
     ground = Ground(top=top.resolve())
     try:
-        with held(ground.top):
+        with held(ground.top), _images_in_use(home, variables, options):
             progress("restoring code and data")
             parts = exchange(run, options.taken, home, variables)
             again, stood_in = _again(run, parts, home, ground, variables, options, progress)
@@ -175,6 +176,10 @@ def _again(
     if plan.wrapper and (refusal := rooms.refusal(ground.scratch)):
         raise refusal
     return performed, stood_in
+
+
+def _images_in_use(home: Home, variables: Mapping[str, str], options: RepeatOptions) -> AbstractContextManager[None]:
+    return all_in_use(images_folder(home.settings, variables).parent) if options.image else nullcontext()
 
 
 def _rebuild(

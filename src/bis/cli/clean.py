@@ -35,6 +35,7 @@ WORDS = {
     "model": ("copy of a model", "copies of models"),
     "program": ("program of scorings", "programs of scorings"),
     "fetched": ("fetched file of a scoring", "fetched files of scorings"),
+    "image": ("image or base", "images and bases"),
 }
 
 
@@ -64,10 +65,12 @@ class Age(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.5
 @json_option
 def clean(door: Door, older: float, dry_run: bool, utc: bool, as_json: bool) -> int:
     """Remove from this machine what repeats can make again: environments that were built for them and are cached, and
-    folders of repeats that were killed; copies of models that were served, evaluated or loaded; and programs and
-    fetched files that `bis predict` had. Of this project also what was seen of lost runs and could not be read, and
-    scorings that were not finished; and, in it and beside it, what killed commands were putting into folders, whatever
-    its age. No run, no file of the store and nothing in use is touched.
+    folders of repeats that were killed; copies of models that were served, evaluated or loaded; programs and fetched
+    files that `bis predict` had; and bases that images were built on, and images that were unpacked to repeat in.
+
+    Of this project also what was seen of lost runs and could not be read, and scorings that were not finished; and, in
+    it and beside it, what killed commands were putting into folders, whatever its age. No run, no file of the store and
+    nothing in use is touched.
     """
     from bis.acts.clean import clean as act
     from bis.steps.model_place import data_folder, models_folder

@@ -33,6 +33,7 @@ LEFT = {
     "drafts of killed commands": ("draft",),
     "unfinished scorings": ("scoring",),
     "copies of models": ("model",),
+    "images and bases": ("image",),
     "files of scorings": ("program", "fetched", "evaluation"),
 }
 """What is left on the machine, by what it is told as."""

@@ -22,6 +22,7 @@ from bis.oci import LAYER, Descriptor, Image, Platform
 from bis.oci.layout import BLOCK, Layout, machine
 from bis.oci.registry import Registry, read_name
 from bis.oci.unpack import opened
+from bis.steps.leftovers import note_use
 
 DEBIAN: Final = "mmdebstrap:"
 FOLDER: Final = "oci:"
@@ -43,7 +44,8 @@ class Base(NamedTuple):
 
 
 def bring(text: str, layout: Layout, cache: Path, variables: Mapping[str, str], say: Callable[[str], None]) -> Base:
-    """A base in a layout. Raises UsageError, NotFound, KeepingError, and CannotRepeat where it cannot be made."""
+    """A base in a layout. The caller keeps the cache from being cleaned meanwhile. Raises UsageError, NotFound,
+    KeepingError, and CannotRepeat where it cannot be made."""
     if text.startswith(DEBIAN):
         return _made(text, layout, cache, variables, say)
     if text.startswith(FOLDER):
@@ -117,6 +119,7 @@ def _made(text: str, layout: Layout, cache: Path, variables: Mapping[str, str], 
             tail = " ".join(done.stderr.decode("utf-8", "replace").split()[-60:])
             raise CannotRepeat(f"mmdebstrap cannot make Debian {suite}", because=tail)
         draft.replace(kept)
+    note_use(kept)
     hasher = hashlib.sha256()
     with layout.new_blob() as file, kept.open("rb") as there:
         while block := there.read(BLOCK):

@@ -1,6 +1,6 @@
 """What runs and repeats leave on this machine and nobody needs: environments in the cache and folders of killed
 repeats, which a repeat could make again, what was seen of lost runs and could not be read, what killed commands were
-putting into folders, what scorings had while they were at it, and copies of models.
+putting into folders, what scorings had while they were at it, copies of models, and images that were brought or made.
 
 What is in use is held by a lock that the kernel lets go of when its holder has died; nothing held is ever removed.
 """
@@ -39,7 +39,7 @@ SOURCES = "sources"
 USED = ".used"
 """How the notes end that say when something in a cache was used, and are locked by those that use it."""
 USING = ".using"
-"""The file in the folder of scorings that is locked by those that are under way."""
+"""The file in the folder of scorings, and in the cache, that is locked by those that are under way."""
 KILLED = Finding(
     code="supervisor-lost",
     text="bis was killed while it repeated the run; what the repeat did is not recorded",
@@ -48,15 +48,16 @@ KILLED = Finding(
 )
 
 _OfRuns = Literal["environment", "source", "unfinished", "repeat", "unread", "draft"]
-What = _OfRuns | Literal["scoring", "evaluation", "model", "program", "fetched"]
+What = _OfRuns | Literal["scoring", "evaluation", "model", "program", "fetched", "image"]
 SCORED: dict[str, What] = {
     "models": "model",
     "programs": "program",
     "inputs": "fetched",
     "outputs": "fetched",
     "evaluations": "evaluation",
+    "images": "image",
 }
-"""What lies in the folder of scorings, and in that of what is served and evaluated."""
+"""What lies in the folder of scorings, and in that of what is served, evaluated and built on."""
 
 
 class Leftover(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,7 +67,8 @@ class Leftover(msgspec.Struct, frozen=True, kw_only=True):
     `unread`: what was seen of a lost run, whose record says that it could not be read; `draft`: what a command was
     putting into a folder when it was killed, of use to nobody from then on; `scoring`: the parts of one that was not
     finished; `evaluation`: the folder of one that was killed; `model`: a copy of one in the store; `program`,
-    `fetched`: of the last scorings, which make or fetch them again."""
+    `fetched`: of the last scorings, which make or fetch them again; `image`: one that was brought, or unpacked to
+    repeat in, or a base that was made, all of which are had again."""
     size: int
     """Bytes on disk, those included that uv's cache shares."""
     used: float
@@ -107,8 +109,9 @@ def note_use(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def scoring(folder: Path) -> Iterator[None]:
-    """Keep what lies in the folder of scorings, or of evaluations, from being removed while one is under way."""
+def all_in_use(folder: Path) -> Iterator[None]:
+    """Keep all that lies in the folder of scorings, or in that of what is evaluated, served and built on, from being
+    removed while one of them is under way."""
     folder.mkdir(parents=True, exist_ok=True)
     handle = os.open(folder / USING, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
@@ -158,7 +161,7 @@ def leftovers(
 ) -> list[Leftover]:
     """All that there is, whether in use or not; those that were not used for the longest time first. `project`: the
     project, in which and beside which drafts of the dead are looked for; `scored`: the folders of scorings, and of what
-    is served and evaluated."""
+    is served, evaluated and built on."""
     found = [*_environments(environments), *_repeats(temporary)]
     if project:
         found += [*_unread(project / FOLDER), *_drafts(project), *_scorings(project / FOLDER)]
@@ -282,7 +285,7 @@ def _lock_of(one: Leftover) -> Path:
             return folder
         case "scoring":
             return folder / "lock"
-        case "model" | "program" | "fetched" | "evaluation":
+        case "model" | "program" | "fetched" | "evaluation" | "image":
             return folder.parent.parent / USING
     key = folder.name.removeprefix(BUILDING).partition("-")[0]
     return folder.with_name(f".{key}.lock")

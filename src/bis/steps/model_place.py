@@ -29,7 +29,7 @@ from bis.nouns.reference import MODELS, ModelReference, parse, parse_model
 from bis.nouns.run import Run
 from bis.settings import Settings
 from bis.steps.home import Home
-from bis.steps.leftovers import scoring
+from bis.steps.leftovers import all_in_use
 from bis.steps.model_card import beside
 from bis.steps.model_identity import TAG, identity_of
 from bis.steps.models import asking, database_of, resolve
@@ -273,7 +273,7 @@ def bring(home: Home, files: Mapping[str, Artifact], cache: Path, written: Mappi
             final.rename(final.with_name(f".damaged-{final.name}-{secrets.token_hex(4)}"))
         draft = cache / f".bringing-{final.name}-{secrets.token_hex(4)}"
         try:
-            with scoring(cache.parent):  # `bis clean` takes nothing from there meanwhile
+            with all_in_use(cache.parent):  # `bis clean` takes nothing from there meanwhile
                 _write(home, files, written, draft)
                 draft.rename(final)
         except FileExistsError:

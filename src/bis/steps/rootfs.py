@@ -21,6 +21,7 @@ from bis.parts.environment import python_of
 from bis.settings import Settings
 from bis.steps.base_image import FOLDER
 from bis.steps.image import ENVIRONMENT
+from bis.steps.leftovers import note_use
 from bis.steps.rebuild import Rebuilt
 from bis.steps.rooms import Mount
 
@@ -49,7 +50,8 @@ def images_folder(settings: Settings, variables: Mapping[str, str]) -> Path:
 
 def root_of(text: str, folder: Path, cache: Path, variables: Mapping[str, str], say: Callable[[str], None]) -> Root:
     """The files of an image: `oci:DIR`, `oci:DIR:NAME`, or one of a registry by its digest. Every layer is proved when
-    it is unpacked. Raises UsageError, NotFound, KeepingError."""
+    it is unpacked. The caller keeps the cache from being cleaned meanwhile. Raises UsageError, NotFound,
+    KeepingError."""
     if text.startswith(FOLDER):
         place, _, name = text.removeprefix(FOLDER).partition(":")
         layout = Layout(folder / Path(place).expanduser())
@@ -61,6 +63,7 @@ def root_of(text: str, folder: Path, cache: Path, variables: Mapping[str, str], 
     if not _is_whole(final):
         say("unpacking the image")
         _unpack(layout, image, final)
+    note_use(final)
     return Root(final / "root", image, f"{text.partition('@')[0]}@{image.descriptor.digest}")
 
 
@@ -76,6 +79,7 @@ def _pulled(text: str, cache: Path, variables: Mapping[str, str], say: Callable[
     say(f"fetching {named}")
     layout = Layout(cache / "pulled")
     layout.make()
+    note_use(layout.folder)
     descriptor = Registry(named.host, variables).pull(named, layout, Platform(architecture=machine()))
     return layout, layout.image(descriptor)
 

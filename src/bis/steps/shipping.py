@@ -30,6 +30,7 @@ from bis.steps.built import keep
 from bis.steps.here import now, user_here
 from bis.steps.home import Home
 from bis.steps.image import ENVIRONMENT, LABEL, NOBODY, WORK, Interpreter, Part
+from bis.steps.leftovers import all_in_use
 from bis.steps.model_environment import environment as model_environment
 from bis.steps.model_folder import MLMODEL, ModelFolder, read_folder
 from bis.steps.model_place import RUNS, Placed, models_folder, place
@@ -146,7 +147,8 @@ def assemble(asked: Asked, site: Site, of: Callable[[Asked, Bench], Content], ki
     """An image of what `of` makes for it, with a statement of what it was made of, noted as built, and sent."""
     layout = Layout(asked.output)
     layout.make()
-    base = base_image.bring(asked.base, layout, site.images, site.variables, site.say)
+    with all_in_use(site.images.parent):
+        base = base_image.bring(asked.base, layout, site.images, site.variables, site.say)
     with tempfile.TemporaryDirectory(prefix="bis-build-") as room:
         source, parts, config, given = of(asked, Bench(site, base, layout, Path(room)))
         made = image.compose(
