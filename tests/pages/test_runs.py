@@ -492,3 +492,11 @@ def test_an_order_by_nothing_is_that_of_time(ledger: SqlLedger, pages: Pages) ->
     ids = [logged(ledger, number, NOW + number, loss=[0.5]) for number in range(3)]
     assert [run["id"] for run in pages.get("/runs.json", params={"sort": "-"}).json()["runs"]] == ids[::-1]
     assert pages.get("/runs.json", params={"sort": "-", "group": "user"}).json()["matching"] == 1
+
+
+def test_none_and_too_many_runs_are_not_tagged(ledger: SqlLedger, pages: Pages) -> None:
+    word = "a" * 43
+    for runs, said in ((" ", "0 are named"), (" ".join(f"{number:032x}" for number in range(501)), "501 are named")):
+        form = {"csrf": word, "runs": runs, "untag": "team"}
+        answer = pages.post("/tag", data=form, headers={"cookie": f"bis-csrf={word}"})
+        assert (answer.status_code, said in answer.text) == (400, True)

@@ -6,9 +6,10 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.pages.conftest import NOW, Pages
 
-from bis.ledger import anywhere
-from bis.ledger.runs import open_ledger
+from bis.ledger import anywhere, tracked
+from bis.ledger.runs import SqlLedger, open_ledger
 
 BY_NAME, BY_ID = "runs by name", "runs by id"
 
@@ -122,3 +123,18 @@ def test_what_was_looked_at_is_said_where_it_is_not_all(large: Path) -> None:
 @pytest.mark.parametrize("text", ["", " ", "x" * 5000])
 def test_any_text_has_an_answer(small_server: Any, text: str) -> None:
     assert httpx.get(f"{small_server.url}/search", params={"q": text}).status_code == 200
+
+
+def test_letters_that_stand_for_others_in_a_filter_are_not_promised_to_find_the_same(
+    ledger: SqlLedger, pages: Pages
+) -> None:
+    for number in range(30):
+        with ledger.database.writing() as connection:
+            name = f"run_{number}" if number % 2 else f"run-{number}"
+            tracked.create(
+                connection, f"{number:032x}", experiment=0, name=name, user="", started=NOW + number, tags={}
+            )
+    for text, word in (("run_", "all that are like it"), ("run", "all of them")):
+        kinds = {kind["name"]: kind for kind in pages.get("/search.json", params={"q": text}).json()["kinds"]}
+        assert kinds[BY_NAME]["total"] == (15 if text == "run_" else 30)
+        assert kinds[BY_NAME]["more"]["name"] == word

@@ -118,7 +118,7 @@ def _kept(rows: list[dict[str, Any]], home: Home | None) -> list[Input]:
             path=row["path"],
             size=row["size"],
             digest=row["digest"],
-            how=row["how"],
+            how=row.get("how", ""),
             kept=row.get("kept", True),
             places=places_of(known.get(row["digest"], ())),
         )

@@ -25,6 +25,7 @@ from bis.nouns.run import is_tracked
 from bis.server.desk import Desk
 from bis.server.native.call import Trouble
 from bis.server.native.paging import mark, place_of
+from bis.server.pages.charts import COMPARED
 from bis.server.pages.clock import until
 from bis.server.pages.page import Page, Table
 from bis.steps.listing import PARTS, SHOWN_PARTS, as_plain, by_frequency, differing, digest_of, progress, telling_length
@@ -38,7 +39,7 @@ EXPERIMENTS: Final = 200
 OFFERED: Final = 120
 """Names that can be chosen with a click; any other one with its name in the address."""
 VALUES: Final = ("metrics", "params", "tags")
-SELECTED: Final = 500
+SELECTED: Final = COMPARED
 """Runs that can be selected: so many are set against each other."""
 
 Kind = Literal["run", "verdict", "status", "time", "took", "digest", "number", "param", "text"]

@@ -142,7 +142,7 @@ def _kinds(connection: Connection, text: str, unread: int) -> list[Kind]:
     packages = ask(anywhere.environments_with)
     files, uploads = ask(anywhere.files), ask(anywhere.uploads)
     return [
-        _kind("runs by name", named, _run, more=_filtered(f"name ILIKE {_literal(f'%{text}%')}")),
+        _kind("runs by name", named, _run, more=_like(text)),
         _kind("runs by id", ask(anywhere.runs_with_id), _run),
         _kind("runs by note or command", said, _run, f"the newest {count(said.looked or 0, 'run')}"),
         _values(connection, "params", text),
@@ -183,8 +183,10 @@ def _values(connection: Connection, table: Any, text: str) -> Kind:
     return _kind(table, found, shown, f"the first {count(found.looked or 0, 'name')}")
 
 
-def _filtered(text: str) -> Hit:
-    return Hit(name="all of them", path="/", query={"filter": text, "repeats": "true"})
+def _like(text: str) -> Hit:
+    """The runs whose names hold it. In a filter, % and _ stand for any letters."""
+    name = "all that are like it" if {*"%_"} & {*text} else "all of them"
+    return Hit(name=name, path="/", query={"filter": f"name ILIKE {_literal(f'%{text}%')}", "repeats": "true"})
 
 
 def _literal(text: str) -> str:

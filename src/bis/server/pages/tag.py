@@ -68,6 +68,8 @@ async def say(desk: Desk, asked: Said) -> tuple[str, dict[str, Any]]:
     if not asked.tag and not asked.untag:
         raise UsageError("nothing was said", hint="write the name of a tag, and its value")
     ids = list(dict.fromkeys(asked.runs.split()))
+    if not 0 < len(ids) <= COMPARED:
+        raise UsageError(f"1 to {COMPARED} runs are tagged at once, and {len(ids)} are named")
     having = await desk.read(_having, ids, asked.untag) if asked.untag else ids
     for done, id in enumerate(having):
         changed = changing.ChangedRun(
