@@ -3,6 +3,7 @@ more than the newest that were asked for."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from bis.ledger.connection import Connection
@@ -15,6 +16,7 @@ NEWEST: Final = (
     " ORDER BY started DESC, seq DESC LIMIT ?"
 )
 HOSTS: Final = 200
+AT_ONCE: Final = 500
 COMMIT: Final = "mlflow.source.git.commit"
 SOURCES: Final = {
     "run_commits AS c ON c.run = r.seq": "c.revision",
@@ -73,19 +75,48 @@ def commits(connection: Connection, since: int, until: int) -> list[Point]:
         for commit, started, seq in connection.execute(asked, (since, until, READ)).fetchall():
             first, other, runs = found.get(commit, (started, seq, 0))
             found[commit] = (*min((first, other), (started, seq)), runs + 1)
-    points = []
-    for commit, (first, seq, runs) in found.items():
-        if not _was_before(connection, commit, since):
-            ((id, name, host),) = connection.execute("SELECT id, name, host FROM runs WHERE seq = ?", (seq,)).fetchall()
-            points.append(Point(first, commit, "", id, name, host, runs))
-    return sorted(points)
+    every = _runs_of(connection, list(found))
+    # Where there are no others than those, none of them is looked at.
+    new = {
+        commit: one
+        for commit, one in found.items()
+        if one[2] == every[commit] or not _was_before(connection, commit, since)
+    }
+    named = _named(connection, [seq for _, seq, _ in new.values()])
+    return sorted(Point(first, commit, "", *named[seq], runs) for commit, (first, seq, runs) in new.items())
+
+
+def _runs_of(connection: Connection, commits: Sequence[str]) -> dict[str, int]:
+    """How many runs there are of these commits, removed or not, whenever they began."""
+    found = dict.fromkeys(commits, 0)
+    for start in range(0, len(commits), AT_ONCE):
+        some = commits[start : start + AT_ONCE]
+        marks = ", ".join("?" * len(some))
+        for commit, runs in connection.execute(
+            f"SELECT revision, count(*) FROM run_commits WHERE revision IN ({marks}) GROUP BY revision UNION ALL"
+            f" SELECT value, count(*) FROM tags WHERE key = '{COMMIT}' AND value IN ({marks}) GROUP BY value",
+            (*some, *some),
+        ).fetchall():
+            found[commit] += runs
+    return found
 
 
 def _was_before(connection: Connection, commit: str, since: int) -> bool:
-    had = "SELECT 1 FROM {} JOIN runs AS r ON r.seq = c.run WHERE {} AND r.started < ? LIMIT 1"
-    where = {"run_commits AS c": "c.revision = ?", "tags AS c": f"c.key = '{COMMIT}' AND c.value = ?"}
-    asked = [had.format(source, condition) for source, condition in where.items()]
-    return any(connection.execute(question, (commit, since)).fetchall() for question in asked)
+    had = "SELECT 1 FROM {} CROSS JOIN runs AS r WHERE r.seq = c.run AND {} AND r.started < ?"
+    of_bis = had.format("run_commits AS c", "c.revision = ?")
+    of_clients = had.format("tags AS c", f"c.key = '{COMMIT}' AND c.value = ?")
+    asked = f"{of_bis} UNION ALL {of_clients} LIMIT 1"
+    return bool(connection.execute(asked, (commit, since, commit, since)).fetchall())
+
+
+def _named(connection: Connection, seqs: Sequence[int]) -> dict[int, tuple[str, str, str]]:
+    """Id, name and host of runs."""
+    found: dict[int, tuple[str, str, str]] = {}
+    for start in range(0, len(seqs), AT_ONCE):
+        some = seqs[start : start + AT_ONCE]
+        asked = f"SELECT seq, id, name, host FROM runs WHERE seq IN ({', '.join('?' * len(some))})"
+        found |= {seq: (id, name, host) for seq, id, name, host in connection.execute(asked, some).fetchall()}
+    return found
 
 
 def stood(connection: Connection, since: int, until: int) -> list[Stood]:
