@@ -83,13 +83,17 @@ def test_a_run_is_not_changed_by_who_pushes_a_second_record_of_it(project: Path,
     better = store.put_bytes(store.get_bytes(record).replace(b'"loss":0.5', b'"loss":0.1'), "record")
     store.flush()
     assert bis("push", folder=tmp_path / "bea").status == 0
-    assert bis("pull", folder=project).status == 0
+    pulled = bis("pull", folder=project)
+    assert pulled.status == 0
     (row,) = bis("log", "--json", folder=project).json["runs"]
     assert (row["metrics"], row["record"]) == ({"loss": 0.5}, record)
     checked = bis("verify", folder=project)
     assert checked.status == 0
-    assert f"run {row['id'][:8]} (train-1) has a second record, {short(better)}, which was passed over" in checked.out
-    assert bis("pull", folder=project).status == 0
+    for said in (checked, pulled):
+        assert f"run {row['id'][:8]} (train-1) has a second record, {short(better)}, which was passed over" in said.out
+        assert "ask whoever pushed the second record of it" in said.err
+    again = bis("pull", folder=project)
+    assert (again.status, "second record" in again.out) == (0, False)
 
 
 def test_a_damaged_remote_is_told_with_status_5_and_what_to_type(project: Path, bis: Type, tmp_path: Path) -> None:

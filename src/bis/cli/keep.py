@@ -12,7 +12,7 @@ import click
 
 from bis.cli.command import STATUSES, Door, byte_meter, command, json_option, record_meter
 from bis.cli.render import Column
-from bis.digest import short, spell
+from bis.digest import spell
 from bis.errors import KeepingError
 from bis.text import count, plain, size
 
@@ -60,6 +60,7 @@ def verify(door: Door, repair: str, as_json: bool) -> int:
 
     With --repair, what is damaged or missing is brought from a remote, and everything is read once more.
     """
+    from bis.steps.recorded import told_of_seconds
     from bis.steps.removals import missing_artifacts
     from bis.steps.shallow import shallow_of
     from bis.store.sweep import room
@@ -69,7 +70,8 @@ def verify(door: Door, repair: str, as_json: bool) -> int:
 
     def look() -> list[Finding]:
         meter = functools.partial(_read_meter, terminal)
-        return check(home.store, meter) + _unsealed(home) + _sealed_twice(home) + missing_artifacts(home)
+        seconds = told_of_seconds(_sql(home).passed_over(), home.ledger)
+        return check(home.store, meter) + _unsealed(home) + seconds + missing_artifacts(home)
 
     found, origin, away = look(), shallow_of(home), 0
     if origin and not repair:
@@ -138,22 +140,6 @@ def _unsealed(home: Home) -> list[Finding]:
             text = f"the ledger does not say of run {row.id[:8]} ({row.name}) what its sealed record says"
             found.append(Finding(code="ledger-differs", text=text, hint=_forgetting(home, row.id)))
     return found
-
-
-def _sealed_twice(home: Home) -> list[Finding]:
-    """Records that say something of a run that has another one, which counts."""
-    from bis.nouns.part import Finding
-
-    names = {row.id: row.name for row in home.ledger.rows()}
-    return [
-        Finding(
-            code="second-record",
-            text=f"run {other.run[:8]} ({names.get(other.run, 'removed')}) has a second record, {short(other.record)},"
-            " which was passed over",
-            hint="a run is sealed once: ask whoever pushed the second record of it",
-        )
-        for other in _sql(home).passed_over()
-    ]
 
 
 def _forgetting(home: Home, run: str) -> str:

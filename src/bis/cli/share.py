@@ -336,6 +336,7 @@ def _show(door: Door, shared: Shared, schema: str, did: str, nothing: str, as_js
     elif not shared.findings:
         new = f"; {count(shared.runs, 'run')} taken into the ledger" if shared.runs else ""
         terminal.show([f"{nothing}{'' if nothing.endswith(' in') else ' to'} {where}{new}"])
+    _findings(terminal, shared.remarks)
     return _findings(terminal, shared.findings)
 
 
@@ -346,7 +347,7 @@ def _plain(shared: Shared) -> dict[str, Any]:
 
 
 def _findings(terminal: Terminal, findings: Sequence[Any]) -> int:
-    """Tell of damage; the exit status."""
+    """Tell of them; the exit status, where they are damage."""
     rows: list[list[Cell]] = [[("[!]", "red"), plain(one.text), (one.code, "grey")] for one in findings]
     if rows:
         terminal.show(terminal.aligned(rows))
