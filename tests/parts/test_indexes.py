@@ -91,6 +91,20 @@ def test_no_index_at_all_is_an_option_of_its_own(tmp_path: Path) -> None:
     assert not only_folders(configured(tmp_path, "[global]\nno-index = false\n"), tmp_path, None)
 
 
+@pytest.mark.parametrize(
+    ("pip", "uv", "said"),
+    [
+        ("", "", "the public index"),
+        ("[global]\nextra-index-url = file:///wheels/simple\n", "", "the public index, /wheels/simple"),
+        ("[global]\nno-index = true\nfind-links = /wheels\n", "", "/wheels"),
+        ("", "no-index = true\nfind-links = ['file:///wheels']\n", "/wheels"),
+        ("", '[[index]]\nurl = "file:///wheels/simple"\ndefault = true\n', "/wheels/simple"),
+    ],
+)
+def test_messages_name_what_is_asked_and_nothing_else(tmp_path: Path, pip: str, uv: str, said: str) -> None:
+    assert asked(configured(tmp_path, pip, uv), tmp_path, None) == said
+
+
 def test_a_broken_file_is_passed_over(tmp_path: Path) -> None:
     assert places(configured(tmp_path, "this is [not a\nconfiguration", "x = ="), tmp_path, None) == {}
 

@@ -94,8 +94,14 @@ def asked(variables: Mapping[str, str], home: Path, project: Path | None) -> str
     places = [word for name in names for word in _split(added.get(name) or variables.get(name, ""))]
     own = _of_uv(variables, home, project)
     places += [str(item) for key in ("index-url", "index", "extra-index-url", "find-links") for item in _list(own, key)]
-    default = [] if "index-url" in own or "UV_DEFAULT_INDEX" in added else [PUBLIC]
-    return ", ".join(dict.fromkeys([*default, *map(public_url, places)]))
+    is_other = "index-url" in own or "UV_DEFAULT_INDEX" in added or own.get("no-index") or "default" in own
+    default = [] if is_other or only_folders(variables, home, project) else [PUBLIC]
+    return ", ".join(dict.fromkeys([*default, *map(_named, places)]))
+
+
+def _named(place: str) -> str:
+    """A folder by its path, whichever way it is written."""
+    return re.sub(r"^file://(localhost)?(?=/)", "", public_url(place))
 
 
 def public_url(url: str) -> str:
@@ -181,7 +187,9 @@ def _of_uv(variables: Mapping[str, str], home: Path, project: Path | None) -> di
             if isinstance(settings, dict):
                 found.update({key: value for key, value in settings.items() if key in UV_KEYS})
                 if isinstance(settings.get("index"), list):
-                    found["index"] = [str(item.get("url", "")) for item in settings["index"] if isinstance(item, dict)]
+                    listed = [item for item in settings["index"] if isinstance(item, dict)]
+                    found["index"] = [str(item.get("url", "")) for item in listed]
+                    found |= {"default": True} if any(item.get("default") for item in listed) else {}
     for key, names in UV_KEYS.items():
         if key in ("index-url", "extra-index-url", "find-links", "no-index"):
             told = [variables[name] for name in names if variables.get(name)]
