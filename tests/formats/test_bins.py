@@ -31,6 +31,12 @@ def test_what_is_no_table_as_text_has_none(tmp_path: Path) -> None:
     assert bins(tmp_path / "t.jsonl", ranges_of(profile(tmp_path / "t.jsonl"))) == {}
 
 
+def test_numbers_that_are_as_close_as_can_be_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("x\n0.0\n5e-324\n")
+    ranges = ranges_of(profile(tmp_path / "t.csv"))
+    assert sum(bins(tmp_path / "t.csv", ranges)["x"].counts) == 2
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=40))
 def test_no_value_is_lost(tmp_path: Path, values: list[float]) -> None:

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import h5py
 import pytest
 
 from bis.formats import Unreadable
@@ -168,3 +169,15 @@ def test_arrays_are_as_far_apart_as_their_numbers(files: Path) -> None:
     assert far.differ == 4
     assert (far.relative, far.cosine) == (pytest.approx(1.0), pytest.approx(1.0))
     assert apart(one, Array("<f8", (1,), bytes(8))) is None
+
+
+def test_a_file_of_groups_that_are_in_themselves_is_read_once(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "model.weights.h5", "w") as file:
+        inner = file.create_group("layers/one")
+        inner["kernel"] = [1.0, 2.0]
+        for name in "abcdefgh":
+            inner[name] = file["layers"]
+            file[name] = file
+    found = learned(tmp_path / "model.weights.h5")
+    assert found is not None
+    assert len(found.tensors) == 1

@@ -66,7 +66,8 @@ def _count(row: Sequence[str], wanted: Sequence[tuple[int, float, float, list[in
     for place, low, high, counts in wanted:
         value = number_of(row[place]) if place < len(row) else None
         if value is not None and math.isfinite(value):
-            part = (value / 2 - low / 2) / (high / 2 - low / 2) if high > low else 0.0  # halves: nothing overflows
+            width = high / 2 - low / 2  # halves: nothing overflows
+            part = (value / 2 - low / 2) / width if width else 0.0
             counts[min(max(int(part * BINS), 0), BINS - 1)] += 1
 
 

@@ -97,18 +97,20 @@ def of_hdf5(file: Any, size: int) -> dict[str, Array]:
 
 
 def _data_sets(h5py: Any, top: Any) -> Iterator[tuple[str, Any]]:
-    """Those in this file itself: links are not followed."""
-    stack = [("", top)]
+    """Those in this file itself, each group once: links are not followed, and a group may be in itself."""
+    stack, seen = [("", top)], set[int]()
     while stack:
         where, group = stack.pop()
+        if (at := h5py.h5o.get_info(group.id).addr) in seen:
+            continue
+        seen.add(at)
         for name in sorted(group, reverse=True):
             place = f"{where}/{name}" if where else name
             if place.startswith("optimizer") or not isinstance(group.get(name, getlink=True), h5py.HardLink):
                 continue
             one = group[name]
             if isinstance(one, h5py.Group):
-                if len(place.split("/")) < 50:
-                    stack.append((place, one))
+                stack.append((place, one))
             elif isinstance(one, h5py.Dataset) and not one.is_virtual and not one.external:
                 yield place, one
 
@@ -121,11 +123,14 @@ def of_checkpoint(index: Path) -> dict[str, Array]:
         for key, facts in entries(read_bounded(index)).items()
         if key
     }
-    shards = {
-        int(path.name[-14:-9]): read_bounded(path, WHOLE)
+    beside = [
+        path
         for path in index.parent.glob("*")
         if path.name.startswith(f"{index.stem}.data-") and re.search(r"\d{5}-of-\d{5}$", path.name)
-    }
+    ]
+    if sum(path.stat().st_size for path in beside) > WHOLE:
+        raise Unreadable(f"its weights have more than {WHOLE >> 20} MiB")
+    shards = {int(path.name[-14:-9]): read_bounded(path, WHOLE) for path in beside}
     graph = known.pop(GRAPH, None)
     names = _names(_bytes(graph, shards)) if graph else {}
     found: dict[str, dict[str, Array]] = {}
@@ -166,7 +171,7 @@ def _names(told: bytes) -> dict[str, str]:
     """Key in the checkpoint -> the full name of a variable. `told` is a text that holds the
     graph of objects: its length, a checksum, and a message."""
     length = shift = at = 0
-    while at < len(told):
+    while at < len(told) and shift < 64:
         length |= (told[at] & 127) << shift
         at, shift = at + 1, shift + 7
         if told[at - 1] < 128:
