@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Final, get_args
 
 import msgspec
 
+from bis.errors import NotFound
 from bis.ledger.runs import SqlLedger
 from bis.ledger.runs import told as params_of
 from bis.nouns.annotation import Annotation, removed_at, tags_after
@@ -85,8 +87,9 @@ def known(ledger: SqlLedger, run: Run, home: Home | None) -> Known:
 
 
 def _head(ledger: SqlLedger, id: str) -> Head | None:
-    rows = ledger.rows(f"run_id = '{id}'", (), 1) if id else []
-    return head(ledger.get(rows[0].id)) if rows else None
+    with suppress(NotFound):  # a record may come from elsewhere, and name what it likes
+        return head(ledger.get(id)) if id else None
+    return None
 
 
 def _commands(run: Run) -> dict[str, str]:
