@@ -117,9 +117,12 @@ def test_the_mark_of_a_run_leads_to_its_newest_verdict(visitor: Any, small_serve
 
 
 TRAIN = """
-import secrets
+import pathlib, secrets
 import bis
 
+SVG = '<svg xmlns="http://www.w3.org/2000/svg" height="9" width="{}"/>'
+for name in ("curve.svg", "same.svg"):
+    pathlib.Path(name).write_text(SVG.format(9 if name == "same.svg" else 1 + secrets.randbelow(10**9) / 10**8))
 for step in range(20):
     bis.log(step=step, loss=1 / (step + 1) + (secrets.randbelow(10**9) if step >= 12 else 0), steady=step)
 """
@@ -153,6 +156,23 @@ def test_a_verdict_says_at_which_step_histories_part(visitor: Any, parted: Any) 
     drawn = page.eval_on_selector("bis-chart[data-metric=loss]", "one => one.drawn.map(line => line.y)")
     assert [all(value == 0 for value in line[:12]) and all(line[12:]) for line in drawn] == [True]
     assert any(one.startswith("bis why") for one in page.locator(".commands code").all_inner_texts())
+
+
+def test_what_came_out_otherwise_is_looked_at_from_both_sides(visitor: Any, parted: Any) -> None:
+    for place in ("/verdicts/drawn-repeat", "/compare?run=drawn&run=drawn-repeat"):
+        page = visitor.go(f"{parted.url}{place}")
+        pictures = page.locator("figure.pair img")
+        assert pictures.evaluate_all("all => all.map(one => one.alt)") == [
+            "curve.svg of drawn",
+            "curve.svg of drawn-repeat",
+        ], "those that are the same need no look"
+        for picture in pictures.all():
+            picture.scroll_into_view_if_needed()
+            picture.evaluate("one => one.decode()")
+        links = page.locator(".judged tr", has=page.get_by_role("rowheader", name="curve.svg", exact=True)).locator("a")
+        found = [httpx.get(parted.url + one.get_attribute("href")) for one in links.all()]
+        assert [answer.status_code for answer in found] == [200, 200]
+        assert ["drawn<" in answer.text for answer in found] == [True, False]
 
 
 def test_metrics_whose_points_are_not_compared_are_counted(parted: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from bis.server.desk import Desk
 from bis.server.pages.charts import COMPARED, STYLES
 from bis.server.pages.clock import here
 from bis.server.pages.data_between import DataFile, data_between
+from bis.server.pages.outputs_between import Looks, looks
 from bis.server.pages.page import Page, Table
 from bis.steps.abreast import Group, Head, Within, groups, head, within
 
@@ -37,6 +38,8 @@ class Comparison(msgspec.Struct, kw_only=True):
     """Of more than two runs: what differs within their parts."""
     difference: dict[str, Any] | None = None
     """Of two runs: what `bis diff --json` says."""
+    looks: Looks = Looks()
+    """Of two runs: what of their outputs can be looked at."""
     data: list[DataFile] = []
     """Of two runs: the files of data that differ, and what differs within them."""
 
@@ -53,7 +56,8 @@ def _compared(desk: Desk, asked: Asked) -> Comparison:
     runs = list({run.id: run for run in runs}.values())
     found = Comparison(asked=asked, runs=list(map(head, runs)), groups=groups(runs))
     if len(runs) == 2 and desk.home is not None:
-        found.difference = told(difference(runs[0], runs[1], desk.home))
+        apart = difference(runs[0], runs[1], desk.home)
+        found.difference, found.looks = told(apart), looks(apart.before, apart.after, apart.outputs)
         found.data = data_between(runs[0], runs[1], desk.home)
     elif desk.home is not None:
         found.within = within(runs, desk.home.store)

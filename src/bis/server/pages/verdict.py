@@ -17,6 +17,7 @@ from bis.nouns.verdict import Verdict
 from bis.server.desk import Desk
 from bis.server.pages.charts import STYLES
 from bis.server.pages.meant import run_meant
+from bis.server.pages.outputs_between import Looks, looks
 from bis.server.pages.page import Page, Table
 from bis.steps.abreast import Head, head
 
@@ -52,6 +53,8 @@ class Judgement(msgspec.Struct, kw_only=True):
     verdict: Verdict
     run: Head
     again: Head
+    looks: Looks
+    """What of the outputs can be looked at."""
     taken: dict[str, str]
     """Parts that were taken from elsewhere on purpose, and from where."""
     partings: list[Parting]
@@ -81,6 +84,7 @@ async def verdict(desk: Desk, asked: Asked) -> Judgement:
             verdict=found,
             run=head(run),
             again=head(again),
+            looks=looks(run, again, found.outputs),
             taken={str(kind): source for kind, source in again.taken.items()},
             partings=partings,
             unlooked=unlooked,
