@@ -16,7 +16,7 @@ import httpx
 import pytest
 from tests.pages.conftest import NOW, Pages, logged
 
-from bis.ledger import points, tracked
+from bis.ledger import experiments, points, tracked
 from bis.ledger.runs import SqlLedger, open_ledger
 from bis.nouns.tracking import Point
 
@@ -295,6 +295,18 @@ def test_a_selected_run_that_is_not_there_is_left_out(visitor: Any, large_server
     assert page.url.endswith(f"?run={5:032x}")
 
 
+def test_experiments_that_are_not_listed_are_said_to_be_there(served: Any, visitor: Any) -> None:
+    with ledger_of(served) as ledger, ledger.database.writing() as connection:
+        for number in range(202):
+            experiments.create(connection, f"e{number}", "", {}, 1)
+    page = visitor.go(served.url + "/")
+    options = page.locator("select[name=experiment] option")
+    assert options.count() == 1 + 200 + 1
+    assert "experiment=NAME" in options.last.inner_text()
+    page.goto(served.url + "/?experiment=e0")
+    assert page.input_value("select[name=experiment]") == "e0"
+
+
 def test_groups_have_their_count_and_their_best(visitor: Any, large_server: Any) -> None:
     page = visitor.go(large_server.url + "/?group=params.lr&sort=-metrics.auc")
     rows = [row.split("\t") for row in page.locator("table.groups tbody tr").all_inner_texts()]
@@ -329,6 +341,10 @@ def test_parts_that_differ_from_the_baseline_are_marked(visitor: Any, small_serv
     marks = dict(zip(names(page), column(page, "code"), strict=True))
     assert "!" in marks["changed"]
     assert "!" not in marks["first"] + marks["second"]
+    rows = [page.locator("tbody tr").nth(names(page).index(name)) for name in ("changed", "first")]
+    titles = [row.locator("td.number >> nth=-2") for row in rows]
+    assert titles[0].get_attribute("title") == "0.802, -0.099 from the baseline"
+    assert titles[1].get_attribute("title") is None
     digests = {text.split("!")[0].strip() for text in column(page, "code")}
     assert all(4 <= len(digest) <= 8 for digest in digests)
     visitor.go(small_server.url + "/?baseline=nothing")

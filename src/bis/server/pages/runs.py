@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
@@ -174,6 +175,9 @@ class Runs(msgspec.Struct, kw_only=True):
     """Runs, or groups of them."""
     total: int
     experiments: list[str] = []
+    """The newest of them."""
+    unlisted: bool = False
+    """Whether there are more experiments than these."""
     next: str = ""
     """Asks for the page that follows; empty behind the last."""
     advice: list[str] = []
@@ -258,17 +262,16 @@ def _field(asked: Asked, error: BisError) -> str:
 
 
 def _empty(connection: Connection, asked: Asked, edition: str) -> Runs:
+    known = connection.execute(
+        "SELECT name FROM experiments WHERE removed IS NULL ORDER BY id DESC LIMIT ?", (EXPERIMENTS + 1,)
+    ).fetchall()
     return Runs(
         asked=asked,
         edition=edition,
         selected=_selected(connection, asked.run),
         total=listed.count(connection, View(removed=asked.removed, repeats=True)),
-        experiments=[
-            name
-            for (name,) in connection.execute(
-                "SELECT name FROM experiments WHERE removed IS NULL ORDER BY id DESC LIMIT ?", (EXPERIMENTS,)
-            ).fetchall()
-        ],
+        experiments=[name for (name,) in known[:EXPERIMENTS]],
+        unlisted=len(known) > EXPERIMENTS,
     )
 
 
@@ -573,7 +576,11 @@ def _shown(runs: Sequence[dict[str, Any]], column: Column, base: dict[str, Any] 
     match kind:
         case "number":
             exact = [None if value is None else float(value) for value in values]
-            return [Cell(kind, few, number(value)) for few, value in zip(numbers(exact), exact, strict=True)]
+            pinned = cell(base, name) if base else None
+            return [
+                Cell(kind, few, _number_title(value, None if run is base else pinned))
+                for run, few, value in zip(runs, numbers(exact), exact, strict=True)
+            ]
         case "digest" if name in PARTS:
             length = telling_length(value for value in values if value)
             than = cell(base, name) if base else None
@@ -590,6 +597,12 @@ def _shown(runs: Sequence[dict[str, Any]], column: Column, base: dict[str, Any] 
         case "status":
             return [Cell(kind, *_status(run)) for run in runs]
     return [Cell(kind, readable(str(value)) if value is not None else "", "") for value in values]
+
+
+def _number_title(value: float | None, than: float | None) -> str:
+    """All digits, and how much more it is than that of the baseline, where both are numbers."""
+    apart = math.nan if value is None or than is None else value - float(than)
+    return number(value) + (f", {apart:+.6g} from the baseline" if math.isfinite(apart) else "")
 
 
 def _part(run: dict[str, Any], kind: str) -> str:
