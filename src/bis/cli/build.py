@@ -2,24 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bis.cli.build_k8s import k8s
 from bis.cli.build_site import site as _site
-from bis.cli.command import STATUSES, Door, command, family, json_option
+from bis.cli.command import STATUSES, Door, Function, command, family, json_option
 from bis.cli.lineage import Thing
 from bis.errors import UsageError
 from bis.text import plain, size
 
 if TYPE_CHECKING:
     from bis.acts.build_lambda import BuiltZip
-    from bis.oci.layers import Packing
-    from bis.steps.shipping import BuiltImage
+    from bis.steps.shipping import Asked, BuiltImage
 
 CANNOT = {3: STATUSES[3], 4: "it cannot be put into an image", 5: STATUSES[5]}
+OPTIONS = (
+    click.option("--base", default="", metavar="IMAGE", help="What to build on; else `base` of the settings."),
+    click.option("--name", default="", help="What it is called in the layout; else as what is built."),
+    click.option("--push", default="", metavar="NAME", help="Send it to a registry under this name, too."),
+    click.option("--python", default="", metavar="PATH", help="Environment of a model, as it is."),
+    click.option(
+        "--compress",
+        type=click.Choice(["none", "gzip"]),
+        default="none",
+        show_default=True,
+        help="How it is stored; the digest of gzip depends on the version of zlib.",
+    ),
+    click.option("--no-data", is_flag=True, help="Leave the inputs of a run out."),
+    click.option("--trust", is_flag=True, help="Let it open a pickle that no run of this project made."),
+)
+"""Of whatever may be built as an image."""
+
+
+def options_of_images(function: Function) -> Function:
+    for option in reversed(OPTIONS):
+        function = option(function)
+    return function
 
 
 @family(
@@ -50,37 +72,13 @@ def build() -> None:
         "bis build image train-12 --output images",
     ],
 )
-@click.option("--base", default="", metavar="IMAGE", help="What to build on; else `base` of the settings.")
 @click.option(
     "--output", default="image", show_default=True, metavar="DIR", help="Image layout that it is added to, or made."
 )
-@click.option("--name", default="", help="What it is called in the layout; else as what is built.")
-@click.option("--push", default="", metavar="NAME", help="Send it to a registry under this name, too.")
-@click.option("--python", default="", metavar="PATH", help="Environment of a model, as it is.")
-@click.option(
-    "--compress",
-    type=click.Choice(["none", "gzip"]),
-    default="none",
-    show_default=True,
-    help="How layers are stored; the digest of gzip depends on the version of zlib.",
-)
-@click.option("--no-data", is_flag=True, help="Leave the inputs of a run out.")
-@click.option("--trust", is_flag=True, help="Let the image open a pickle that no run of this project made.")
+@options_of_images
 @json_option
 @click.argument("what", type=Thing(), metavar="MODEL|RUN")
-def image(
-    door: Door,
-    what: str,
-    base: str,
-    output: str,
-    name: str,
-    push: str,
-    python: str,
-    compress: str,
-    no_data: bool,
-    trust: bool,
-    as_json: bool,
-) -> int:
+def image(door: Door, what: str, output: str, as_json: bool, **given: Any) -> int:
     """Build an image in which a model answers requests, as by `bis serve`, or in which the command of a run runs again.
 
     A model is models:/churn@champion, runs:/RUN/PATH, or a folder with an MLmodel file; all else is a run. Its
@@ -89,21 +87,9 @@ def image(
     made here from Debian's packages (mmdebstrap:bookworm).
     """
     from bis.acts.build import build as act
-    from bis.steps.shipping import Asked
 
-    asked = Asked(
-        what,
-        _base(door, base),
-        door.folder / Path(output).expanduser(),
-        name,
-        push,
-        python,
-        packing=_packing(compress),
-        data=not no_data,
-        trust=trust,
-    )
-    built = act(asked, _site(door))
-    _show(door, built, as_json)
+    base = _base(door, given["base"])
+    _show(door, act(_asked(what, base, door.folder / Path(output).expanduser(), given), _site(door)), as_json)
     return 0
 
 
@@ -119,36 +105,11 @@ def image(
     ],
 )
 @click.option("--zip", "zipped", default="", metavar="FILE", help="Write a zip for a runtime of Lambda's own instead.")
-@click.option("--base", default="", metavar="IMAGE", help="What to build on; else `base` of the settings.")
 @click.option("--output", default="", metavar="DIR", help="Image layout that it is added to, or made; else `image`.")
-@click.option("--name", default="", help="What it is called in the layout; else as what is built.")
-@click.option("--push", default="", metavar="NAME", help="Send it to a registry under this name, too.")
-@click.option("--python", default="", metavar="PATH", help="Environment of a model, as it is.")
-@click.option(
-    "--compress",
-    type=click.Choice(["none", "gzip"]),
-    default="none",
-    show_default=True,
-    help="How it is stored; the digest of gzip depends on the version of zlib.",
-)
-@click.option("--no-data", is_flag=True, help="Leave the inputs of a run out.")
-@click.option("--trust", is_flag=True, help="Let the function open a pickle that no run of this project made.")
+@options_of_images
 @json_option
 @click.argument("what", type=Thing(), metavar="MODEL|RUN")
-def lambda_(
-    door: Door,
-    what: str,
-    zipped: str,
-    base: str,
-    output: str,
-    name: str,
-    push: str,
-    python: str,
-    compress: str,
-    no_data: bool,
-    trust: bool,
-    as_json: bool,
-) -> int:
+def lambda_(door: Door, what: str, zipped: str, output: str, as_json: bool, **given: Any) -> int:
     """Build what AWS Lambda calls: a function that answers requests with a model, or that runs the command of a run
     anew for each event.
 
@@ -157,26 +118,16 @@ def lambda_(
     none, where a package needs a newer C library than that has, and where it is more than Lambda unpacks.
     """
     from bis.acts.build_lambda import build_image, build_zip
-    from bis.steps.shipping import Asked
 
-    asked = Asked(
-        what,
-        base,
-        door.folder,
-        name,
-        push,
-        python,
-        packing=_packing(compress),
-        data=not no_data,
-        trust=trust,
-    )
     if zipped:
-        if given := [option for option, value in (("base", base), ("output", output), ("push", push)) if value]:
-            raise UsageError(f"--{given[0]} is of an image, and --zip makes none", hint="leave one of them out")
-        _show_zip(door, build_zip(asked._replace(output=door.folder / Path(zipped).expanduser()), _site(door)), as_json)
+        images_own = {"base": given["base"], "output": output, "push": given["push"]}
+        if unfit := [option for option, value in images_own.items() if value]:
+            raise UsageError(f"--{unfit[0]} is of an image, and --zip makes none", hint="leave one of them out")
+        file = door.folder / Path(zipped).expanduser()
+        _show_zip(door, build_zip(_asked(what, "", file, given), _site(door)), as_json)
         return 0
     folder = door.folder / Path(output or "image").expanduser()
-    _show(door, build_image(asked._replace(base=_base(door, base), output=folder), _site(door)), as_json)
+    _show(door, build_image(_asked(what, _base(door, given["base"]), folder, given), _site(door)), as_json)
     return 0
 
 
@@ -212,8 +163,20 @@ def _zip_document(built: BuiltZip) -> dict[str, object]:
     }
 
 
-def _packing(compress: str) -> Packing:
-    return "gzip" if compress == "gzip" else "none"
+def _asked(what: str, base: str, output: Path, given: Mapping[str, Any]) -> Asked:
+    from bis.steps.shipping import Asked
+
+    return Asked(
+        what,
+        base,
+        output,
+        given["name"],
+        given["push"],
+        given["python"],
+        packing="gzip" if given["compress"] == "gzip" else "none",
+        data=not given["no_data"],
+        trust=given["trust"],
+    )
 
 
 def _base(door: Door, base: str) -> str:
