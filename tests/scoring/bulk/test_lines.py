@@ -1,15 +1,19 @@
 """Lines of a file, many at a time: cut where their contents say, whatever was read at once."""
 
+import dataclasses
 import gzip
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bis.flavors import checking
 from bis.flavors.signature import Column, Signature
+from bis.flavors.values import Columns
 from bis.scoring.bulk import Stop, reading, writing
 
 TAKES = Signature(inputs=(Column("a", "double"), Column("b", "double")), outputs=())
@@ -76,3 +80,42 @@ def test_whole_numbers_are_written_as_python_writes_them(tmp_path: Path, kind: s
     part.close()
     signs = (1, -1) if kind[0] == "i" else (1, 1)
     assert (tmp_path / "part").read_text() == "".join(f"{sign * one}\n" for sign in signs for one in values)
+
+
+VALUES = ["1", "-2.5", "0", "-0", "-0.0", "1e-320", "9007199254740993", "1e400", "NaN", "null", "true"]
+VALUES += ['"1"', "[1]", "{}"]
+OBJECTS = [
+    *(f'{{"a": 1.5, "b": {value}}}' for value in VALUES),
+    *(f'{{"b": {value}, "a": 0.1}}' for value in VALUES[:4]),
+    *('{"a": 1, "b": 2, "a": 3}', '{"a": 1}', '{"a": 1, "b": 2, "c": "\\u00fc{"}', '{"a": 1, "\\u0062": 2}', "[]", "7"),
+    *('{"a": 1, "b": 2} {"a": 3, "b": 4}', '{"a": 1,', '"b": 2}', "  ", "", '{"a": 1, "b": 2}\r', '{"a": 1, "b": 2} x'),
+    *('{"a": 1, "b": 2, "c": "\u00fc"}', '{"a": 123456789.123456789, "b": 1e22}', '{"a": 0.30000000000000004, "b": 3}'),
+]
+
+
+def outcome(chunk: Any) -> Any:
+    try:
+        found = checking.check(TAKES, chunk.columns(["a", "b"]))
+    except (reading.Bad, checking.Mismatch) as error:
+        return str(error)
+    assert isinstance(found, Columns)
+    return found.names, [(found.column(name).dtype.str, found.column(name).tobytes()) for name in found.names]
+
+
+@settings(deadline=None, max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.sampled_from(OBJECTS[:1] * 30 + OBJECTS), min_size=1, max_size=6))
+def test_objects_of_numbers_are_what_python_reads(tmp_path: Path, lines: list[str]) -> None:
+    (tmp_path / "x.jsonl").write_text("\n".join(lines))
+    for chunk in reading.opened(str(tmp_path / "x.jsonl"), "", 4, TAKES).chunks():
+        assert isinstance(chunk, reading.JsonChunk)
+        assert outcome(chunk) == outcome(dataclasses.replace(chunk, types={}))
+
+
+def test_objects_of_numbers_become_no_objects_of_python(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_text('{"a": 1.5, "b": 2}\n' * 5000)
+    (chunk,) = reading.opened(str(tmp_path / "x.jsonl"), "", 5000, TAKES).chunks()
+    chunk.columns(["a", "b"])
+    before = sys.getallocatedblocks()
+    columns = chunk.columns(["a", "b"])
+    assert sys.getallocatedblocks() - before < 500
+    assert columns.block is not None

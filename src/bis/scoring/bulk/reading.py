@@ -21,7 +21,7 @@ import numpy as np
 from ...flavors.signature import Column, Signature
 from ...flavors.values import Array, Columns
 from .. import Wrong
-from ..tabular import MISSING, column_of, columns_of_arrow, columns_of_records, numbers_of, of_cells
+from ..tabular import EXACT, MISSING, column_of, columns_of_arrow, columns_of_records, numbers_of, of_cells
 from . import Stop
 from .kinds import KINDS, PACKED, kind_of
 
@@ -81,7 +81,7 @@ def opened(path: str, format: str, batch: int, signature: Signature) -> File:
         if kind == "csv":
             return CsvFile(path, batch, signature)
         if kind == "jsonl":
-            return JsonFile(path, batch)
+            return JsonFile(path, batch, signature)
         if kind == "parquet":
             return ParquetFile(path, batch)
         if kind == "arrow":
@@ -420,8 +420,9 @@ def _by_numpy(
 class JsonFile:
     """One object in each line. Lines are counted without those that are empty."""
 
-    def __init__(self, path: str, batch: int) -> None:
+    def __init__(self, path: str, batch: int, signature: Signature) -> None:
         self._text, self._batch = Text(path), batch
+        self._types = {one.name: one.type for one in signature.inputs if isinstance(one, Column) and one.name}
 
     def done(self) -> float:
         return self._text.done()
@@ -432,7 +433,7 @@ class JsonFile:
             kept = [line for line in lines if line.strip()]
             if kept:
                 names = names or _names_in(kept[0])
-                yield JsonChunk(self._text.path, range(number, number + len(kept)), names, kept)
+                yield JsonChunk(self._text.path, range(number, number + len(kept)), names, self._types, kept)
             number += len(kept)
 
 
@@ -450,9 +451,14 @@ class JsonChunk:
     numbers: Sequence[int]
     names: tuple[str, ...]
     """Of the first row of the file."""
+    types: dict[str, Any]
     lines: list[bytes]
 
     def columns(self, wanted: Sequence[str] | None) -> Columns:
+        if wanted and {self.types.get(name) for name in wanted} == {"double"}:
+            quick = _objects_by_arrow(self.lines, wanted)
+            if quick is not None:
+                return quick
         records = self._records()
         if wanted is not None:
             there = {name for record in records for name in record}
@@ -484,10 +490,45 @@ class JsonChunk:
             found = json.loads(b"[" + b",".join(self.lines) + b"]")
         except (ValueError, RecursionError):
             raise Bad("a JSON object", "text that is none") from None
-        if len(found) != len(self.lines) or not all(isinstance(one, dict) for one in found):
+        if len(found) != len(self.lines) or set(map(type, found)) - {dict}:
             raise Bad("a JSON object", "another value")
         records: list[dict[str, Any]] = found
         return records
+
+
+def _objects_by_arrow(lines: list[bytes], wanted: Sequence[str]) -> Columns | None:
+    """Numbers of objects that hold nothing nested, one in each line. None for what Arrow does not take, and for what
+    Python would take otherwise: whole numbers that a fraction does not hold, zeros with a sign, gaps, text in ASCII
+    no more."""
+    try:
+        import pyarrow
+        from pyarrow import json as arrow_json
+    except ImportError:
+        return None
+    text, rows = b"".join(lines), len(lines)
+    letters = np.frombuffer(text, np.uint8)
+    for brace in b"{}":
+        if np.count_nonzero(letters == brace) != rows:
+            return None
+    if text.count(b"}\n") + text.endswith(b"}") != rows or not text.isascii():
+        return None
+    try:
+        table = arrow_json.read_json(
+            pyarrow.BufferReader(text),
+            read_options=arrow_json.ReadOptions(use_threads=False, block_size=len(text) + 1),
+            parse_options=arrow_json.ParseOptions(
+                explicit_schema=pyarrow.schema([(name, pyarrow.float64()) for name in wanted]),
+                unexpected_field_behavior="ignore",
+            ),
+        )
+    except (pyarrow.ArrowException, ValueError):
+        return None
+    if table.num_rows != rows or any(table.column(name).null_count for name in wanted):
+        return None
+    block = np.stack([numbers_of(table.column(name)) for name in wanted], axis=1)
+    if not (np.abs(block) < EXACT).all() or (np.signbit(block) & (block == 0)).any():
+        return None
+    return Columns(tuple(wanted), block)
 
 
 # -- Arrow -------------------------------------------------------------------------------------------------------
