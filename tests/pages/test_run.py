@@ -201,3 +201,26 @@ def test_of_a_run_of_a_client_nothing_is_said_that_nobody_saw(ledger: SqlLedger,
     text = pages.get(f"/runs/{id}").text
     assert "no file was uploaded" in text
     assert "printed nothing" not in text
+
+
+def test_a_run_of_a_client_is_compared_with_the_one_before_it_in_its_experiment(
+    ledger: SqlLedger, pages: Pages
+) -> None:
+    """Of each kind of database; so are the tags of several."""
+    ids = [logged(ledger, number, NOW + number, loss=[0.5, 0.25]) for number in range(3)]
+    begun(ledger, 7)
+    with ledger.database.writing() as connection:
+        for id in ids[:2]:
+            tracked.set_tags(connection, id, {"team": "a"})
+    found = [pages.get(f"/runs/{id}.json").json() for id in ids]
+    assert [(one["before"]["name"], one["common"]) for one in found] == [
+        ("own-7", ""),
+        ("run-0", "experiment"),
+        ("run-1", "experiment"),
+    ]
+    told = pages.get("/tag.json", params={"run": ids}).json()
+    assert told["tags"] == [{"name": "team", "runs": 2}]
+    listed = pages.get("/runs.json", params={"run": ids[:2], "columns": "metrics.loss"}).json()
+    assert [one["name"] for one in listed["selected"]] == ["run-0", "run-1"]
+    unknown = pages.get("/runs.json", params={"columns": "metrics.los"}).json()
+    assert unknown["error"]["hint"] == "did you mean metrics.loss?"
