@@ -73,7 +73,7 @@ def _of_run(asked: Asked, bench: Bench) -> Content:
         parts += [*interpreter_part(python), image.environment_part(environment, python)]
     parts += files_of(run, home, bench.room, site.settings.secrets, asked.data)
     config = {
-        "Cmd": command_of(run, environment is not None),
+        "Cmd": command_of(run, environment),
         "WorkingDir": f"/{WORK}/{run.folder}".rstrip("/.") or "/",
     }
     return Content(Source(run.name, run, title=run.name), parts, config, variables_of(run, home))

@@ -144,7 +144,7 @@ def _image_of_run(asked: Asked, bench: Bench) -> Content:
         image.environment_part(environment, python),
         *files_of(run, home, bench.room, site.settings.secrets, asked.data),
         *_client(python, bench),
-        Part("handler", list(of_run(f"{FOLDER}/", command_of(run, True), f"/{WORK}", run.folder, {}))),
+        Part("handler", list(of_run(f"{FOLDER}/", command_of(run, environment), f"/{WORK}", run.folder, {}))),
     ]
     return Content(Source(run.name, run, title=run.name), parts, _config(), variables_of(run, home))
 
@@ -152,7 +152,7 @@ def _image_of_run(asked: Asked, bench: Bench) -> Content:
 def _zip_of_run(asked: Asked, site: Site, room: Path) -> tuple[Source, Path, list[Entry]]:
     home = site.homes()
     run, environment = _laid_run(asked.what, site)
-    first, *rest = command_of(run, True)
+    first, *rest = command_of(run, environment)
     if first != f"/{ENVIRONMENT}/bin/python":
         raise CannotRepeat(
             f"the command of {run.name} begins with {first.rpartition('/')[2]}, which is no Python",

@@ -307,13 +307,17 @@ def files_of(run: Run, home: Home, room: Path, secrets: Sequence[str], with_data
             yield image.tree_part("data from outside of the project", outside, "", secrets)
 
 
-def command_of(run: Run, has_python: bool) -> list[str]:
-    """As it was recorded, with the interpreter of the image."""
+def command_of(run: Run, environment: Path | None) -> list[str]:
+    """As it was recorded, with the interpreter of the image, and with its own where the environment has a program of
+    that name. What is named by another path is looked for there, in the base."""
     first, *rest = (unspell(word) for word in run.command)
     called = first.rpartition("/")[2]
-    if has_python and called.startswith("python"):
+    if environment is None:
+        return [first, *rest]
+    if called.startswith("python"):
         return [f"/{ENVIRONMENT}/bin/python", *rest]
-    return [f"/{ENVIRONMENT}/bin/{called}" if "/bin/" in first else first, *rest]
+    is_own = "/" in first and (environment / "bin" / called).is_file()
+    return [f"/{ENVIRONMENT}/bin/{called}" if is_own else first, *rest]
 
 
 def interpreter_part(python: Interpreter) -> list[Part]:
