@@ -102,7 +102,8 @@ def _size(entry: Entry) -> int:
 
 
 def _without_links(entries: Sequence[Entry]) -> Iterator[Entry]:
-    """With the file in the place of a link to it. A link to what the zip has not is left out."""
+    """With the file in the place of a link to it, and the files of a folder in that of a link to one. A link to what
+    the zip has not is left out."""
     known = {entry.path: entry for entry in entries}
     for entry in entries:
         found, hops = entry, 0
@@ -110,6 +111,9 @@ def _without_links(entries: Sequence[Entry]) -> Iterator[Entry]:
             found, hops = known.get(_beside(found.path, found.target), Entry(entry.path)), hops + 1
         if not found.target:
             yield found._replace(path=entry.path)
+        if entry.target and found.content is None:
+            inside = (other for other in entries if other.path.startswith(f"{found.path}/") and not other.target)
+            yield from (other._replace(path=entry.path + other.path[len(found.path) :]) for other in inside)
 
 
 def _beside(path: str, target: str) -> str:
