@@ -40,6 +40,16 @@ def test_what_differs_is_seen_at_once_and_code_word_by_word(visitor: Any, small_
     assert page.locator(".sides .after mark").all_inner_texts() == ["8"]
 
 
+def test_what_was_printed_stands_side_by_side(visitor: Any, small_server: Any) -> None:
+    page = visitor.go(f"{small_server.url}/compare?run=first&run=second")
+    printed = page.locator("[aria-label='<stdout>']")
+    rows = printed.locator("tr.changed")
+    assert rows.first.locator("td.text").all_inner_texts() == ["step 0 loss 0.9091", "step 0 loss 0.8333"]
+    assert rows.first.locator("mark").all_inner_texts() == ["9091", "8333"]
+    page.goto(f"{small_server.url}/compare?run=second&run=changed")
+    assert not printed.count(), "the same was printed"
+
+
 def test_swapping_and_leaving_out_are_addresses(visitor: Any, small_server: Any) -> None:
     page = visitor.go(f"{small_server.url}/compare?run=second&run=changed")
     before = page.locator(".compared a:not(.drop)").all_inner_texts()
@@ -81,7 +91,7 @@ def test_within_several_runs_it_says_which_files_and_packages_differ(visitor: An
     assert "code,train.py" in httpx.get(page.url.replace("/compare", "/compare.csv")).text
     page.locator(".compared a", has_text="in all detail").last.click()
     page.wait_for_url("**/compare?run=*&run=*")
-    assert page.locator(".sides tr.changed").count() == 1
+    assert page.locator("[aria-label='train.py'] tr.changed").count() == 1
 
 
 def test_more_runs_than_are_compared_are_set_against_each_other(visitor: Any, large_server: Any) -> None:

@@ -16,7 +16,7 @@ from bis.server.desk import Desk
 from bis.server.pages.charts import COMPARED, STYLES
 from bis.server.pages.clock import here
 from bis.server.pages.data_between import DataFile, data_between
-from bis.server.pages.outputs_between import Looks, looks
+from bis.server.pages.outputs_between import Looks, looks, printed_apart
 from bis.server.pages.page import Page, Table
 from bis.steps.abreast import Group, Head, Within, groups, head, within
 
@@ -40,6 +40,8 @@ class Comparison(msgspec.Struct, kw_only=True):
     """Of two runs: what `bis diff --json` says."""
     looks: Looks = Looks()
     """Of two runs: what of their outputs can be looked at."""
+    printed: dict[str, str] = {}
+    """Of two runs: what they printed, by stream, as a unified difference."""
     data: list[DataFile] = []
     """Of two runs: the files of data that differ, and what differs within them."""
 
@@ -58,6 +60,7 @@ def _compared(desk: Desk, asked: Asked) -> Comparison:
     if len(runs) == 2 and desk.home is not None:
         apart = difference(runs[0], runs[1], desk.home)
         found.difference, found.looks = told(apart), looks(apart.before, apart.after, apart.outputs)
+        found.printed = printed_apart(apart.before, apart.after, desk.home)
         found.data = data_between(runs[0], runs[1], desk.home)
     elif desk.home is not None:
         found.within = within(runs, desk.home.store)
