@@ -51,9 +51,12 @@ def tensor(**more: Any) -> bytes:
     ).encode()
 
 
-def parquet(table: dict[str, Any]) -> bytes:
-    file = io.BytesIO()
-    pyarrow.parquet.write_table(pyarrow.table(table), file)
+def parquet(table: dict[str, Any], times: int = 1) -> bytes:
+    """A table, so many times over."""
+    file, one = io.BytesIO(), pyarrow.table(table)
+    with pyarrow.parquet.ParquetWriter(file, one.schema) as writer:
+        for _ in range(times):
+            writer.write_table(one)
     return file.getvalue()
 
 
@@ -110,6 +113,12 @@ def poisons() -> Iterator[Poison]:
     yield Poison("a damaged file", whole[:200] + b"\xff" * 50 + whole[250:], "/invocations", PARQUET, (200, 400))
     yield Poison("a small file of much", parquet({"age": numpy.zeros(1 << 26)}), "/invocations", PARQUET, (413,))
     yield Poison("a text a million times", parquet(dict.fromkeys(NAMES, one_text)), "/invocations", PARQUET)
+    for kind, value in (
+        (pyarrow.list_(pyarrow.string()), ["x" * 1_000_000]),
+        (pyarrow.binary(1_000_000), b"x" * 1_000_000),
+    ):
+        many = parquet({"age": pyarrow.array([value] * 500, kind)}, 8)
+        yield Poison(f"a {kind} many times", many, "/invocations", PARQUET, (413,))
     packed = zlib.compress(b"[" * 60_000_000)
     yield Poison("packed brackets", packed, "/invocations", {**JSON, "content-encoding": "deflate"})
     yield Poison("a type that is none", split(ROW), "/invocations", {"content-type": MARK * 1000}, (415,))

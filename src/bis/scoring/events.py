@@ -84,7 +84,7 @@ class Handler:
             return Answer(415, JSON, _error("UNSUPPORTED_MEDIA_TYPE", "bodies are not packed here"))
         length = came.headers.get(_LENGTH, "")
         kind = came.headers.get("content-type", "" if form == "invocations" else JSON)
-        return self._scored(form, kind, came.body, int(length) if length.isdecimal() else -1)[0]
+        return self._scored(form, kind, came.body, int(length) if length.isdecimal() and len(length) < 12 else -1)[0]
 
     def _form(self, path: str) -> str:
         """The protocol of an address; empty where nothing is."""

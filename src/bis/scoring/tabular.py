@@ -154,7 +154,7 @@ def columns_of_parquet(body: bytes) -> Columns:
         ) from None
     try:
         file = pyarrow.parquet.ParquetFile(io.BytesIO(body), read_dictionary=_texts_in(body))
-        _demand_small(file.metadata)
+        _demand_small(file.metadata, body)
         table = file.read(use_threads=False)
     except (pyarrow.ArrowException, OSError, ValueError):
         raise Wrong("the body is no Parquet file, or is damaged") from None
@@ -169,18 +169,47 @@ def _texts_in(body: bytes) -> list[str]:
     return [field.name for field in schema if str(field.type) in ("string", "large_string", "binary", "large_binary")]
 
 
-def _demand_small(metadata: Any) -> None:
-    """A small body may say a great deal. Raises Wrong."""
+def _demand_small(metadata: Any, body: bytes) -> None:
+    """A small body may say a great deal: a value that is said often lies in it once. Raises Wrong."""
     groups = [metadata.row_group(place) for place in range(metadata.num_row_groups)]
-    cells = sum(one.column(place).num_values for one in groups for place in range(metadata.num_columns))
+    counts = [sum(one.column(place).num_values for one in groups) for place in range(metadata.num_columns)]
     size = sum(one.total_byte_size for one in groups)
-    if max(cells, metadata.num_rows) > CELLS or size > UNPACKED:
+    columns = [metadata.schema.column(place) for place in range(metadata.num_columns)]
+    fixed = sum(count * max(0, one.length or 0) for count, one in zip(counts, columns))
+    if (
+        max(sum(counts), metadata.num_rows) > CELLS
+        or size + fixed > UNPACKED
+        or _texts_within(columns, body) > UNPACKED
+    ):
         raise Wrong(
             f"the Parquet file unpacks to more than {CELLS:,} values or {UNPACKED >> 20} MiB: ask in several requests,"
             " or score it with bis predict",
             413,
             UNFIT,
         )
+
+
+def _texts_within(columns: Sequence[Any], body: bytes) -> int:
+    """Bytes of the texts in lists and the like, each as often as it is said: no dictionary of them is kept."""
+    import pyarrow.parquet
+
+    paths = [one.path for one in columns if "." in one.path and one.physical_type == "BYTE_ARRAY"]
+    if not paths:
+        return 0
+    file = pyarrow.parquet.ParquetFile(io.BytesIO(body), read_dictionary=paths)
+    groups = (file.read_row_group(place, paths, use_threads=False) for place in range(file.num_row_groups))
+    return sum(_said(chunk) for group in groups for column in group.columns for chunk in column.chunks)
+
+
+def _said(array: Any) -> int:
+    import pyarrow.compute
+
+    if pyarrow.types.is_dictionary(array.type):
+        lengths = np.asarray(pyarrow.compute.binary_length(array.dictionary).fill_null(0), dtype=np.int64)
+        return int(lengths[np.asarray(array.indices.drop_null())].sum())
+    if pyarrow.types.is_struct(array.type):
+        return sum(map(_said, array.flatten()))
+    return _said(array.flatten()) if pyarrow.types.is_nested(array.type) else int(array.nbytes)
 
 
 def columns_of_arrow(table: Any) -> Columns:
