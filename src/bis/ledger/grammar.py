@@ -27,6 +27,8 @@ class Attribute(NamedTuple):
     nullable: bool = False
     apart: bool = False
     """Whether an index has the rows that have one, and no others."""
+    shared: bool = False
+    """Whether many rows have the same, and the index in their order has it."""
 
 
 class Keyed(NamedTuple):
@@ -110,13 +112,14 @@ OF_DATASETS: Final = {
 }
 
 _TEXT: Final = {
-    **{name: Attribute(name) for name in ("host", "command", "folder", "project", "repeats", "parent", "removed")},
+    **{name: Attribute(name) for name in ("command", "folder", "project", "repeats", "parent", "removed")},
+    "host": Attribute("host", shared=True),
     **{name: Attribute(name, apart=True) for name in ("verdict", "note")},
-    "status": Attribute("status", "status"),
+    "status": Attribute("status", "status", shared=True),
     **dict.fromkeys(("run_id", "id"), Attribute("id")),
     **dict.fromkeys(("run_name", "run name", "Run name", "Run Name", "name"), Attribute("name")),
-    **dict.fromkeys(("user", "user_id", "User"), Attribute("username")),
-    "experiment": Attribute("(SELECT e.name FROM experiments AS e WHERE e.id = runs.experiment)"),
+    **dict.fromkeys(("user", "user_id", "User"), Attribute("username", shared=True)),
+    "experiment": Attribute("(SELECT e.name FROM experiments AS e WHERE e.id = runs.experiment)", shared=True),
 }
 _PARTS: Final = {
     **{

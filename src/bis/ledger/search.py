@@ -92,6 +92,8 @@ class Ordering(NamedTuple):
     terms: tuple[Term, ...]
     first: First | None = None
     stages: Stages | None = None
+    shared: bool = False
+    """Whether many rows have what comes first in it in common."""
 
     @property
     def columns(self) -> str:
@@ -176,6 +178,7 @@ def ordering(orders: Sequence[Order], grammar: Grammar) -> Ordering:
         tuple(terms),
         _first(orders, grammar),
         _stages(orders, grammar) if orders else None,
+        _is_shared(orders, grammar),
     )
 
 
@@ -198,6 +201,11 @@ def _stages(orders: Sequence[Order], grammar: Grammar) -> Stages | None:
         Query(f"{grammar.row} NOT IN (SELECT one.{row} FROM {rows} AS one WHERE one.{there})", ()),
         f"SELECT (SELECT count(*) FROM {rows}) > (SELECT count(*) FROM {rows} WHERE {there})",
     )
+
+
+def _is_shared(orders: Sequence[Order], grammar: Grammar) -> bool:
+    field = orders[0].field if orders else None
+    return field is not None and field.entity == "attributes" and grammar.attributes[field.key].shared
 
 
 def both(*queries: Query) -> Query:

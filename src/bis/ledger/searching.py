@@ -104,8 +104,10 @@ def _all(
 ) -> Rows:
     """From all that match; where they are ordered by a text that only some have, those that have it by themselves."""
     if not (stages := order.stages):
+        if order.shared and (rows := _of_one_value(connection, columns, order, where, count, after)):
+            return rows
         return _found(connection, columns, order, both(where, rest), count)
-    rows: Rows = []
+    rows = []
     falling = order.terms[0].falling
     for are_without in (not falling, falling):
         if len(rows) == count or (after is not None and are_without != (after[0] == "")):
@@ -130,6 +132,23 @@ def _without(
     rows = _found(connection, columns, others, both(order.stages.without, where, rest), count)
     width = len(others.terms)
     return [(*row[:-width], "", *row[-width:]) for row in rows]
+
+
+def _of_one_value(
+    connection: Connection, columns: str, order: Ordering, where: Query, count: int, after: Sequence[Any] | None
+) -> Rows:
+    """What has the first value of the order in common, in that of time; nothing where it is no whole page."""
+    column, falling = order.terms[0]
+    if after is None:
+        extreme = f"SELECT {'max' if falling else 'min'}({column}) FROM runs WHERE {where.where or '1 = 1'}"
+        ((value,),) = connection.execute(extreme, where.values).fetchall()
+    else:
+        value = after[0]
+    others = Ordering(order.joins, order.values, order.terms[1:])
+    rest = Query("", ()) if after is None else others.after(after[1:])
+    rows = _found(connection, columns, others, both(Query(f"{column} = ?", (value,)), where, rest), count)
+    width = len(others.terms)
+    return [(*row[:-width], value, *row[-width:]) for row in rows] if len(rows) == count else []
 
 
 def _are_few(connection: Connection, near: Query) -> bool:
