@@ -88,6 +88,15 @@ def test_a_model_that_cannot_be_loaded_there_is_told_in_words(
     assert "Traceback" not in done.stderr
 
 
+def test_a_file_that_a_link_leads_to_is_not_sent_to_a_cluster(on: Score, model: Path, tmp_path: Path) -> None:
+    write_csv(tmp_path / "x.csv", 10)
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "model.skops").write_bytes((model / "model.skops").read_bytes())
+    (tmp_path / "linked" / "key").symlink_to(tmp_path / "x.csv")
+    done = on("dask", "x.csv", "y.csv", "--model", "linked")
+    assert (done.returncode, "'key' is a link to what is not in the model's folder" in done.stderr) == (4, True)
+
+
 def test_a_cluster_that_is_not_there_is_told_in_words(on: Score, tmp_path: Path) -> None:
     write_csv(tmp_path / "x.csv", 10)
     with socket.create_server(("127.0.0.1", 0)) as free:

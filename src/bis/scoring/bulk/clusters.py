@@ -21,9 +21,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ...flavors import Refused, held_together
 from ...flavors.values import Array, Batch
 from ..frames import LENGTHS, framed
-from . import Stop
+from . import Stop, why_not
 from .packed import batch_packed
 from .pools import Ticket, answer_of, lost
 
@@ -50,13 +51,17 @@ class Child:
         self.socket, theirs = socket.socketpair()
         with theirs:
             words = [sys.executable, os.path.join(self.top, "score.pyz"), "--worker", str(theirs.fileno())]
-            self.process = subprocess.Popen(
-                words,
-                stdin=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(),),
-                cwd=self.top,
-                env=dict(os.environ, **sent["variables"]),
-            )
+            try:
+                self.process = subprocess.Popen(
+                    words,
+                    stdin=subprocess.DEVNULL,
+                    pass_fds=(theirs.fileno(),),
+                    cwd=self.top,
+                    env=dict(os.environ, **sent["variables"]),
+                )
+            except OSError:
+                shutil.rmtree(self.top, ignore_errors=True)
+                raise
         job = dict(sent["job"], folder=os.path.join(self.top, "model"), remove=self.top)
         answer = self.ask(self.framed(job))
         head = json.loads(answer[8 : 8 + struct.unpack("<II", answer[:8])[0]])
@@ -97,8 +102,13 @@ class Child:
 
 
 def sent(job: Mapping[str, Any]) -> dict[str, Any]:
-    """A job with the files that it needs, for a machine that has none of them."""
+    """A job with the files that it needs, for a machine that has none of them. Raises Stop where a link leads to what
+    is no part of the model, and is nobody's to have."""
     folder = Path(job["folder"])
+    try:
+        held_together(folder)
+    except Refused as error:
+        raise Stop("the model cannot be loaded", **why_not(error), status=4) from None
     files = {f"model/{path.relative_to(folder)}": path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     files["score.pyz"] = Path(sys.argv[0]).read_bytes()
     threads = {name: os.environ[name] for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS") if name in os.environ}
@@ -164,6 +174,7 @@ class Ray:
     """Actors of Ray. RAY_ADDRESS names the cluster; else one starts here, with a token that nobody else knows."""
 
     def __init__(self, job: Mapping[str, Any], number: int) -> None:
+        files = sent(job)
         address = os.environ.get("RAY_ADDRESS")
         self._own = None if address else tempfile.TemporaryDirectory(prefix="bis-ray-")
         if self._own:
@@ -177,7 +188,7 @@ class Ray:
         self._ray = ray
         own = {"_temp_dir": self._own.name, "include_dashboard": False} if self._own else {}
         _fetched(lambda: ray.init(address=address, log_to_driver=False, **own))
-        given = ray.put(sent(job))
+        given = ray.put(files)
         actor = ray.remote(max_restarts=AGAIN, max_task_retries=AGAIN, scheduling_strategy="SPREAD")
         there = actor(_defined(THERE + RAY)["Actor"])
         self._actors = [there.remote(given) for _ in range(number)]
@@ -215,6 +226,7 @@ class Dask:
     one starts here."""
 
     def __init__(self, job: Mapping[str, Any], number: int) -> None:
+        files = sent(job)
         address = os.environ.get("DASK_SCHEDULER_ADDRESS")
         self._own = None if address else tempfile.TemporaryDirectory(prefix="bis-dask-")
         try:
@@ -228,7 +240,7 @@ class Dask:
         self._client = _fetched(lambda: Client(**given))
         self._there = _defined(THERE + DASK)
         self._key = secrets.token_hex(8)
-        self._job = _fetched(lambda: self._client.scatter(sent(job), broadcast=True, hash=False))
+        self._job = _fetched(lambda: self._client.scatter(files, broadcast=True, hash=False))
         self.room = 2 * max(1, sum(self._client.nthreads().values()))
 
     def ask(self, batch: Batch) -> Ticket:
