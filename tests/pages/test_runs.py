@@ -202,8 +202,10 @@ def test_pages_follow_one_another_and_the_browser_goes_back(visitor: Any, large_
         expected = [row.id for row in ledger.rows("", ["metrics.auc DESC"], 100)]
     assert [one.get_attribute("value") for one in page.query_selector_all("[data-pick]")] == expected[50:]
     page.go_back()
+    page.wait_for_url("**/?sort=-metrics.auc")
     assert names(page) == first
     page.go_forward()
+    page.wait_for_url("**next=**")
     assert names(page) == second
 
 
