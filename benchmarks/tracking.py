@@ -260,8 +260,11 @@ def fill_mlflow(place: Path | str, runs: int, count: int) -> None:
     for table in ("metrics", "latest_metrics"):
         measured = ((key, value, run.started, run.id, 1, False) for run, _ in ids for key, value in run.metrics.items())
         insert(table, "key, value, timestamp, run_uuid, step, is_nan", measured)
+    points = "key, value, timestamp, run_uuid, step, is_nan"
     long = (("long", value, moment, f"{0:032x}", step, False) for moment, step, value in long_metric(count))
-    insert("metrics", "key, value, timestamp, run_uuid, step, is_nan", long)
+    insert("metrics", points, long)
+    *_, (moment, step, value) = long_metric(count)
+    insert("latest_metrics", points, [("long", value, moment, f"{0:032x}", step, False)])  # else no page shows it
 
 
 Insert = Callable[[str, str, Iterable[Sequence[Any]]], None]

@@ -35,6 +35,9 @@ FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync"),
 )
+BROWSERS = ("chromium-headless-shell", "chromium")
+"""The first of them that is there. Beside each page, chromium loads what its own window shows, which takes as long as a
+page of ours."""
 LONG = f"{0:032x}"
 """The run that has the long metric."""
 WATCH = """(() => {
@@ -83,7 +86,7 @@ class Look(NamedTuple):
 
 
 def look(browser: Browser, url: str, there: str, patience: float) -> Look:
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, locale="en-US")  # not that of a bare shell
     context.add_init_script(WATCH % there)
     page = context.new_page()
     sent: list[int] = []
@@ -220,12 +223,13 @@ def experiment_of(server: Server) -> str:
 
 
 def compare_looks(options: argparse.Namespace, folder: Path) -> None:
-    chromium = shutil.which("chromium")
+    chromium = next(filter(None, map(shutil.which, BROWSERS)), "")
     if not chromium:
-        raise SystemExit("there is no chromium: apt install chromium")
+        raise SystemExit("there is no chromium: apt install chromium-headless-shell")
     with servers(folder, options, options.runs, options.points) as both, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
-        print(f"{options.runs:,} runs, a metric of {options.points:,} points; load {os.getloadavg()[0]:.1f}{HEAD}")
+        told = f"{options.runs:,} runs, a metric of {options.points:,} points, {Path(chromium).name}"
+        print(f"{told}; load {os.getloadavg()[0]:.1f}{HEAD}")
         for pair in pairs(experiment_of(both[1])):
             urls = [server.url for server in both]
             report(pair.name, *rounds(browser, urls, pair, options.rounds, options.patience))
