@@ -62,7 +62,7 @@ class Live:
         `since`. It ends by itself after a while, and when the server does."""
         heard = asyncio.Event()
         self._listeners.add(heard)
-        if self._watch is None:
+        if self._watch is None or self._watch.done():
             self._watch = asyncio.get_running_loop().create_task(self._look_again_and_again())
         loop = asyncio.get_running_loop()
         until = loop.time() + LASTS
