@@ -71,6 +71,7 @@ def _told(case: Case, folder: Path) -> dict[str, Any]:
     return {
         "flavor": about.flavor,
         "same": difference(found, expected),
+        "probable": _probable(case, predictor, batch),
         "model": type(predictor.model).__name__ == type(case.model).__name__ or type(predictor.model).__name__,
         "refused": refused,
         "pickle": case.pickle,
@@ -82,6 +83,20 @@ def _told(case: Case, folder: Path) -> dict[str, Any]:
         "read_by_mlflow": _by_mlflow(case, folder / "one", expected),
         "repeated": difference(case.ask(case.model, case.rows), expected),
     }
+
+
+def _probable(case: Case, predictor: Any, batch: Any) -> str | None:
+    """How the probabilities differ from those of the framework; the words in which they are refused; or None where a
+    question has other params."""
+    from bis.flavors import NoMethod
+
+    if case.params is not None or not getattr(predictor, "asked_by_method", False):
+        return None
+    try:
+        found = predictor.predict(batch, {"predict_method": "predict_proba"})
+    except NoMethod as error:
+        return str(error)
+    return difference(found, case.model.predict_proba(case.rows))
 
 
 def _by_mlflow(case: Case, folder: Path, expected: Any) -> dict[str, str]:

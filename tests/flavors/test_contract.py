@@ -56,6 +56,18 @@ def test_a_model_that_was_loaded_predicts_what_the_framework_predicted_bit_for_b
     assert told["same"] == ""
 
 
+def test_a_model_says_how_probable_its_answers_are_or_that_it_does_not(
+    ask: Callable[..., Any], models_python: Path
+) -> None:
+    found = ask(models_python, "light.py")
+    said = {name: found[name]["probable"] for name in LIGHT if found[name]["probable"] is not None}
+    classify = {name for name, words in said.items() if not words}
+    assert {"sklearn-pipeline", "sklearn-forest", "xgboost-estimator", "lightgbm-estimator"} <= classify
+    assert said["xgboost-json"] == "XGBRegressor has no method predict_proba; it can be asked for predict"
+    assert said["xgboost-booster"] == "Booster has no method predict_proba; it can be asked for predict"
+    assert "no method predict_proba" in said["sklearn-array"]
+
+
 @every_flavor
 def test_a_model_saved_twice_is_one_and_after_one_weight_changed_another(told: Any) -> None:
     first, second, changed = told["identities"]

@@ -24,6 +24,10 @@ class Untrusted(Refused):
     """A model that is loaded for a reader who trusts whoever made it, and for no other."""
 
 
+class NoMethod(Refused):
+    """A model that is asked for what models of its kind do not say."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Saving:
     """How a model is to be saved."""
@@ -88,6 +92,19 @@ class Predictor(Protocol):
     def predict(self, batch: Batch, params: Mapping[str, Any]) -> Predictions:
         """One prediction for each row of the batch, in its order."""
         ...
+
+
+METHODS = ("predict", "predict_proba", "predict_log_proba", "decision_function", "score_samples", "transform")
+"""What estimators can be asked for."""
+
+
+def method_of(model: object, params: Mapping[str, Any]) -> str:
+    """The method that `predict_method` among the params names; else `predict`. Raises NoMethod."""
+    method = str(params.get("predict_method") or "predict")
+    if method != "predict" and not (method in METHODS and hasattr(model, method)):
+        known = ", ".join(one for one in METHODS if hasattr(model, one))
+        raise NoMethod(f"{type(model).__name__} has no method {method}; it can be asked for {known}")
+    return method
 
 
 class Flavor(Protocol):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from . import Loading, Refused, Saved, Saving, below, from_package, pickled, version_of
+from . import Loading, Refused, Saved, Saving, below, from_package, method_of, pickled, version_of
 from .sklearn import default_format, load_skops, save_skops, summary_of
 from .values import Array, Batch, Columns, Predictions
 
@@ -92,6 +92,7 @@ class Boosted:
     these by name."""
 
     rowwise = True
+    asked_by_method = True
 
     def __init__(self, model: Any, threads: int = 0) -> None:
         self.model = model
@@ -101,17 +102,19 @@ class Boosted:
         self._named = not _bare(model) and booster.feature_name()[:1] != ["Column_0"]
 
     def predict(self, batch: Batch, params: Mapping[str, Any]) -> Predictions:
+        """By the method that `predict_method` among the params names; else `predict`."""
+        ask = getattr(self.model, method_of(self.model, params))
         if isinstance(batch, Columns) and self.wants_names:
             rows = _frame(batch)
         else:
             rows = _numbers(batch.matrix() if isinstance(batch, Columns) else batch.only)
         found: Predictions
         if not self._named:
-            found = self.model.predict(rows, **self._extra)
+            found = ask(rows, **self._extra)
             return found
         with warnings.catch_warnings():  # scikit-learn warns of each array that has no names
             warnings.filterwarnings("ignore", message="X does not have valid feature names")
-            found = self.model.predict(rows, **self._extra)
+            found = ask(rows, **self._extra)
         return found
 
 

@@ -8,14 +8,13 @@ from typing import Any, cast
 
 import numpy as np
 
-from . import Loading, Refused, Saved, Saving, Untrusted, below, from_package, pickled, version_of
+from . import Loading, Refused, Saved, Saving, Untrusted, below, from_package, method_of, pickled, version_of
 from .arithmetic import sums_of
 from .values import Batch, Columns, Predictions
 
 FORMATS = ("skops", "cloudpickle", "pickle")
 KNOWN = ("sklearn", "xgboost", "lightgbm")
 INNER = ("best_estimator_", "estimator_", "estimator", "regressor_", "final_estimator_")
-METHODS = ("predict", "predict_proba", "predict_log_proba", "decision_function", "score_samples", "transform")
 
 
 class Sklearn:
@@ -67,6 +66,8 @@ class Estimator:
     its columns in their order, and would warn of each array. `few`: it is to be asked with few rows at a time, many
     times."""
 
+    asked_by_method = True
+
     def __init__(self, model: Any, *, few: bool = False) -> None:
         self.model = model
         self.wants_names = asks_by_name(model)
@@ -77,9 +78,7 @@ class Estimator:
 
     def predict(self, batch: Batch, params: Mapping[str, Any]) -> Predictions:
         """By the method that `predict_method` among the params names; else `predict`."""
-        method = str(params.get("predict_method") or "predict")
-        if method not in METHODS:
-            raise Refused(f"{method} is none of {', '.join(METHODS)}")
+        method = method_of(self.model, params)
         rows = self._rows(batch)
         if self._unproved:  # not as it is loaded, which may be without pandas: the model may ask for that
             self._sums, self._unproved = sums_of(self.model), False

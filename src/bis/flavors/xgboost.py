@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from . import Loading, Refused, Saved, Saving, below, from_package, version_of
+from . import Loading, Refused, Saved, Saving, below, from_package, method_of, version_of
 from .arithmetic import boosted_sums_of
 from .bases import bases_alone
 from .sklearn import summary_of
@@ -17,8 +17,8 @@ from .values import Batch, Columns, Predictions
 
 FORMATS = ("ubj", "json")
 BOOSTER = "xgboost.core.Booster"
-PARAMS = ("output_margin", "iteration_range")
-"""What a prediction can be asked with; a signature may have others, which the model does not know."""
+PARAMS = {"predict": ("output_margin", "iteration_range"), "predict_proba": ("iteration_range",)}
+"""What each method can be asked with; a signature may have others, which the model does not know."""
 
 
 class XGBoost:
@@ -92,6 +92,7 @@ class Boosted:
 
     wants_names = False
     rowwise = True
+    asked_by_method = True
 
     def __init__(self, model: Any, *, few: bool = False) -> None:
         """`few`: it is to be asked with few rows at a time, many times."""
@@ -101,13 +102,16 @@ class Boosted:
         self._unproved = few and not _bare(model)
 
     def predict(self, batch: Batch, params: Mapping[str, Any]) -> Predictions:
+        """By the method that `predict_method` among the params names; else `predict`."""
+        method = method_of(self.model, params)
         rows = batch.matrix() if isinstance(batch, Columns) else batch.only
         if self._unproved:  # not as it is loaded, which may be without pandas: the model may ask for that
             self._sums, self._unproved = boosted_sums_of(self.model), False
         if self._sums is not None and not params and (summed := self._sums(rows)) is not None:
             return cast("Predictions", summed)
         if not _bare(self.model):
-            found: Predictions = self.model.predict(rows, **{key: params[key] for key in PARAMS if key in params})
+            taken = {key: params[key] for key in PARAMS[method] if key in params}
+            found: Predictions = getattr(self.model, method)(rows, **taken)
             return found
         answers: Predictions = self.model.inplace_predict(rows, validate_features=False)
         return answers

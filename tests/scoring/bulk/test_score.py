@@ -55,6 +55,25 @@ def test_answers_are_those_of_the_model_in_the_order_of_the_rows(
     assert not (tmp_path / "work").exists()
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_model_is_asked_for_what_it_can_say_and_nothing_is_written_for_what_it_cannot(
+    score: Score, own_answers: Callable[[str], list[str]], tmp_path: Path, workers: str
+) -> None:
+    write_csv(tmp_path / "x.csv", rows_of(40))
+    done = score("x.csv", "y.csv", "--method", "predict_proba", "--workers", workers)
+    assert done.returncode == 0, done.stderr
+    found = [line.split(",") for line in (tmp_path / "y.csv").read_text().splitlines()][1:]
+    assert [str(int(float(one) > float(other))) for other, one in found] == own_answers("x.csv")
+    assert all(float(one) + float(other) == pytest.approx(1) for other, one in found)
+    for name in ("transform", "predict_chance"):
+        done = score("x.csv", "z.csv", "--method", name, "--workers", workers)
+        assert done.returncode == 4
+        assert f"the model cannot be asked so\nbecause: LogisticRegression has no method {name}; " in done.stderr, (
+            done.stderr
+        )
+        assert not (tmp_path / "z.csv").exists()
+
+
 @given(
     rows=st.lists(st.tuples(st.floats(allow_nan=False, width=64), st.integers(-(2**40), 2**40)), max_size=60),
     batch=st.integers(1, 25),

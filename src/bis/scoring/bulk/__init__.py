@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from ...flavors import Refused, Untrusted
+from ...flavors import NoMethod, Refused, Untrusted
 from .. import TRUST
 
 
@@ -23,9 +23,10 @@ class Stop(Exception):
 
 
 def why_not(error: Exception) -> dict[str, str]:
-    """Why a model is not loaded, and what to type then."""
+    """That a model is not loaded, or not asked so; why, and what to type then."""
+    what = "the model cannot be asked so" if isinstance(error, NoMethod) else "the model cannot be loaded"
     text = str(error) if isinstance(error, Refused) else f"{type(error).__name__}: {error}"
-    return {"because": text, "hint": TRUST if isinstance(error, Untrusted) else ""}
+    return {"what": what, "because": text, "hint": TRUST if isinstance(error, Untrusted) else ""}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -65,7 +65,7 @@ class Child:
         job = dict(sent["job"], folder=os.path.join(self.top, "model"), remove=self.top)
         answer = self.ask(self.framed(job))
         head = json.loads(answer[8 : 8 + struct.unpack("<II", answer[:8])[0]])
-        why = head.get("failed") or {"because": "it ended"}
+        why = head.get("failed") or {"what": "the model cannot be loaded", "because": "it ended"}
         self.refused = None if "ready" in head else self.framed({"unloadable": why})
 
     def framed(self, head):
@@ -108,7 +108,7 @@ def sent(job: Mapping[str, Any]) -> dict[str, Any]:
     try:
         held_together(folder)
     except Refused as error:
-        raise Stop("the model cannot be loaded", **why_not(error), status=4) from None
+        raise Stop(**why_not(error), status=4) from None
     files = {f"model/{path.relative_to(folder)}": path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     files["score.pyz"] = Path(sys.argv[0]).read_bytes()
     threads = {name: os.environ[name] for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS") if name in os.environ}
@@ -131,7 +131,8 @@ class _Far:
         frame = _fetched(self._fetch)
         head, body = _parted(frame)
         if "unloadable" in head:
-            raise Stop("the model cannot be loaded on a machine of the cluster", **head["unloadable"], status=4)
+            why = head["unloadable"]
+            raise Stop(**{**why, "what": f"{why['what']} on a machine of the cluster"}, status=4)
         if "ended" in head:
             raise lost(head["ended"])
         found = answer_of(head, body)

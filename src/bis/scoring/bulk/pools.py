@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from ...flavors import Loading, Predictor, kinds
+from ...flavors import Loading, NoMethod, Predictor, kinds, method_of
 from ...flavors.values import Array, Batch
 from ..frames import Ended, Frames, framed
 from ..lean import held_for_good, leanly
@@ -50,6 +50,8 @@ class Asking:
     def __init__(self, job: Mapping[str, Any]) -> None:
         with held_for_good():
             self._predictor = _loaded(job)
+        if job["method"]:
+            _demand_method(self._predictor, job["method"])
         self._params = job["params"]
         self._names = job["outputs"]
 
@@ -60,6 +62,14 @@ class Asking:
             raise
         except Exception as error:
             raise Failed(_where(error)) from None
+
+
+def _demand_method(predictor: Predictor, method: str) -> None:
+    """Raises NoMethod where the model would answer something else."""
+    if getattr(predictor, "asked_by_method", False):
+        method_of(predictor.model, {"predict_method": method})
+    elif method != "predict":
+        raise NoMethod(f"models of its kind can be asked to predict, and not for {method}")
 
 
 class Again(Exception):
@@ -170,7 +180,7 @@ class _Worker:
         if "again" in head:
             raise Again
         if "failed" in head:
-            raise Stop("the model cannot be loaded", **head["failed"], status=4)
+            raise Stop(**head["failed"], status=4)
 
     def ask(self, batch: Batch) -> _Waiting:
         if self._waiting is not None:

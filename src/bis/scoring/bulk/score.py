@@ -462,6 +462,7 @@ def _pool(
         "flavors": described["flavors"],
         "trust": asked.trust,
         "threads": asked.threads,
+        "method": asked.method,
         "params": params,
         "outputs": names,
         "lean": _may_be_lean(described) and FRAMES not in os.environ,
@@ -477,7 +478,7 @@ def _pool(
     except (Stop, pools.Again):
         raise
     except Exception as error:
-        raise Stop("the model cannot be loaded", **why_not(error), status=4) from None
+        raise Stop(**why_not(error), status=4) from None
 
 
 def _may_be_lean(described: Mapping[str, Any]) -> bool:
