@@ -146,6 +146,15 @@ def test_every_command_line_on_the_pages_is_understood() -> None:
     assert not wrong
 
 
+def test_every_command_that_messages_and_pages_name_is_there() -> None:
+    named = re.compile(r"(?:`|<code>)bis ([a-z][a-z-]*)|f\"bis ([a-z][a-z-]*)(?= [{-])")
+    sources = [one for end in ("py", "html") for one in (ROOT / "src").rglob(f"*.{end}")]
+    found = {(one, first or second) for one in sources for first, second in named.findall(one.read_text())}
+    assert len(found) > 100
+    known = set(command_line().list_commands(click.Context(command_line())))
+    assert [(str(one.relative_to(ROOT)), word) for one, word in sorted(found) if word not in known] == []
+
+
 def test_every_link_leads_somewhere() -> None:
     broken = []
     for page in pages():

@@ -165,7 +165,8 @@ def test_a_verdict_says_at_which_step_histories_part(visitor: Any, parted: Any) 
     page.select_option("select[name=mode]", "difference")
     drawn = page.eval_on_selector("bis-chart[data-metric=loss]", "one => one.drawn.map(line => line.y)")
     assert [all(value == 0 for value in line[:12]) and all(line[12:]) for line in drawn] == [True]
-    assert any(one.startswith("bis why") for one in page.locator(".commands code").all_inner_texts())
+    named = page.locator(".commands code").all_inner_texts()
+    assert [one.split()[:2] for one in named] == [["bis", "repeat"], ["bis", "diff"]]
 
 
 def test_what_came_out_otherwise_is_looked_at_from_both_sides(visitor: Any, parted: Any) -> None:

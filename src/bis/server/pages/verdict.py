@@ -98,12 +98,11 @@ async def verdict(desk: Desk, asked: Asked) -> Judgement:
 def _next(verdict: Verdict, run: Run, again: Run) -> list[str]:
     if verdict.same:
         return [f"bis repeat {run.id[:8]}", f"bis restore {run.id[:8]}"]
-    commands = [f"bis why {run.id[:8]} {again.id[:8]}"]
     # One part at a time from where it came out otherwise: what then differs, too, is to blame.
-    differ = [
-        one.name for one in verdict.parts if one.sameness == "different" and one.name in ("code", "data", "params")
-    ]
-    commands += [f"bis repeat {run.id[:8]} --with {kind}={again.id[:8]}" for kind in differ]
+    differ = [one.name for one in verdict.parts if one.sameness == "different" and one.name in TAKEN]
+    commands = [f"bis repeat {run.id[:8]} --with {kind}={again.id[:8]}" for kind in differ]
+    if not differ:  # then it may be chance
+        commands = [f"bis repeat {run.id[:8]} --times 3"]
     return [*commands, f"bis diff {run.id[:8]} {again.id[:8]}"]
 
 
