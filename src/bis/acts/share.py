@@ -19,7 +19,6 @@ from bis.settings import FOLDER, load_settings
 from bis.steps.home import Home, open_home
 from bis.steps.keeping import keep_all, newest_record
 from bis.steps.meeting import RECEIVING, SENDING, Meeting, Told, bring_missing, bring_needed, chosen, packs_of, telling
-from bis.steps.recorded import told_of_seconds
 from bis.steps.remotes import FIRST, add
 from bis.steps.shallow import demand_whole, make_shallow, make_whole, shallow_of
 from bis.store.known import state_of
@@ -170,9 +169,13 @@ def pull(
     assert isinstance(home.ledger, SqlLedger)
     known = set(home.ledger.passed_over())
     reindex(home.store, home.ledger)
+    shared = msgspec.structs.replace(shared, runs=home.ledger.count() - before)
     others = [one for one in home.ledger.passed_over() if one not in known]
-    remarks = tuple(told_of_seconds(others, home.ledger))
-    return msgspec.structs.replace(shared, runs=home.ledger.count() - before, remarks=remarks)
+    if not others:
+        return shared
+    from bis.steps.recorded import told_of_seconds
+
+    return msgspec.structs.replace(shared, remarks=tuple(told_of_seconds(others, home.ledger)))
 
 
 def clone(
