@@ -131,6 +131,7 @@ def test_everything_on_a_page_is_reached_by_the_tab_key(visit: Any, small_server
 @pytest.mark.parametrize("place", PLACES)
 def test_going_on_and_back_and_a_copied_address_give_the_same(visit: Any, small_server: Any, place: str) -> None:
     page = visit().go(address_of(small_server, place))
+    settle(page)
     address, before = page.url, page.inner_text("main")
     other = "Environments" if place.startswith("/machines") else "Machines"
     page.get_by_role("navigation", name="Pages").get_by_role("link", name=other).click()
@@ -144,10 +145,16 @@ def test_going_on_and_back_and_a_copied_address_give_the_same(visit: Any, small_
     assert same(copied.inner_text("main"), before)
 
 
+UNDRAWN = """() => [...document.querySelectorAll('bis-chart')].filter(one =>
+  ['waiting', 'loading'].includes(one.dataset.state ?? 'waiting')
+  && one.getBoundingClientRect().height && one.getBoundingClientRect().top < innerHeight).length"""
+
+
 def settle(page: Any) -> None:
     """Until what is drawn is drawn; a page with live rows goes on listening."""
     if "/runs/live" not in page.content():
         page.wait_for_load_state("networkidle")
+    page.wait_for_function(f"() => ({UNDRAWN})() === 0")
 
 
 def same(text: str, before: str) -> bool:
