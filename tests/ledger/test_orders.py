@@ -306,8 +306,7 @@ def test_runs_are_counted_within_an_index(filter):
 @pytest.mark.parametrize("by", ["params.lr", "tags.team", "status", "user", "code", "data", "environment", "machine"])
 def test_runs_are_grouped_within_an_index(by):
     with ledger_of(A_FEW) as connection:
-        ask = lambda: groups.groups(connection, by, "loss", "", view=View(), limit=100)  # noqa: E731
-        found = steps(connection, ask)
+        found = steps(connection, lambda: groups.groups(connection, by, "loss", "", view=View(), limit=100))
     assert [step for step in found if is_read(step)] == []
 
 

@@ -13,16 +13,17 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from bis.digest import Digest
 from bis.ledger import points, tracked
 from bis.ledger.runs import SqlLedger, open_ledger
-from bis.nouns.part import Part
+from bis.nouns.part import Part, PartKind
 from bis.nouns.run import Run
 from bis.nouns.tracking import Point
 from bis.server.app import Application
@@ -340,7 +341,11 @@ def begun(ledger: SqlLedger, number: int, **parts: str) -> Run:
         host="gpu-3",
         started=f"2026-01-0{number}T00:00:00.000000Z",
         status="running",
-        parts={kind: Part(kind=kind, digest="b3:" + digit * 64, facts={}) for kind, digit in parts.items()},  # type: ignore[arg-type,misc]
+        parts={
+            kind: Part(kind=kind, digest=Digest("b3:" + parts[kind] * 64), facts={})
+            for kind in get_args(PartKind)
+            if kind in parts
+        },
     )
     ledger.begin(run)
     return run

@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 from tests.pages.conftest import Pages, begun
 
+from bis.digest import Digest
 from bis.ledger import grounds
 from bis.ledger.runs import SqlLedger, open_ledger
 from bis.nouns.annotation import Annotation
@@ -94,7 +95,7 @@ def test_an_environment_that_only_a_removed_run_had_has_its_page(ledger: SqlLedg
     run = begun(ledger, 1, environment="1")
     ledger.annotate(
         Annotation(run=run.id, made="2026-02-01T00:00:00.000000Z", user="ana", hidden=True),
-        "b3:" + "2" * 64,  # type: ignore[arg-type]
+        Digest("b3:" + "2" * 64),
     )
     assert pages.get("/environments.json").json()["environments"] == []
     assert pages.get(f"/environments/b3:{'1' * 64}.json").json()["runs"][0]["id"] == run.id

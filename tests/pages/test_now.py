@@ -11,9 +11,10 @@ import httpx
 import pytest
 from tests.pages.conftest import Pages, begun
 
+from bis.digest import Digest
 from bis.ledger import lately
 from bis.ledger.runs import SqlLedger, open_ledger
-from bis.nouns.verdict import Verdict
+from bis.nouns.verdict import Sameness, Verdict
 
 
 def test_what_is_live_is_said_with_its_verdict_on_a_telephone(visit: Any, small_server: Any) -> None:
@@ -57,7 +58,7 @@ def test_a_repeat_that_differed_is_said(served: Any, person: Path, tmp_path: Pat
         verdict = Verdict(
             run=runs["first"], again=runs["first-repeat"], sameness="different", made="2027-01-01T00:00:00.000000Z"
         )
-        ledger.add_verdict(verdict, "b3:" + "1" * 64)  # type: ignore[arg-type]
+        ledger.add_verdict(verdict, Digest("b3:" + "1" * 64))
     server = served(tmp_path / "churn")
     try:
         doubts = httpx.get(f"{server.url}/now.json").json()["doubts"]
@@ -85,9 +86,10 @@ def test_repeats_that_differed_are_looked_for_before_a_moment_however_many_came_
     ledger: SqlLedger, pages: Pages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = begun(ledger, 1)
-    for number, sameness in enumerate(("different", "identical", "identical"), 1):
-        verdict = Verdict(run=run.id, again=f"{number:012x}", sameness=sameness, made=f"2026-03-0{number}T00:00:00Z")  # type: ignore[arg-type]
-        ledger.add_verdict(verdict, f"b3:{str(number) * 64}")  # type: ignore[arg-type]
+    said: tuple[Sameness, ...] = ("different", "identical", "identical")
+    for number, sameness in enumerate(said, 1):
+        verdict = Verdict(run=run.id, again=f"{number:012x}", sameness=sameness, made=f"2026-03-0{number}T00:00:00Z")
+        ledger.add_verdict(verdict, Digest(f"b3:{str(number) * 64}"))
     monkeypatch.setattr(lately, "NEAR", 2)
     assert len(pages.get("/now.json", params={"asof": "2026-03-01T12:00:00Z"}).json()["doubts"]) == 1
     assert pages.get("/now.json").json()["doubts"] == []

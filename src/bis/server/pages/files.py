@@ -312,7 +312,7 @@ def _plain(column: Any) -> list[Any]:
         pass
     try:
         return list(column.cast("string").to_pylist())
-    except NotImplementedError:
+    except NotImplementedError:  # Arrow has no text for every type
         return [f"<{column.type}>"] * len(column)
 
 
