@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
@@ -482,6 +483,16 @@ def test_a_run_that_begins_is_there_without_loading_the_page_again(served: Any, 
         page.wait_for_selector("progress")
         assert "running, 50 of 200" in column(page, "status")
         assert page.get_attribute("progress", "value") == "50.0"
+
+
+def test_a_page_whose_scripts_come_one_by_one_listens_too(visitor: Any, small_server: Any) -> None:
+    def later(route: Any) -> None:
+        time.sleep(0.5)
+        route.continue_()
+
+    visitor.page.route("**/hx-sse.min.js", later)
+    with visitor.page.expect_request("**/runs/live*", timeout=5_000):
+        visitor.go(small_server.url + "/")
 
 
 def test_a_run_whose_bis_was_killed_is_not_said_to_run_for_ever(
