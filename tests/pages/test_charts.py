@@ -150,6 +150,28 @@ def test_nan_and_infinity_are_marked_and_counted(visitor: Any, large_server: Any
     assert "NaN" in page.inner_text("main table")
 
 
+@pytest.mark.parametrize("language", ["en-US@posix", "ar-EG"])
+def test_a_chart_is_drawn_and_says_the_same_whatever_language_a_browser_tells(
+    visit: Any, large_server: Any, language: str
+) -> None:
+    page = opened(visit(locale=language), address(large_server))
+    assert page.evaluate("navigator.language") == language
+    assert [SPIKE_STEP, SPIKE] in on_canvas(page)
+    assert "envelope of" in page.inner_text(".chart-said")
+    page.hover(".chart-body .u-over", position={"x": 100, "y": 50})
+    assert re.search(r"step \d{2},\d{3}", page.inner_text("main"))
+
+
+def test_a_library_that_does_not_work_is_told_of(visitor: Any, large_server: Any) -> None:
+    visitor.page.route("**/uPlot.iife.min.js", lambda route: route.fulfill(body="", content_type="text/javascript"))
+    page = visitor.go(address(large_server))
+    page.wait_for_selector("bis-chart[data-state=failed]")
+    assert "long is not drawn: the file that draws charts does not work" in page.inner_text("bis-chart")
+    visitor.page.unroute("**/uPlot.iife.min.js")
+    page.get_by_role("button", name="Try again").click()
+    page.wait_for_selector(DRAWN)
+
+
 # -- how it is looked at -------------------------------------------------------------------------------------------
 
 

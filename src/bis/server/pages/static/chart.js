@@ -35,15 +35,38 @@ let library;
 function plotting() {
   library ??= new Promise((resolve, reject) => {
     const script = document.createElement("script");
-    script.src = new URL("vendor/uPlot.iife.min.js", import.meta.url).href;
-    script.onload = () => resolve(/** @type {any} */ (window).uPlot);
-    script.onerror = () => {
+    const failed = (/** @type {string} */ why) => {
       library = undefined; // so that it can be tried again
-      reject(new Error("the file that draws charts did not come"));
+      reject(new Failed(`the file that draws charts ${why}`, ""));
+    };
+    const takeBack = lendLanguage();
+    script.src = new URL("vendor/uPlot.iife.min.js", import.meta.url).href;
+    script.onload = () => {
+      takeBack();
+      const plot = /** @type {any} */ (window).uPlot;
+      if (plot) resolve(plot);
+      else failed("does not work in this browser");
+    };
+    script.onerror = () => {
+      takeBack();
+      failed("did not come");
     };
     document.head.append(script);
   });
   return library;
+}
+
+/** uPlot asks, as it is loaded, how the language of the browser writes numbers, and is not there at all where that is no
+ * language, as `en-US@posix`. It is then lent one for so long; the numbers that we draw are the same in all languages.
+ * @returns {() => void} takes it back */
+function lendLanguage() {
+  try {
+    new Intl.NumberFormat(navigator.language);
+    return () => {};
+  } catch {
+    Object.defineProperty(navigator, "language", { value: "en", configurable: true });
+    return () => delete (/** @type {any} */ (navigator).language);
+  }
 }
 
 /** The charts that wait for more; one stream for all of them says when something has changed. @type {Set<BisChart>} */
