@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import shlex
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -39,6 +38,7 @@ from bis.steps.shipping import (
     statement_of,
     variables_of,
 )
+from bis.store.temporary import temporary
 from bis.store.trouble import shown, trouble
 
 ELSEWHERE: Final = ("PATH", "HOME", "PWD", "VIRTUAL_ENV", "PYTHONHOME", "PYTHONPATH", "LD_LIBRARY_PATH", "TMPDIR")
@@ -75,8 +75,8 @@ def build_zip(asked: Asked, site: Site) -> BuiltZip:
     if not asked.output.parent.is_dir():
         raise NotFound(f"there is no folder {shown(asked.output.parent)}", hint="mkdir it, or name another")
     of = _zip_of_model if is_model(asked.what, site.folder) else _zip_of_run
-    with tempfile.TemporaryDirectory(prefix="bis-build-") as room:
-        source, environment, entries = of(asked, site, Path(room))
+    with temporary("build") as room:
+        source, environment, entries = of(asked, site, room)
         runtime, told = lambda_zip.runtime(
             image.version_of(environment), image.packages_of(environment), _instead(asked)
         )

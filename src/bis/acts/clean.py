@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from bis.steps.leftovers import Leftover, leftovers, remove
+from bis.steps.leftovers import OF_THE_DEAD, Leftover, leftovers, remove
 
 
 class Cleaned(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,9 +31,9 @@ def clean(
 ) -> Cleaned:
     """Remove cached environments, folders of repeats, a `project`'s unread rests of lost runs and unfinished scorings,
     and what scorings, evaluations and servers had (`scored`), of all those that nobody used since then (seconds since
-    1970); and drafts of killed commands in and beside the project, of any age."""
+    1970); and drafts of killed commands in and beside the project, and their `temporary` folders, of any age."""
     found = leftovers(environments, temporary, project, scored)
-    old = [one for one in found if one.used <= unused_since or one.what == "draft"]
+    old = [one for one in found if one.used <= unused_since or one.what in OF_THE_DEAD]
     removed: list[Leftover] = list(old) if dry else []
     refused: list[Leftover] = []
     for number, one in enumerate([] if dry else old):

@@ -177,9 +177,9 @@ def _of_versions(change: FileChange, before: Held, after: Held, home: Home) -> I
 
 @contextmanager
 def _of_runs(change: FileChange, home: Home) -> Iterator[tuple[Path, Path]]:
-    import tempfile
+    from bis.store.temporary import temporary
 
-    with tempfile.TemporaryDirectory(prefix="bis-data-") as folder:
+    with temporary("data") as folder:
         places = []
         for side, entry in (("before", change.before), ("after", change.after)):
             assert entry

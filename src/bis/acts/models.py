@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -39,6 +38,7 @@ from bis.steps.registering import registering
 from bis.steps.repeating import environments_folder
 from bis.steps.seal import seal
 from bis.steps.site import Site
+from bis.store.temporary import temporary
 
 PROBE: Final = "serving_input_example.json"
 MOVED: Final = 1e-12
@@ -174,7 +174,7 @@ def compared(before: ModelVersion, after: ModelVersion, home: Home) -> ModelDiff
         trees=trees,
         files=() if (known and found) or identities[0] == identities[1] else tuple(_files(one, other, home)),
         signature=tuple(_changes("signature", _signature(one, home), _signature(other, home))),
-        metrics=tuple(_changes("metric", *(dict(run.metrics) if run else {} for run in runs))),
+        metrics=tuple(_changes("metric", *map(_measured, (before, after), runs))),
         unasked="nobody asked them",
         parts=tuple(judge_parts(runs[0], runs[1], changes)) if runs[0] and runs[1] else (),
         changes=changes,
@@ -197,16 +197,20 @@ def _run(home: Home, id: str) -> Run | None:
         return None
 
 
+def _measured(version: ModelVersion, run: Run | None) -> dict[str, float]:
+    return version.measured(run.metrics) if run else {}
+
+
 def _learned(found: Recognised, home: Home) -> Learned | None:
     """What the file of a model has learned; None where that cannot be read."""
     names = [name for name in found.files if name.partition("/")[0] not in APART]
-    with tempfile.TemporaryDirectory(prefix="bis-model-") as folder:
+    with temporary("model") as folder:
         for place_, name in enumerate(sorted(names, key=lambda name: -found.files[name].size)):
             if found.files[name].size > LARGEST:
                 continue
-            path = Path(folder) / str(place_)
+            path = folder / str(place_)
             if name.endswith(CHECKPOINT):
-                path = Path(folder) / "checkpoint.index"
+                path = folder / "checkpoint.index"
                 _beside(path, name, found, home)
             home.store.get_file(found.files[name].digest, path)
             try:
@@ -284,7 +288,7 @@ def _trees(old: Learned, new: Learned) -> Trees | None:
 
 def _files(one: Recognised, other: Recognised, home: Home) -> Iterator[str]:
     """What their files say, where no reader knows what they have learned."""
-    with tempfile.TemporaryDirectory(prefix="bis-model-") as folder:
+    with temporary("model") as folder:
         for name in sorted({*one.files, *other.files}):
             if name.partition("/")[0] in APART:
                 continue
@@ -293,7 +297,7 @@ def _files(one: Recognised, other: Recognised, home: Home) -> Iterator[str]:
                 continue
             if one.files[name].digest == other.files[name].digest:
                 continue
-            old, new = Path(folder) / "old", Path(folder) / "new"
+            old, new = folder / "old", folder / "new"
             for path, file in ((old, one.files[name]), (new, other.files[name])):
                 path.unlink(missing_ok=True)
                 home.store.get_file(file.digest, path)

@@ -30,6 +30,7 @@ WORDS = {
     "repeat": ("folder of a repeat", "folders of repeats"),
     "unread": ("unread rest of a lost run", "unread rests of lost runs"),
     "draft": ("draft of a killed command", "drafts of killed commands"),
+    "temporary": ("temporary folder of a killed command", "temporary folders of killed commands"),
     "scoring": ("unfinished scoring", ""),
     "evaluation": ("rest of a killed evaluation", "rests of killed evaluations"),
     "model": ("copy of a model", "copies of models"),
@@ -68,9 +69,9 @@ def clean(door: Door, older: float, dry_run: bool, utc: bool, as_json: bool) -> 
     folders of repeats that were killed; copies of models that were served, evaluated or loaded; programs and fetched
     files that `bis predict` had; and bases that images were built on, and images that were unpacked to repeat in.
 
-    Of this project also what was seen of lost runs and could not be read, and scorings that were not finished; and, in
-    it and beside it, what killed commands were putting into folders, whatever its age. No run, no file of the store and
-    nothing in use is touched.
+    Of this project also what was seen of lost runs and could not be read, and scorings that were not finished; and,
+    whatever its age, what killed commands were putting into folders in it and beside it, and what they had among the
+    temporary files. No run, no file of the store and nothing in use is touched.
     """
     from bis.acts.clean import clean as act
     from bis.steps.model_place import data_folder, models_folder

@@ -31,6 +31,7 @@ LEFT = {
     "folders of repeats": ("repeat",),
     "rests of lost runs": ("unread",),
     "drafts of killed commands": ("draft",),
+    "their temporary folders": ("temporary",),
     "unfinished scorings": ("scoring",),
     "copies of models": ("model",),
     "images and bases": ("image",),

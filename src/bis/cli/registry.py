@@ -189,12 +189,11 @@ def diff(
     metrics, what they answer to the same rows, and what they were made of. Files are read as data, without the
     framework; each model is asked in its own environment.
     """
-    import tempfile
     from datetime import UTC, datetime
-    from pathlib import Path
 
     from bis.acts import models, registry
     from bis.cli import page_models
+    from bis.store.temporary import temporary
 
     site = models.Asking(
         home=door.home,
@@ -206,8 +205,8 @@ def diff(
         trust=trust,
     )
     one, other = (registry.find(door.home, model_reference(door, text)) for text in (before, after))
-    with tempfile.TemporaryDirectory(prefix="bis-rows-") as room:
-        rows = _rows(door, data, Path(room)) if data else None
+    with temporary("rows") as room:
+        rows = _rows(door, data, room) if data else None
         found = models.diff(one, other, site, data=rows, target=target)
     if as_json:
         door.terminal.json("bis.model.diff/1", models.told(found))

@@ -14,7 +14,6 @@ import io
 import lzma
 import stat
 import tarfile
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -29,6 +28,7 @@ from bis.formats import MEMBERS, Budget, Compare, Context, Unreadable
 from bis.formats.documents import again
 from bis.formats.tally import Tally, plural, shown
 from bis.nouns.verdict import Comparison, Masked
+from bis.store.temporary import temporary
 
 BLOCK = 1 << 20
 ZIP = (b"PK\3\4", b"PK\5\6")
@@ -121,8 +121,8 @@ def same_member(old: Member, new: Member, budget: Budget) -> bool:
 def unpacked(old: Member, new: Member, budget: Budget) -> Iterator[tuple[Path, Path]]:
     """Two members as files, which are gone afterwards."""
     budget.spend(COST)
-    with tempfile.TemporaryDirectory(prefix="bis-compare-") as folder:
-        paths = Path(folder) / "before", Path(folder) / "after"
+    with temporary("compare") as folder:
+        paths = folder / "before", folder / "after"
         for member, path in zip((old, new), paths, strict=True):
             copy_member(member, path, budget)
         yield paths
@@ -286,8 +286,8 @@ class Packed:
 
     def compare(self, before: Path, after: Path, context: Context) -> Comparison:
         old, new = (Member(-1, "", partial(self.opener, path)) for path in (before, after))
-        with tempfile.TemporaryDirectory(prefix="bis-compare-") as folder:
-            paths = Path(folder) / "before", Path(folder) / "after"
+        with temporary("compare") as folder:
+            paths = folder / "before", folder / "after"
             for member, path in zip((old, new), paths, strict=True):
                 _unpack(member, path, context.budget)
             inner = self.again(self._inner_name(context.name), *paths, context.inside())

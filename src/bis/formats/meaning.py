@@ -8,7 +8,6 @@ digest mean the same; two of the same meaning may, rarely, have two digests, whi
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from bis.formats.pickles import PACKED, SUFFIXES, VOLATILE, Pickle, read_all
 from bis.formats.skops import tree_of
 from bis.formats.tensors import IGNORED, objects_of, sorted_constants, with_tensors
 from bis.formats.values import Pairs, fingerprint
+from bis.store.temporary import temporary
 
 PICKLE = Pickle(with_tensors)
 SKELETONS = ("_make_skeleton_class", "_make_skeleton_enum")
@@ -80,11 +80,11 @@ def _of_zip(path: Path, budget: Budget, depth: int) -> Digest:
 def _of_members(box: Box, told: set[str], budget: Budget, depth: int) -> dict[str, list[str]]:
     """The meaning of each member that is not told yet."""
     found = {}
-    with tempfile.TemporaryDirectory(prefix="bis-meaning-") as folder:
+    with temporary("meaning") as folder:
         for name, member in box.members.items():
             if name not in told:
-                copy_member(member, Path(folder) / "member", budget)
-                found[name] = [member.what, meaning(Path(folder) / "member", name, budget, depth + 1)]
+                copy_member(member, folder / "member", budget)
+                found[name] = [member.what, meaning(folder / "member", name, budget, depth + 1)]
     return found
 
 

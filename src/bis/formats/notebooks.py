@@ -11,7 +11,6 @@ from __future__ import annotations
 import base64
 import binascii
 import io
-import tempfile
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from bis.formats.tally import Tally, plural
 from bis.formats.text import Reading
 from bis.formats.values import Volatile, Walk
 from bis.nouns.verdict import Comparison
+from bis.store.temporary import temporary
 
 METADATA = {
     "papermill": Volatile("notebook metadata"),
@@ -103,8 +103,8 @@ class Notebook:
         Reading(context, tally, kinds, where=where).compare(*streams)
 
     def _picture(self, mime: str, old: str, new: str, context: Context, tally: Tally, where: str) -> None:
-        with tempfile.TemporaryDirectory(prefix="bis-compare-") as folder:
-            paths = Path(folder) / "before", Path(folder) / "after"
+        with temporary("compare") as folder:
+            paths = folder / "before", folder / "after"
             for path, text in zip(paths, (old, new), strict=True):
                 try:
                     path.write_bytes(base64.b64decode(text))

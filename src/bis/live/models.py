@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bis.live.current import session
@@ -39,9 +37,10 @@ def save_model(
     if current.muted:
         return None
     from bis.flavors import Refused
+    from bis.store.temporary import temporary
 
-    with tempfile.TemporaryDirectory(prefix="bis-model-") as place:
-        folder = Path(place) / "model"
+    with temporary("model") as place:
+        folder = place / "model"
         try:
             about = write(
                 model, folder, example=example, signature=signature, params=params, format=format, metrics=metrics

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import tempfile
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +13,7 @@ import msgspec
 import bis
 from bis.errors import CannotRepeat, UsageError
 from bis.formats.numbers import relative
+from bis.store.temporary import temporary_held
 
 STARTER: Final = Path(bis.__file__).resolve().parent / "scoring" / "evaluate.py"
 REFUSED: Final = 65
@@ -36,8 +36,7 @@ def answers(
 ) -> list[Any]:
     """One for each of the first rows. `data`: rows, or a request in JSON that the model comes with. Raises UsageError
     for rows that it does not take, CannotRepeat for a model that cannot be loaded."""
-    with tempfile.TemporaryDirectory(prefix="bis-answers-") as place:
-        room = Path(place)
+    with temporary_held("answers") as (room, lock):
         (room / "described").write_text(json.dumps(described), "utf-8")
         words = [os.fspath(python), os.fspath(STARTER), "--answers", "answers.json", "--model", os.fspath(folder)]
         words += [
@@ -49,7 +48,9 @@ def answers(
         ]
         words += ["--trust"] if trust else []
         try:
-            done = subprocess.run(words, cwd=room, capture_output=True, text=True, check=False, timeout=SECONDS)
+            done = subprocess.run(
+                words, cwd=room, capture_output=True, text=True, check=False, timeout=SECONDS, pass_fds=(lock,)
+            )
         except subprocess.TimeoutExpired:
             raise CannotRepeat(f"a model did not answer within {SECONDS:g} seconds") from None
         if done.returncode == 0:

@@ -146,11 +146,11 @@ def opened(held: Held, path: str, home: Home) -> Iterator[Iterator[bytes]]:
 @contextmanager
 def located(held: Held, path: str, home: Home) -> Iterator[Path]:
     """One file of a version as a file with its own name, checked, in a temporary folder."""
-    import tempfile
+    from bis.store.temporary import temporary
 
     leaf = _file(held, path, home)
-    with tempfile.TemporaryDirectory(prefix="bis-data-") as folder:
-        place = Path(folder) / unspell(leaf.entry.name)
+    with temporary("data") as folder:
+        place = folder / unspell(leaf.entry.name)
         if home.store.has(leaf.entry.digest):
             home.store.get_file(leaf.entry.digest, place)
         else:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fnmatch
 import math
-import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +23,7 @@ from bis.parts.kinds import KINDS
 from bis.steps.metrics import is_metric_file
 from bis.steps.pairing import pair, stable
 from bis.store import Store
+from bis.store.temporary import temporary
 
 LOGS = ("<stdout>", "<stderr>")
 EXECUTABLE = 0o111
@@ -106,7 +106,7 @@ def judge_outputs(
     sizes: dict[tuple[int, int], None] = {}
     logs: list[tuple[Output, Output]] = []
     unseen: list[str] = []
-    with tempfile.TemporaryDirectory(prefix="bis-compare-") as folder:
+    with temporary("compare") as folder:
         for old, new in pair(before.outputs, after.outputs, context):
             name = old.path if old else new.path if new else ""
             if name in LOGS and not any(one.size for one in (old, new) if one):
@@ -121,12 +121,12 @@ def judge_outputs(
                 logs.append((old, new))
                 continue
             used = tolerant if is_metric_file(name, metric_files) else context
-            files.append(_judge_output(name, old, new, store, used, Path(folder)))
+            files.append(_judge_output(name, old, new, store, used, folder))
             if files[-1].sameness == "equivalent":
-                sizes |= dict.fromkeys(_sizes(old, new, Path(folder)))
+                sizes |= dict.fromkeys(_sizes(old, new, folder))
         # Only a log is told them, when all are known: each takes a look at each line.
         context = _with_sizes(context, list(sizes)) if logs else context
-        judged = [_judge_output(old.path, old, new, store, context, Path(folder)) for old, new in logs]
+        judged = [_judge_output(old.path, old, new, store, context, folder) for old, new in logs]
     return [*judged, *files, *_judge_unseen(before, unseen), *_judge_removed(before, after)]
 
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import time
 from contextlib import suppress
-from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -101,14 +100,11 @@ def _put(connection: Connection, store: LocalStore, seq: int, id: str, now: int)
 
 
 def _put_history(connection: Connection, store: LocalStore, seq: int) -> Digest:
-    import tempfile
-
     from bis.ledger import histories, kept
+    from bis.store.temporary import temporary
 
-    fd, name = tempfile.mkstemp(prefix="bis-history-")
-    try:
-        with os.fdopen(fd, "w", encoding="utf-8", newline="") as out:
+    with temporary("history") as folder:
+        file = folder / "points"
+        with file.open("w", encoding="utf-8", newline="") as out:
             histories.write(out, kept.every_point(connection, seq))
-        return store.put_file(Path(name))
-    finally:
-        Path(name).unlink()
+        return store.put_file(file)

@@ -1,6 +1,7 @@
 """What runs and repeats leave on this machine and nobody needs: environments in the cache and folders of killed
 repeats, which a repeat could make again, what was seen of lost runs and could not be read, what killed commands were
-putting into folders, what scorings had while they were at it, copies of models, and images that were brought or made.
+putting into folders and had among the temporary files, what scorings had while they were at it, copies of models, and
+images that were brought or made.
 
 What is in use is held by a lock that the kernel lets go of when its holder has died; nothing held is ever removed.
 """
@@ -31,6 +32,7 @@ from bis.steps.rebuild import BUILDING, MARKER, Rebuilt
 from bis.steps.recover import UNREAD, alone, is_alive, is_sealed
 from bis.steps.seal import seal
 from bis.store import drafts
+from bis.store import temporary as temporaries
 
 REPEAT = "bis-repeat-"
 """How the folders of repeats begin. Those that a person wants to keep have another name."""
@@ -47,8 +49,10 @@ KILLED = Finding(
     blocks=True,
 )
 
-_OfRuns = Literal["environment", "source", "unfinished", "repeat", "unread", "draft"]
+_OfRuns = Literal["environment", "source", "unfinished", "repeat", "unread", "draft", "temporary"]
 What = _OfRuns | Literal["scoring", "evaluation", "model", "program", "fetched", "image"]
+OF_THE_DEAD: tuple[What, ...] = ("draft", "temporary")
+"""Of use to nobody, whatever their age: they are found when their makers are dead."""
 SCORED: dict[str, What] = {
     "models": "model",
     "programs": "program",
@@ -65,10 +69,10 @@ class Leftover(msgspec.Struct, frozen=True, kw_only=True):
     what: What
     """`source`: of an editable package; `unfinished`: of a builder that was killed; `repeat`: a folder of one;
     `unread`: what was seen of a lost run, whose record says that it could not be read; `draft`: what a command was
-    putting into a folder when it was killed, of use to nobody from then on; `scoring`: the parts of one that was not
-    finished; `evaluation`: the folder of one that was killed; `model`: a copy of one in the store; `program`,
-    `fetched`: of the last scorings, which make or fetch them again; `image`: one that was brought, or unpacked to
-    repeat in, or a base that was made, all of which are had again."""
+    putting into a folder when it was killed; `temporary`: what one had among the temporary files; `scoring`: the parts
+    of one that was not finished; `evaluation`: the folder of one that was killed; `model`: a copy of one in the store;
+    `program`, `fetched`: of the last scorings, which make or fetch them again; `image`: one that was brought, or
+    unpacked to repeat in, or a base that was made, all of which are had again."""
     size: int
     """Bytes on disk, those included that uv's cache shares."""
     used: float
@@ -162,7 +166,7 @@ def leftovers(
     """All that there is, whether in use or not; those that were not used for the longest time first. `project`: the
     project, in which and beside which drafts of the dead are looked for; `scored`: the folders of scorings, and of what
     is served, evaluated and built on."""
-    found = [*_environments(environments), *_repeats(temporary)]
+    found = [*_environments(environments), *_repeats(temporary), *_temporary(temporary)]
     if project:
         found += [*_unread(project / FOLDER), *_drafts(project), *_scorings(project / FOLDER)]
     for folder in scored:
@@ -172,7 +176,7 @@ def leftovers(
 
 def remove(one: Leftover) -> bool:
     """Remove what was left; False for what is in use, or may not be removed by this user."""
-    if one.what == "draft":
+    if one.what in OF_THE_DEAD:
         return drafts.remove(os.fspath(one.path))
     lock = _lock_of(one)
     with _locked(lock, fcntl.LOCK_EX) as ours, _locked(_note(one.path), fcntl.LOCK_EX) as unused:
@@ -228,6 +232,11 @@ def _repeats(temporary: Path) -> Iterator[Leftover]:
             yield _leftover(folder, "repeat")
 
 
+def _temporary(temporary: Path) -> Iterator[Leftover]:
+    for folder in temporaries.left_in(temporary):
+        yield _leftover(folder, "temporary")
+
+
 def _unread(project: Path) -> Iterator[Leftover]:
     for folder in _folders(project / UNREAD):
         yield _leftover(folder, "unread")
@@ -265,7 +274,7 @@ def _folders(parent: Path) -> list[Path]:
 def _leftover(folder: Path, what: What) -> Leftover:
     beside = [_note(folder), folder / MARKER, folder] if what in ("environment", "source") else [folder, _note(folder)]
     times = [path.stat().st_mtime for path in beside if path.exists()]
-    if what in ("repeat", "unread", "draft", "scoring", "fetched"):
+    if what in ("repeat", "unread", "draft", "temporary", "scoring", "fetched"):
         times += [path.stat().st_mtime for path in folder.glob("*")]
     # The note says when it was used; without one, the marker and the folder say when it was made.
     used = times[0] if what in ("environment", "source") else max(times)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 
 from bis.digest import Digest
 from bis.flavors.beside import FILES
 from bis.nouns.artifact import Artifact
+from bis.nouns.model import ABOUT
 from bis.steps.packaging import identity
-from bis.steps.recognising import ABOUT, MLMODEL, Recognised, about_of, described_of
+from bis.steps.recognising import MLMODEL, Recognised, about_of, described_of
 from bis.store import Store
+from bis.store.temporary import temporary
 
 TAG: Final = "bis.identity"
 """The tag of a registered version that holds its identity."""
@@ -49,8 +49,8 @@ def _meanings(files: Mapping[str, Artifact], names: list[str], store: Store) -> 
     from bis.formats.meaning import meaning  # every format that there is: not for who only serves
 
     found: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory(prefix="bis-model-") as folder:
-        path = Path(folder) / "file"
+    with temporary("model") as folder:
+        path = folder / "file"
         for name in names:
             store.get_file(files[name].digest, path)
             found[name] = meaning(path, name)

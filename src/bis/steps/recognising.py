@@ -8,7 +8,6 @@ MLmodel (`model_place`), so that it is served and asked like any other.
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -20,10 +19,11 @@ from bis.errors import BisError
 from bis.formats import HEAD, Unreadable
 from bis.formats.learned import Learned, learned
 from bis.nouns.artifact import Artifact
+from bis.nouns.model import ABOUT
 from bis.store import Store
+from bis.store.temporary import temporary
 
 MLMODEL: Final = "MLmodel"
-ABOUT: Final = "bis.json"
 SAVED: Final = "saved_model.pb"
 READ: Final = 64 << 20
 """Bytes of a file up to which its content is looked at when models are listed."""
@@ -270,7 +270,7 @@ def _may_be(framework: str, head: bytes) -> bool:
 
 
 def _inside(name: str, file: Artifact, store: Store) -> Learned | None:
-    with tempfile.TemporaryDirectory(prefix="bis-model-") as folder:
-        path = Path(folder) / "file"
+    with temporary("model") as folder:
+        path = folder / "file"
         store.get_file(file.digest, path)
         return learned(path, name)

@@ -6,7 +6,6 @@ import functools
 import json
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import msgspec
 from bis.digest import readable, spell
 from bis.errors import Failure
 from bis.nouns.part import Finding
+from bis.store.temporary import temporary
 
 SCRIPT = Path(__file__).parents[1] / "inside" / "rooms.py"
 SPECIFICATION, REPORT = "room.json", "room-report.json"
@@ -157,8 +157,7 @@ def _tried() -> tuple[str, str]:
 
 
 def _try() -> dict[str, Any]:
-    with tempfile.TemporaryDirectory(prefix="bis-room-") as name:
-        scratch = Path(name)
+    with temporary("room") as scratch:
         mounts = [Mount(at=scratch / "target", source=scratch / "source")]
         for folder in ("source", "target"):
             (scratch / folder).mkdir()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -38,6 +37,7 @@ from bis.steps.provenance import attach, provenance
 from bis.steps.rebuild import rebuild
 from bis.steps.repeating import environments_folder
 from bis.steps.rootfs import images_folder
+from bis.store.temporary import temporary
 
 
 class Asked(NamedTuple):
@@ -149,8 +149,8 @@ def assemble(asked: Asked, site: Site, of: Callable[[Asked, Bench], Content], ki
     layout.make()
     with all_in_use(site.images.parent):
         base = base_image.bring(asked.base, layout, site.images, site.variables, site.say)
-    with tempfile.TemporaryDirectory(prefix="bis-build-") as room:
-        source, parts, config, given = of(asked, Bench(site, base, layout, Path(room)))
+    with temporary("build") as room:
+        source, parts, config, given = of(asked, Bench(site, base, layout, room))
         made = image.compose(
             layout,
             base,

@@ -32,12 +32,20 @@ def drafting(near: str) -> Iterator[str]:
     """A new folder in the folder `near`, gone afterwards with what is still in it."""
     folder = f"{near}/{PREFIX}{os.urandom(8).hex()}"
     os.mkdir(folder)  # noqa: PTH102 - on a hot path
+    with made(folder):
+        yield folder
+
+
+@contextlib.contextmanager
+def made(folder: str) -> Iterator[int]:
+    """Say in a new folder that bis made it, hold the lock of who lives, and remove all afterwards. Yields the
+    descriptor of that lock."""
     fd = -1
     try:
         fd = os.open(f"{folder}/{MAKER}", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         if lock(fd):  # where nothing can be locked, nobody could tell whether we live: it is not for others to remove
             os.write(fd, SAID)
-        yield folder
+        yield fd
     finally:
         _remove(folder)
         if fd >= 0:
@@ -49,11 +57,11 @@ def is_name(name: str) -> bool:
     return NAME.fullmatch(name) is not None
 
 
-def left_in(folder: str) -> list[str]:
-    """The drafts in this very folder whose maker is dead."""
+def left_in(folder: str, names: re.Pattern[str] = NAME) -> list[str]:
+    """The drafts in this very folder whose maker is dead; or what else lies there in that way, by its names."""
     try:
         with os.scandir(folder) as entries:
-            found = [one.path for one in entries if is_name(one.name) and one.is_dir(follow_symlinks=False)]
+            found = [one.path for one in entries if names.fullmatch(one.name) and one.is_dir(follow_symlinks=False)]
     except OSError:
         return []
     return [path for path in found if _of_the_dead(path) or _is_begun(path)]
@@ -115,11 +123,13 @@ def _held(path: str) -> Iterator[bool]:
 
 
 def _remove(folder: str) -> None:
-    """What says that bis made it goes last: killed half-way, the rest is found again."""
+    """What says that bis made it goes last: killed half-way, the rest is found again; and so is what cannot go."""
     with contextlib.suppress(OSError):
         for name in os.listdir(folder):  # noqa: PTH208
             if name != MAKER:
                 discard(f"{folder}/{name}")
+        if any(name != MAKER for name in os.listdir(folder)):  # noqa: PTH208
+            return
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{folder}/{MAKER}")  # noqa: PTH108
         os.rmdir(folder)  # noqa: PTH106
@@ -131,6 +141,18 @@ def discard(path: str) -> None:
         from shutil import rmtree
 
         rmtree(path, ignore_errors=True)
+        if os.path.isdir(path):  # noqa: PTH112
+            _open_up(path)
+            rmtree(path, ignore_errors=True)
     else:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)  # noqa: PTH108
+
+
+def _open_up(path: str) -> None:
+    """What a run could only read was restored so, and nothing can be removed from such a folder."""
+    for top, names, _ in os.walk(path):
+        for one in (top, *(f"{top}/{name}" for name in names)):
+            with contextlib.suppress(OSError):
+                if not os.path.islink(one):  # noqa: PTH114
+                    os.chmod(one, 0o700)  # noqa: PTH101

@@ -10,13 +10,12 @@ What runs in their processes is sent as text, so that nobody there needs this pa
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
 import secrets
-import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -35,34 +34,70 @@ AGAIN = 3
 ENDING = 10.0
 """Seconds that actors have to clean up."""
 
+ROOM = '''
+import fcntl, os, shutil, tempfile
+
+SAID = (
+    b"bis is writing here; when it was killed, the next command that writes here, or bis clean, removes this.\\n"
+)
+
+class Room:
+    """A temporary folder. `bis clean` removes it when nobody lives any more who has its lock."""
+
+    def __init__(self, what):
+        self.top = tempfile.mkdtemp(prefix="bis-%s-" % what)
+        self.lock = os.open(os.path.join(self.top, "maker"), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.write(self.lock, SAID)
+        except OSError:
+            pass  # nobody can tell whether this lives, so nobody removes it
+
+    def remove(self):
+        """`maker` goes last: what is still written by those who are ending is found again."""
+        try:
+            for one in os.scandir(self.top):
+                if one.is_dir(follow_symlinks=False):
+                    shutil.rmtree(one.path, ignore_errors=True)
+                elif one.name != "maker":
+                    os.unlink(one.path)
+            if os.listdir(self.top) == ["maker"]:
+                shutil.rmtree(self.top)
+        except OSError:
+            pass
+        if self.lock >= 0:
+            os.close(self.lock)
+        self.lock = -1
+'''
+
 THERE = '''
-import json, os, shutil, socket, struct, subprocess, sys, tempfile
+import json, os, socket, struct, subprocess, sys
 
 class Child:
     """A process of this machine with the model of a job: a frame in, a frame out."""
 
     def __init__(self, sent):
-        self.top = tempfile.mkdtemp(prefix="bis-score-")
-        for name, content in sent["files"].items():
-            path = os.path.join(self.top, name)
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            with open(path, "wb") as file:
-                file.write(content)
-        self.socket, theirs = socket.socketpair()
-        with theirs:
-            words = [sys.executable, os.path.join(self.top, "score.pyz"), "--worker", str(theirs.fileno())]
-            try:
+        self.room = Room("score")
+        top = self.room.top
+        try:
+            for name, content in sent["files"].items():
+                path = os.path.join(top, name)
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                with open(path, "wb") as file:
+                    file.write(content)
+            self.socket, theirs = socket.socketpair()
+            with theirs:
                 self.process = subprocess.Popen(
-                    words,
+                    [sys.executable, os.path.join(top, "score.pyz"), "--worker", str(theirs.fileno())],
                     stdin=subprocess.DEVNULL,
-                    pass_fds=(theirs.fileno(),),
-                    cwd=self.top,
+                    pass_fds=(theirs.fileno(), self.room.lock),
+                    cwd=top,
                     env=dict(os.environ, **sent["variables"]),
                 )
-            except OSError:
-                shutil.rmtree(self.top, ignore_errors=True)
-                raise
-        job = dict(sent["job"], folder=os.path.join(self.top, "model"), remove=self.top)
+        except OSError:
+            self.room.remove()
+            raise
+        job = dict(sent["job"], folder=os.path.join(top, "model"), remove=top)
         answer = self.ask(self.framed(job))
         head = json.loads(answer[8 : 8 + struct.unpack("<II", answer[:8])[0]])
         why = head.get("failed") or {"what": "the model cannot be loaded", "because": "it ended"}
@@ -97,7 +132,7 @@ class Child:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        shutil.rmtree(self.top, ignore_errors=True)
+        self.room.remove()
 '''
 
 
@@ -121,6 +156,13 @@ def _defined(text: str) -> dict[str, Any]:
     names: dict[str, Any] = {"__name__": "__main__"}
     exec(text, names)
     return names
+
+
+def _room(what: str) -> Any:
+    """A folder of this process, gone with it at the latest."""
+    room = _defined(ROOM)["Room"](what)
+    atexit.register(room.remove)
+    return room
 
 
 class _Far:
@@ -160,12 +202,6 @@ def _parted(frame: bytes) -> tuple[Any, bytes]:
     return json.loads(frame[LENGTHS.size : behind]), frame[behind:]
 
 
-def _remove(folder: tempfile.TemporaryDirectory[str] | None) -> None:
-    """Processes that are ending may still write there."""
-    if folder is not None:
-        shutil.rmtree(folder.name, ignore_errors=True)
-
-
 def _frame(batch: Batch) -> bytes:
     head, bodies = batch_packed(batch)
     return framed(head, *bodies)
@@ -177,7 +213,7 @@ class Ray:
     def __init__(self, job: Mapping[str, Any], number: int) -> None:
         files = sent(job)
         address = os.environ.get("RAY_ADDRESS")
-        self._own = None if address else tempfile.TemporaryDirectory(prefix="bis-ray-")
+        self._own = None if address else _room("ray")
         if self._own:
             # Else Ray leaves a token in the home folder, and tells its makers that it was used.
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
@@ -187,11 +223,11 @@ class Ray:
         except ImportError:
             raise _missing("ray") from None
         self._ray = ray
-        own = {"_temp_dir": self._own.name, "include_dashboard": False} if self._own else {}
+        own = {"_temp_dir": self._own.top, "include_dashboard": False} if self._own else {}
         _fetched(lambda: ray.init(address=address, log_to_driver=False, **own))
         given = ray.put(files)
         actor = ray.remote(max_restarts=AGAIN, max_task_retries=AGAIN, scheduling_strategy="SPREAD")
-        there = actor(_defined(THERE + RAY)["Actor"])
+        there = actor(_defined(ROOM + THERE + RAY)["Actor"])
         self._actors = [there.remote(given) for _ in range(number)]
         self.room = 2 * number
         self._turn = 0
@@ -206,7 +242,8 @@ class Ray:
         with contextlib.suppress(Exception):  # who is shut down is killed, and leaves what it had
             self._ray.get([one.close.remote() for one in self._actors], timeout=ENDING)
         self._ray.shutdown()
-        _remove(self._own)
+        if self._own:
+            self._own.remove()
 
 
 RAY = """
@@ -229,7 +266,7 @@ class Dask:
     def __init__(self, job: Mapping[str, Any], number: int) -> None:
         files = sent(job)
         address = os.environ.get("DASK_SCHEDULER_ADDRESS")
-        self._own = None if address else tempfile.TemporaryDirectory(prefix="bis-dask-")
+        self._own = None if address else _room("dask")
         try:
             from distributed import Client
         except ImportError:
@@ -237,9 +274,9 @@ class Dask:
         given: dict[str, Any] = {"address": address}
         if self._own:
             given = {"n_workers": number, "threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": None}
-            given["local_directory"] = self._own.name
+            given["local_directory"] = self._own.top
         self._client = _fetched(lambda: Client(**given))
-        self._there = _defined(THERE + DASK)
+        self._there = _defined(ROOM + THERE + DASK)
         self._key = secrets.token_hex(8)
         self._job = _fetched(lambda: self._client.scatter(files, broadcast=True, hash=False))
         self.room = 2 * max(1, sum(self._client.nthreads().values()))
@@ -252,7 +289,8 @@ class Dask:
         with contextlib.suppress(Exception):  # the cluster is gone; what is there ends by itself
             self._client.run(self._there["forget"], self._key)
         self._client.close()
-        _remove(self._own)
+        if self._own:
+            self._own.remove()
 
 
 DASK = '''
