@@ -47,6 +47,57 @@ def test_a_file_comes_as_it_is(small_server: Any, person: Path) -> None:
     assert hashlib.sha256(answer.content).hexdigest() == hashlib.sha256((person / "table.csv").read_bytes()).hexdigest()
 
 
+def test_a_part_of_a_file_comes_alone_so_that_a_download_goes_on(small_server: Any) -> None:
+    url, whole = f"{small_server.url}/raw/first/table.csv", b"name,age\nana,41\nlee,39\n"
+    first = httpx.get(url)
+    assert (first.headers["accept-ranges"], first.content) == ("bytes", whole)
+    etag = first.headers["etag"]
+    for range, part, told in (
+        ("bytes=9-", whole[9:], "bytes 9-22/23"),
+        ("bytes=9-11", b"ana", "bytes 9-11/23"),
+        ("bytes=-6", b"ee,39\n", "bytes 17-22/23"),
+        ("bytes=9-99", whole[9:], "bytes 9-22/23"),
+    ):
+        answer = httpx.get(url, headers={"range": range, "if-range": etag})
+        assert (answer.status_code, answer.content, answer.headers["content-range"]) == (206, part, told)
+        assert answer.headers["content-length"] == str(len(part))
+        assert answer.headers["content-type"] == first.headers["content-type"] == "text/csv; charset=utf-8"
+        assert answer.headers["content-security-policy"] == first.headers["content-security-policy"]
+    for headers in ({"range": "bytes=9-", "if-range": '"another"'}, {"range": "bytes=0-1,4-5"}, {"range": "rows=1-2"}):
+        answer = httpx.get(url, headers=headers)
+        assert (answer.status_code, answer.content) == (200, whole), headers
+    answer = httpx.get(url, headers={"range": "bytes=23-"})
+    assert (answer.status_code, answer.headers["content-range"], answer.content) == (416, "bytes */23", b"")
+    assert httpx.get(url, headers={"if-none-match": etag}).status_code == 304
+    head = httpx.head(url)
+    assert (head.status_code, head.headers["content-length"], head.content) == (200, "23", b"")
+
+
+SOUND = """
+import wave
+with wave.open("tone.wav", "wb") as file:
+    file.setparams((1, 1, 8000, 0, "NONE", ""))
+    file.writeframes(bytes(8000) * 3600)
+"""
+"""An hour, in 27 MiB."""
+
+
+def test_a_long_recording_is_played_from_anywhere(served: Any, visitor: Any, tmp_path: Path) -> None:
+    (tmp_path / "write.py").write_text(SOUND)
+    command = [sys.executable, "-m", "bis", "run", "--name", "long", "--", sys.executable, "write.py"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    server = served(tmp_path)
+    try:
+        page = visitor.go(f"{server.url}/runs/long/files/tone.wav")
+        page.wait_for_function("document.querySelector('audio').duration === 3600")
+        with page.expect_response(lambda answer: "/raw/" in answer.url and answer.status == 206) as later:
+            page.evaluate("document.querySelector('audio').currentTime = 3500")
+        assert int(later.value.headers["content-range"].split()[1].partition("-")[0]) > 26 << 20
+        page.wait_for_function("document.querySelector('audio').currentTime === 3500")
+    finally:
+        server.stop()
+
+
 def test_the_code_is_there_as_it_ran(visitor: Any, small_server: Any) -> None:
     page = visitor.go(f"{small_server.url}/runs/second")
     page.locator(".parts th a", has_text="code").click()

@@ -1,9 +1,9 @@
-"""Files over HTTP: whole or in ranges, asked for again only when they changed, as attachments and never as pages."""
+"""Files over HTTP: whole or in ranges, asked for again only when they changed; attachments where nobody says else."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from mimetypes import guess_type
 from typing import Final, NamedTuple
@@ -36,22 +36,19 @@ class Unsatisfiable(Exception):
     """A range that begins behind the end."""
 
 
-async def sent(shelf: Shelf, artifact: Artifact, request: Request) -> Response:
-    """The answer to a request for a file. Raises what is wrong with its first bytes before it begins."""
-    name = artifact.path.rpartition("/")[2]
+async def sent(shelf: Shelf, artifact: Artifact, request: Request, how: Mapping[str, str] | None = None) -> Response:
+    """The answer to a request for a file. Raises what is wrong with its first bytes before it begins. `how` are headers
+    that say what a browser does with it; without them it is an attachment of the type that MLflow tells."""
     etag = f'"{artifact.digest}"'
     headers = {
-        "Content-Disposition": disposition(name),
         "X-Content-Type-Options": "nosniff",
-        "Content-Security-Policy": "sandbox",
         "Accept-Ranges": "bytes",
         "ETag": etag,
-        "Cache-Control": "private, no-cache",
+        **(how or _attached(artifact.path.rpartition("/")[2])),
     }
     asked = request.headers
     if _matches(asked.get("if-none-match", ""), etag):
         return Response(status_code=304, headers=headers)
-    headers["Content-Type"] = kind(name)
     try:
         span = wanted(asked.get("range", ""), artifact.size) if asked.get("if-range", etag) == etag else None
     except Unsatisfiable:
@@ -63,6 +60,15 @@ async def sent(shelf: Shelf, artifact: Artifact, request: Request) -> Response:
     if request.method == "HEAD" or not span.size:
         return Response(status_code=status, headers=headers)
     return StreamingResponse(await begun(shelf.read(artifact.digest, span.start, span.size)), status, headers)
+
+
+def _attached(name: str) -> dict[str, str]:
+    return {
+        "Content-Disposition": disposition(name),
+        "Content-Security-Policy": "sandbox",
+        "Content-Type": kind(name),
+        "Cache-Control": "private, no-cache",
+    }
 
 
 async def begun(blocks: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:

@@ -11,15 +11,14 @@ import io
 import itertools
 import json
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any, Final, Literal
 from urllib.parse import quote
 
 import msgspec
-from starlette.concurrency import iterate_in_threadpool
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 
 from bis.errors import BisError, NotFound
@@ -28,6 +27,7 @@ from bis.nouns.artifact import Artifact
 from bis.nouns.run import Output, Run
 from bis.nouns.tree import Leaf
 from bis.server.desk import Desk
+from bis.server.files import sent
 from bis.server.pages.meant import run_meant
 from bis.server.pages.page import Page, Table, page_of, status_of
 from bis.server.pages.view import view_of
@@ -50,7 +50,6 @@ COLUMNS: Final = 100
 CELL: Final = 200
 CELLS: Final = 400
 """Cells of a notebook."""
-BLOCK: Final = 1 << 18
 IMAGES: Final = frozenset(
     {"image/png", "image/jpeg", "image/gif", "image/webp", "image/svg+xml", "image/bmp", "image/avif"}
 )
@@ -360,39 +359,37 @@ def routes(desk: Desk) -> list[Route]:
     async def raw(request: Request) -> Response:
         try:
             of: Of = "code" if request.query_params.get("of") == "code" else "files"
-            one, chunks = await desk.shelf.work(lambda: _opened(desk, of, **request.path_params))
+            one = await desk.shelf.work(lambda: _there(desk, of, **request.path_params))
+            how = _shown_as(one.path, request.query_params)
+            return await sent(desk.shelf, Artifact(one.path, one.digest, one.size), request, how)
         except BisError as error:
             return page_of(request, await view_of(desk, request), "error", error, status_of(error))
-        media = media_of(one.path)
-        name = quote(PurePosixPath(one.path).name, safe="")
-        how = "attachment" if "download" in request.query_params else "inline"
-        headers = {
-            "content-length": str(one.size),
-            "content-security-policy": FRAME,
-            "x-content-type-options": "nosniff",
-            "content-disposition": f"{how}; filename*=utf-8''{name}",
-            "cache-control": "private, max-age=31536000, immutable" if request.query_params.get("v") else "no-cache",
-        }
-        return StreamingResponse(chunks, headers=headers, media_type=media)
 
     return [Route("/raw/{id}/{path:path}", raw, methods=["GET"])]
 
 
-def _opened(desk: Desk, of: Of, id: str, path: str) -> tuple[Output, AsyncIterator[bytes]]:
+def _there(desk: Desk, of: Of, id: str, path: str) -> Output:
     run, found = _kept_of(desk, id, of)
     one = next((one for one in found if one.path == path), None)
     if one is None or not _kept(one):
         raise NotFound(f"run {run.name} kept no file {path!r}")
     assert desk.home
     need(desk.home, [one.digest])
-    file = desk.home.store.open(one.digest)
+    desk.home.store.size(one.digest)  # raises NotFound where it was collected
+    return one
 
-    def chunks() -> Any:
-        with file:
-            while block := file.read(BLOCK):
-                yield block
 
-    return one, iterate_in_threadpool(chunks())
+def _shown_as(path: str, asked: Mapping[str, str]) -> dict[str, str]:
+    """Headers of a file that a page shows, or that is saved where `download` is asked for. With `v`, a part of its
+    digest, the address is that of these bytes for ever."""
+    media = media_of(path)
+    how = "attachment" if "download" in asked else "inline"
+    return {
+        "Content-Type": f"{media}; charset=utf-8" if media.startswith("text/") else media,
+        "Content-Security-Policy": FRAME,
+        "Content-Disposition": f"{how}; filename*=utf-8''{quote(PurePosixPath(path).name, safe='')}",
+        "Cache-Control": "private, max-age=31536000, immutable" if asked.get("v") else "no-cache",
+    }
 
 
 PAGES: Final = (
