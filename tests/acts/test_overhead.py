@@ -32,7 +32,10 @@ SEEN_LATER = {
     *("bis.steps.rebuild", "bis.steps.judge", "bis.steps.compare", "bis.formats.registry"),
 }
 """Imported beside the command, or by other commands."""
-SELDOM = {"asyncio", "concurrent.futures", "configparser", "difflib", "logging", "packaging", "tomllib", "uv", "yaml"}
+SELDOM = {
+    *("asyncio", "bz2", "concurrent.futures", "configparser", "difflib", "logging", "lzma", "packaging", "shutil"),
+    *("tomllib", "uv", "yaml", "bis.steps.strace"),
+}
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,6 @@ import fnmatch
 import itertools
 import os
 import shlex
-import shutil
 import stat
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -617,6 +616,8 @@ def _size(count: int) -> str:
 
 def _bring(name: str, leaf: Leaf, into: Path, part: Part) -> bool:
     """Copy an input that was recorded by reference from where it lay, if it is still what it was."""
+    import shutil
+
     source = (
         Path(unspell(name))
         if name.startswith("/")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePath
@@ -111,6 +110,8 @@ def variables(
 
 def copy_hook(into: Path) -> Path:
     """Copy the hook to where a command sees it that does not see the environment of bis; returns the folder."""
+    import shutil
+
     return Path(shutil.copytree(HOOK, into, ignore=shutil.ignore_patterns("__pycache__")))
 
 

@@ -19,7 +19,6 @@ import msgspec
 from bis.digest import spell, unspell
 from bis.nouns.run import Usage
 from bis.nouns.trace import Trace
-from bis.steps import strace
 from bis.steps import trace as traces
 from bis.steps.feed import Fed
 from bis.steps.supervise import FILES, LINES, SAMPLES, Stdin, Supervision
@@ -131,6 +130,8 @@ def execute(
 def _strace(tracer: Tracer, scratch: Path) -> tuple[str, ...]:
     if tracer.mode != "full":
         return ()
+    from bis.steps import strace
+
     return strace.prefix(scratch, alone=tracer.facts.get("mechanism") != "notify")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -36,6 +35,7 @@ from bis.steps.supervise import Stdin, must_be_there
 from bis.steps.terminal import Screen
 from bis.steps.trace import Tracer
 from bis.store import Store
+from bis.store.drafts import discard
 
 UNSEALED = explains(
     "B129", "The command ended, and its record could not be written. What was seen of it waits in .bis/live."
@@ -144,7 +144,7 @@ def perform(
         except Exception:
             # A command that has begun goes on, and its record is written later by whoever finds it.
             if not (scratch / BEGUN).exists():
-                shutil.rmtree(scratch, ignore_errors=True)
+                discard(os.fspath(scratch))
             raise
         finally:
             if receiver:
@@ -168,7 +168,7 @@ def perform(
         say(run, logged.tags, home)
     except (KeepingError, OSError) as error:
         raise _unsealed(plan.run, execution, scratch, error) from error
-    shutil.rmtree(scratch, ignore_errors=True)
+    discard(os.fspath(scratch))
     return Performed(run=run, scene=scene)
 
 

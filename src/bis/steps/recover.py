@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -29,6 +28,7 @@ from bis.steps.perform import SUPERVISOR, gathered, record_of
 from bis.steps.samples import started_at
 from bis.steps.seal import seal
 from bis.steps.trace import is_watched
+from bis.store.drafts import discard
 
 TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE)
 """What may be otherwise for the next command."""
@@ -70,13 +70,13 @@ def _look(scratch: Path, home: Home, variables: Mapping[str, str]) -> Run | None
     if run is None:
         # Made and not begun: its parts are being captured, or its supervisor was killed meanwhile.
         if _age(scratch) > home.settings.lost_after and not is_alive(scratch):
-            shutil.rmtree(scratch, ignore_errors=True)
+            discard(os.fspath(scratch))
         return None
     if is_alive(scratch):
         return None
     if is_sealed(run, home):
         # It ended while we looked, or its supervisor was killed after its last word.
-        shutil.rmtree(scratch, ignore_errors=True)
+        discard(os.fspath(scratch))
         return None
     return _seal(run, scratch, home, variables)
 
@@ -138,7 +138,7 @@ def _seal(run: Run, scratch: Path, home: Home, variables: Mapping[str, str]) -> 
         moved.parent.mkdir(exist_ok=True)
         scratch.rename(moved)
     else:
-        shutil.rmtree(scratch, ignore_errors=True)
+        discard(os.fspath(scratch))
     return sealed
 
 

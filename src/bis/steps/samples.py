@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import sys
 import threading
 import time
@@ -141,13 +140,19 @@ def _read(path: str) -> bytes:
         os.close(descriptor)
 
 
+def _found(program: str) -> str | None:
+    import shutil  # most machines have no such device, and a command waits for what is imported above
+
+    return shutil.which(program)
+
+
 class _Gpu:
     """The first answers of `nvidia-smi`, asked seldom, and never waited for."""
 
     QUERY = ("--query-gpu=utilization.gpu,memory.used", "--format=csv,noheader,nounits")
 
     def __init__(self) -> None:
-        self._tool = shutil.which("nvidia-smi") if Path("/dev/nvidiactl").exists() else None
+        self._tool = _found("nvidia-smi") if Path("/dev/nvidiactl").exists() else None
         self._asked = -GPU_EVERY
         self._asking: object = None
         self._latest = ","

@@ -18,14 +18,16 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from bis.digest import spell
 from bis.errors import Failure, UsageError
 from bis.nouns.trace import Access, Process, Stat, Trace
 from bis.settings import TRACES
-from bis.steps import strace
 from bis.steps.events import Heard
+
+if TYPE_CHECKING:
+    from bis.steps.strace import Told
 
 INSIDE = Path(__file__).resolve().parent.parent / "inside"
 FILE = "trace"
@@ -143,6 +145,8 @@ def start(mode: str = "auto") -> Tracer:
     if mode not in TRACES:
         raise UsageError(f"there is no way of tracing named {mode!r}", hint=f"one of {', '.join(TRACES)}")
     if mode == "full":
+        from bis.steps import strace  # asked for seldom, and a command waits for what is imported above
+
         strace.check()
     pairs = [socket.socketpair() for _ in range(3)]
     (control, begin, guard), theirs = zip(*pairs, strict=True)
@@ -194,6 +198,8 @@ def finish(
         return Trace(mechanism="none", complete=False, limits=("nothing was traced, as asked for", *gathered.limits))
     if facts.get("mechanism") == "notify":
         if mode == "full":
+            from bis.steps import strace
+
             gathered.absent(strace.absences(scratch / strace.FILE), roots)
         return Trace(
             mechanism="strace" if mode == "full" else "notify",
@@ -206,9 +212,7 @@ def finish(
         )
     if "why" in facts:
         limits.append(f"system calls could not be traced: {facts['why']}")
-    told = (
-        strace.Told(scratch / strace.FILE, since_ns) if mode == "full" else Heard(events, since_ns) if events else None
-    )
+    told = _told(scratch, mode, since_ns, events)
     return Trace(
         mechanism="strace" if mode == "full" else "audit",
         complete=False,
@@ -218,6 +222,15 @@ def finish(
         processes=tuple(told.processes) if told else (),
         connections=tuple(sorted(told.connections)) if told else (),
     )
+
+
+def _told(scratch: Path, mode: str, since_ns: int, events: Path | None) -> Told | Heard | None:
+    """What stands in for the notifications."""
+    if mode == "full":
+        from bis.steps import strace
+
+        return strace.Told(scratch / strace.FILE, since_ns)
+    return Heard(events, since_ns) if events else None
 
 
 class _Seen:
