@@ -1,11 +1,17 @@
 """Images of runs and of models: the same each time, of what was recorded, and leading back to it."""
 
+import contextlib
 import io
 import json
+import re
+import shlex
+import shutil
+import socket
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +125,60 @@ def test_from_the_digest_of_an_image_lineage_tells_the_run_and_from_the_run_the_
     assert {"code", "environment"} <= {node["kind"] for node in run["children"]}
     reached = bis("lineage", "train-1", "--json", folder=trained).json["lineage"]["reached"]
     assert [(node["kind"], node["name"]) for node in reached] == [("image", answer["digest"])]
+
+
+@pytest.fixture
+def registry(tmp_path: Path, lacking: Callable[[str, str], None]) -> Iterator[tuple[str, Callable[[], None]]]:
+    """The name of a real registry on loopback, and what starts it."""
+    if shutil.which("docker-registry") is None:
+        lacking("docker-registry", "apt-get install docker-registry")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    (tmp_path / "config.yml").write_text(
+        f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {tmp_path}/registry}}}}\n"
+        f"http: {{addr: '127.0.0.1:{port}'}}\n"
+    )
+    with contextlib.ExitStack() as stack:
+
+        def start() -> None:
+            words = ["docker-registry", "serve", str(tmp_path / "config.yml")]
+            process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            patience = time.monotonic() + 20
+            with socket.socket() as knock:
+                while knock.connect_ex(("127.0.0.1", port)) and time.monotonic() < patience:
+                    time.sleep(0.05)
+
+        yield f"127.0.0.1:{port}", start
+
+
+def test_an_image_that_cannot_be_sent_was_built_and_the_error_says_what_sends_it(
+    bis: Any, trained: Path, base: Callable[..., str], registry: tuple[str, Callable[[], None]]
+) -> None:
+    host, start = registry
+    words = ("build", "image", "train-1", "--base", base(WITH), "--name", "two words", "--output", "out/image")
+    done = bis(*words, "--push", f"{host}/team/train:1", "--no-data", folder=trained)
+    assert done.status == 5
+    assert f"the registry {host} cannot be asked" in done.err
+    digest = Layout(trained / "out/image").find("two words").descriptor.digest
+    assert f"The image was built and recorded: {digest}" in done.err
+    found = bis("lineage", digest, "--json", folder=trained).json["lineage"]
+    assert [node["name"] for node in found["made_of"] if node["kind"] == "run"] == ["train-1"]
+
+    start()
+    (hint,) = re.findall("bis build image .*", done.err)
+    assert (bis(*shlex.split(hint)[1:], "--json", folder=trained)).json["pushed"] == f"{host}/team/train@{digest}"
+    reached = bis("lineage", "train-1", "--json", folder=trained).json["lineage"]["reached"]
+    assert [(node["name"], node["detail"]) for node in reached] == [(digest, f"{host}/team/train@{digest}")]
+
+
+def test_a_name_to_send_to_that_makes_no_sense_is_refused_before_anything_is_built(
+    bis: Any, trained: Path, base: Callable[..., str]
+) -> None:
+    done = bis("build", "image", "train-1", "--base", base(WITH), "--push", "Ghcr.io/Team", folder=trained)
+    assert (done.status, "'Ghcr.io/Team' is no name of an image" in done.err) == (2, True)
+    assert not (trained / "image").exists()
 
 
 def test_what_was_built_is_known_again_after_the_ledger_is_lost_and_where_its_run_was_pulled(

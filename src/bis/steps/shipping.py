@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from bis.digest import unspell
-from bis.errors import CannotRepeat, NotFound
+from bis.errors import BisError, CannotRepeat, NotFound
 from bis.ledger.moments import micros
 from bis.nouns.built import Built, BuiltKind
 from bis.nouns.reference import MODELS, parse
@@ -144,7 +146,10 @@ class Bench(NamedTuple):
 
 
 def assemble(asked: Asked, site: Site, of: Callable[[Asked, Bench], Content], kind: BuiltKind) -> BuiltImage:
-    """An image of what `of` makes for it, with a statement of what it was made of, noted as built, and sent."""
+    """An image of what `of` makes for it, with a statement of what it was made of, noted as built, and sent. One that
+    cannot be sent was built all the same: the error says so, and what sends it."""
+    if asked.push:
+        read_name(asked.push)  # before the work
     layout = Layout(asked.output)
     layout.make()
     with all_in_use(site.images.parent):
@@ -166,8 +171,12 @@ def assemble(asked: Asked, site: Site, of: Callable[[Asked, Bench], Content], ki
     layout.name(made.descriptor, name)
     statement = statement_of(made.descriptor.digest, name, asked.what, source, site, base.reference)
     beside = attach(layout, made, name, statement)
-    pushed = _pushed(asked.push, made, beside, layout, site) if asked.push else ""
-    note(kind, made.descriptor.digest, name, source, site, base=base.reference, pushed=pushed)
+    note(kind, made.descriptor.digest, name, source, site, base=base.reference)
+    pushed = ""
+    if asked.push:
+        with _told_as_built(asked, made, name, base, kind, site):
+            pushed = _pushed(asked.push, made, beside, layout, site)
+        note(kind, made.descriptor.digest, name, source, site, base=base.reference, pushed=pushed)
     told = [base.told, "its digest depends on the version of zlib here" if asked.packing == "gzip" else ""]
     return BuiltImage(made, name, asked.output, beside, pushed, tuple(filter(None, told)))
 
@@ -211,6 +220,39 @@ def _pushed(name: str, made: Image, beside: Descriptor, layout: Layout, site: Si
     registry.push(named, made.descriptor, layout)
     registry.push(named._replace(tag="", digest=beside.digest), beside, layout)
     return str(named._replace(tag="", digest=made.descriptor.digest))
+
+
+@contextmanager
+def _told_as_built(
+    asked: Asked, made: Image, name: str, base: base_image.Base, kind: BuiltKind, site: Site
+) -> Iterator[None]:
+    """An error of sending says what is there, and how to send it: what the registry has by then is not sent again."""
+    try:
+        yield
+    except BisError as error:
+        recorded = " and recorded" if site.home else ""
+        built = f"The image was built{recorded}: {made.descriptor.digest}, {name} in {asked.output}."
+        error.because = f"{error.because} {built}".strip()
+        error.hint = "; then ".join(filter(None, (error.hint, _again(asked, base, kind, site))))
+        raise
+
+
+def _again(asked: Asked, base: base_image.Base, kind: BuiltKind, site: Site) -> str:
+    """The command that builds the same, and sends it."""
+    by_name = asked.base.startswith((base_image.DEBIAN, base_image.FOLDER))
+    here = asked.output.is_relative_to(site.folder)
+    output = asked.output.relative_to(site.folder) if here else asked.output
+    options = {
+        "--base": asked.base if by_name else base.reference,  # its tag may mean another one by then
+        "--output": os.fspath(output),
+        "--name": asked.name,
+        "--python": asked.python,
+        "--compress": "gzip" if asked.packing == "gzip" else "",
+        "--push": asked.push,
+    }
+    words = ["bis", "build", kind, asked.what, *(word for one in options.items() if one[1] for word in one)]
+    words += [*([] if asked.data else ["--no-data"]), *(["--trust"] if asked.trust else [])]
+    return shlex.join(words)
 
 
 # -- a model -------------------------------------------------------------------------------------------------------
