@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 
 STOREYS: tuple[tuple[str, ...], ...] = (
-    ("bis", "bis.errors", "bis.digest", "bis.settings", "bis.text", "bis.inside"),  # 0 ground
+    ("bis", "bis.errors", "bis.digest", "bis.extras", "bis.settings", "bis.text", "bis.inside"),  # 0 ground
     ("bis.nouns",),  # 1 nouns: frozen values, no input or output
     ("bis.store", "bis.ledger"),  # 2 keeping
     ("bis.parts", "bis.formats", "bis.flavors", "bis.foreign", "bis.oci", "bis.scoring"),  # 3 kinds

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
+from bis import extras
 from bis.text import plain
 
 if TYPE_CHECKING:
@@ -30,6 +31,6 @@ def tell(door: Door, told: Iterable[Told]) -> None:
 
             missed = deliver(wanted, event, data, anywhere=door.settings.webhooks_anywhere, seconds=PATIENCE)
         except ImportError as error:
-            missed = f"{error}; pip install 'bis[server]'"
+            missed = f"{error}; {extras.what_to_type('server')}"
         if missed:
             door.terminal.tell(f"[!] not told of {event}: {plain(missed)}")

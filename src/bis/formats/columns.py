@@ -31,7 +31,7 @@ class Columnar:
             arrow: Any = importlib.import_module("pyarrow")
             importlib.import_module("pyarrow.parquet"), importlib.import_module("pyarrow.feather")
         except ImportError:
-            raise Unreadable("by meaning it needs pyarrow: pip install 'bis[formats]'") from None
+            raise Unreadable("by meaning it needs pyarrow, which comes with the extra 'formats' of bis") from None
         tally = Tally(context)
         walk = Walk(context, tally)
         old, new = (_Table(arrow, path, self.magic) for path in (before, after))

@@ -32,7 +32,7 @@ class Hdf5:
         try:
             h5py: Any = importlib.import_module("h5py")
         except ImportError:
-            raise Unreadable("by meaning it needs h5py: pip install 'bis[formats]'") from None
+            raise Unreadable("by meaning it needs h5py, which comes with the extra 'formats' of bis") from None
         tally = Tally(context)
         with h5py.File(before, "r") as old, h5py.File(after, "r") as new:
             limit = max(UNPACKED, PACKING * max(before.stat().st_size, after.stat().st_size))

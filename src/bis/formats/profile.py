@@ -129,7 +129,7 @@ def _parquet(path: Path) -> Profile:
         parquet: Any = importlib.import_module("pyarrow.parquet")
         errors: Any = importlib.import_module("pyarrow").ArrowException
     except ImportError:
-        raise Unreadable("to look into it needs pyarrow: pip install 'bis[formats]'") from None
+        raise Unreadable("to look into it needs pyarrow, which comes with the extra 'formats' of bis") from None
     try:
         file = parquet.ParquetFile(path)
         meta, schema = file.metadata, file.schema_arrow

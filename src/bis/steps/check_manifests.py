@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+from bis import extras
 from bis.errors import Failure, NotFound, explains
 
 NO_SCHEMAS = explains("B145", "The schemas of Kubernetes, which manifests are checked against, are not installed.")
@@ -66,7 +67,7 @@ def check(manifests: Sequence[dict[str, Any]]) -> tuple[str, ...]:
         raise NotFound(
             "the schemas of Kubernetes are not installed beside bis",
             because=f"Manifests are written after they were checked only. ({error})",
-            hint="uv tool install 'bis[kubernetes]', or pip install kubernetes-validate",
+            hint=extras.what_to_type("kubernetes"),
             code=NO_SCHEMAS,
         ) from None
     versions = sorted({major_minor(one) for one in all_versions()}, key=_ordered)

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
+from bis import extras
 from bis.errors import BisError, KeepingError, UsageError
 from bis.store.packs import SUFFIX
 from bis.store.remote import NO_CLIENT, Block, gone, refused, unreachable
@@ -172,7 +173,7 @@ def open_bucket(url: str, variables: Mapping[str, str], trusted: Collection[str]
     except ImportError:
         raise KeepingError(
             f"{url} needs the package obstore, which is not installed",
-            hint="uv tool install 'bis[remote]', or pip install obstore where bis is",
+            hint=extras.what_to_type("remote"),
             code=NO_CLIENT,
         ) from None
     parts = urlsplit(url)
