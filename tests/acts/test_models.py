@@ -83,6 +83,58 @@ def test_a_model_that_was_saved_repeats(type_: Any, python: Path, identical: Any
     }
 
 
+SEVERAL = """
+import numpy, bis
+from sklearn.linear_model import Ridge
+
+rows = numpy.random.RandomState(1).rand(50, 3)
+for step, r2 in enumerate((0.1, 0.2)):
+    bis.log(step=step, r2=r2)
+bis.save_model(Ridge(alpha=1).fit(rows, rows[:, 0]), "small", metrics={"r2": 0.5, "rmse": 2.0, "gap": float("nan")})
+bis.save_model(Ridge(alpha=9).fit(rows, rows[:, 0]), "large", metrics={"r2": 0.2, "rmse": 1.0})
+"""
+MEASURED = {"r2": 0.2, "rmse": 1.0, "small:r2": 0.5, "small:rmse": 2.0}
+
+
+def test_what_was_measured_of_a_model_is_a_metric_of_its_run(type_: Any, python: Path, project: Path) -> None:
+    done = type_("run", "--", str(python), "save.py", "1")
+    assert "r2 0.9" in done.stderr
+    assert [row["name"] for row in json.loads(type_("log", "-f", "metrics.r2 > 0.8", "--json").stdout)["runs"]]
+    (project / "several.py").write_text(SEVERAL)
+    type_("run", "--", str(python), "several.py")
+    told = json.loads(type_("show", "@latest", "--json").stdout)["run"]["metrics"]
+    assert told.pop("gap") == "NaN"
+    assert told == MEASURED
+
+
+def test_each_of_several_models_of_a_run_has_its_own_metrics(type_: Any, python: Path, project: Path) -> None:
+    (project / "several.py").write_text(SEVERAL)
+    type_("run", "--", str(python), "several.py")
+    for name in ("large", "small"):
+        type_("model", "register", "line", "@latest", "--path", name)
+    assert "rmse  2" in type_("model", "show", "line/2").stdout
+    changes = json.loads(type_("model", "diff", "line/1", "line/2", "--json", status=1).stdout)["metrics"]
+    assert [(one["name"], one["before"], one["after"]) for one in changes if one["name"] == "rmse"] == [
+        ("rmse", "1.0", "2.0")
+    ]
+    type_("model", "promote", "line/1")
+    refused = type_("model", "promote", "line/2", "--better", "metrics.rmse:lower", status=1)
+    assert "models:/line/2 has 2.0, the champion models:/line/1 has 1.0" in refused.stderr
+    type_("model", "promote", "line/2", "--better", "metrics.r2:higher")
+    type_("model", "export", "models:/line/2", "small")
+    assert "| rmse | 2 |" in (project / "small" / "README.md").read_text()
+    type_("model", "import", "small", "elsewhere")
+    assert "rmse  2" in type_("model", "show", "elsewhere/1").stdout
+
+
+def test_without_bis_run_what_was_measured_of_a_model_is_told_too(script: Any, project: Path, type_: Any) -> None:
+    (project / "several.py").write_text(SEVERAL)
+    done = script("several.py")
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(type_("log", "--json").stdout)["runs"]
+    assert {key: value for key, value in row["metrics"].items() if key != "gap"} == MEASURED
+
+
 def test_without_bis_run_it_is_an_artifact_of_a_run_of_its_own(type_: Any, script: Any) -> None:
     saved = script("save.py", "1")
     assert saved.returncode == 0, saved.stderr

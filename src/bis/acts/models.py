@@ -20,12 +20,13 @@ from bis.formats.learned import Learned, learned, named
 from bis.formats.registry import compare as compare_files
 from bis.ledger import registry
 from bis.nouns.artifact import Artifact
-from bis.nouns.model import By, ModelVersion
+from bis.nouns.model import ABOUT, By, ModelVersion
 from bis.nouns.part import Change, PartKind
 from bis.nouns.run import Chance, Coverage, Output, Run
 from bis.nouns.verdict import Judged
 from bis.steps.answers import Agreement, agreement, answers
 from bis.steps.compare import compare_parts, judge_parts
+from bis.steps.gather import metrics_of_models
 from bis.steps.here import host_here, now, user_here
 from bis.steps.home import Home
 from bis.steps.model_card import signature_rows
@@ -441,6 +442,7 @@ def _stand_in(folder: Path, name: str, outputs: tuple[Output, ...], home: Home, 
         status="finished",
         exit=0,
         outputs=outputs,
+        metrics=metrics_of_models({ABOUT: folder / ABOUT}, {}),
         chance=Chance(),
         coverage=Coverage(mechanism="none", complete=False),
         note=f"made elsewhere, by the run {origin}" if origin else "made elsewhere",

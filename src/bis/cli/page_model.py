@@ -190,16 +190,20 @@ def _version_lines(shown: Shown, now: datetime, terminal: Terminal) -> list[str]
                 one.stage if one.stage != "None" else "",
                 (plain(run.name) if run else one.run[:12], "yellow"),
                 terminal.time(stamp(one.made), now),
-                _metrics(run),
+                _metrics(one, run),
                 plain(one.description.partition("\n")[0]),
             ]
         )
     return terminal.aligned(rows) or ["none yet"]
 
 
-def _metrics(run: TrackedRun | None) -> str:
-    points = run.metrics[:SHOWN] if run else ()
-    return "  ".join(f"{plain(point.key)} {number(point.value)}" for point in points)
+def _metrics(one: ModelVersion, run: TrackedRun | None) -> str:
+    found = list(_measured(one, run).items())[:SHOWN]
+    return "  ".join(f"{plain(key)} {number(value)}" for key, value in found)
+
+
+def _measured(one: ModelVersion, run: TrackedRun | None) -> dict[str, float]:
+    return one.measured({point.key: point.value for point in run.metrics}) if run else {}
 
 
 def version_page(made: Made, now: datetime, terminal: Terminal, described: Described | None = None) -> list[str]:
@@ -222,7 +226,9 @@ def version_page(made: Made, now: datetime, terminal: Terminal, described: Descr
         labelled("run", _run_lines(made, now, terminal), terminal),
         labelled("parts", _part_lines(made.record, terminal), terminal),
         labelled(
-            "metrics", terminal.aligned([[plain(p.key), number(p.value)] for p in run.metrics] if run else []), terminal
+            "metrics",
+            terminal.aligned([[plain(key), number(value)] for key, value in _measured(one, run).items()]),
+            terminal,
         ),
         labelled("next", list(_next(made)), terminal),
     ]

@@ -28,7 +28,8 @@ def save_model(
     `example`: some rows that it understands, from which its signature is told; a model without one cannot be checked
     against what it is asked. `params`: what a prediction can be asked with beside rows, with their defaults. `format`:
     one of those that its flavor has (`skops`, `ubj`, `cloudpickle`, …); else the safest that holds it. `metrics`: what
-    was measured of it. Returns what is known of it; None in a process that does not log, as ranks other than the first.
+    was measured of it; they are metrics of the run, too. Returns what is known of it; None in a process that does not
+    log, as ranks other than the first.
 
     Unlike logging, this raises: a model that could not be saved is no result. ValueError for what cannot be saved or
     for an example that makes no sense, OSError where it cannot be written.

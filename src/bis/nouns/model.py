@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple
 
 import msgspec
@@ -11,6 +12,10 @@ STAGES: Final = ("None", "Staging", "Production", "Archived")
 ACTIVE: Final = ("Staging", "Production")
 CHAMPION: Final = "champion"
 """The alias of the version that is in use, where nothing else is said."""
+ABOUT: Final = "bis.json"
+"""The file of a model's folder that is bis' own."""
+MODEL_SCHEMA: Final = "bis.model/1"
+"""What that says of its own form."""
 OF_MODEL: Final = "bis.model"
 """The tag of a run that asked a model: which, as a reference that stays."""
 WRITTEN: Final = "bis.output"
@@ -100,6 +105,18 @@ class ModelVersion(msgspec.Struct, frozen=True, kw_only=True):
     def exact(self) -> str:
         """A reference that means this version alone, whoever gave its number."""
         return f"{self.name}@{self.record[:11]}"
+
+    @property
+    def path(self) -> str:
+        """Where it lies below what its run made; empty: nowhere that is known."""
+        start = f"runs:/{self.run}/"
+        return self.source.removeprefix(start).strip("/") if self.source.startswith(start) else ""
+
+    def measured(self, metrics: Mapping[str, float]) -> dict[str, float]:
+        """Metrics of its run as its own: in a run that saved several models, `small:auc` is the `auc` of `small`."""
+        own = f"{self.path}:"
+        others = {key: value for key, value in metrics.items() if not key.startswith(own)}
+        return others | {key.removeprefix(own): value for key, value in metrics.items() if key.startswith(own)}
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):

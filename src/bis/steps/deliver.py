@@ -18,8 +18,9 @@ from typing import Final, Protocol
 import msgspec
 
 from bis.errors import KeepingError, UsageError
-from bis.nouns.logged import End, Params, Saying, Tags, Values
+from bis.nouns.logged import End, File, Params, Saying, Tags, Values
 from bis.nouns.run import Status
+from bis.steps.gather import metrics_of_models
 from bis.steps.here import host_here
 from bis.steps.journal import Told, entries, journals
 from bis.steps.samples import started_at
@@ -105,11 +106,24 @@ class Delivery:
         last word."""
         newest = max(path.stat().st_mtime_ns for path in (self.folder, *journals(self.folder)))
         last = self._ended or _last_word(self.folder) or End(newest // 1_000_000, "lost")
+        self._tell_of_models(last.moment)
         self._target.end(self.beginning, last.status, last.moment)
         # What another process of the run says from now on is delivered when that has ended, too.
         self.go_on()
         if not _spoken_for(self.folder):
             shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _tell_of_models(self, moment: int) -> None:
+        """What was measured of the models that it saved, where it did not log that itself."""
+        said = [told.entry for path in journals(self.folder) for told in entries(path)]
+        files = {one.path: self.folder / one.content for one in said if isinstance(one, File)}
+        logged = {key: value for one in said if isinstance(one, Values) for key, value in one.values.items()}
+        if found := metrics_of_models(files, logged):
+            entry = Values(moment, 0, found)
+            try:
+                self._target.take(self.beginning, [entry], self.folder)
+            except UsageError as error:
+                self._complain(entry, error.what)
 
     def _deliver(self, path: Path) -> int:
         done, some, reached = 0, list[Saying](), self._sent.get(path.name, 0)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import csv
 import heapq
-from collections.abc import Iterator
+import json
+import posixpath
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from bis.digest import Digest, spell
 from bis.ledger.histories import COLUMNS
 from bis.nouns.logged import ARTIFACTS, File, Logged, Params, Saying, Tags, Values
+from bis.nouns.model import ABOUT
 from bis.nouns.run import Output
 from bis.steps.journal import entries, journals
+from bis.steps.metrics import of_model
 from bis.store import Store
 
 
@@ -39,13 +43,35 @@ def gather(folder: Path, store: Store) -> Logged:
                     tags |= entry.values
                 case File():
                     files[entry.path] = beside / entry.content
+    metrics = {key: value for key, (_, _, value) in newest.items()}
     return Logged(
-        metrics={key: value for key, (_, _, value) in newest.items()},
+        metrics={**metrics_of_models(files, metrics), **metrics},
         params=params,
         tags=tags,
         history=store.put_file(history) if newest else Digest(""),
         artifacts=tuple(_kept(name, path, store) for name, path in sorted(files.items()) if path.exists()),
     )
+
+
+def metrics_of_models(files: Mapping[str, Path], logged: Mapping[str, float]) -> dict[str, float]:
+    """What was measured of the models that a script saved, from artifacts by name, and is not logged. A name that means
+    another value, of what was logged or of another model, has that of its model before it: `small:auc`."""
+    found: dict[str, float] = {}
+    for name, path in sorted(files.items()):
+        model, file = posixpath.split(name)
+        if file == ABOUT and path.exists():
+            for key, value in _measured(path).items():
+                known = {**found, **logged}.get(key)
+                if known != value:
+                    found[key if known is None else f"{model}:{key}"] = value
+    return found
+
+
+def _measured(path: Path) -> dict[str, float]:
+    try:
+        return of_model(json.loads(path.read_bytes()))
+    except (OSError, ValueError):
+        return {}
 
 
 def _in_order(folder: Path) -> Iterator[tuple[Saying, Path]]:

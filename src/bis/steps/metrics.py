@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
+from bis.nouns.model import MODEL_SCHEMA
 from bis.nouns.part import Part
 from bis.parts.params import flatten, parse
 from bis.store import Store
@@ -59,6 +60,13 @@ def read_metrics(path: str, content: bytes) -> dict[str, float]:
         return dict(_table(content, "\t" if suffix == ".tsv" else ","))
     found = itertools.islice(flatten(parse(path, content)), MOST)
     return {name: value for name, text in found if (value := as_number(text)) is not None}
+
+
+def of_model(told: Any) -> dict[str, float]:
+    """Those that the `bis.json` of a model tells; NaN and infinities are text there."""
+    metrics = told.get("metrics") if isinstance(told, dict) and told.get("format") == MODEL_SCHEMA else None
+    numbers = {key: as_number(str(value)) for key, value in metrics.items()} if isinstance(metrics, dict) else {}
+    return {key: value for key, value in numbers.items() if value is not None}
 
 
 def as_number(text: str) -> float | None:

@@ -12,13 +12,14 @@ import msgspec
 from bis.digest import Digest, canonical, readable, short
 from bis.errors import BisError, NotFound
 from bis.flavors.signature import Column, Param, Tensor, read
-from bis.nouns.model import ModelVersion
+from bis.nouns.model import ABOUT, MODEL_SCHEMA, ModelVersion
 from bis.nouns.run import Run
 from bis.parts import pylock
 from bis.steps.home import Home
+from bis.steps.metrics import of_model
 from bis.steps.model_identity import identity_of
-from bis.steps.packaging import SCHEMA
-from bis.steps.recognising import ABOUT, MLMODEL, Recognised, about_of, described_of
+from bis.steps.recognising import MLMODEL, Recognised, about_of, described_of
+from bis.text import number
 
 CARD: Final = "README.md"
 LOCK: Final = "pylock.toml"
@@ -137,13 +138,19 @@ def _requirements(lock: str) -> dict[str, bytes]:
 
 
 def _about(known: _Known) -> bytes:
-    told = {"format": SCHEMA, "flavor": known.found.flavor, "summary": known.found.summary, **known.about}
+    told = {"format": MODEL_SCHEMA, "flavor": known.found.flavor, "summary": known.found.summary, **known.about}
     run = known.run
     told |= {"identity": known.identity, "warnings": list(known.found.warnings)}
     if run:
         told |= {"run": run.id, "parts": {kind: part.digest for kind, part in sorted(run.parts.items())}}
-        told["metrics"] = {**run.metrics, **(known.about.get("metrics") or {})}
+        told["metrics"] = _metrics(known)
     return canonical(told) + b"\n"
+
+
+def _metrics(known: _Known) -> dict[str, float]:
+    """Of the run, and those that the model came with, which are its own."""
+    found = (known.version.measured if known.version else dict)(known.run.metrics) if known.run else {}
+    return {**found, **of_model(known.about)}
 
 
 # -- the card ----------------------------------------------------------------------------------------------------
@@ -157,7 +164,7 @@ def _card(known: _Known) -> str:
         f"# {name}\n\n{what}." + (f"\n\n{version.description}" if version and version.description else ""),
         *_table("Signature", signature_rows(known.described.get("signature"))),
         *_table("Summary", [(key, _said(value)) for key, value in known.found.summary.items()]),
-        *_table("Metrics", [(key, f"{value!r}") for key, value in (run.metrics if run else {}).items()]),
+        *_table("Metrics", [(key, number(value)) for key, value in _metrics(known).items()]),
         *_listed("Data", known.data),
         *_listed("Code", _code(run)),
         *_listed("Environment", _environment(run)),

@@ -10,9 +10,9 @@ import msgspec
 
 from bis.errors import NotFound, UsageError, explains
 from bis.flavors.signature import Signature, read
+from bis.nouns.model import ABOUT
 
 MLMODEL: Final = "MLmodel"
-ABOUT: Final = "bis.json"
 NO_MODEL = explains("B096", "A folder holds no model: the file MLmodel, which says how it is loaded, is not there.")
 
 

@@ -16,10 +16,8 @@ import msgspec
 
 from bis.digest import Digest, canonical, digest_value
 from bis.flavors.signature import Signature, spell
+from bis.nouns.model import ABOUT, MODEL_SCHEMA
 
-SCHEMA: Final = "bis.model/1"
-ABOUT: Final = "bis.json"
-"""The file of a model's folder that is bis' own."""
 SHOWN: Final = 5
 """Rows of an example that are kept."""
 WRITTEN_BY: Final = frozenset(
@@ -32,7 +30,7 @@ WRITTEN_BY: Final = frozenset(
 class About(msgspec.Struct, frozen=True, kw_only=True):
     """What `bis.json` holds."""
 
-    format: str = SCHEMA
+    format: str = MODEL_SCHEMA
     identity: Digest
     """The same for the same model, however often and wherever it is saved."""
     flavor: str

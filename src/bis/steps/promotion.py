@@ -153,7 +153,9 @@ def _is_better(
     """Equal is not better; what cannot be compared is not, either."""
     metric, _, way = text.removeprefix("metrics.").rpartition(":")
     if not metric or way not in ("lower", "higher"):
-        raise UsageError(f"{text!r} does not say which metric is better how", hint="--better metrics.rmse:lower")
+        named = metric or way or "rmse"
+        hint = f"--better metrics.{named}:lower, or metrics.{named}:higher"
+        raise UsageError(f"{text!r} does not say which metric is better how", hint=hint)
     condition = f"{metric} is {way} than that of the {alias}"
     ours = metric_of(connection, version, metric)
     if champion is None:
@@ -182,10 +184,13 @@ def _is_tagged(version: ModelVersion, text: str) -> Check:
 
 
 def metric_of(connection: Connection, version: ModelVersion, metric: str) -> float | None:
-    """The newest value in the run of a version, else of its logged model; None where there is none."""
+    """The newest value in the run of a version, else of its logged model; None where there is none. In a run that saved
+    several models, what was measured of this one counts before what is called so of the run."""
+    own = f"{version.path}:{metric}"
     found = connection.execute(
-        "SELECT m.value, m.flag FROM metrics m JOIN runs r ON r.seq = m.run WHERE r.id = ? AND m.key = ?",
-        (version.run, metric),
+        "SELECT m.value, m.flag FROM metrics m JOIN runs r ON r.seq = m.run WHERE r.id = ? AND m.key IN (?, ?)"
+        " ORDER BY m.key = ? DESC LIMIT 1",
+        (version.run, own, metric, own),
     ).fetchall()
     if not found and version.logged_model:
         found = connection.execute(
