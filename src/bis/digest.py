@@ -11,11 +11,14 @@ import json
 import math
 import os
 from pathlib import Path
-from typing import Any, BinaryIO, NewType
+from typing import Any, BinaryIO, NewType, TypeVar
 
 import msgspec
 from blake3 import blake3
 
+from bis.errors import Damaged
+
+T = TypeVar("T")
 Digest = NewType("Digest", str)
 """`b3:` and 64 hexadecimal digits."""
 
@@ -58,6 +61,14 @@ def canonical(value: Any) -> bytes:
     return json.dumps(
         _spelled(plain), ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False
     ).encode()
+
+
+def decoded(data: bytes, kind: type[T]) -> T:
+    """A record read back from its canonical JSON. Raises Damaged for what is none of that kind."""
+    try:
+        return msgspec.json.decode(data, type=kind, strict=False)  # not strict: "NaN" where a number is meant
+    except msgspec.MsgspecError as error:
+        raise Damaged(f"a record is not readable as a {kind.__name__}: {error}", hint="bis verify") from None
 
 
 def _spelled(value: Any) -> Any:

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from bis.digest import Digest, canonical, digest_value
 from bis.errors import NotFound, UsageError
 from bis.ledger import Ledger, experiments
-from bis.ledger.runs import command_key, open_ledger
+from bis.ledger.runs import open_ledger
 from bis.nouns.annotation import Annotation
 from bis.nouns.part import Finding, Part
 from bis.nouns.reference import parse
-from bis.nouns.run import Output, Run, Usage
+from bis.nouns.run import Output, Run, Usage, command_key
 from bis.nouns.verdict import Verdict
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)

@@ -18,7 +18,8 @@ from bis.digest import Digest, digest_value
 from bis.errors import KeepingError, NotFound
 from bis.ledger import database, sqlite
 from bis.ledger.database import MIGRATIONS, VERSION, statements
-from bis.ledger.runs import _columns, open_ledger
+from bis.ledger.noted import columns
+from bis.ledger.runs import open_ledger
 from bis.ledger.sqlite import SqliteDatabase, migrate
 from bis.nouns.part import Part
 from bis.nouns.run import Run
@@ -83,7 +84,7 @@ def test_a_ledger_of_an_older_bis_is_brought_up_step_by_step(tmp_path: Path, mon
 def test_a_ledger_from_before_data_sets_learns_what_its_runs_used(tmp_path: Path) -> None:
     file = digest_value("a file")
     part = Part(kind="data", digest=file, facts={"inputs": [{"path": "x", "digest": file, "size": 1}]})
-    row = _columns(msgspec.structs.replace(a_run(1), parts={"data": part}), "b3:1")
+    row = columns(msgspec.structs.replace(a_run(1), parts={"data": part}), "b3:1")
     with sqlite3.connect(tmp_path / "ledger.db") as connection:
         for number in (1, 2, 3):
             for statement in statements((MIGRATIONS / f"{number:04}.sql").read_text()):
@@ -298,7 +299,7 @@ def test_a_ledger_from_before_annotations_has_its_notes(tmp_path: Path) -> None:
         for statement in statements((MIGRATIONS / "0001.sql").read_text()):
             connection.execute(statement)
         connection.execute("PRAGMA user_version = 1")
-        row = _columns(msgspec.structs.replace(a_run(1), note="why"), "b3:1")
+        row = columns(msgspec.structs.replace(a_run(1), note="why"), "b3:1")
         del row["note"]
         marks = ", ".join("?" * len(row))
         connection.execute(f"INSERT INTO runs ({', '.join(row)}) VALUES ({marks})", tuple(row.values()))

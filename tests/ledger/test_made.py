@@ -10,7 +10,8 @@ import pytest
 from bis.digest import Digest, digest_bytes, short
 from bis.ledger import made
 from bis.ledger.database import MIGRATIONS, statements
-from bis.ledger.runs import SqlLedger, _columns, open_ledger
+from bis.ledger.noted import columns
+from bis.ledger.runs import SqlLedger, open_ledger
 from bis.ledger.used import DIGITS
 from bis.nouns.part import Part
 from bis.nouns.run import Output, Run
@@ -87,7 +88,7 @@ def test_runs_of_an_older_ledger_are_known_after_it_was_migrated(tmp_path: Path)
     for number in range(1, 6):
         for statement in statements((MIGRATIONS / f"{number:04}.sql").read_text()):
             old.execute(statement)
-    row = _columns(a_run(1, Output(path="a", digest=MODEL, size=5), revision="abc"), "b3:x")
+    row = columns(a_run(1, Output(path="a", digest=MODEL, size=5), revision="abc"), "b3:x")
     there = {name for _, name, *_ in old.execute("PRAGMA table_info(runs)")}
     row = {name: value for name, value in row.items() if name in there}
     old.execute(f"INSERT INTO runs ({', '.join(row)}) VALUES ({', '.join(f':{name}' for name in row)})", row)

@@ -11,8 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bis.digest import Digest
-from bis.ledger.runs import decode_run
+from bis.digest import Digest, decoded
 from bis.nouns.part import Finding, Part
 from bis.nouns.run import Output, Run
 from bis.nouns.tree import Entry
@@ -105,7 +104,7 @@ def test_a_store_of_version_1_can_be_read(tmp_path: Path) -> None:
         assert [leaf.path for leaf in walk(store, TREE)] == ["data/table.csv", "hello.txt", "link"]
         restore(store, TREE, tmp_path / "back")
         assert (tmp_path / "back" / "hello.txt").read_text() == "hello\n"
-        run = decode_run(store.get_bytes(RECORD))
+        run = decoded(store.get_bytes(RECORD), Run)
         assert (run.name, run.exit, run.metrics, run.parts["code"].trees) == (
             "train-1",
             0,

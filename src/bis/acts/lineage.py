@@ -16,12 +16,11 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from bis.digest import Digest, digest_file, readable, short, spell
+from bis.digest import Digest, decoded, digest_file, readable, short, spell
 from bis.errors import BisError, NotFound, counted
 from bis.ledger import built, history, made, registry, used
 from bis.ledger.connection import Connection
 from bis.ledger.moments import NEVER, micros, shown_time, stamp
-from bis.ledger.runs import called, decode_run
 from bis.nouns.built import Built
 from bis.nouns.dataset import Held
 from bis.nouns.model import OF_MODEL, ROWS, WRITTEN, ModelVersion
@@ -35,7 +34,7 @@ from bis.nouns.reference import (
     parse_data,
     parse_model,
 )
-from bis.nouns.run import Run
+from bis.nouns.run import Run, called
 from bis.parts import pylock
 from bis.parts.installed import normal
 from bis.steps.bring import leaves_of
@@ -221,7 +220,7 @@ class _Tracer:
             "SELECT content FROM runs WHERE tracked = 0 ORDER BY seq DESC LIMIT ?", (SCANNED,)
         ).fetchall()
         for (content,) in rows:
-            run = decode_run(unpack(content))
+            run = decoded(unpack(content), Run)
             digests |= {row["digest"] for row in _inputs(run) if row["path"] == path}
             digests |= {output.digest for output in run.outputs if output.path == path}
         if not digests:
@@ -569,7 +568,7 @@ class _Tracer:
 
     def _run(self, seq: int) -> Run:
         found = self.connection.execute("SELECT name, content FROM runs WHERE seq = ?", (seq,)).fetchall()
-        return next(called(decode_run(unpack(content)), name) for name, content in found)
+        return next(called(decoded(unpack(content), Run), name) for name, content in found)
 
     def _seqs(self, ids: Sequence[str]) -> list[int]:
         found: list[int] = []

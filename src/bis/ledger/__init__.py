@@ -168,7 +168,7 @@ class Ledger(Protocol):
     def count(self, filter: str = "") -> int: ...
 
     def last(self, command_key: str) -> Run | None:
-        """The newest sealed run of the same command (`steps.capture.command_key`), for what it read and wrote."""
+        """The newest sealed run of the same command (`nouns.run.command_key`), for what it read and wrote."""
         ...
 
     def unname(self, name: str) -> None:

@@ -6,12 +6,11 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from bis.digest import Digest
+from bis.digest import Digest, decoded
 from bis.errors import NotFound, UsageError
 from bis.ledger import artifacts, changed, registry
 from bis.ledger.connection import Connection
 from bis.ledger.refusals import NoSuch, Sealed
-from bis.ledger.runs import decode_run
 from bis.nouns.artifact import SCHEME, Artifact, Listed, joined
 from bis.nouns.logged import ARTIFACTS
 from bis.nouns.run import Output, Run
@@ -115,7 +114,7 @@ def _sealed(connection: Connection, path: str) -> tuple[Run, str] | None:
     if not (match := _SEALED.fullmatch(path)):
         return None
     rows = _rows(connection, "SELECT content FROM runs WHERE id = ? AND tracked = 0 AND artifacts = ''", match[1])
-    return (decode_run(unpack(rows[0][0])), match[2] or "") if rows else None
+    return (decoded(unpack(rows[0][0]), Run), match[2] or "") if rows else None
 
 
 def _rows(connection: Connection, statement: str, *values: Any) -> list[Any]:

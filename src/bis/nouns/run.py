@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
 
-from bis.digest import Digest
+from bis.digest import Digest, digest_value, spell
 from bis.errors import UsageError
 from bis.nouns.part import Finding, Part, PartKind
 
@@ -14,6 +15,7 @@ Status = Literal["scheduled", "running", "finished", "failed", "interrupted", "l
 RUN_SCHEMA = "bis.run/1"
 PRINTED = ("<stdout>", "<stderr>")
 """The names of outputs that are what the command printed."""
+SCRIPTS = (".py", ".ipynb", ".sh", ".r", ".jl", ".pyz", ".pl", ".js")
 
 
 class Coverage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -186,3 +188,38 @@ def check_name(name: str, hint: str = "") -> None:
             because="Names have no control characters and none of @ ~ / :, and do not begin with - or a dot.",
             hint=hint,
         )
+
+
+def called(run: Run, name: str) -> Run:
+    """The run under the name that it has now."""
+    return run if run.name == name else msgspec.structs.replace(run, name=name)
+
+
+def told(run: Run) -> dict[str, str]:
+    """What a run was told, by name: the options of its command, the values of its configuration files, and what its
+    script says of itself; the earlier of these wins where they use one name. A value of a file also
+    goes by its name without the file, where no option has that name and one file alone sets it."""
+    facts = run.parts["params"].facts if "params" in run.parts else {}
+    options = {str(key): str(value) for key, value in facts.get("options", {}).items()}
+    values = {str(key): str(value) for key, value in facts.get("values", {}).items()}
+    short = [key.partition(":")[2] for key in values]
+    brief = {key.partition(":")[2]: value for key, value in values.items() if short.count(key.partition(":")[2]) == 1}
+    brief.pop("", None)
+    return {**run.logged, **brief, **values, **options}
+
+
+def command_key(command: Sequence[str], folder: str) -> str:
+    """Equal for two runs of the same script in the same folder, whatever values its options have."""
+    words: list[str] = []
+    option = ""
+    for number, word in enumerate(command):
+        if number == 0:
+            words.append(word.rsplit("/", 1)[-1])
+        elif word.startswith("-") and len(word) > 1:
+            option = "" if "=" in word else word
+        elif option and option != "-m" and not word.lower().endswith(SCRIPTS):
+            option = ""
+        elif "=" not in word:
+            words.append(word)
+            option = ""
+    return digest_value([folder, *(spell(word) for word in words)])

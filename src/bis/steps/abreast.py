@@ -9,9 +9,9 @@ import msgspec
 
 from bis.digest import Digest, short
 from bis.errors import BisError
-from bis.ledger.runs import told as params_of
 from bis.nouns.part import Change, Part, PartKind
 from bis.nouns.run import Run
+from bis.nouns.run import told as params_of
 from bis.parts import Kind
 from bis.parts.kinds import KINDS
 from bis.store import Store

@@ -15,9 +15,8 @@ from bis.digest import readable, short, unspell
 from bis.errors import Damaged, NotFound, counted
 from bis.formats import Context, Side
 from bis.formats.registry import compare as compare_files
-from bis.ledger.runs import told
 from bis.nouns.part import Change, PartKind
-from bis.nouns.run import Output, Run
+from bis.nouns.run import Output, Run, told
 from bis.nouns.verdict import Judged, Masked, OutputSameness
 from bis.parts.kinds import KINDS
 from bis.steps.metrics import is_metric_file

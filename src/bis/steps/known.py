@@ -9,10 +9,9 @@ import msgspec
 
 from bis.errors import NotFound
 from bis.ledger.runs import SqlLedger
-from bis.ledger.runs import told as params_of
 from bis.nouns.annotation import Annotation, removed_at, tags_after
 from bis.nouns.part import Finding, Part, PartKind
-from bis.nouns.run import Output, Run
+from bis.nouns.run import Output, Run, told
 from bis.nouns.verdict import Verdict
 from bis.steps.abreast import Head, head
 from bis.steps.home import Home
@@ -70,7 +69,7 @@ def known(ledger: SqlLedger, run: Run, home: Home | None) -> Known:
     within = f"parent = '{run.id}'"
     return Known(
         run=run,
-        params=params_of(run),
+        params=told(run),
         tags=tags_after(annotations),
         experiment=ledger.experiment(run.id),
         annotations=annotations,

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bis.digest import spell, unspell
-from bis.ledger.runs import command_key
-from bis.nouns.run import Chance, Run
+from bis.nouns.run import Chance, Run, command_key
 from bis.parts import Scene
 from bis.parts.secret import hide_argv
 from bis.parts.vcs import Asked

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import msgspec
 
-from bis.digest import readable, spell, unspell
+from bis.digest import decoded, readable, spell, unspell
 from bis.errors import Damaged, KeepingError, NotFound
-from bis.ledger.runs import decode_run
 from bis.nouns.part import Finding, Part, PartKind
 from bis.nouns.run import Run
 from bis.parts import Scene
@@ -100,7 +99,7 @@ def is_sealed(run: Run, home: Home) -> bool:
         with suppress(Damaged, NotFound):
             record = home.store.get_bytes(digest)
             if f'"id":"{run.id}"'.encode() in record:
-                home.ledger.seal(decode_run(record), digest)
+                home.ledger.seal(decoded(record, Run), digest)
                 return True
     return False
 
