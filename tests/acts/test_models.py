@@ -107,6 +107,48 @@ def test_what_was_measured_of_a_model_is_a_metric_of_its_run(type_: Any, python:
     assert told == MEASURED
 
 
+PIPELINE = """
+import numpy, bis
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+rows = numpy.random.RandomState(1).rand(50, 3)
+open("learned.csv").read()
+bis.save_model(make_pipeline(StandardScaler(), Ridge(alpha=7)).fit(rows, rows[:, 0]), "piped", example=rows[:2])
+"""
+
+
+def test_the_card_and_the_page_say_first_what_people_look_for(type_: Any, python: Path, project: Path) -> None:
+    (project / "piped.py").write_text(PIPELINE)
+    (project / "learned.csv").write_text("a\n1\n")
+    type_("data", "add", "learned.csv", "--name", "learned")
+    type_("run", "--", str(python), "piped.py")
+    type_("model", "register", "piped", "@latest")
+    page = type_("model", "show", "piped").stdout
+    assert "bis model show piped/1" in page
+    page = type_("model", "show", "piped/1").stdout
+    shown = page.splitlines()
+    assert "architecture    StandardScaler > Ridge" in shown
+    (first,) = [line for line in shown if line.startswith("hyperparameter")]
+    assert "ridge__alpha" in first
+    assert "float64, one for each row" in page
+    assert "bis serve models:/piped/1" in page
+    type_("model", "export", "models:/piped/1", "out")
+    card = (project / "out" / "README.md").read_text()
+    for line in (
+        "| takes | float64, 3 for each row |",
+        "| ridge__alpha | 7 |",
+        "| architecture | StandardScaler > Ridge |",
+        'bis.load_model("models:/piped/1").predict(rows)',
+        "$ bis repeat piped-",
+    ):
+        assert line in card
+    data = card.partition("## Data\n\n")[2].splitlines()
+    assert data[0].startswith("- learned.csv")
+    assert data[0].endswith("data:/learned@v1")
+
+
 def test_each_of_several_models_of_a_run_has_its_own_metrics(type_: Any, python: Path, project: Path) -> None:
     (project / "several.py").write_text(SEVERAL)
     type_("run", "--", str(python), "several.py")

@@ -11,7 +11,8 @@ from bis.cli.render import Column
 from bis.digest import short
 from bis.ledger.moments import stamp
 from bis.nouns.model import Event, ModelVersion, Standing
-from bis.text import number, plain, size
+from bis.steps.model_summary import hyperparameters, layers
+from bis.text import command_line, cut, number, plain, size
 
 if TYPE_CHECKING:
     from bis.acts.models import Described
@@ -25,7 +26,9 @@ IDENTITY = "bis.identity"
 SHOWN = 4
 """Metrics of a version in a list."""
 PARAMS = 20
-"""Hyperparameters, and lines of a signature, of a version."""
+"""Hyperparameters, layers, and lines of a signature, of a version."""
+WIDEST = 72
+"""Columns of one of their values."""
 
 
 # -- for scripts -------------------------------------------------------------------------------------------------
@@ -219,9 +222,7 @@ def version_page(made: Made, now: datetime, terminal: Terminal, described: Descr
         labelled("registered", [f"{terminal.time(stamp(one.made), now)}{by}"], terminal),
         labelled("tags", [tags] if tags else [], terminal),
         labelled("identity", [described.identity] if described and described.identity else [], terminal),
-        labelled("model", [_words(described)] if described else [], terminal),
-        labelled("summary", _summary(described, terminal) if described else [], terminal),
-        labelled("signature", _signature(described, terminal) if described else [], terminal),
+        *(labelled(title, lines, terminal) for title, lines in _what_it_is(described, terminal)),
         labelled("from", [plain(one.source)], terminal),
         labelled("run", _run_lines(made, now, terminal), terminal),
         labelled("parts", _part_lines(made.record, terminal), terminal),
@@ -230,9 +231,24 @@ def version_page(made: Made, now: datetime, terminal: Terminal, described: Descr
             terminal.aligned([[plain(key), number(value)] for key, value in _measured(one, run).items()]),
             terminal,
         ),
-        labelled("next", list(_next(made)), terminal),
+        labelled("next", list(_next(made, described)), terminal),
     ]
     return [line for section in sections for line in section]
+
+
+def _what_it_is(described: Described | None, terminal: Terminal) -> list[tuple[str, list[str]]]:
+    if described is None:
+        return []
+    summary = described.found.summary
+    built = str(summary.get("architecture") or "").splitlines()
+    return [
+        ("model", [_words(described)]),
+        ("architecture", [cut(plain(built[0]), WIDEST)] if len(built) == 1 and built[0] != summary.get("kind") else []),
+        ("layers", _listed(layers(summary), terminal)),
+        ("hyperparameter", _listed(hyperparameters(summary), terminal)),
+        ("signature", _listed(described.signature, terminal)),
+        ("warnings", [plain(line) for line in described.found.warnings]),
+    ]
 
 
 def _words(described: Described) -> str:
@@ -240,23 +256,10 @@ def _words(described: Described) -> str:
     return f"{plain(found.flavor)} {', '.join(filter(None, (plain(found.words), size(found.size))))}"
 
 
-def _summary(described: Described, terminal: Terminal) -> list[str]:
-    """What it was told to learn with, the rest of what is known of it in a word each."""
-    params = described.found.summary.get("hyperparameters")
-    told = params if isinstance(params, dict) else {}
-    # Those of the parts of a pipeline, or of what an ensemble is made of, come last.
-    known = sorted(
-        ((str(key), value) for key, value in told.items() if value is not None), key=lambda one: "__" in one[0]
-    )
-    rows: list[list[Cell]] = [[plain(key), plain(str(value))[:60]] for key, value in known[:PARAMS]]
-    rest = [f"and {len(known) - PARAMS} more (--json)"] if len(known) > PARAMS else []
-    return [*terminal.aligned(rows), *rest]
-
-
-def _signature(described: Described, terminal: Terminal) -> list[str]:
-    rows: list[list[Cell]] = [[plain(what), plain(type_)] for what, type_ in described.signature[:PARAMS]]
-    more = len(described.signature) - PARAMS
-    return [*terminal.aligned(rows), *([f"and {more} more (--json)"] if more > 0 else [])]
+def _listed(found: Sequence[tuple[str, str]], terminal: Terminal) -> list[str]:
+    rows: list[list[Cell]] = [[plain(name), cut(plain(value), WIDEST)] for name, value in found[:PARAMS]]
+    more = len(found) - PARAMS
+    return [*terminal.aligned(rows), *([f"and {more:,} more (--json)"] if more > 0 else [])]
 
 
 def _run_lines(made: Made, now: datetime, terminal: Terminal) -> list[str]:
@@ -276,10 +279,12 @@ def _part_lines(run: Run | None, terminal: Terminal) -> list[str]:
     return terminal.aligned(rows)
 
 
-def _next(made: Made) -> Sequence[str]:
+def _next(made: Made, described: Described | None) -> Sequence[str]:
+    named = command_line([made.version.reference])
+    asked = [f"bis serve {named}"] if described and not described.found.cannot else []
     if made.record is None or not made.record.parts:  # it was imported: nothing can be repeated
-        return []
-    return [f"bis repeat {made.record.id[:12]}", f"bis lineage {plain(made.version.reference)}"]
+        return asked
+    return [f"bis repeat {made.record.id[:12]}", f"bis lineage {named}", *asked]
 
 
 def registered_lines(added: ModelVersion, run: Run, new: bool, terminal: Terminal) -> list[str]:

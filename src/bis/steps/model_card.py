@@ -18,6 +18,7 @@ from bis.parts import pylock
 from bis.steps.home import Home
 from bis.steps.metrics import of_model
 from bis.steps.model_identity import identity_of
+from bis.steps.model_summary import about, hyperparameters, layers
 from bis.steps.recognising import MLMODEL, Recognised, about_of, described_of
 from bis.text import number
 
@@ -163,9 +164,11 @@ def _card(known: _Known) -> str:
     sections = [
         f"# {name}\n\n{what}." + (f"\n\n{version.description}" if version and version.description else ""),
         *_table("Signature", signature_rows(known.described.get("signature"))),
-        *_table("Summary", [(key, _said(value)) for key, value in known.found.summary.items()]),
+        *_table("Summary", about(found.summary)),
+        *_table("Hyperparameters", hyperparameters(found.summary)),
+        *_table("Layers", layers(found.summary)),
         *_table("Metrics", [(key, number(value)) for key, value in _metrics(known).items()]),
-        *_listed("Data", known.data),
+        *_listed("Data", sorted(known.data, key=lambda line: ("  data:/" not in line, line.startswith("/")))),
         *_listed("Code", _code(run)),
         *_listed("Environment", _environment(run)),
         *_listed("Warnings", found.warnings),
@@ -193,11 +196,6 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
-def _said(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, default=str)
-    return text if len(text) <= 300 else f"{text[:300]}…"
-
-
 def signature_rows(written: Any) -> list[tuple[str, str]]:
     """What a signature, as MLmodel has it, takes and gives: words and types. Nothing for one that makes no sense."""
     try:
@@ -211,11 +209,22 @@ def signature_rows(written: Any) -> list[tuple[str, str]]:
 def type_words(one: Column | Tensor | Param) -> str:
     """A type as a person reads it."""
     if isinstance(one, Tensor):
-        return f"{one.dtype}, shape {'×'.join('any' if side < 0 else str(side) for side in one.shape)}"
+        return f"{one.dtype}, {_shape_words(one.shape)}"
     told = one.type if isinstance(one.type, str) else json.dumps(one.type)
     if isinstance(one, Param):
         return f"{told}, else {one.default!r}"
     return told if one.required else f"{told}, may be missing"
+
+
+def _shape_words(shape: Sequence[int]) -> str:
+    """Of a tensor whose first side is the rows, as most are, what there is for each of them."""
+    if not shape or shape[0] >= 0:
+        return f"shape {'×'.join(map(_side, shape)) or 'of one number'}"
+    return f"{'×'.join(map(_side, shape[1:])) or 'one'} for each row"
+
+
+def _side(side: int) -> str:
+    return "any" if side < 0 else str(side)
 
 
 def _code(run: Run | None) -> Iterator[str]:
@@ -237,13 +246,19 @@ def _environment(run: Run | None) -> Iterator[str]:
 
 
 def _use(known: _Known) -> str:
-    lines = ["bis serve FOLDER", "bis predict FOLDER --input rows.csv --output answers.csv"]
-    if known.version:
-        reference = f"models:/{known.version.name}/{known.version.number}"
-        lines = [line.replace("FOLDER", reference) for line in lines]
-    loading = 'mlflow.pyfunc.load_model("FOLDER")' if known.found.described else ""
-    python = f"\n\n```python\n{loading}\n```" if loading else ""
-    return "## Use\n\n```console\n" + "\n".join(f"$ {line}" for line in lines) + "\n```" + python
+    """What to type: by its reference where it is registered, else by the folder of the card."""
+    named = f"models:/{known.version.name}/{known.version.number}" if known.version else "FOLDER"
+    shell = [f"bis serve {named}", f"bis predict {named} --input rows.csv --output answers.csv"]
+    shell += [f"bis repeat {known.run.name}"] if known.run and known.run.parts else []
+    python = ["import bis", f'bis.load_model("{named}").predict(rows)']
+    if known.found.described:
+        python += ["", "import mlflow", 'mlflow.pyfunc.load_model("FOLDER").predict(rows)']
+    folder = "`FOLDER` is where this file lies" + (
+        f"; it does in the place of `{named}`, too." if known.version else "."
+    )
+    told = "\n".join(f"$ {line}" for line in shell)
+    code = "\n".join(python)
+    return f"## Use\n\n```console\n{told}\n```\n\n```python\n{code}\n```\n\n{folder}"
 
 
 def _origin(known: _Known) -> str:
