@@ -437,6 +437,23 @@ def test_an_unchanged_client_of_mlflow_logs_into_the_record(bis: Any, project: P
     assert not {"not-received", "network-input"} & {finding["code"] for finding in found}
 
 
+def test_what_a_client_logged_under_bis_run_leads_to_the_run_that_repeats(
+    bis: Any, project: Path, shown: Any, clients: Path
+) -> None:
+    (project / "train.py").write_text(CLIENT)
+    assert bis("run", "--name", "ours", "--", str(clients), "train.py").returncode == 0
+    ours = shown()["id"]
+    (theirs,) = [run["id"] for run in listed(bis) if run["id"] != ours]
+    told = bis("show", theirs).stdout
+    assert f"part of         run {ours[:8]}" in told
+    assert f"trace           in the record of run {ours[:8]}" in told
+    assert f"next            bis repeat {ours[:8]}" in told
+    refused = bis("repeat", theirs)
+    assert refused.returncode == 4
+    assert "is what a client logged while ours ran" in refused.stderr
+    assert "type ours in the place of" in refused.stderr
+
+
 def test_a_script_may_look_at_earlier_runs_and_its_record_says_so(
     bis: Any, project: Path, shown: Any, clients: Path
 ) -> None:

@@ -179,6 +179,20 @@ def test_a_list_shows_what_tells_its_runs_apart_and_folds_the_rest(wide: Termina
     assert listing.same_parts() == f"code {digest_bytes(b'code')[3:11]}, data {digest_bytes(b'data')[3:11]}"
 
 
+def test_tags_of_programs_are_no_columns_until_they_are_asked_for(wide: Terminal) -> None:
+    wide.width = 300
+    tags = {"team": "fraud", "mlflow.user": "ada", "bis.model": "models:/churn/2"}
+    listing = Listing(rows({"tags": tags}), NOW, wide)
+    assert listing.lines([])[0].split() == ["run", "name", "when", "took", "auc", "team"]
+    assert {"mlflow.user", "bis.model"} <= set(listing.lines([], everything=True)[0].split())
+    assert listing.lines(["mlflow.user"])[1] == "ada"
+
+
+def test_a_tag_that_is_called_like_a_column_is_titled_as_a_tag(wide: Terminal) -> None:
+    listing = Listing(rows({"tags": {"data": "customers"}}, {"parts": {}}), NOW, wide)
+    assert listing.lines([])[0].split()[-3:] == ["data", "auc", "tags.data"]
+
+
 def test_a_list_in_a_pipe_has_fixed_columns_first_and_exact_values(terminal: Terminal) -> None:
     lines = Listing(rows({}, {"id": "90de00000000", "params": {"lr": "0.2"}}), NOW, terminal).lines([])
     titles = lines[0].split("\t")

@@ -80,7 +80,7 @@ def status(against: Run, home: Home, *, folder: Path, variables: Mapping[str, st
     (which packages it used, which BLAS kernel it chose) are compared as far as they are known before one. Raises
     CannotRepeat for a run that a client logged.
     """
-    demand_record(against)
+    demand_record(against, home)
     scene = Scene(
         project=home.project,
         folder=home.project / unspell(against.folder),

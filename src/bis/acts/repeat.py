@@ -96,7 +96,7 @@ def repeat(
         refuse_here(options.taken, run)
     if run.status == "running":
         raise CannotRepeat(f"{run.name} is still under way", hint=f"bis show {run.id[:8]}")
-    demand_record(run)
+    demand_record(run, home)
     if not run.parts:
         raise CannotRepeat(
             f"{run.name} was lost before anything of it was recorded", hint="run the command again: bis run -- …"

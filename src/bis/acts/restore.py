@@ -53,7 +53,7 @@ def restore(
     folder that holds anything, and NotFound when nothing is named as `only` says.
     """
     into = Path(os.path.realpath(into))  # `../there` leads nowhere else than where it says
-    demand_record(run)
+    demand_record(run, home)
     if not run.parts:
         raise CannotRepeat(f"nothing of {run.name} is recorded yet", hint=f"bis show {run.id[:8]}")
     need(home, contents_of(run, outputs=outputs))

@@ -41,9 +41,10 @@ def show(door: Door, run: str, stream: str | None, findings: bool, outputs: bool
     """Show everything known of RUN, or of the newest run: what went in, what came out, what was not seen."""
     from bis.cli import page_run
     from bis.nouns.annotation import tags_after
+    from bis.steps.recorded import with_parent
     from bis.steps.uploaded import with_uploaded
 
-    found, terminal = with_uploaded(door.find(run), door.home), door.terminal
+    found, terminal = with_parent(with_uploaded(door.find(run), door.home), door.home), door.terminal
     terminal.utc = utc
     if stream:
         return _show_stream(door, found, stream)
@@ -136,7 +137,8 @@ def log(
     FILTER is made of comparisons joined by AND, as in MLflow: metrics.NAME, params.NAME, tags.NAME, and
     the run's own name, experiment, status, started, seconds, command, note, code, data, environment, machine, verdict,
     removed.
-    The first column is the newest verdict: [=] identical, [~] equivalent, [x] different, [!] not repeatable.
+    The first column, rpt, is there when a run was repeated, and has the newest verdict: [=] identical, [~] equivalent,
+    [x] different, [!] not repeatable, [ ] not repeated, or nothing to compare.
     """
     from bis.cli.page_log import Listing
     from bis.ledger.search import compile_filter
@@ -218,5 +220,5 @@ def _below(listing: Listing, counts: dict[str, int], filtered: bool) -> Iterator
     if shown < matching:
         said.append("-n 0 lists all")
     elif not filtered:
-        said.append(f"{total - matching:,} of them made by bis repeat (--repeats)")
+        said.append(f"{total - matching:,} more made by bis repeat (--repeats)")
     yield ", ".join(said)

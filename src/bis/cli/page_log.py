@@ -26,6 +26,8 @@ NAMES = (
 )
 VALUES = ("metrics.", "params.", "tags.")
 """What stands before the names of columns that some runs have."""
+OF_PROGRAMS = ("tags.mlflow.", "tags.bis.")
+"""Tags that no person set: they are columns on a terminal when they are asked for."""
 PIPED = ("id", "name", "status", "exit", "started", "took", "verdict", *PARTS, "params")
 """The first columns in a pipe: always the same, so that a script can count on them."""
 
@@ -62,7 +64,7 @@ class Listing:
         names += ["started", "took"]
         parts = PARTS if everything else SHOWN_PARTS
         names += [kind for kind in parts if everything or len({digest_of(row, kind) for row in self.rows}) > 1]
-        names += self._values(everything)
+        names += [name for name in self._values(everything) if everything or not name.startswith(OF_PROGRAMS)]
         if everything or any(row.repeats for row in self.rows):
             names.append("repeats")
         if everything or any(row.note for row in self.rows):
@@ -186,7 +188,8 @@ def _took(row: Row, tty: bool) -> str:
 
 def _title(name: str) -> str:
     words = {"verdict": "rpt", "started": "when", "environment": "env"}
-    return words.get(name) or plain(name.partition(".")[2] if name.startswith(VALUES) else name)
+    value = name.partition(".")[2] if name.startswith(VALUES) else name
+    return words.get(name) or plain(name if value in NAMES else value)
 
 
 def _right(name: str) -> bool:

@@ -268,7 +268,11 @@ def _trace(run: Run) -> Iterator[str]:
     if run.status == "running":
         return
     if run.tracked:
-        yield "none: a client logged it, and bis did not see it run"
+        yield (
+            f"in the record of run {run.parent[:8]}: a client logged this one while that ran"
+            if run.parent
+            else "none: a client logged it, and bis did not see it run"
+        )
         return
     coverage = run.coverage
     if coverage.mechanism == "none":
@@ -303,7 +307,10 @@ def _verdicts(verdicts: Sequence[Verdict], now: datetime, terminal: Terminal) ->
 
 def _next(run: Run, verdicts: Sequence[Verdict]) -> Iterator[str]:
     name = plain(run.name)
-    if run.status == "running" or run.tracked:
+    if run.status == "running" or (run.tracked and not run.parent):
+        return
+    if run.tracked:
+        yield f"bis repeat {run.parent[:8]}"
         return
     if run.repeats:
         yield f"bis diff {run.repeats[:8]} {run.id[:8]}"

@@ -39,5 +39,5 @@ def ui(door: Door, port: int, no_browser: bool, as_json: bool) -> int:
         if door.terminal.tty and not (no_browser or as_json):
             threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 
-    serve(door.opened_home(serving=True), Serving(port=port), told)
+    serve(door.opened_home(serving=True), Serving(command="bis ui", port=port), told)
     return 0

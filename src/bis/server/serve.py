@@ -49,6 +49,8 @@ UNGUARDED = explains("B067", "A server that others can reach needs a token, or t
 class Serving(msgspec.Struct, frozen=True, kw_only=True):
     """How a server was asked to listen."""
 
+    command: str = "bis server"
+    """What was typed to start it."""
     host: str = "127.0.0.1"
     port: int = 5000
     open: bool = False
@@ -100,7 +102,7 @@ def serve(home: Home, asked: Serving, told: Callable[[str], None], again: Sequen
         threading.Thread(target=_end_with, args=(asked.overseer,), daemon=True).start()
         _work(home, asked, socket.socket(fileno=asked.socket))
         return
-    listening = listen(asked.host, asked.port, "bis server")
+    listening = listen(asked.host, asked.port, asked.command)
     told(f"serving {home.project} on {asked.scheme}://{_named(asked.host)}:{listening.getsockname()[1]}{asked.root}")
     if asked.workers == 1:
         _work(home, asked, listening)

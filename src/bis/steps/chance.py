@@ -299,7 +299,7 @@ def _entropy(entropy: tuple[str, ...]) -> list[Finding]:
         Finding(
             code="os-randomness",
             text=f"The run read randomness of the operating system, which no seed gives again: {_some(list(entropy))}.",
-            hint="What it names or decides will differ in a repeat.",
+            hint="What it names or decides may be another in a repeat.",
         )
     ]
 
