@@ -34,8 +34,8 @@ class Stuck(LocalStore):
         time.sleep(600)
 
     def get_file(self, digest, path, mode=0o644):
-        from bis.store import local
-        local._write_out = lambda into, blocks: (print("half", flush=True), time.sleep(600))
+        from bis.store import new_file
+        new_file._write_out = lambda into, blocks: (print("half", flush=True), time.sleep(600))
         super().get_file(digest, path, mode)
 
 restore(Stuck(open_store(Path(sys.argv[1])).path), sys.argv[2], Path(sys.argv[3]))

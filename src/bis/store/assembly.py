@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import io
+import itertools
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from blake3 import blake3
 
+from bis.digest import Digest, short
 from bis.errors import Damaged
 from bis.store import deltas, packs
 from bis.store.chunks import PartList, read_list, total
@@ -72,9 +77,50 @@ def glimpse(fd: int, item: Item, fetch: Fetch) -> bytes:
     return _changed(fd, item, fetch) if item.method == DELTA else packs.content(item, packs.payload(fd, item))
 
 
+class Stream(io.RawIOBase):
+    """The bytes of a large object, as a file. Raises Damaged at the end unless they matched."""
+
+    def __init__(self, digest: Digest, fetch: Fetch, fd: int, item: Item) -> None:
+        self._digest = digest
+        self._fd = os.dup(fd)
+        self._blocks = stream(self._fd, item, fetch)
+        self._left = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, into: Any) -> int:
+        try:
+            while not self._left and (block := next(self._blocks, b"")):
+                self._left = memoryview(block)
+        except Damaged as error:
+            raise Damaged(f"{short(self._digest)} is damaged: {error.what}", hint="bis verify") from None
+        size = min(len(into), len(self._left))
+        into[:size] = self._left[:size]
+        self._left = self._left[size:]
+        return size
+
+    def close(self) -> None:
+        if not self.closed:
+            os.close(self._fd)
+        super().close()
+
+
 def stretch(fd: int, item: Item, fetch: Fetch, start: int) -> Iterator[bytes]:
     """The bytes of an object from `start` on. Only the pieces that are asked for are read; each is verified by itself,
-    before it is handed out."""
+    before it is handed out. The first is read at once: where it is damaged, another copy can be tried. Close what is
+    not read to its end: it holds the pack open."""
+    mine = os.dup(fd)
+    blocks = _from(start, mine, item, fetch)
+    try:
+        first = next(blocks, b"")
+    except BaseException:
+        os.close(mine)
+        raise
+    return _and_close(mine, itertools.chain((first,), blocks))
+
+
+def _from(start: int, fd: int, item: Item, fetch: Fetch) -> Iterator[bytes]:
     if item.method != PARTS:
         yield read(fd, item, fetch)[start:]
         return
@@ -83,6 +129,13 @@ def stretch(fd: int, item: Item, fetch: Fetch, start: int) -> Iterator[bytes]:
         if at + part.size > start:
             yield fetch(part.digest)[max(0, start - at) :]
         at += part.size
+
+
+def _and_close(fd: int, blocks: Iterable[bytes]) -> Iterator[bytes]:
+    try:
+        yield from blocks
+    finally:
+        os.close(fd)
 
 
 def list_of(fd: int, item: Item) -> PartList:

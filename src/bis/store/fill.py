@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Final
 
 from bis.digest import Digest, unspell
-from bis.errors import KeepingError
 from bis.nouns.tree import Entry, Leaf
 from bis.store import Store
 from bis.store.drafts import discard, drafting, remove_left
-from bis.store.local import HOLE, SMALL, ZEROS
+from bis.store.local import SMALL
 from bis.store.naming import rename_new
-from bis.store.trouble import IN_THE_WAY, shown, trouble
+from bis.store.new_file import HOLE, ZEROS, taken
+from bis.store.trouble import trouble
 
 AT_ONCE: Final = 4096
 """So many files appear together, at most: what is killed has not worked for nothing."""
@@ -118,7 +118,7 @@ def _write_all(store: Store, fresh: str, files: list[tuple[str, Entry]]) -> tupl
                 _write(folder, name, mode, data, sure)
                 names.append(name)
     except FileExistsError as error:  # where a file system does not tell two names apart
-        raise _taken(f"{Path(fresh).parent.parent}/{error.filename}") from None
+        raise taken(f"{Path(fresh).parent.parent}/{error.filename}") from None
     except OSError as error:
         raise trouble(error, "write", Path(fresh).parent.parent) from error
     finally:
@@ -158,9 +158,4 @@ def _appear(fresh: str, folder: str, names: list[str], over: bool) -> None:
         try:
             rename_new(f"{fresh}/{name}", f"{folder}/{name}")
         except FileExistsError:
-            raise _taken(f"{folder}/{name}") from None
-
-
-def _taken(path: str) -> KeepingError:
-    what = f"{shown(path)} is there already and is not overwritten"
-    return KeepingError(what, hint=f"mv {shown(path)} {shown(path)}.old", code=IN_THE_WAY)
+            raise taken(f"{folder}/{name}") from None

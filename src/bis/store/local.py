@@ -8,9 +8,8 @@ import io
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, Final, TypeVar
 
 from blake3 import blake3
 
@@ -19,9 +18,10 @@ from bis.errors import BisError, Damaged, KeepingError, NotFound
 from bis.store import ObjectKind, assembly, deltas, doomed, packs, writers
 from bis.store.chunks import MAXIMUM, MINIMUM, Piece
 from bis.store.index import Boundary, Index, Place
-from bis.store.opening import begin
-from bis.store.packs import AT_ONCE, NUMBER_OF_KIND, PARTS, RAW, Form, Item, PackWriter, Unsynced
-from bis.store.trouble import CHANGED, IN_THE_WAY, NEWER, NOT_A_STORE, shown, trouble, unreadable
+from bis.store.open_packs import OpenPacks, open_pack
+from bis.store.opening import Source, begin
+from bis.store.packs import NUMBER_OF_KIND, PARTS, RAW, Form, Item, PackWriter, Unsynced
+from bis.store.trouble import CHANGED, NEWER, NOT_A_STORE, shown, trouble, unreadable
 
 if TYPE_CHECKING:
     from bis.store.inplace import Standing
@@ -34,14 +34,10 @@ SMALL: Final = MINIMUM
 """Up to this size an object is one piece."""
 PACK_SIZE: Final = 64 << 20
 """A pack that has grown to this size is finished, and another begun."""
-MOST_OPEN: Final = 256
-"""Packs that are kept open for reading."""
 OFTEN: Final = 64
 """Whoever asks for more objects than this is putting many: the index is then read whole, once."""
 FEW: Final = 8
 """Where one piece in so many has to be unpacked, or fewer, they are read one after the other."""
-HOLE: Final = 64 << 10
-ZEROS: Final = bytes(MAXIMUM)
 
 
 def pieces(item: Item) -> bool:
@@ -110,17 +106,26 @@ def _declare(path: Path) -> None:
 
 def _check(text: str, path: Path) -> int:
     """The version of a store. Raises KeepingError for one that cannot be read."""
-    name, _, version = text.strip().rpartition(" ")
-    if name != FORMAT or not version.isdecimal():
+    version = version_in(text, shown(path))
+    if version is None:
         raise KeepingError(
             f"{shown(path / 'format')} does not describe a store: {text[:40]!r}",
             because=f"Expected: {FORMAT} {VERSION}",
             hint=f"restore the file: echo '{FORMAT} {VERSION}' > {shown(path / 'format')}",
             code=NOT_A_STORE,
         )
+    return version
+
+
+def version_in(text: str, place: str) -> int | None:
+    """What the file `format` of the store in `place` says; None for what is no such file. Raises KeepingError for what
+    a newer bis wrote."""
+    name, _, version = text.strip().rpartition(" ")
+    if name != FORMAT or not version.isdecimal():
+        return None
     if int(version) > VERSION:
         raise KeepingError(
-            f"the store in {shown(path)} has format {version}; this bis reads up to {VERSION}",
+            f"the store in {place} has format {version}; this bis reads up to {VERSION}",
             because="It was written by a newer bis. Nothing in it was touched.",
             hint="uv tool upgrade bis",
             code=NEWER,
@@ -144,8 +149,7 @@ class LocalStore:
         self._doomed: frozenset[str] | None = None
         self._rebuilt = False
         self._asked = 0
-        self._open: dict[str, int] = {}
-        self._stale: list[int] = []
+        self._open = OpenPacks(self.packs)
         self._broken: KeepingError | None = None
 
     def __enter__(self) -> LocalStore:
@@ -165,10 +169,7 @@ class LocalStore:
             if self._lazy_index:
                 self._lazy_index.close()
             self._lazy_index = None
-            for fd in (*self._open.values(), *self._stale):
-                os.close(fd)
-            self._open.clear()
-            self._stale.clear()
+            self._open.close()
 
     def another(self) -> LocalStore:
         """The same store, for somebody who relies on it, and rests, on their own."""
@@ -231,14 +232,14 @@ class LocalStore:
             start, rest = begin(path)
             if rest is not None:
                 with rest:
-                    return self._put_stream(_Source(path, start, rest), path, expected)
+                    return self._put_stream(Source(path, start, rest), path, expected)
         except OSError as error:
             raise unreadable(error, Path(path)) from error
         if expected is not None:
             _demand(path, digest_bytes(start), expected)
         return self.put_bytes(start)
 
-    def _put_stream(self, source: _Source, path: Path | str, expected: Digest | None) -> Digest:
+    def _put_stream(self, source: Source, path: Path | str, expected: Digest | None) -> Digest:
         def wanted(digest: bytes) -> bool:
             _demand(path, digest_of(digest), expected)
             return not self.holds(digest, "blob")
@@ -247,6 +248,12 @@ class LocalStore:
 
         content = Content(source.read, source.size(), os.fsencode(source.path.absolute()))
         return digest_of(put_large(self, content, "blob", wanted))
+
+    def flush(self) -> None:
+        with self._lock, self._writing():
+            self._finish()
+
+    # what is asked by those who put large content, or much: `large.Keeper`, `inplace.Keeper`
 
     def holds(self, digest: bytes, kind: ObjectKind) -> bool:
         """Whether it need not be put. A piece is served by any object that has its bytes at hand."""
@@ -267,9 +274,21 @@ class LocalStore:
             for item in self._pack().append(items, stored):
                 self._pending.setdefault(item.digest, []).append(item)
 
+    @contextlib.contextmanager
+    def undoing(self) -> Iterator[None]:
+        with self._lock:
+            writer, count = self._writer, len(self._writer.items) if self._writer else 0
+        try:
+            yield
+        except BaseException:
+            with self._lock:
+                if self._writer and (writer is None or writer is self._writer):
+                    for item in self._writer.forget(count):
+                        self._pending[item.digest].remove(item)
+            raise
+
     def bases(self, piece: Piece) -> tuple[tuple[bytes, ...], int]:
-        """See `large.Keeper`. A piece that is itself the last of a long row of differences is passed over for what it
-        differs from."""
+        """A piece that is itself the last of a long row of differences is passed over for what it differs from."""
         with self._lock:
             here = [self._boundaries.get(anchor) for anchor in (piece.start, piece.end)]
             found = [boundary[side] for boundary, side in zip(here, (2, 1), strict=True) if boundary]
@@ -281,7 +300,6 @@ class LocalStore:
         return tuple(some), max(some.values(), default=0)
 
     def standing(self, spots: Iterable[bytes]) -> Standing | None:
-        """See `inplace.Keeper`."""
         from bis.store.inplace import Standing
 
         with self._lock:
@@ -294,7 +312,6 @@ class LocalStore:
         return Standing(place.item.digest, place.item.raw, base, depth)
 
     def is_anchor(self, anchor: bytes) -> bool:
-        """See `inplace.Keeper`."""
         with self._lock:
             return anchor in self._boundaries or bool(self.index.around(anchor, anchor))
 
@@ -323,37 +340,7 @@ class LocalStore:
             here = [Place("", item) for item in self._pending.get(digest, ())]
             return next((place for place in here or self._staying(digest) if pieces(place.item)), None)
 
-    def fetch(self, digest: bytes) -> bytes:
-        """The bytes of a piece."""
-        return self._from_any_copy(digest_of(digest), self._read, pieces)
-
-    def glance(self, digest: bytes) -> bytes:
-        """The bytes of a piece as they lie there, for who verifies what they are a part of."""
-        return self._from_any_copy(digest_of(digest), self._glimpse, pieces)
-
-    def _glimpse(self, fd: int, item: Item) -> bytes:
-        return assembly.glimpse(fd, item, self.fetch)
-
-    def _read(self, fd: int, item: Item) -> bytes:
-        return assembly.read(fd, item, self.fetch)
-
-    @contextlib.contextmanager
-    def undoing(self) -> Iterator[None]:
-        """See `large.Keeper`."""
-        with self._lock:
-            writer, count = self._writer, len(self._writer.items) if self._writer else 0
-        try:
-            yield
-        except BaseException:
-            with self._lock:
-                if self._writer and (writer is None or writer is self._writer):
-                    for item in self._writer.forget(count):
-                        self._pending[item.digest].remove(item)
-            raise
-
-    def flush(self) -> None:
-        with self._lock, self._writing():
-            self._finish()
+    # the pack under way
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -402,6 +389,8 @@ class LocalStore:
         self._pending.clear()
         self._boundaries.clear()
         self._writer = None
+
+    # what need not be put
 
     def _holds(self, digest: bytes, kind: ObjectKind | None) -> bool:
         pending = self._pending.get(digest)
@@ -461,41 +450,49 @@ class LocalStore:
             if data is not None:
                 yield item, data
 
+    def fetch(self, digest: bytes) -> bytes:
+        """The bytes of a piece."""
+        return self._from_any_copy(digest_of(digest), self._read, pieces)
+
+    def glance(self, digest: bytes) -> bytes:
+        """The bytes of a piece as they lie there, for who verifies what they are a part of."""
+        return self._from_any_copy(digest_of(digest), self._glimpse, pieces)
+
+    def _glimpse(self, fd: int, item: Item) -> bytes:
+        return assembly.glimpse(fd, item, self.fetch)
+
+    def _read(self, fd: int, item: Item) -> bytes:
+        return assembly.read(fd, item, self.fetch)
+
     def open(self, digest: Digest) -> BinaryIO:
         if self.size(digest) <= MAXIMUM:
             return io.BytesIO(self.get_bytes(digest))
-        return io.BufferedReader(self._from_any_copy(digest, functools.partial(_Stream, digest, self.fetch)), READ_SIZE)
+        stream = self._from_any_copy(digest, functools.partial(assembly.Stream, digest, self.fetch))
+        return io.BufferedReader(stream, READ_SIZE)
 
     def stretch(self, digest: Digest, start: int) -> Iterator[bytes]:
         """The content from a place on, in pieces of bounded size. Those before it are not read; each is verified before
         it is handed out. Close what is not read to its end."""
-
-        def begin(fd: int, item: Item) -> Iterator[bytes]:
-            mine = os.dup(fd)
-            blocks = assembly.stretch(mine, item, self.fetch, start)
-            try:
-                first = next(blocks, b"")
-            except BaseException:
-                os.close(mine)
-                raise
-            return _and_close(mine, chain((first,), blocks))
-
-        return self._from_any_copy(digest, begin)
+        return self._from_any_copy(digest, lambda fd, item: assembly.stretch(fd, item, self.fetch, start))
 
     def get_file(self, digest: Digest, path: Path, mode: int = 0o644) -> None:
-        with _drafting(path) as fresh:
+        from bis.store import new_file
+
+        with new_file.beside(path) as fresh:
             self._from_any_copy(digest, lambda fd, item: self._copy_out(fd, item, fresh, mode))
-            _appear(fresh, path)
+            new_file.appear(fresh, path)
 
     def _copy_out(self, fd: int, item: Item, fresh: str, mode: int) -> None:
         """Write an object to a new file, which is worth nothing after an error. A second try begins it again."""
+        from bis.store import new_file
+
         if item.method == PARTS:
             with contextlib.suppress(Damaged, NotFound):  # which the second try tells more of, or mends
-                _write_new(fresh, self._at_the_end(fd, item), item.raw, mode)
+                new_file.write(fresh, self._at_the_end(fd, item), item.raw, mode)
                 return
         small = item.raw <= SMALL
         blocks = [self._read(fd, item)] if small else assembly.stream(fd, item, self.fetch)
-        _write_new(fresh, blocks, item.raw, mode)
+        new_file.write(fresh, blocks, item.raw, mode)
 
     def _at_the_end(self, fd: int, item: Item) -> Iterator[bytes | memoryview]:
         """The bytes of a large object, which is verified as a whole."""
@@ -511,6 +508,8 @@ class LocalStore:
             found,
             lambda digest: self._from_any_copy(digest_of(digest), lambda fd, item: look(fd, item, self.fetch), pieces),
         )
+
+    # what there is, and where it lies
 
     def size(self, digest: Digest) -> int:
         return self._places(digest)[0].item.raw
@@ -588,11 +587,8 @@ class LocalStore:
         )
 
     def let_go(self, name: str) -> None:
-        """Open a pack anew when it is next read: another file may have taken its place. Some thread may still read this
-        one, so it is closed with the store."""
-        with self._lock:
-            if name in self._open:
-                self._stale.append(self._open.pop(name))
+        """Open a pack anew when it is next read: another file may have taken its place."""
+        self._open.let_go(name)
 
     def adopt(self, draft: Path, fd: int, name: str) -> None:
         """Let a proved pack, which lies in `draft` and is open, appear: durable. Raises OSError."""
@@ -610,154 +606,26 @@ class LocalStore:
             packs.check_head(fd, place.item)
             return read(fd, place.item)
 
+    def _reading(self, place: Place) -> contextlib.AbstractContextManager[int]:
+        return self._open.reading(place.pack) if place.pack else self._reading_pending(place.item)
+
     @contextlib.contextmanager
-    def _reading(self, place: Place) -> Iterator[int]:
-        """A pack to read from. It stays open for as long as the store: objects are read by the thousand."""
-        fd, known = self._open.get(place.pack, -1), True
-        if fd < 0:
-            try:
-                fd = self._open_writer(place.item) if not place.pack else _open_pack(self.packs / place.pack)
-            except OSError as error:
-                raise trouble(error, "read", self.packs / place.pack) from error
-            with self._lock:
-                known = bool(place.pack) and place.pack not in self._open and len(self._open) < MOST_OPEN
-                if known:
-                    self._open[place.pack] = fd
+    def _reading_pending(self, item: Item) -> Iterator[int]:
+        fd = self._open_pending(item)
         try:
             yield fd
         finally:
-            if not known:
-                os.close(fd)
+            os.close(fd)
 
-    def _open_writer(self, item: Item) -> int:
+    def _open_pending(self, item: Item) -> int:
         """The pack under way; when another thread finished it meanwhile, the finished one."""
         with self._lock:
-            if self._writer and item in self._pending.get(item.digest, ()):
+            if not (self._writer and item in self._pending.get(item.digest, ())):
+                return open_pack(self.packs / self._places(digest_of(item.digest))[0].pack)
+            try:
                 return self._writer.reader()
-            place = self._places(digest_of(item.digest))[0]
-            return _open_pack(self.packs / place.pack)
-
-
-def _open_pack(path: Path) -> int:
-    try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        raise Damaged(f"the pack {shown(path)} is gone") from None
-
-
-class _Source:
-    """A large file being put: what was read of it already, then the rest."""
-
-    def __init__(self, path: Path | str, start: bytes, rest: io.FileIO) -> None:
-        self.path, self.start, self.rest = Path(path), start, rest
-
-    def size(self) -> int:
-        """As far as the operating system knows it."""
-        return os.fstat(self.rest.fileno()).st_size
-
-    def read(self, into: memoryview) -> int:
-        if self.start:
-            block, self.start = self.start[: len(into)], self.start[len(into) :]
-            into[: len(block)] = block
-            return len(block)
-        try:
-            return self.rest.readinto(into) or 0
-        except OSError as error:
-            raise unreadable(error, self.path) from error
-
-
-class _Stream(io.RawIOBase):
-    """The bytes of a large object. Raises Damaged at the end unless they matched."""
-
-    def __init__(self, digest: Digest, fetch: assembly.Fetch, fd: int, item: Item) -> None:
-        self._digest = digest
-        self._fd = os.dup(fd)
-        self._blocks = assembly.stream(self._fd, item, fetch)
-        self._left = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, into: Any) -> int:
-        try:
-            while not self._left and (block := next(self._blocks, b"")):
-                self._left = memoryview(block)
-        except Damaged as error:
-            raise Damaged(f"{short(self._digest)} is damaged: {error.what}", hint="bis verify") from None
-        size = min(len(into), len(self._left))
-        into[:size] = self._left[:size]
-        self._left = self._left[size:]
-        return size
-
-    def close(self) -> None:
-        if not self.closed:
-            os.close(self._fd)
-        super().close()
-
-
-def _and_close(fd: int, blocks: Iterable[bytes]) -> Iterator[bytes]:
-    try:
-        yield from blocks
-    finally:
-        os.close(fd)
-
-
-@contextlib.contextmanager
-def _drafting(path: Path) -> Iterator[str]:
-    """A place beside `path` for what is not whole yet."""
-    from bis.store.drafts import drafting
-
-    with contextlib.ExitStack() as stack:
-        try:
-            folder = stack.enter_context(drafting(os.fspath(path.parent)))
-        except OSError as error:
-            raise trouble(error, "write", path.parent) from error
-        yield f"{folder}/file"
-
-
-def _write_new(fresh: str, blocks: Iterable[bytes | memoryview], size: int, mode: int) -> None:
-    """Write a new file, with holes where it has nothing, or anew what an earlier try left of it."""
-    try:
-        into = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            if _write_out(into, blocks):
-                os.ftruncate(into, size)
-            os.fchmod(into, mode)
-        finally:
-            os.close(into)
-    except OSError as error:
-        raise trouble(error, "write", Path(fresh).parent.parent) from error
-
-
-def _write_out(into: int, blocks: Iterable[bytes | memoryview]) -> bool:
-    """Whether the file ends in a hole."""
-    hole = False
-    for block in blocks:
-        # The first byte and the last tell nearly always, and comparing with zeros takes a copy of them.
-        hole = len(block) >= HOLE and not block[0] and not block[-1] and block == ZEROS[: len(block)]
-        if hole:
-            os.lseek(into, len(block), os.SEEK_CUR)
-            continue
-        rest = memoryview(block)
-        while rest:
-            rest = rest[os.write(into, rest[:AT_ONCE]) :]
-    return hole
-
-
-def _appear(fresh: str, path: Path) -> None:
-    """Give a finished file its name, unless the name is taken."""
-    from bis.store.naming import rename_new
-
-    try:
-        rename_new(fresh, os.fspath(path))
-    except FileExistsError:
-        raise KeepingError(
-            f"{shown(path)} is there already and is not overwritten",
-            hint=f"mv {shown(path)} {shown(path)}.old",
-            code=IN_THE_WAY,
-        ) from None
-    except OSError as error:
-        raise trouble(error, "write", path) from error
+            except OSError as error:
+                raise trouble(error, "read", self.packs) from error
 
 
 def _demand(path: Path | str, digest: Digest, expected: Digest | None) -> Digest:

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from bis.store.chunks import MINIMUM as SMALL
+from bis.store.trouble import unreadable
 
 
 def begin(path: Path | str) -> tuple[bytes, io.FileIO | None]:
@@ -25,3 +26,24 @@ def begin(path: Path | str) -> tuple[bytes, io.FileIO | None]:
         return start, io.FileIO(os.dup(fd))
     finally:
         os.close(fd)
+
+
+class Source:
+    """A large file being put: what was read of it already, then the rest."""
+
+    def __init__(self, path: Path | str, start: bytes, rest: io.FileIO) -> None:
+        self.path, self.start, self.rest = Path(path), start, rest
+
+    def size(self) -> int:
+        """As far as the operating system knows it."""
+        return os.fstat(self.rest.fileno()).st_size
+
+    def read(self, into: memoryview) -> int:
+        if self.start:
+            block, self.start = self.start[: len(into)], self.start[len(into) :]
+            into[: len(block)] = block
+            return len(block)
+        try:
+            return self.rest.readinto(into) or 0
+        except OSError as error:
+            raise unreadable(error, self.path) from error

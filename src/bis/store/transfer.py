@@ -19,12 +19,12 @@ from bis.store import chunks, deltas, packs
 from bis.store.crew import in_order
 from bis.store.index import Place
 from bis.store.known import Known, damaged_pack
-from bis.store.local import FORMAT, SERVES, VERSION, LocalStore, digest_of, pieces
+from bis.store.local import FORMAT, SERVES, VERSION, LocalStore, digest_of, pieces, version_in
 from bis.store.packs import DELTA, HEAD, KINDS, NUMBER_OF_KIND, PARTS, RAW, WHOLE, Form, Item
 from bis.store.parcels import Damages, Parcel, Taken, blocks, broken, compose, stage
 from bis.store.proofs import Wholes
 from bis.store.remote import NO_SUCH_REMOTE, Remote
-from bis.store.trouble import NEWER, NOT_A_STORE
+from bis.store.trouble import NOT_A_STORE
 
 Progress = Callable[[int, int], None]
 """Called with bytes that have travelled, and those that are to."""
@@ -54,22 +54,15 @@ def check_remote(remote: Remote) -> int:
     text = remote.format()
     if not text:
         return 0
-    name, _, version = text.strip().rpartition(" ")
-    if name != FORMAT or not version.isdecimal():
+    version = version_in(text, remote.url)
+    if version is None:
         raise KeepingError(
             f"what lies in {remote.url} is no store: its file `format` says {text[:40]!r}",
             because=f"Expected: {FORMAT} {VERSION}",
             hint="bis remote list shows the URLs",
             code=NOT_A_STORE,
         )
-    if int(version) > VERSION:
-        raise KeepingError(
-            f"the store in {remote.url} has format {version}; this bis reads up to {VERSION}",
-            because="It was written by a newer bis. Nothing in it was touched.",
-            hint="uv tool upgrade bis",
-            code=NEWER,
-        )
-    return int(version)
+    return version
 
 
 def no_store(remote: Remote) -> NotFound:
