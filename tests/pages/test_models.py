@@ -1,5 +1,6 @@
 """Registered models: what is in use, what was, who changed it; promoted and rolled back from the page."""
 
+import re
 import subprocess
 import sys
 import time
@@ -7,6 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from tests.pages.conftest import Pages, logged
+
+from bis.ledger import registry
+from bis.ledger.runs import SqlLedger
+from bis.nouns.model import By
 
 IRIS = """
 import sys
@@ -44,6 +50,75 @@ def test_a_moment_shows_what_the_champion_was(small_server: Any, visitor: Any) -
     assert second["seq"] not in [one["seq"] for one in then["events"]]
     page = visitor.go(f"{small_server.url}/models?asof=2001-01-01")
     assert "by then" in page.locator(".empty").inner_text()
+
+
+def registered(ledger: SqlLedger, versions: int, **aliases: int) -> None:
+    """A model with so many versions of one run, one made each second, and aliases that mean some of them."""
+    run = logged(ledger, 1, 0, auc=[0.5])
+    with ledger.database.writing() as connection:
+        registry.create(connection, "many", By("ana", 0))
+        for number in range(1, versions + 1):
+            registry.add_version(connection, "many", By("ana", number * 1_000_000), source="runs:/1/m", run=run)
+        for alias, number in aliases.items():
+            registry.set_alias(connection, "many", alias, number, By("ana", 10**12))
+
+
+def versions_of(html: str) -> list[int]:
+    """Those in the rows of the page."""
+    return [int(number) for number in re.findall(r'<th scope="row"><a href="/bis/models/many/(\d+)', html)]
+
+
+def test_the_versions_of_a_model_come_page_by_page_those_in_use_on_each(pages: Pages, ledger: SqlLedger) -> None:
+    registered(ledger, 120, champion=30, shadow=118)
+    found, next = list[list[int]](), ""
+    while not found or next:
+        html = pages.get("/models/many", params={"next": next} if next else {}).text
+        told = pages.get("/models/many.json", params={"next": next} if next else {}).json()
+        found.append([row["version"]["number"] for row in told["versions"]])
+        assert (told["total"], [row["version"]["number"] for row in told["in_use"]]) == (120, [118, 30])
+        assert versions_of(html) == [118, 30, *(number for number in found[-1] if number not in (118, 30))]
+        assert "<small>120 versions</small>" in html
+        assert f"<small>{len(found[-1])} of 120, what is in use on top</small>" in html
+        assert ("First page</a>" in html, "Next page</a>" in html) == (bool(next), bool(told["next"]))
+        next = told["next"]
+    assert found == [list(range(120, 70, -1)), list(range(70, 20, -1)), list(range(20, 0, -1))]
+    few = pages.get("/models/many.json", params={"limit": 7}).json()
+    assert [row["version"]["number"] for row in few["versions"]] == list(range(120, 113, -1))
+
+
+def test_a_page_of_versions_goes_on_where_it_ended_though_others_came_and_went(pages: Pages, ledger: SqlLedger) -> None:
+    registered(ledger, 60)
+    next = pages.get("/models/many.json").json()["next"]
+    with ledger.database.writing() as connection:
+        registry.add_version(connection, "many", By("ana", 10**12), source="x")
+        registry.remove_version(connection, "many", 11, By("ana", 10**12))  # the last one of that page
+    told = pages.get("/models/many.json", params={"next": next}).json()
+    assert [row["version"]["number"] for row in told["versions"]] == list(range(10, 0, -1))
+    assert told["total"] == 60
+    for wrong, query in (("many", {"next": "xyz"}), ("many", {"next": next, "asof": "1 hour ago"})):
+        answer = pages.get(f"/models/{wrong}", params=query)
+        assert (answer.status_code, "mark of a page" in answer.text) == (400, True)
+
+
+def test_at_a_moment_there_are_the_versions_of_then(pages: Pages, ledger: SqlLedger) -> None:
+    registered(ledger, 60, champion=60)
+    told = pages.get("/models/many.json", params={"asof": "1970-01-01T00:00:55Z"}).json()
+    assert (told["total"], told["versions"][0]["version"]["number"], told["in_use"]) == (55, 55, [])
+    further = pages.get("/models/many.json", params={"asof": "1970-01-01T00:00:55Z", "next": told["next"]}).json()
+    assert [row["version"]["number"] for row in further["versions"]] == [5, 4, 3, 2, 1]
+
+
+def test_of_very_many_aliases_and_versions_some_are_shown_and_all_are_counted(pages: Pages, ledger: SqlLedger) -> None:
+    registered(ledger, 120, **{f"v{number}": number for number in range(1, 120)}, champion=1)
+    html = pages.get("/models/many").text
+    assert versions_of(html)[:50] == list(range(119, 69, -1))
+    assert html.count('class="card"') == 50
+    assert '<strong>champion</strong> → <a href="/bis/models/many/1">' in html
+    assert "50 of 120 aliases" in html
+    assert "bis model alias many" in html
+    one = pages.get("/models/many/7").text
+    assert re.findall(r'<option value="(\d+)">', one) == [str(number) for number in range(120, 20, -1)]
+    assert 'name="other" value="120"' in one
 
 
 def test_a_version_says_what_it_was_made_of(visitor: Any, small_server: Any) -> None:

@@ -7,7 +7,7 @@ A version is meant by its number or, where two people gave one number, by the re
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from bis.digest import PREFIX, short
 from bis.errors import AlreadyThere, NotFound, UsageError
@@ -30,6 +30,14 @@ SHORTEST: Final = 4
 DIGITS: Final = frozenset("0123456789abcdef")
 Which = int | str
 """Of the versions of a model: a number, or the first digits of a record behind `b3:`."""
+
+
+class Place(NamedTuple):
+    """Where a version stands among those of its model."""
+
+    number: int
+    made: int
+    record: str
 
 
 class NoModel(NoSuch):
@@ -240,6 +248,16 @@ def versions(
         (*values, limit, offset),
     ).fetchall()
     return _versions(connection, rows)
+
+
+def places(connection: Connection, model: Model) -> list[Place]:
+    """Of all versions of a model that are there, in the order of `versions`: little, of which some can be chosen."""
+    rows = connection.execute(
+        f"SELECT v.version, v.made, v.record FROM {VERSIONS} WHERE {THERE} AND m.id = ?"
+        " ORDER BY v.version DESC, v.made DESC, v.record",
+        (model.id,),
+    ).fetchall()
+    return [Place(*row) for row in rows]
 
 
 def latest(connection: Connection, models: Sequence[Model]) -> dict[str, list[ModelVersion]]:

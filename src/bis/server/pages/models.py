@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta
 
 from bis.acts.models import compared, describe, told
-from bis.errors import NotFound
+from bis.errors import NotFound, UsageError
 from bis.ledger import history, registry
 from bis.ledger.connection import Connection
 from bis.ledger.moments import NEVER
+from bis.ledger.registry import Place
 from bis.ledger.runs import SqlLedger
-from bis.nouns.model import CHAMPION, Event, Model, ModelVersion
+from bis.nouns.model import CHAMPION, Event, Model, ModelVersion, Standing
 from bis.nouns.run import Run
 from bis.server.desk import Desk
 from bis.server.native import modelling
+from bis.server.native.paging import mark, place_of
 from bis.server.pages.clock import until
 from bis.server.pages.page import Action, Page, Table
 from bis.steps.abreast import Head, head
@@ -27,6 +29,10 @@ from bis.steps.recognising import Recognised
 
 EVENTS: Final = 100
 METRICS: Final = 4
+AT_ONCE: Final = 50
+"""Versions of one page; and those that aliases mean, and aliases, which are on all of them."""
+OFFERED: Final = 100
+"""Other versions that can be chosen with a click; any other one by its number."""
 
 
 class Asked(msgspec.Struct, forbid_unknown_fields=True):
@@ -64,6 +70,9 @@ class Named(msgspec.Struct, forbid_unknown_fields=True):
     asof: str = ""
     before: Annotated[int, Meta(ge=1)] = NEVER
     """`seq` of the last event of the page before."""
+    next: str = ""
+    """`next` of the page of versions before."""
+    limit: Annotated[int, Meta(ge=1, le=1000)] = AT_ONCE
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,15 +91,32 @@ class OneModel(msgspec.Struct, kw_only=True):
     name: str
     """At the moment that is looked at."""
     versions: list[Row]
+    """Some, the newest first."""
+    in_use: list[Row]
+    """Those that an alias means, on whatever page they stand."""
+    total: int
+    """Versions."""
+    begun: bool
+    """Whether there is a page of versions before this one."""
+    next: str
+    """Asks for the page of versions that follows; empty behind the last."""
     aliases: list[Meant]
+    aliased: int
+    """Aliases, of which these are some."""
     events: list[Event]
     more: int | None
     """`before` of the next page of events."""
 
     @property
+    def rows(self) -> list[Row]:
+        """As a person reads them: those that an alias means first."""
+        above = {row.version.record for row in self.in_use}
+        return [*self.in_use, *(row for row in self.versions if row.version.record not in above)]
+
+    @property
     def metric_names(self) -> list[str]:
         """Of the metrics that most of the versions have, some."""
-        counts = Counter(name for row in self.versions for name in row.metrics)
+        counts = Counter(name for row in self.rows for name in row.metrics)
         return [name for name, _ in counts.most_common(METRICS)]
 
 
@@ -112,6 +138,9 @@ class Version(msgspec.Struct, kw_only=True):
     signature: list[tuple[str, str]]
     events: list[Event]
     others: list[int]
+    """Numbers of other versions, some: the newest first."""
+    unoffered: bool
+    """Whether there are more of them."""
 
 
 async def models(desk: Desk, asked: Asked) -> Models:
@@ -202,29 +231,67 @@ def _model(desk: Desk, asked: Named, moment: int) -> OneModel:
         stood = history.standing(connection, found, moment)
         if stood is None:
             raise NotFound(f"the model {asked.name!r} was not there then", hint=f"bis model history {asked.name}")
-        versions = [
-            one for one in registry.versions(connection, "m.id = ?", (found.id,)) if one.number in stood.versions
-        ]
-        runs = {id: _known(ledger, id) for id in {one.run for one in versions}}
-        verdicts = _verdicts(connection, list(runs))
+        there, meant = {*stood.versions}, {*stood.aliases.values()}
+        places = [place for place in registry.places(connection, found) if place.number in there]
+        shown, next = _page(places, asked)
+        in_use = [place for place in places if place.number in meant][:AT_ONCE]
+        rows = _rows(connection, ledger, {*shown, *in_use}, stood)
         events = history.events(connection, found, until=moment, limit=EVENTS + 1, before=asked.before)
         return OneModel(
             model=found,
             name=stood.name,
-            versions=[
-                Row(
-                    version=one,
-                    run=head(run) if (run := runs[one.run]) else None,
-                    verdict=verdicts.get(one.run, ""),
-                    metrics=run.metrics if run else {},
-                    aliases=[alias for alias, number in stood.aliases.items() if number == one.number],
-                )
-                for one in versions
-            ],
-            aliases=_aliases(connection, found, stood.aliases, moment),
+            versions=[rows[place.record] for place in shown],
+            in_use=[rows[place.record] for place in in_use],
+            total=len(places),
+            begun=bool(asked.next),
+            next=next,
+            aliases=_aliases(connection, found, _first(stood.aliases), moment),
+            aliased=len(stood.aliases),
             events=events[:EVENTS],
             more=events[EVENTS - 1].seq if len(events) > EVENTS else None,
         )
+
+
+def _page(places: Sequence[Place], asked: Named) -> tuple[Sequence[Place], str]:
+    """What stands on the page that is asked for, and what asks for the next one."""
+    question = ("versions", asked.name, asked.asof)
+    if after := place_of(asked.next, question):
+        try:
+            last = msgspec.convert(after, Place)
+        except msgspec.ValidationError:
+            raise UsageError(f"{asked.next[:40]!r} is not the mark of a page") from None
+        places = [place for place in places if _order(place) > _order(last)]
+    shown = places[: asked.limit]
+    return shown, mark(list(shown[-1]) if len(places) > len(shown) else None, question)
+
+
+def _order(place: Place) -> tuple[int, int, str]:
+    return -place.number, -place.made, place.record
+
+
+def _rows(connection: Connection, ledger: SqlLedger, places: Set[Place], stood: Standing) -> dict[str, Row]:
+    """By their records."""
+    if not places:
+        return {}
+    marks = ", ".join("?" * len(places))
+    versions = registry.versions(connection, f"v.record IN ({marks})", [place.record for place in places])
+    runs = {id: _known(ledger, id) for id in {one.run for one in versions}}
+    verdicts = _verdicts(connection, list(runs))
+    return {
+        one.record: Row(
+            version=one,
+            run=head(run) if (run := runs[one.run]) else None,
+            verdict=verdicts.get(one.run, ""),
+            metrics=run.metrics if run else {},
+            aliases=[alias for alias, number in stood.aliases.items() if number == one.number],
+        )
+        for one in versions
+    }
+
+
+def _first(aliases: Mapping[str, int]) -> dict[str, int]:
+    """Some of them, the champion among them."""
+    return dict(sorted(aliases.items(), key=lambda one: (one[0] != CHAMPION, one[0]))[:AT_ONCE])
 
 
 def _known(ledger: SqlLedger, id: str) -> Run | None:
@@ -246,7 +313,7 @@ def _version(desk: Desk, asked: OneVersion) -> Version:
         found = registry.version(connection, asked.name, asked.number)
         parent = registry.get(connection, asked.name)
         events = [event for event in history.events(connection, parent) if event.origin == found.record]
-        others = [one.number for one in registry.versions(connection, "m.id = ?", (parent.id,))]
+        others = [one.number for one in registry.places(connection, parent) if one.number != found.number]
         verdict = _verdicts(connection, [found.run]).get(found.run, "")
     run = _known(ledger, found.run)
     told = describe(desk.home, found) if desk.home else None
@@ -257,7 +324,8 @@ def _version(desk: Desk, asked: OneVersion) -> Version:
         metrics=run.metrics if run else {},
         parts={kind: part.summary for kind, part in run.parts.items()} if run else {},
         events=events,
-        others=[number for number in others if number != found.number],
+        others=others[:OFFERED],
+        unoffered=len(others) > OFFERED,
         model=told.found if told else None,
         identity=told.identity if told else "",
         signature=list(told.signature) if told else [],
