@@ -22,6 +22,12 @@ def test_bytes_are_told_in_the_unit_that_fits(count: int, shown: str) -> None:
     assert text.size(count) == shown
 
 
+def test_a_sentence_names_a_few_and_counts_the_others() -> None:
+    assert text.some(["a", spell(b"\xff"), "c"]) == r"a, \xff, c"
+    assert text.some(["a", "b", "c", "d"]) == "a, b, c and 1 other"
+    assert text.some(["a", "b", "c", "d"], 2) == "a, b and 2 others"
+
+
 def test_numbers_stand_below_one_another_by_their_points() -> None:
     assert text.by_point(["1.5", "120", "2e-07", "nan", "5.0 MiB"]) == ["  1.5", "120", "  2e-07", "nan", "  5.0 MiB"]
     assert text.by_point([]) == []

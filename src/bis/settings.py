@@ -16,6 +16,8 @@ from bis.errors import UsageError
 
 FILE = "bis.toml"
 FOLDER = ".bis"
+SCORING = "predict"
+"""Below it: the folder in which `bis predict` keeps what it has scored, until all is."""
 IGNORE = "# Made by bis: recorded runs, not part of the project's code.\n*\n"
 """What the file `.gitignore` in it says."""
 KEPT = ("store", "ledger", "bucket")

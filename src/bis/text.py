@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 import shlex
-import unicodedata
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
@@ -119,6 +118,12 @@ def count(number: int, one: str, many: str = "") -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
+def some(names: Sequence[str], most: int = 3) -> str:
+    """The first of these, and how many others there are: `a.csv, b.csv, c.csv and 2 others`."""
+    shown = ", ".join(map(readable, names[:most]))
+    return shown if len(names) <= most else f"{shown} and {count(len(names) - most, 'other')}"
+
+
 def plain(text: str) -> str:
     """Any stored text on one line that is safe for a terminal."""
     return readable(text)
@@ -155,6 +160,8 @@ def width(text: str) -> int:
     """Columns that a text takes on a terminal."""
     if text.isascii():
         return len(text)
+    import unicodedata
+
     wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
     return len(text) + wide - sum(unicodedata.combining(letter) != 0 for letter in text)
 

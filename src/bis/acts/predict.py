@@ -26,9 +26,8 @@ from bis.errors import BisError, CannotRepeat, Failure, KeepingError, NotFound, 
 from bis.nouns.annotation import Annotation
 from bis.nouns.model import OF_MODEL, ROWS, WRITTEN
 from bis.nouns.run import Run
-from bis.parts.data import SCORING as WORK
 from bis.scoring.bulk.kinds import ARROW_KINDS, KINDS, in_the_way, kind_of
-from bis.settings import find_project, load_settings
+from bis.settings import SCORING, find_project, load_settings
 from bis.steps import chance as chances
 from bis.steps.annotations import keep
 from bis.steps.here import now as clock
@@ -140,7 +139,7 @@ def _predicted(
             because="An output takes the place of what is there, as a whole.",
             hint="--output ANOTHER",
         )
-    work = home.folder / WORK / short(digest_value(os.fspath(folder / output.path)), 16)
+    work = home.folder / SCORING / short(digest_value(os.fspath(folder / output.path)), 16)
     _demand_alone(work, asked)  # before what it reads is fetched anew
     inputs = [bring_input(one, home, folder, below / "inputs" / work.name, variables, tell) for one in asked.inputs]
     chosen = _environment(asked, placed, model, inputs, format, home, variables, tell)

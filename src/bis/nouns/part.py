@@ -34,7 +34,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     summary: str = ""
     """A few words for a line of a table: `a91c4f2 main, 2 dirty`, `Python 3.11.7, 84 packages`."""
     trees: dict[str, Digest] = {}
-    """Content in the store, by role: code has `tree`, data `inputs` and `unread`, environment `local`, …"""
+    """Content in the store, by role: code has `tree`, data `project` and `outside`, environment `lock`, …"""
     facts: dict[str, Any] = {}
     """What else is known: JSON-like, its layout documented by the module of the kind."""
     findings: tuple[Finding, ...] = ()

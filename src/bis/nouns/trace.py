@@ -26,6 +26,8 @@ MADE = frozenset("fn")
 """Letters after which a folder holds what the run put there."""
 WRITTEN = frozenset("wctn")
 """Letters by which a run gave a path new bytes."""
+CHANGED = WRITTEN | GONE
+"""Letters by which a run changed what is at a path."""
 
 
 class Access(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

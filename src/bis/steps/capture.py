@@ -63,7 +63,7 @@ class Captures:
                 if kind.KIND not in self._parts:
                     self._parts[kind.KIND] = _capture(kind, self._scene, self._store, None)
             # What will be needed when the command has ended: by the data part, and by a store that is put something.
-            from bis.parts import tracked  # noqa: F401
+            from bis.parts import beside_inputs, discovered, tracked  # noqa: F401
             from bis.store import large  # noqa: F401
         except Exception as error:
             self._error = error

@@ -24,8 +24,7 @@ import msgspec
 from bis.errors import KeepingError
 from bis.nouns.part import Finding
 from bis.nouns.run import Run
-from bis.parts.data import SCORING
-from bis.settings import FOLDER
+from bis.settings import FOLDER, SCORING
 from bis.steps.here import host_here, now
 from bis.steps.home import Home
 from bis.steps.rebuild import BUILDING, MARKER, Rebuilt

@@ -14,8 +14,9 @@ from bis.digest import keyed_digest, readable, spell, unspell
 from bis.errors import CannotRepeat
 from bis.nouns.part import Finding, Part
 from bis.nouns.run import Run
+from bis.nouns.trace import CHANGED
 from bis.parts import Scene
-from bis.parts.data import CHANGED, listed_outside
+from bis.parts.beside_inputs import listed_outside
 from bis.parts.origin import CACHES, KEPT_CACHES, LIVE, SYSTEM, in_passing, installer_caches, is_lock, sorter
 from bis.settings import Settings
 from bis.steps import rooms
