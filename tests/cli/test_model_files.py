@@ -215,6 +215,44 @@ def test_answers_to_rows_tell_models_apart(registered: Path, bis: Type, training
     assert "the model takes 2 columns, and the data has 3" in wrong.json["error"]["what"]
 
 
+def test_the_probe_set_of_a_model_is_what_its_versions_are_asked_about(
+    registered: Path, bis: Type, training_python: Path
+) -> None:
+    words = ("model", "diff", "churn/1", "churn/2", "--python", str(training_python))
+    assert bis("model", "probe", "churn", "--json", folder=registered).json["data"] is None
+    kept = bis("model", "probe", "churn", "customers", "--target", "churned", folder=registered)
+    assert "churn is asked about customers@v1, without the column churned" in kept.out
+    told = bis(*words, "--json", folder=registered).json
+    assert (told["asked"], told["predictions"]["rows"]) == ("customers@v1", 200)
+    assert 0 < told["predictions"]["probable_mean"] < told["predictions"]["probable"] < 1
+    page = bis(*words, folder=registered).out
+    assert " of 200 rows of customers@v1 alike; probabilities by 0." in page
+    same = bis("model", "diff", "churn/1", "churn/3", *words[4:], folder=registered)
+    assert "200 of 200 rows of customers@v1 alike; probabilities the same" in same.out
+    assert bis("reindex", folder=registered).status == 0
+    assert bis("model", "probe", "churn", "--json", folder=registered).json["target"] == "churned"
+    assert bis("model", "probe", "churn", "--forget", folder=registered).status == 0
+    assert "not compared" in bis(*words, folder=registered).out
+    assert bis("model", "probe", "churn", "--forget", folder=registered).status == 2
+    assert bis("model", "probe", "churn", "nothing", folder=registered).status == 3
+
+
+def test_a_probe_set_that_does_not_fit_or_is_gone_keeps_nobody_from_comparing(
+    registered: Path, bis: Type, training_python: Path
+) -> None:
+    words = ("model", "diff", "churn/1", "churn/2", "--python", str(training_python))
+    (registered / "other.csv").write_text("a\n1\n")
+    assert bis("data", "add", "other.csv", "--name", "other", folder=registered).status == 0
+    assert bis("model", "probe", "churn", "other", folder=registered).status == 0
+    page = bis(*words, folder=registered)
+    assert page.status == 1
+    assert "not compared on other@v1: the model takes 2 columns, and the data has 1" in page.out
+    assert bis("data", "rm", "other@v1", folder=registered).status == 0
+    page = bis(*words, folder=registered)
+    assert page.status == 1
+    assert "the probe set of churn cannot be asked about: " in page.err
+
+
 def test_coefficients_are_told_apart_by_how_far_they_are(project: Path, bis: Type, training_python: Path) -> None:
     (project / "line.py").write_text(COEFFICIENTS)
     for alpha in ("1", "1000"):

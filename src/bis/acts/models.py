@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +24,7 @@ from bis.nouns.model import ABOUT, By, ModelVersion
 from bis.nouns.part import Change, PartKind
 from bis.nouns.run import Chance, Coverage, Output, Run
 from bis.nouns.verdict import Judged
-from bis.steps.answers import Agreement, agreement, answers
+from bis.steps.answers import Agreement, Answers, agreement, answers
 from bis.steps.compare import compare_parts, judge_parts
 from bis.steps.gather import metrics_of_models
 from bis.steps.here import host_here, now, user_here
@@ -41,7 +41,8 @@ from bis.steps.seal import seal
 from bis.steps.site import Site
 from bis.store.temporary import temporary
 
-PROBE: Final = "serving_input_example.json"
+EXAMPLE: Final = "serving_input_example.json"
+EXAMPLE_ROWS: Final = "the input example"
 MOVED: Final = 1e-12
 """From so much on, the importance of a feature has changed."""
 LARGEST: Final = 512 << 20
@@ -105,6 +106,8 @@ class ModelDifference(msgspec.Struct, frozen=True, kw_only=True):
     signature: tuple[Change, ...] = ()
     metrics: tuple[Change, ...] = ()
     predictions: Agreement | None = None
+    asked: str = ""
+    """What they were asked about."""
     unasked: str = ""
     """Why they were not asked."""
     parts: tuple[Judged, ...] = ()
@@ -114,7 +117,18 @@ class ModelDifference(msgspec.Struct, frozen=True, kw_only=True):
     def same(self) -> bool:
         """Whether they mean the same, and answer alike as far as they were asked."""
         told = self.predictions
-        return self.identities[0] == self.identities[1] and (told is None or told.same == told.rows)
+        return self.identities[0] == self.identities[1] and (told is None or told.alike)
+
+
+class Rows(msgspec.Struct, frozen=True, kw_only=True):
+    """What two versions are asked about."""
+
+    path: Path
+    called: str
+    target: str = ""
+    """The column that they are not asked with."""
+    demanded: bool = True
+    """Whether it is an error if a model does not take them: somebody named them for this."""
 
 
 class Asking(Site, frozen=True, kw_only=True):
@@ -144,14 +158,12 @@ def _identity(version: ModelVersion, found: Recognised, home: Home) -> str:
 # -- differences -------------------------------------------------------------------------------------------------
 
 
-def diff(
-    before: ModelVersion, after: ModelVersion, site: Asking, *, data: Path | None = None, target: str = ""
-) -> ModelDifference:
-    """Two versions: what they are, what they answer (to the rows of `data`, else to the example that the first came
-    with), and what they were made of. Raises NotFound where the files of one are not here."""
+def diff(before: ModelVersion, after: ModelVersion, site: Asking, rows: Rows | None = None) -> ModelDifference:
+    """Two versions: what they are, what they answer (to these rows, else to the example that the first came with), and
+    what they were made of. Raises NotFound where the files of one are not here."""
     found = compared(before, after, site.home)
-    predictions, unasked = _asked(before, after, site, data, target)
-    return msgspec.structs.replace(found, predictions=predictions, unasked=unasked)
+    predictions, asked, unasked = _asked(before, after, site, rows)
+    return msgspec.structs.replace(found, predictions=predictions, asked=asked, unasked=unasked)
 
 
 def compared(before: ModelVersion, after: ModelVersion, home: Home) -> ModelDifference:
@@ -308,23 +320,28 @@ def _files(one: Recognised, other: Recognised, home: Home) -> Iterator[str]:
 
 
 def _asked(
-    before: ModelVersion, after: ModelVersion, site: Asking, data: Path | None, target: str
-) -> tuple[Agreement | None, str]:
-    """What both answered, or why they were not asked."""
+    before: ModelVersion, after: ModelVersion, site: Asking, rows: Rows | None
+) -> tuple[Agreement | None, str, str]:
+    """What both answered and to what, or why they were not asked."""
     try:
         placed = [_placed(each, site) for each in (before, after)]
     except BisError as error:
-        return None, error.what
-    probe = data or next((one.folder / PROBE for one in placed if (one.folder / PROBE).is_file()), None)
-    if probe is None:
-        return None, "neither came with an input example; --data FILE names rows to ask about"
+        return None, "", error.what
+    rows = rows or _example(placed)
+    if rows is None:
+        return None, "", "neither came with an input example; --data FILE names rows to ask about"
     try:
-        said = [_answers(each, probe, target, site) for each in placed]
+        said = [_answers(each, rows, site) for each in placed]
     except BisError as error:
-        if data is not None:
+        if rows.demanded:
             raise
-        return None, error.what
-    return agreement(*said), ""
+        return None, rows.called, error.what
+    return agreement(*said), rows.called, ""
+
+
+def _example(placed: Sequence[Placed]) -> Rows | None:
+    found = next((one.folder / EXAMPLE for one in placed if (one.folder / EXAMPLE).is_file()), None)
+    return Rows(path=found, called=EXAMPLE_ROWS, demanded=False) if found else None
 
 
 def _placed(version: ModelVersion, site: Asking) -> Placed:
@@ -332,7 +349,7 @@ def _placed(version: ModelVersion, site: Asking) -> Placed:
     return place(f"models:/{version.exact}", site.now, site.folder, lambda: site.home, cache)
 
 
-def _answers(placed: Placed, probe: Path, target: str, site: Asking) -> list[Any]:
+def _answers(placed: Placed, rows: Rows, site: Asking) -> Answers:
     model = read_folder(placed.folder)
     run = placed.run or model.run
     chosen = environment(
@@ -345,7 +362,7 @@ def _answers(placed: Placed, probe: Path, target: str, site: Asking) -> list[Any
         progress=site.say,
     )
     trust = site.trust or placed.own
-    return answers(chosen.python, placed.folder, model.described, probe, target, trust=trust)
+    return answers(chosen.python, placed.folder, model.described, rows.path, rows.target, trust=trust)
 
 
 # -- taking along ------------------------------------------------------------------------------------------------

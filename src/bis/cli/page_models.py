@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bis.cli.page_run import labelled, mark
-from bis.text import plain
+from bis.text import count, plain
 
 if TYPE_CHECKING:
     from bis.acts.models import ModelDifference, Tensor, Trees
@@ -82,9 +82,13 @@ def _trees(trees: Trees, most: int, terminal: Terminal) -> list[str]:
 def _predictions(found: ModelDifference) -> str:
     told = found.predictions
     if told is None:
-        return f"not compared: {plain(found.unasked)}"
-    far = f", by {told.furthest:.3g} at most" if told.furthest else ""
-    return f"{told.same:,} of {told.rows:,} rows alike{far}"
+        of = f" on {plain(found.asked)}" if found.asked else ""
+        return f"not compared{of}: {plain(found.unasked)}"
+    said = f"{told.same:,} of {count(told.rows, 'row')} of {plain(found.asked)} alike"
+    if told.probable is None:
+        return f"{said}, by {told.furthest:.3g} at most" if told.furthest else said
+    far = f"by {told.probable:.3g} at most, {told.probable_mean:.3g} on average" if told.probable else "the same"
+    return f"{said}; probabilities {far}"
 
 
 def _parts(found: ModelDifference, terminal: Terminal) -> list[str]:

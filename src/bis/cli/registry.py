@@ -11,12 +11,14 @@ from bis.cli.command import STATUSES, Door, Function, RunReference, command, fam
 from bis.cli.hooks import tell
 from bis.cli.model_words import ModelName, model_reference
 from bis.digest import spell
-from bis.errors import UsageError
+from bis.errors import NotFound, UsageError
 from bis.nouns.model import CHAMPION
 from bis.text import plain
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from bis.acts.models import Rows
 
 NO_MODEL = "there is no such model, version or alias"
 
@@ -206,24 +208,91 @@ def diff(
     )
     one, other = (registry.find(door.home, model_reference(door, text)) for text in (before, after))
     with temporary("rows") as room:
-        rows = _rows(door, data, room) if data else None
-        found = models.diff(one, other, site, data=rows, target=target)
+        found = models.diff(one, other, site, _rows(door, one.name, data, target, room))
     if as_json:
         door.terminal.json("bis.model.diff/1", models.told(found))
     else:
         door.terminal.show(page_models.difference_page(found, door.terminal, everything=everything))
+        if not data and found.predictions and found.asked == models.EXAMPLE_ROWS:
+            door.terminal.tell(f"help: bis model probe {plain(one.name)} DATA  asks about more rows from now on")
     return 0 if found.same else 1
 
 
-def _rows(door: Door, text: str, room: Path) -> Path:
-    """A file as it is, or a version of data, put into a folder."""
-    if (door.folder / text).exists():
-        return door.folder / text
+def _rows(door: Door, name: str, data: str, target: str, room: Path) -> Rows | None:
+    """Those that were named, a file as it is or a version of data put into a folder; else the model's probe set."""
+    from bis.acts.models import Rows
+    from bis.acts.probe import probe
+
+    if data:
+        path = door.folder / data
+        return Rows(path=path if path.exists() else _brought(door, data, room), called=data, target=target)
+    if (stored := probe(door.home, name)) is None:
+        return None
+    try:
+        path = _brought(door, stored.data, room)
+    except NotFound as error:
+        door.terminal.tell(f"the probe set of {plain(name)} cannot be asked about: {error.what}")
+        return None
+    return Rows(path=path, called=stored.data, target=target or stored.target, demanded=False)
+
+
+def _brought(door: Door, text: str, room: Path) -> Path:
     from bis.cli.data_words import find
     from bis.steps.bring import bring
 
     held, path = find(door, text)
     return bring(held, path, room, door.home).into
+
+
+@model.member
+@command(
+    "probe",
+    short_help="Say which rows versions of a model are asked about, to tell them apart.",
+    statuses={3: "there is no such model, or no such version of data", 5: STATUSES[5]},
+    examples=[
+        "bis model probe churn customers@v3 --target churned",
+        "bis model probe churn",
+        "bis model probe churn --forget",
+    ],
+)
+@click.option("--target", default="", metavar="COLUMN", help="A column of them that the models are not asked with.")
+@click.option("--forget", is_flag=True, help="From now on, ask about the input example again.")
+@reason_option
+@json_option
+@click.argument("name", type=ModelName(), metavar="NAME")
+@click.argument("data", required=False, default="", metavar="[DATA]")
+def probe(door: Door, name: str, data: str, target: str, forget: bool, reason: str, as_json: bool) -> int:
+    """Keep a version of data as the probe set of the model NAME: `bis model diff` asks both versions about its rows and
+    tells how far apart they are. DATA is customers@v3, or customers, which means the newest version of today. Without
+    it, say what the probe set is.
+    """
+    from bis.acts import probe as probes
+    from bis.acts.registry import by_here
+    from bis.cli.data_words import find
+
+    if forget and data:
+        raise UsageError("--forget takes no data", hint=f"bis model probe {name} --forget")
+    named = model_reference(door, name)
+    if named.is_version:
+        raise UsageError(f"{name!r} names a version", hint=f"bis model probe {named.name}")
+    by = by_here(spell(reason))
+    found: probes.Probe | None
+    if data:
+        held, path = find(door, data)
+        found = probes.set_probe(door.home, named.name, held, path, target, by)
+    else:
+        found = probes.forget(door.home, named.name, by) if forget else probes.probe(door.home, named.name)
+    if as_json:
+        told = {"model": named.name, "data": found.data if found else None, "target": found.target if found else None}
+        door.terminal.json("bis.model.probe/1", {**told, "forgotten": forget})
+    elif found is None:
+        door.terminal.tell(f"help: bis model probe {plain(named.name)} DATA --target COLUMN  gives it a probe set")
+    else:
+        beside = f", without the column {plain(found.target)}" if found.target else ""
+        word = door.terminal.paint(*(("forgotten", "yellow") if forget else ("probe", "green")))
+        asked = "is not asked any more about" if forget else "is asked about"
+        door.terminal.show([f"{word}  {plain(named.name)} {asked} {plain(found.data)}{beside}"])
+    return 0
 
 
 @model.member

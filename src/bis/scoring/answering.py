@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ..flavors import Refused
 from ..flavors import signature as signatures
 from ..flavors.checking import Mismatch
+from ..flavors.signature import Signature
 from . import Wrong, payloads
 from .bulk import Stop
 from .evaluating import REFUSED, Asking, chunks, refused
@@ -40,14 +43,28 @@ def main(words: Sequence[str]) -> int:
     return 0
 
 
-def answered(asked: argparse.Namespace) -> list[Any]:
+def answered(asked: argparse.Namespace) -> dict[str, Any]:
+    """What it says of each row, and how probable it holds each class, where it tells that."""
     described = json.loads(Path(asked.described).read_text("utf-8"))
     signature = signatures.read(described.get("signature"))
     asking = Asking(Path(asked.model), described, signature, asked.trust)
+    said: list[Any] = []
+    probable: list[Any] = []
+    for answers, probabilities in _answers(asking, asked, signature):
+        said += plain(answers)
+        probable += plain(probabilities) if probabilities is not None else []
+        if len(said) >= MOST:
+            break
+    known = plain(np.asarray(asking.classes)) if probable else []
+    return {"said": said[:MOST], "classes": known, "probabilities": probable[:MOST]}
+
+
+def _answers(asking: Asking, asked: argparse.Namespace, signature: Signature) -> Iterator[tuple[Any, Any]]:
+    """A batch at a time. Raises Stop for rows that the model does not take."""
     if asked.data.endswith(".json"):
         request = payloads.read(payloads.JSON, Path(asked.data).read_bytes(), signature)
-        return list(plain(asking.predict(request.batch, request.params)))
-    found: list[Any] = []
+        yield asking.predict(request.batch, request.params), asking.probabilities(request.batch)
+        return
     for chunk in chunks(asked.data, MOST, signature):
         known = [name for name in asking.names if name in chunk.names]
         names = known or [name for name in chunk.names if name != asked.target]
@@ -55,7 +72,4 @@ def answered(asked: argparse.Namespace) -> list[Any]:
             raise Stop(
                 f"the model takes the column {missing[0]}, which the data has not", f"It has {', '.join(chunk.names)}."
             )
-        found += plain(asking.ask(chunk.chosen(names))[0])
-        if len(found) >= MOST:
-            break
-    return found[:MOST]
+        yield asking.ask(chunk.chosen(names))

@@ -209,13 +209,16 @@ class Asking:
                 f"They are {', '.join(batch.names)}.",
             )
         said = _array(self._predictor.predict(taken, {}))
-        return said, self._probabilities(taken) if self.classes is not None else None
+        return said, self.probabilities(taken)
 
     def predict(self, batch: Batch, params: Mapping[str, Any]) -> Any:
         """As a request asks it."""
         return self._predictor.predict(batch, params)
 
-    def _probabilities(self, batch: Batch) -> Array:
+    def probabilities(self, batch: Batch) -> Array | None:
+        """Of each class, in their order; None of a model that does not tell them."""
+        if self.classes is None:
+            return None
         if type(self._predictor).__name__ == "Estimator":
             return _array(self._predictor.predict(batch, {"predict_method": "predict_proba"}))
         rows = batch.matrix() if isinstance(batch, Columns) else batch.only
