@@ -9,39 +9,44 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import msgspec
 
-from bis.digest import Digest, decoded, digest_file, readable, short, spell
+from bis.digest import Digest, digest_file, readable, short, spell
 from bis.errors import BisError, NotFound, counted
-from bis.ledger import built, history, made, registry, used
+from bis.ledger import built, made, used
 from bis.ledger.connection import Connection
-from bis.ledger.moments import NEVER, micros, shown_time, stamp
+from bis.ledger.lineage import (
+    askers,
+    commits_said,
+    data_said,
+    first_hand,
+    had_begun,
+    is_result,
+    models_logged,
+    models_said,
+    newest,
+    places,
+    predictions,
+    run_at,
+)
+from bis.ledger.moments import NEVER
 from bis.nouns.built import Built
 from bis.nouns.dataset import Held
-from bis.nouns.model import OF_MODEL, ROWS, WRITTEN, ModelVersion
-from bis.nouns.reference import (
-    DATA,
-    MODELS,
-    DataReference,
-    ModelReference,
-    Reference,
-    parse,
-    parse_data,
-    parse_model,
-)
-from bis.nouns.run import Run, called
-from bis.parts import pylock
+from bis.nouns.model import ModelVersion
+from bis.nouns.reference import DATA, MODELS, parse, parse_data, parse_model
+from bis.nouns.run import Run
 from bis.parts.installed import normal
+from bis.steps.as_of import AsOf, Later
 from bis.steps.bring import leaves_of
 from bis.steps.home import Home
 from bis.steps.model_place import files_at
-from bis.steps.models import database_of, resolve
-from bis.store.squeeze import unpack
+from bis.steps.models import database_of
+from bis.steps.note_packages import locked, note_packages
 
 DEEPEST: Final = 10
 """Runs behind runs."""
@@ -95,15 +100,16 @@ def lineage(
     database = database_of(home)
     if not database.there:
         raise NotFound("nothing is recorded here yet", hint="bis run -- python train.py")
+    limits = [] if until == NEVER else ["what was removed since then is not told"]
+    if PACKAGE.fullmatch(text.strip()):
+        with database.reading() as connection:
+            unread = made.unread_environments(connection)
+        if missing := note_packages(home, unread):
+            limits.append(f"the packages of {counted(missing, 'environment')} are not in the store here")
     with database.reading() as connection:
-        unread = made.unread_environments(connection) if PACKAGE.fullmatch(text.strip()) else {}
-    tracer = _Tracer(home, packages, until)
-    if unread:
-        tracer.read_environments(unread)
-    with database.reading() as connection:
-        tracer.connection = connection
+        tracer = _Tracer(home, connection, AsOf(home, connection, until), packages, limits)
         thing, down, up = tracer.of(text.strip(), folder, now)
-    return Lineage(thing=thing, made_of=tuple(down), reached=tuple(up), limits=tuple(dict.fromkeys(tracer.limits)))
+    return Lineage(thing=thing, made_of=tuple(down), reached=tuple(up), limits=tuple(dict.fromkeys(limits)))
 
 
 def read_packages(home: Home, most: int) -> int:
@@ -115,25 +121,23 @@ def read_packages(home: Home, most: int) -> int:
     with database.reading() as connection:
         unread = made.unread_environments(connection)
     some = sorted(unread, key=lambda environment: -unread[environment])[:most]
-    tracer = _Tracer(home, packages=False, until=NEVER)
-    missing = tracer.read_environments({environment: unread[environment] for environment in some})
+    missing = note_packages(home, {environment: unread[environment] for environment in some})
     return len(unread) - len(some) + missing
 
 
 Found = tuple[Node, list[Node], list[Node]]
-R = TypeVar("R", Reference, DataReference, ModelReference)
+T = TypeVar("T")
 
 
 class _Tracer:
     """One answer: what it has told of already, and what it could not look at."""
 
-    connection: Connection
-
-    def __init__(self, home: Home, packages: bool, until: int) -> None:
+    def __init__(self, home: Home, connection: Connection, then: AsOf, packages: bool, limits: list[str]) -> None:
         self.home = home
+        self.connection = connection
+        self.then = then
         self.packages = packages
-        self.until = until
-        self.limits: list[str] = [] if until == NEVER else ["what was removed since then is not told"]
+        self.limits = limits
         self.told: set[tuple[str, int]] = set()
         self._data: dict[str, dict[str, str]] | None = None
 
@@ -141,9 +145,9 @@ class _Tracer:
 
     def of(self, text: str, folder: Path | None, now: datetime) -> Found:
         if text.startswith(MODELS):
-            return self.of_version(self._version(parse_model(text, now)))
+            return self.of_version(self.then.model(parse_model(text, now)))
         if text.startswith(DATA):
-            return self.of_data(self._held(parse_data(text, now)))
+            return self.of_data(self.then.data(parse_data(text, now)))
         if thing := BUILT.fullmatch(text):
             return self.of_built(thing["digest"])
         if CODE.fullmatch(text):
@@ -174,20 +178,12 @@ class _Tracer:
         return self.of_built(digest) if self._is_built(digest) else None
 
     def _as_run(self, text: str, now: datetime) -> Found | None:
-        try:
-            run = self.home.ledger.find(self._then(parse(text, now)))
-        except BisError:
-            return None
-        self._check(run.name, micros(run.started))
-        return self.of_run(run)
+        run = _if_any(lambda: self.then.run(parse(text, now)))
+        return self.of_run(run) if run else None
 
     def _as_model(self, text: str, now: datetime) -> Found | None:
-        try:
-            version = resolve(self.connection, self._then(parse_model(text, now)))
-        except BisError:
-            return None
-        self._check(version.reference, version.made)
-        return self.of_version(version)
+        version = _if_any(lambda: self.then.model(parse_model(text, now)))
+        return self.of_version(version) if version else None
 
     def _as_commit(self, text: str, _: datetime) -> Found | None:
         if not COMMIT.fullmatch(text):
@@ -198,12 +194,8 @@ class _Tracer:
         return Node(kind="commit", name=text, id=text), [], self.runs_reached(seqs)
 
     def _as_data(self, text: str, now: datetime) -> Found | None:
-        try:
-            held = self.home.ledger.data.find(self._then(parse_data(text, now)))[0]
-        except BisError:
-            return None
-        self._check(held.reference, micros(held.version.made))
-        return self.of_data(held)
+        held = _if_any(lambda: self.then.data(parse_data(text, now)))
+        return self.of_data(held) if held else None
 
     def _as_content(self, text: str, _: datetime) -> Found | None:
         """A file by its digest, whatever it was called."""
@@ -215,81 +207,35 @@ class _Tracer:
 
     def _as_path(self, text: str, _: datetime) -> Found | None:
         """A file that is not there any more, by the name that it had in the newest runs."""
-        path, digests = spell(text.removeprefix("./")), set()
-        rows = self.connection.execute(
-            "SELECT content FROM runs WHERE tracked = 0 ORDER BY seq DESC LIMIT ?", (SCANNED,)
-        ).fetchall()
-        for (content,) in rows:
-            run = decoded(unpack(content), Run)
+        path, digests, looked = spell(text.removeprefix("./")), set(), 0
+        for run in newest(self.connection, SCANNED):
+            looked += 1
             digests |= {row["digest"] for row in _inputs(run) if row["path"] == path}
             digests |= {output.digest for output in run.outputs if output.path == path}
         if not digests:
             return None
-        if len(rows) == SCANNED:
+        if looked == SCANNED:
             self.limits.append(f"the path was looked for in the newest {counted(SCANNED, 'run')}, which is not all")
         makers = [seq for seqs in made.makers(self.connection, digests).values() for seq in seqs]
         detail = f"{counted(len(digests), 'content')} recorded; it is not on this disk"
         down, up = (
-            self.runs_behind(self._first_hand(makers), 0),
+            self.runs_behind(first_hand(self.connection, makers), 0),
             self.runs_reached(used.runs_with(self.connection, digests)),
         )
         return Node(kind="file", name=path, detail=detail), down, up
-
-    # -- then ----------------------------------------------------------------------------------------------------
-
-    def _then(self, reference: R) -> R:
-        """The same at the moment that is looked at, unless it says itself when."""
-        exact = isinstance(reference, DataReference) and (
-            reference.number is not None or reference.stamp or reference.checksum or reference.tag
-        )
-        if self.until == NEVER or reference.moment or exact:
-            return reference
-        return msgspec.structs.replace(reference, moment=stamp(self.until))
-
-    def _check(self, name: str, moment: int) -> None:
-        """Raises NotFound for what came later."""
-        if moment > self.until:
-            raise NotFound(
-                f"{readable(name)} was not there yet on {shown_time(self.until)}",
-                because=f"It is of {shown_time(moment)}.",
-            )
-
-    def _version(self, reference: ModelReference) -> ModelVersion:
-        found = resolve(self.connection, self._then(reference))
-        self._check(found.reference, found.made)
-        return found
-
-    def _held(self, reference: DataReference) -> Held:
-        found, _ = self.home.ledger.data.find(self._then(reference))
-        self._check(found.reference, micros(found.version.made))
-        return found
-
-    def _versions(self, where: str, value: str) -> list[ModelVersion]:
-        found = registry.versions(self.connection, where, (value,), order="m.name, v.version")
-        return [one for one in found if one.made <= self.until]
-
-    def _aliases(self, version: ModelVersion) -> list[Node]:
-        if self.until == NEVER:
-            return [_alias(version, alias) for alias in version.aliases]
-        stood = history.standing(self.connection, registry.once(self.connection, version.name), self.until)
-        meant = stood.aliases.items() if stood else ()
-        return [_alias(version, alias) for alias, number in meant if number == version.number]
-
-    def _built(self, found: Iterable[Built]) -> list[Node]:
-        return [self._built_node(one) for one in found if micros(one.made) <= self.until]
 
     # -- each kind of thing --------------------------------------------------------------------------------------
 
     def of_version(self, version: ModelVersion) -> Found:
         thing = Node(kind="model version", name=version.reference, detail=version.source)
-        down = self.runs_behind(self._seqs([version.run]), 0) if version.run else []
+        down = self.runs_behind(places(self.connection, [version.run]), 0) if version.run else []
         if version.run and not down:
             self.limits.append(f"its run {version.run[:12]} is not recorded here")
-        up = self._aliases(version) + self._built(built.of_model(self.connection, version.reference))
+        up = self._aliases(version) + self._built_nodes(built.of_model(self.connection, version.reference))
         return thing, down, [*up, *self._copies(version), *self.runs_reached(self._users_of(version))]
 
     def of_run(self, run: Run) -> Found:
-        (seq,) = self._seqs([run.id]) or [0]
+        (seq,) = places(self.connection, [run.id]) or [0]
         self.told |= {("down", seq), ("up", seq)}
         return _run_node(run), self._below(run, seq, 0), self._above(run, seq, 0)
 
@@ -310,17 +256,20 @@ class _Tracer:
         for image in (one.image,) if one.image else ():
             below = self.of_built(image.rpartition("@")[2])[1] if self._is_built(image) else []
             down.append(Node(kind="image", name=image, children=tuple(below)))
-        runs = self._seqs([one.run]) if one.run else []
+        runs = places(self.connection, [one.run]) if one.run else []
         if one.run and not runs:
             self.limits.append(f"its run {one.run[:12]} is not recorded here")
-        up = self._built(built.with_image(self.connection, digest))
+        up = self._built_nodes(built.with_image(self.connection, digest))
         return Node(kind=one.kind, name=digest, detail=detail), [*down, *self.runs_behind(runs, 0)], up
 
     def _is_built(self, image: str) -> bool:
         return bool(built.by_digest(self.connection, image.rpartition("@")[2]))
 
+    def _built_nodes(self, found: Iterable[Built]) -> list[Node]:
+        return [self._built_node(one) for one in self.then.built(found)]
+
     def _built_node(self, one: Built) -> Node:
-        children = tuple(self._built(built.with_image(self.connection, one.digest)))
+        children = tuple(self._built_nodes(built.with_image(self.connection, one.digest)))
         return Node(kind=one.kind, name=one.digest, detail=one.pushed or one.name, children=children)
 
     def of_data(self, held: Held) -> Found:
@@ -340,14 +289,14 @@ class _Tracer:
         detail = f"{counted(version.files, 'file')}, {version.stamp}"
         return (
             Node(kind="data", name=held.reference, detail=detail),
-            [*down, *self.runs_behind(self._first_hand(makers), 0)],
+            [*down, *self.runs_behind(first_hand(self.connection, makers), 0)],
             up,
         )
 
     def of_file(self, name: str, digest: Digest) -> Found:
         thing = Node(kind="file", name=name, id=digest, detail=short(digest, 12))
         makers = made.makers(self.connection, [digest]).get(short(digest, used.DIGITS), [])
-        down = [*self._data_nodes(digest), *self.runs_behind(self._first_hand(makers)[-1:], 0)]
+        down = [*self._data_nodes(digest), *self.runs_behind(first_hand(self.connection, makers)[-1:], 0)]
         return thing, down, self.runs_reached(used.runs_with(self.connection, [digest]))
 
     def of_package(self, name: str, version: str) -> Found:
@@ -361,13 +310,16 @@ class _Tracer:
             )
         return Node(kind="package", name=f"{normal(name)}=={version}"), [], self.runs_reached(seqs)
 
+    def _aliases(self, version: ModelVersion) -> list[Node]:
+        return [Node(kind="alias", name=f"models:/{version.name}@{alias}") for alias in self.then.aliases(version)]
+
     # -- downwards -----------------------------------------------------------------------------------------------
 
     def runs_behind(self, seqs: Iterable[int], depth: int) -> list[Node]:
         return [self._run_below(seq, depth) for seq in self._some(seqs)]
 
     def _run_below(self, seq: int, depth: int) -> Node:
-        run = self._run(seq)
+        run = run_at(self.connection, seq)
         if ("down", seq) in self.told:
             return _run_node(run, detail="told above")
         self.told.add(("down", seq))
@@ -387,12 +339,12 @@ class _Tracer:
                 case "data":
                     nodes += self._inputs_below(run, seq, depth)
                 case "environment":
-                    children = tuple(self._packages(part.trees.get("lock"))) if self.packages else ()
+                    children = self._packages(part.trees.get("lock")) if self.packages else ()
                     name = short(part.digest)
                     nodes.append(Node(kind=kind, name=name, id=part.digest, detail=part.summary, children=children))
                 case _:
                     nodes.append(Node(kind=kind, name=short(part.digest), id=part.digest, detail=part.summary))
-        return [*nodes, *self._logged_below(run, seq)]
+        return [*nodes, *self._logged_below(seq)]
 
     def _inputs_below(self, run: Run, seq: int, depth: int) -> Iterator[Node]:
         rows = [row for row in _inputs(run) if row.get("read") or row.get("how") == "declared"]
@@ -401,44 +353,29 @@ class _Tracer:
         makers = made.makers(self.connection, [row["digest"] for row in rows[:FILES] if row["size"]])
         for row in rows[:FILES]:
             earlier = [one for one in makers.get(short(row["digest"], used.DIGITS), ()) if one < seq]
-            behind = self.runs_behind(self._first_hand(earlier)[-1:], depth + 1)
+            behind = self.runs_behind(first_hand(self.connection, earlier)[-1:], depth + 1)
             children = (*(self._data_nodes(row["digest"]) if row["size"] else ()), *behind)
             digest = row["digest"]
             yield Node(kind="data", name=row["path"], id=digest, detail=short(digest, 12), children=children)
 
-    def _logged_below(self, run: Run, seq: int) -> Iterator[Node]:
+    def _logged_below(self, seq: int) -> Iterator[Node]:
         """What a client said that went in."""
-        for (value,) in self.connection.execute(
-            "SELECT value FROM tags WHERE run = ? AND key = 'mlflow.source.git.commit'", (seq,)
-        ).fetchall():
-            yield Node(kind="code", name=value[:12], id=value, detail="as the client says")
-        for name, digest, source in self.connection.execute(
-            "SELECT t.name, t.digest, t.source FROM run_datasets d JOIN tracked_datasets t ON t.id = d.dataset"
-            " WHERE d.run = ? ORDER BY t.name LIMIT ?",
-            (seq, FILES),
-        ).fetchall():
-            yield Node(kind="data", name=name, detail=f"{digest}, as the client says: {source[:200]}")
-        for model in self.connection.execute(
-            "SELECT DISTINCT model FROM run_models WHERE run = ? AND role = 'input'", (seq,)
-        ).fetchall():
-            yield Node(kind="logged model", name=f"models:/{model[0]}")
+        for commit in commits_said(self.connection, seq):
+            yield Node(kind="code", name=commit[:12], id=commit, detail="as the client says")
+        for data in data_said(self.connection, seq, FILES):
+            yield Node(kind="data", name=data.name, detail=f"{data.digest}, as the client says: {data.source[:200]}")
+        for model in models_said(self.connection, seq):
+            yield Node(kind="logged model", name=f"models:/{model}")
 
-    def _packages(self, lock: Digest | None) -> Iterator[Node]:
-        for name, version in sorted(self._locked(lock).items()):
-            yield Node(kind="package", name=f"{name}=={version}")
-
-    def _locked(self, lock: Digest | None) -> dict[str, str]:
-        """Name and version of each package. Raises BisError where the lock cannot be had."""
-        if not lock:
-            return {}
-        found = pylock.read(self.home.store.get_bytes(lock).decode())
-        return {normal(package.name): package.version for package in found.packages}
+    def _packages(self, lock: Digest | None) -> tuple[Node, ...]:
+        found = sorted(locked(lock, self.home.store).items())
+        return tuple(Node(kind="package", name=f"{name}=={version}") for name, version in found)
 
     def _data_nodes(self, digest: str) -> list[Node]:
         """The versions of data that hold a file, of each data set the newest."""
         if self._data is None:
             self._data = {}
-            versions = [one for one in self.home.ledger.data.versions() if micros(one.version.made) <= self.until]
+            versions = self.then.all_data()
             if len(versions) > SETS:
                 self.limits.append(f"names of data were looked for in the newest {SETS} of {len(versions):,} versions")
             for held in versions[:SETS]:
@@ -456,7 +393,7 @@ class _Tracer:
         return [self._run_above(seq, depth) for seq in self._some(sorted(set(seqs), reverse=True), repeats=False)]
 
     def _run_above(self, seq: int, depth: int) -> Node:
-        run = self._run(seq)
+        run = run_at(self.connection, seq)
         if ("up", seq) in self.told:
             return _run_node(run, detail="told above")
         self.told.add(("up", seq))
@@ -466,7 +403,7 @@ class _Tracer:
         return _run_node(run, children=self._above(run, seq, depth))
 
     def _above(self, run: Run, seq: int, depth: int) -> list[Node]:
-        versions = self._versions("v.run = ?", run.id)
+        versions = self.then.versions("v.run = ?", run.id)
         nodes = [
             Node(
                 kind="model version",
@@ -474,21 +411,18 @@ class _Tracer:
                 detail=one.stage if one.stage != "None" else "",
                 children=(
                     *self._aliases(one),
-                    *self._built(built.of_model(self.connection, one.reference)),
+                    *self._built_nodes(built.of_model(self.connection, one.reference)),
                 ),
             )
             for one in versions
         ]
         told = {one.reference for one in versions}
-        nodes += self._built(
+        nodes += self._built_nodes(
             one
             for one in built.once(built.of_run(self.connection, run.id))
             if one.model not in told and not (one.image and self._is_built(one.image))
         )
-        for id, name in self.connection.execute(
-            "SELECT id, name FROM logged_models WHERE run = ? AND removed IS NULL AND made <= ? ORDER BY seq LIMIT ?",
-            (run.id, self.until, FILES),
-        ).fetchall():
+        for id, name in models_logged(self.connection, run.id, self.then.until, FILES):
             nodes.append(Node(kind="logged model", name=f"models:/{id}", detail=name))
         digests = {output.digest for output in run.outputs if output.size and not output.is_log}
         nodes = [*self._predictions(seq), *nodes]
@@ -496,46 +430,33 @@ class _Tracer:
         return [*nodes, *self.runs_reached(later, depth + 1)]
 
     def _predictions(self, seq: int) -> list[Node]:
-        asked = "SELECT key, value FROM tags WHERE run = ? AND key IN (?, ?)"
-        tags: dict[str, str] = dict(self.connection.execute(asked, (seq, WRITTEN, ROWS)).fetchall())
-        if WRITTEN not in tags:
+        found = predictions(self.connection, seq)
+        if not found:
             return []
-        rows = tags.get(ROWS, "")
-        return [
-            Node(
-                kind="predictions",
-                name=readable(tags[WRITTEN]),
-                detail=counted(int(rows), "row") if rows.isdecimal() else "",
-            )
-        ]
+        detail = "" if found.rows is None else counted(found.rows, "row")
+        return [Node(kind="predictions", name=readable(found.place), detail=detail)]
 
     def _copies(self, version: ModelVersion) -> list[Node]:
         return [
             Node(kind="model version", name=one.reference, detail="a copy", children=tuple(self._aliases(one)))
-            for one in self._versions("v.source = ?", version.reference)
+            for one in self.then.versions("v.source = ?", version.reference)
         ]
 
     def _users_of(self, version: ModelVersion) -> set[int]:
-        """The runs that asked it: scorings and evaluations say so, as do clients of the model that they logged; others
-        read a file of it that its own run alone made."""
-        asked = "SELECT run FROM tags WHERE key = ? AND value = ?"
-        rows = self.connection.execute(asked, (OF_MODEL, version.reference)).fetchall()
-        if version.logged_model:
-            asked = "SELECT DISTINCT run FROM run_models WHERE model = ? AND role = 'input'"
-            rows += self.connection.execute(asked, (version.logged_model,)).fetchall()
-        return {seq for (seq,) in rows} | used.runs_with(self.connection, self._own_files(version))
+        """The runs that say that they asked it, and those that read a file of it that its own run alone made."""
+        return askers(self.connection, version) | used.runs_with(self.connection, self._own_files(version))
 
     def _own_files(self, version: ModelVersion) -> list[Digest]:
-        own = self._seqs([version.run]) if version.run else []
+        own = places(self.connection, [version.run]) if version.run else []
         try:
             files = files_at(self.connection, version.storage or version.source) if own else {}
         except BisError:
             return []
         digests = [one.digest for one in files.values() if one.size] if not isinstance(files, Path) else []
         found = made.makers(self.connection, digests)
-        return [one for one in digests if self._first_hand(found.get(short(one, used.DIGITS), ())) == own]
+        return [one for one in digests if first_hand(self.connection, found.get(short(one, used.DIGITS), ())) == own]
 
-    # -- the ledger ----------------------------------------------------------------------------------------------
+    # -- both ways -----------------------------------------------------------------------------------------------
 
     def _some(self, seqs: Iterable[int], *, repeats: bool = True) -> list[int]:
         """As many as one answer still has room for."""
@@ -544,56 +465,21 @@ class _Tracer:
         waiting = list(dict.fromkeys(seqs))
         while waiting and len(chosen) < room:
             seq = waiting.pop(0)
-            if (repeats or self._is_result(seq)) and self._had_begun(seq):
+            if (repeats or is_result(self.connection, seq)) and had_begun(self.connection, seq, self.then.until):
                 chosen.append(seq)
         if waiting:
             self.limits.append(f"{counted(len(waiting), 'run')} more are not told: {MOST} are")
         return chosen
 
-    def _first_hand(self, seqs: Iterable[int]) -> list[int]:
-        """Without the runs of `bis repeat`, which make what was made before; those, where there are no others."""
-        chosen = sorted(set(seqs))
-        rows = [self.connection.execute("SELECT repeats FROM runs WHERE seq = ?", (seq,)).fetchall() for seq in chosen]
-        return [seq for seq, row in zip(chosen, rows, strict=True) if row and not row[0][0]] or chosen
 
-    def _had_begun(self, seq: int) -> bool:
-        if self.until == NEVER:
-            return True
-        found = self.connection.execute("SELECT started FROM runs WHERE seq = ?", (seq,)).fetchall()
-        return bool(found) and found[0][0] <= self.until
-
-    def _is_result(self, seq: int) -> bool:
-        found = self.connection.execute("SELECT repeats, removed FROM runs WHERE seq = ?", (seq,)).fetchall()
-        return bool(found) and not found[0][0] and not found[0][1]
-
-    def _run(self, seq: int) -> Run:
-        found = self.connection.execute("SELECT name, content FROM runs WHERE seq = ?", (seq,)).fetchall()
-        return next(called(decoded(unpack(content), Run), name) for name, content in found)
-
-    def _seqs(self, ids: Sequence[str]) -> list[int]:
-        found: list[int] = []
-        for id in ids:
-            rows = self.connection.execute("SELECT seq FROM runs WHERE id = ?", (id,)).fetchall()
-            found += [seq for (seq,) in rows]
-        return found
-
-    def read_environments(self, unread: dict[str, int]) -> int:
-        """Note the packages of environments that nobody has asked for yet, from their locks in the store. Returns how
-        many are not there."""
-        missing = 0
-        for environment, seq in unread.items():
-            with database_of(self.home).reading() as self.connection:
-                part = self._run(seq).parts.get("environment")
-            try:
-                packages = self._locked(part.trees.get("lock") if part else None)
-            except (BisError, ValueError):
-                missing += 1
-                continue
-            with database_of(self.home).writing(durable=False) as connection:
-                made.note_packages(connection, environment, packages)
-        if missing:
-            self.limits.append(f"the packages of {counted(missing, 'environment')} are not in the store here")
-        return missing
+def _if_any(look: Callable[[], T]) -> T | None:
+    """What is found; None where there is none. Raises Later for what came after the moment that is asked about."""
+    try:
+        return look()
+    except Later:
+        raise
+    except BisError:
+        return None
 
 
 def _inputs(run: Run) -> list[dict[str, Any]]:
@@ -604,10 +490,6 @@ def _inputs(run: Run) -> list[dict[str, Any]]:
 def _run_node(run: Run, *, detail: str = "", children: Sequence[Node] = ()) -> Node:
     told = ", ".join(filter(None, (run.id[:8], run.started[:19].replace("T", " "), detail)))
     return Node(kind="run", name=run.name, id=run.id, detail=told, children=tuple(children))
-
-
-def _alias(version: ModelVersion, alias: str) -> Node:
-    return Node(kind="alias", name=f"models:/{version.name}@{alias}")
 
 
 def _named(path: Path, home: Home) -> str:
