@@ -69,6 +69,7 @@ def test_files_that_were_damaged_in_the_cache_are_brought_anew(placed: Place) ->
         ("models:/churm@champion", NotFound, "no registered model is called 'churm'"),
         ("models:/churn/99", NotFound, "no version 99"),
         ("./nowhere", NotFound, "there is no folder"),
+        ("churn/9", NotFound, "there is no folder"),
         ("runs:/@latest/nowhere", NotFound, "has no model at nowhere"),
         ("models:/", UsageError, "is not a reference to a model"),
     ],
@@ -76,3 +77,14 @@ def test_files_that_were_damaged_in_the_cache_are_brought_anew(placed: Place) ->
 def test_what_is_not_there_is_named(placed: Place, text: str, error: type[BisError], told: str) -> None:
     with pytest.raises(error, match=told):
         placed(text)
+
+
+@pytest.mark.parametrize("text", ["churn", "churn/1", "churn@champion"])
+def test_a_registered_model_that_is_named_without_saying_so_is_known(
+    placed: Place, text: str, alias: Callable[[str, int], None]
+) -> None:
+    alias("champion", 1)
+    with pytest.raises(NotFound, match="is no run and no folder here, but a registered model") as told:
+        placed(text)
+    assert told.value.hint == f"models:/{text}  names it"
+    assert "models:/churn/" in told.value.because

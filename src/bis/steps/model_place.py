@@ -77,9 +77,31 @@ def place(text: str, now: datetime, folder: Path, home: Homes, cache: Path) -> P
     local = folder / Path(text.removeprefix("file://")).expanduser()
     if local.is_dir() or "/" in text or text.startswith("."):
         if not local.is_dir():
-            raise NotFound(f"there is no folder {shown(local)}", hint="bis model list, or bis log")
+            raise _meant(text, now, home) or NotFound(
+                f"there is no folder {shown(local)}", hint="bis model list, or bis log"
+            )
         return Placed(folder=local.resolve(), reference=text, name=local.resolve().name)
-    return _of_run(text, text, "", now, home(), cache)
+    there = home()
+    try:
+        there.ledger.find(parse(text, now.astimezone().replace(tzinfo=None)))
+    except (NotFound, UsageError) as error:
+        raise _meant(text, now, home) or error from None
+    return _of_run(text, text, "", now, there, cache)
+
+
+def _meant(text: str, now: datetime, home: Homes) -> NotFound | None:
+    """What to type for a registered model that was named as `bis model` takes it: here, that may be a run or a folder,
+    too."""
+    try:
+        with asking(home()) as connection:
+            version = resolve(connection, parse_model(f"{MODELS}/{text}", now))
+    except BisError:
+        return None
+    return NotFound(
+        f"{readable(text)} is no run and no folder here, but a registered model",
+        because=f"It means {version.reference}.",
+        hint=f"{MODELS}/{readable(text)}  names it",
+    )
 
 
 def models_folder(settings: Settings, variables: Mapping[str, str]) -> Path:
