@@ -57,7 +57,7 @@ def codes(part: Part) -> set[str]:
 
 
 def packages(part: Part, store: LocalStore) -> dict[str, Installed]:
-    return {item.name: item for item in environment.packages_of(part, store)}
+    return {item.name: item for item in pylock.packages_of(part, store)}
 
 
 # -- the set -----------------------------------------------------------------------------------------------------
@@ -456,7 +456,7 @@ def test_a_command_without_python_is_a_finding_not_an_error(scene: MakeScene, st
     part = environment.capture(scene(("ls", "-l")), store)
     assert codes(part) == {"no-python"}
     assert part.facts["program"]["digest"].startswith("b3:")
-    assert environment.packages_of(part, store) == ()
+    assert pylock.packages_of(part, store) == ()
     other = environment.capture(scene(("cat",)), store)
     assert environment.compare(part, other, store)
 

@@ -15,7 +15,7 @@ from bis.nouns.built import Built
 from bis.nouns.reference import parse
 from bis.nouns.run import Run
 from bis.oci.registry import HUB, Name, read_name
-from bis.parts.environment import python_of
+from bis.parts.interpreter import python_of
 from bis.steps.built import images_of, with_digest
 from bis.steps.check_manifests import check
 from bis.steps.manifests import Manifest, Replicas, Workload, name_for, served, served_by_kserve, text_of, trained

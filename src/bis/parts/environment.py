@@ -36,36 +36,46 @@ from typing import Any
 
 import msgspec
 
-from bis.digest import Digest, digest_file, digest_value, readable, short, spell, unspell
+from bis.digest import Digest, digest_value, readable, spell, unspell
 from bis.errors import BisError, counted
 from bis.nouns.part import Change, Finding, Part, PartKind
 from bis.nouns.trace import Access, Stat, Trace
-from bis.parts import Place, Report, Scene, pylock
+from bis.parts import Place, Scene, pylock
 from bis.parts.artifacts import Artifacts, uv_cache
 from bis.parts.conda import conda_digest, conda_packages
 from bis.parts.edited import Looked, look
+from bis.parts.environment_changes import (
+    a_few,
+    interpreter_changes,
+    library_changes,
+    minor_changes,
+    other_changes,
+    package_changes,
+    patched_changes,
+)
 from bis.parts.indexes import told
 from bis.parts.installed import Installed, installed, set_digest
-from bis.parts.interpreter import LAUNCHERS, PYTHON, Interpreter, describe, from_report, guess, which
-from bis.parts.library import differing as library_differences
+from bis.parts.interpreter import Interpreter, describe, python_of, title, which
 from bis.parts.library import keep as keep_library
 from bis.parts.library import library
 from bis.parts.local import LOCAL, Kept, keep
+from bis.parts.pylock import packages_of
+from bis.parts.ran import ran
 from bis.parts.requirements import against
 from bis.store import Store
 from bis.store import snapshot as trees_of
+from bis.store.statcache import digest_known
 
 KIND: PartKind = "environment"
 SITES = ("site-packages", "dist-packages")
-NAMED = 5
-"""So many names in one sentence; the facts hold all."""
 
 
 def capture(scene: Scene, store: Store, earlier: Part | None = None) -> Part:
     """The interpreter and the set it sees: before the run by reading the command, after it by what ran."""
-    python, others, findings = _interpreters(scene)
+    python, beside, findings = ran(scene)
     if python is None:
         return _no_python(scene, findings)
+    others = [_other(one, scene) for one in beside]
     packages, hidden = _packages(python, scene)
     kept = _kept(packages, scene, store, earlier)
     looked = _look(python, kept.packages, scene)
@@ -78,7 +88,7 @@ def capture(scene: Scene, store: Store, earlier: Part | None = None) -> Part:
         "active": spell(scene.variables.get("VIRTUAL_ENV", "")),
         "packages": len(packages),
         "set": _plain_set(packages),
-        **_some(
+        **_filled(
             project=spell(os.fspath(scene.project)),
             guessed=not scene.reports,
             used=list(looked.used) if looked else None,
@@ -123,7 +133,7 @@ def identity(
 ) -> Digest:
     """What makes two environments the same: the interpreter's version and build, and the files installed."""
     same = {"python": [python.implementation, python.version, python.abi], "set": set_digest(packages)}
-    return digest_value({**same, **_some(others=sorted(others), patched=patched, conda=conda)})
+    return digest_value({**same, **_filled(others=sorted(others), patched=patched, conda=conda)})
 
 
 def supposed(now: Part, like: Part, scene: Scene, store: Store) -> Part:
@@ -147,7 +157,7 @@ def supposed(now: Part, like: Part, scene: Scene, store: Store) -> Part:
         digest=identity(python, packages_of(now, store), digests, patched, conda_digest(conda) if conda else ""),
         summary=_summary(python, there, looked),
         trees={**now.trees, **({"patched": patched} if patched else {})},
-        facts={**now.facts, **_some(others=others, edited=list(msgspec.to_builtins(looked.edited)))},
+        facts={**now.facts, **_filled(others=others, edited=list(msgspec.to_builtins(looked.edited)))},
     )
 
 
@@ -157,16 +167,12 @@ def restore(part: Part, place: Place, store: Store) -> None:
 
 def compare(before: Part, after: Part, store: Store) -> list[Change]:
     """The interpreter, then packages by name, then files edited in place."""
-    edited = _library_changes(before, after, store)
+    edited = library_changes(before, after, store)
     if before.digest == after.digest:
         return edited
-    changes = [*_interpreter_changes(before, after), *edited, *_package_changes(before, after, store)]
-    changes += _patched_changes(before, after, store)
-    if not changes:
-        for name, of in (("others", _others), ("conda", _conda)):
-            if of(before) != of(after):
-                changes.append(Change(kind=KIND, name=name, before=of(before), after=of(after)))
-    return [*changes, *_minor_changes(before, after)]
+    changes = [*interpreter_changes(before, after), *edited, *package_changes(before, after, store)]
+    changes += patched_changes(before, after, store)
+    return [*(changes or other_changes(before, after)), *minor_changes(before, after)]
 
 
 # -- what is installed -------------------------------------------------------------------------------------------
@@ -292,26 +298,7 @@ def _patched(looked: Looked | None, scene: Scene, store: Store) -> Digest:
     return trees_of.put_paths(pairs.items(), store, scene.cache, modes="exec")
 
 
-# -- which interpreter -------------------------------------------------------------------------------------------
-
-
-def _interpreters(scene: Scene) -> tuple[Interpreter | None, list[dict[str, Any]], list[Finding]]:
-    """The main interpreter, and the others that ran with a prefix of their own."""
-    if not scene.reports:
-        return _silent(scene)
-    ordered = _by_weight(scene)
-    main, findings, others = from_report(ordered[0], scene.real), [], []
-    seen = {main.prefix}
-    for report in ordered[1:]:
-        if report.prefix in seen or _is_launcher(report):
-            continue
-        seen.add(report.prefix)
-        others.append(_other(from_report(report, scene.real), scene))
-    if others:
-        names = ", ".join(f"{readable(str(other['executable']))} ({other['version']})" for other in others)
-        text = f"the run used more than one Python environment: {readable(main.executable)}, and also {names}"
-        findings.append(Finding(code="several-interpreters", text=text, hint="a repeat rebuilds the first one only"))
-    return main, others, findings
+# -- further interpreters, and none ------------------------------------------------------------------------------
 
 
 def _other(python: Interpreter, scene: Scene) -> dict[str, Any]:
@@ -319,39 +306,6 @@ def _other(python: Interpreter, scene: Scene) -> dict[str, Any]:
     packages, _ = _packages(python, scene)
     told = {"executable": python.executable, "prefix": python.prefix, "version": python.version}
     return {**told, "packages": len(packages), "digest": identity(python, packages)}
-
-
-def _by_weight(scene: Scene) -> list[Report]:
-    """The reports, that of the command's own process first; those of mere launchers last."""
-    root = scene.trace.processes[0].pid if scene.trace and scene.trace.processes else None
-    return sorted(scene.reports, key=lambda report: (_is_launcher(report), report.pid != root))
-
-
-def _is_launcher(report: Report) -> bool:
-    return any(os.path.basename(word) in LAUNCHERS for word in report.argv[:2])
-
-
-def _silent(scene: Scene) -> tuple[Interpreter | None, list[dict[str, Any]], list[Finding]]:
-    """No report: before the run, or of a run in which no interpreter could tell of itself."""
-    found, _ = guess(scene.command, scene.folder, scene.variables)
-    findings = []
-    if scene.trace is not None:
-        programs = [_program(process.executable, process.argv) for process in scene.trace.processes]
-        pythons = [program for program in programs if PYTHON.match(os.path.basename(program))]
-        found = pythons[0] if pythons else "" if programs else found
-        if found:
-            text = f"{readable(spell(found))} did not tell of itself (started with -I, -S or -E?); read from its files"
-            findings.append(Finding(code="silent-interpreter", text=text))
-    place = os.fspath(scene.real(spell(found))) if found else ""
-    return (describe(place, scene.variables, scene.home) if place else None), [], findings
-
-
-def _program(executable: str, argv: Sequence[str]) -> str:
-    """A process's program as it was called, where that keeps the link of a virtual environment."""
-    called = unspell(argv[0]) if argv else ""
-    if called.startswith("/") and os.path.realpath(called) == os.path.realpath(unspell(executable)):
-        return called
-    return unspell(executable) or called
 
 
 def _no_python(scene: Scene, findings: list[Finding]) -> Part:
@@ -368,36 +322,18 @@ def _no_python(scene: Scene, findings: list[Finding]) -> Part:
     )
 
 
-def _digest_of(path: Path, scene: Scene) -> str:
-    """The digest of a program, from the cache while it is unchanged; empty when it cannot be read."""
-    name = os.path.realpath(path)
-    try:
-        status = os.stat(name)
-        if scene.cache is None:
-            return digest_file(name)
-        if known := scene.cache.recall([(name, status)])[0]:
-            return known
-        looked = scene.cache.now()
-        digest = digest_file(name)
-    except OSError:
-        return ""
-    scene.cache.remember(name, status, digest, looked)
-    return digest
+def _digest_of(program: Path, scene: Scene) -> str:
+    return digest_known(os.path.realpath(program), scene.cache)
 
 
-def _some(**values: Any) -> dict[str, Any]:
+def _filled(**values: Any) -> dict[str, Any]:
     """Without what is empty."""
     return {name: value for name, value in values.items() if value not in (None, "", False, [], {}, ())}
 
 
 def _summary(python: Interpreter, packages: Sequence[Installed], looked: Looked | None) -> str:
     edited = len(looked.edited) if looked else 0
-    return f"{_title(python)}, {counted(len(packages), 'package')}" + (f", {edited} edited" if edited else "")
-
-
-def _title(python: Interpreter) -> str:
-    name = {"cpython": "Python", "pypy": "PyPy"}.get(python.implementation.rstrip("0123456789"), python.implementation)
-    return f"{name} {python.version}".strip()
+    return f"{title(python)}, {counted(len(packages), 'package')}" + (f", {edited} edited" if edited else "")
 
 
 # -- findings ----------------------------------------------------------------------------------------------------
@@ -406,144 +342,23 @@ def _title(python: Interpreter) -> str:
 def _findings(facts: Mapping[str, Any], packages: Iterable[Installed]) -> list[Finding]:
     found = []
     if edited := facts.get("edited"):
-        names = _list([readable(f"{row['path']} ({row.get('package') or 'of no package'})") for row in edited])
+        names = a_few([readable(f"{row['path']} ({row.get('package') or 'of no package'})") for row in edited])
         text = f"files of the environment that ran are not as they were installed: {names}"
         hint = "reinstall the packages, or keep the changed ones as packages of your own; a repeat puts the files back"
         found.append(Finding(code="environment-edited", text=text, hint=hint))
     if gone := facts.get("gone"):
-        names = _list([f"{count} of {readable(name)} ({readable(first)}, …)" for name, (count, first) in gone.items()])
+        names = a_few([f"{count} of {readable(name)} ({readable(first)}, …)" for name, (count, first) in gone.items()])
         text = f"files that were installed are not there: {names}; a repeat puts them back"
         found.append(Finding(code="environment-incomplete", text=text, hint="reinstall the packages"))
     if changed := facts.get("changed"):
-        text = f"the run changed its own environment: {_list(changed)}"
+        text = f"the run changed its own environment: {a_few(changed)}"
         found.append(Finding(code="environment-changed", text=text, hint="install before the run, not in it"))
     used = set(facts["used"]) if "used" in facts else None
     fixed = [item.name for item in packages if item.origin in ("system", "conda") and (not used or item.name in used)]
     if fixed:
-        text = f"not from a Python index, so a repeat has to find them as they are: {_list(fixed)}"
+        text = f"not from a Python index, so a repeat has to find them as they are: {a_few(fixed)}"
         found.append(Finding(code="fixed-packages", text=text, hint="use a virtual environment (`uv venv`)"))
     differs = facts.get("difference", {})
     if lines := [*(f"{line} is missing" for line in differs.get("missing", ())), *differs.get("other", ())]:
-        found.append(Finding(code="declared-differs", text=f"installed is not what is declared: {_list(lines)}"))
+        found.append(Finding(code="declared-differs", text=f"installed is not what is declared: {a_few(lines)}"))
     return found
-
-
-def _list(names: Sequence[str]) -> str:
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
-
-
-# -- compare -----------------------------------------------------------------------------------------------------
-
-
-def packages_of(part: Part, store: Store) -> tuple[Installed, ...]:
-    """The set of an environment, from its lock; empty for a run without Python."""
-    if "lock" not in part.trees:
-        return ()
-    return pylock.read(store.get_bytes(part.trees["lock"]).decode()).packages
-
-
-def python_of(part: Part) -> Interpreter | None:
-    """The interpreter of an environment; None for a run without Python."""
-    told = {key: value for key, value in part.facts.get("python", {}).items() if key != "digest"}
-    return msgspec.convert(told, Interpreter) if told else None
-
-
-def _interpreter_changes(before: Part, after: Part) -> list[Change]:
-    changes = []
-    old, new = python_of(before), python_of(after)
-    for name, get in (("python", _title), ("abi", lambda python: python.abi)):
-        was, now = (get(python) if python else None for python in (old, new))
-        if was != now:
-            changes.append(Change(kind=KIND, name=name, before=was, after=now))
-    if old is None and new is None:
-        programs = [str(part.facts.get("program", {}).get("digest")) for part in (before, after)]
-        changes.append(Change(kind=KIND, name=before.summary, before=programs[0], after=programs[1]))
-    return changes
-
-
-def _package_changes(before: Part, after: Part, store: Store) -> list[Change]:
-    try:
-        old, new = ({item.name: item for item in packages_of(part, store)} for part in (before, after))
-    except (BisError, ValueError) as error:
-        return [Change(kind=KIND, name="packages", detail=f"the set cannot be read: {error}")]
-    changes = []
-    for name in sorted(old.keys() | new.keys()):
-        was, now = old.get(name), new.get(name)
-        if was and now and was.identity == now.identity:
-            continue
-        versions = [item.version if item else None for item in (was, now)]
-        detail = _why(was, now, before, after, store) if was and now else ""
-        changes.append(Change(kind=KIND, name=name, before=versions[0], after=versions[1], detail=detail))
-    return changes
-
-
-def _why(was: Installed, now: Installed, before: Part, after: Part, store: Store) -> str:
-    """What is different about a package whose version is the same."""
-    if was.version != now.version:
-        return ""
-    if was.tree != now.tree and was.tree and now.tree:
-        try:
-            return "its source differs: " + _list(
-                [path for path, _, _ in trees_of.difference(store, was.tree, now.tree)]
-            )
-        except BisError:
-            return "its source differs"
-    return "same version, other files"
-
-
-def _library_changes(before: Part, after: Part, store: Store) -> list[Change]:
-    """Files of the standard library that differ though the interpreters are of one version."""
-    lists = [part.trees.get("library") for part in (before, after)]
-    pythons = [python_of(part) for part in (before, after)]
-    if lists[0] is None or lists[1] is None or lists[0] == lists[1] or not all(pythons):
-        return []
-    if len({(python.implementation, python.version) for python in pythons if python}) > 1:
-        return []
-    try:
-        rows = library_differences(lists[0], lists[1], store)
-    except BisError as error:
-        return [Change(kind=KIND, name="standard library", detail=f"what ran of it cannot be read: {error}")]
-    return [
-        Change(kind=KIND, name=f"standard library {path}", before=short(old), after=short(new))
-        for path, old, new in rows
-    ]
-
-
-def _patched_changes(before: Part, after: Part, store: Store) -> list[Change]:
-    """Files edited in place, in one of the two or differently in both."""
-    old, new = before.trees.get("patched", ""), after.trees.get("patched", "")
-    if old == new:
-        return []
-    rows: list[dict[str, Digest]] = []
-    for tree in (old, new):
-        leaves = trees_of.walk(store, Digest(tree)) if tree else ()
-        rows.append({leaf.path: leaf.entry.digest for leaf in leaves})
-    return [
-        Change(kind=KIND, name=path, before=_edit(rows[0].get(path)), after=_edit(rows[1].get(path)))
-        for path in sorted(rows[0].keys() | rows[1].keys())
-        if rows[0].get(path) != rows[1].get(path)
-    ]
-
-
-def _edit(digest: str | None) -> str:
-    return f"edited in place ({short(digest)})" if digest else "as installed"
-
-
-def _others(part: Part) -> str:
-    return ", ".join(sorted(f"Python {row['version']} {short(row['digest'])}" for row in part.facts.get("others", ())))
-
-
-def _conda(part: Part) -> str:
-    rows = part.facts.get("conda", ())
-    return short(conda_digest(rows)) if rows else ""
-
-
-def _minor_changes(before: Part, after: Part) -> list[Change]:
-    """What differs without being another environment: where it lies, and who built the interpreter."""
-    old, new = before.facts.get("python", {}), after.facts.get("python", {})
-    return [
-        Change(kind=KIND, name=name, before=old.get(name), after=new.get(name), weight="minor")
-        for name in ("prefix", "origin", "digest")
-        if old.get(name) != new.get(name)
-    ]

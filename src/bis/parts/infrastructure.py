@@ -31,7 +31,7 @@ from typing import Any
 
 import msgspec
 
-from bis.digest import Digest, digest_bytes, digest_file, digest_value, keyed_digest, readable, short, spell, unspell
+from bis.digest import Digest, digest_bytes, digest_value, keyed_digest, readable, short, spell, unspell
 from bis.errors import BisError, counted
 from bis.nouns.part import Change, Finding, Part, PartKind, Weight
 from bis.parts import Place, Scene, system
@@ -42,6 +42,7 @@ from bis.parts.programs import is_kept, programs
 from bis.parts.secret import hide, is_secret_file
 from bis.parts.surroundings import in_container, surroundings, surroundings_in
 from bis.store import Store, snapshot
+from bis.store.statcache import digest_known
 
 KIND: PartKind = "infrastructure"
 SYSTEM = ("/usr/", "/lib/", "/lib32/", "/lib64/", "/bin/", "/sbin/", "/opt/")
@@ -77,7 +78,7 @@ def capture(scene: Scene, store: Store, earlier: Part | None = None) -> Part:
         trees["packages"] = _keep(packages, store)
         facts |= _used(scene, packages)
     if executed := programs(scene):
-        facts["programs"] = {path: _digest_of(scene, path) for path in executed}
+        facts["programs"] = {path: digest_known(os.fspath(scene.real(path)), scene.cache) for path in executed}
         if places := _kept_programs(executed, scene):
             trees["programs"] = snapshot.put_paths(places, store, scene.cache, modes="exec", notes=findings)
     findings += [*_floating(facts), *_drift(facts, packages), *_changed(earlier, trees)]
@@ -230,25 +231,9 @@ def _used(scene: Scene, packages: system.Packages) -> dict[str, Any]:
             if owner:
                 used.add(owner)
             elif _is_library(path) and not path.startswith(own) and access.was_read:
-                unowned[path] = _digest_of(scene, path)
+                unowned[path] = digest_known(os.fspath(scene.real(path)), scene.cache)
     found: dict[str, Any] = {"used": sorted(used & packages.versions.keys())}
     return found | ({"unowned": dict(sorted(unowned.items()))} if unowned else {})
-
-
-def _digest_of(scene: Scene, path: str) -> str:
-    """Empty for a file that is there no more."""
-    found = scene.real(path)
-    file = os.fspath(found)
-    try:
-        status = found.stat()
-        looked = scene.cache.now() if scene.cache else 0
-        known = scene.cache.recall([(file, status)])[0] if scene.cache else None
-        digest = known or digest_file(file)
-    except OSError:
-        return ""
-    if scene.cache and not known:
-        scene.cache.remember(file, status, digest, looked)
-    return digest
 
 
 def _identity(facts: Mapping[str, Any], trees: Mapping[str, Digest]) -> dict[str, Any]:

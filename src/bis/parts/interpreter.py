@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from bis.digest import spell, unspell
+from bis.nouns.part import Part
 from bis.parts import Report
 
 PYTHON = re.compile(r"^(python|pypy|graalpy)[\d.]*[td]?w?$")
@@ -310,6 +311,18 @@ def from_report(report: Report, real: Callable[[str], Path]) -> Interpreter:
         path=tuple(item for item in report.path if item and os.path.isdir(real(item))),
         system_site=settings.get("include-system-site-packages", "false").lower() == "true",
     )
+
+
+def python_of(part: Part) -> Interpreter | None:
+    """The interpreter of an environment; None for a run without Python."""
+    told = {key: value for key, value in part.facts.get("python", {}).items() if key != "digest"}
+    return msgspec.convert(told, Interpreter) if told else None
+
+
+def title(python: Interpreter) -> str:
+    """`Python 3.11.7`."""
+    name = {"cpython": "Python", "pypy": "PyPy"}.get(python.implementation.rstrip("0123456789"), python.implementation)
+    return f"{name} {python.version}".strip()
 
 
 def _virtual(executable: str) -> tuple[str, dict[str, str]]:

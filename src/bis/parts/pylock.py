@@ -18,8 +18,10 @@ from typing import Any
 import msgspec
 
 from bis.digest import Digest
+from bis.nouns.part import Part
 from bis.parts.installed import Installed
 from bis.parts.interpreter import Interpreter
+from bis.store import Store
 
 LOCK_VERSION = "1.0"
 BARE = re.compile(r"^[A-Za-z0-9_-]+$")
@@ -66,6 +68,13 @@ def read(text: str) -> Lock:
         abi=str(told.get("abi", "")),
         packages=tuple(_installed(package) for package in table.get("packages", [])),
     )
+
+
+def packages_of(part: Part, store: Store) -> tuple[Installed, ...]:
+    """The set of an environment, from its lock; empty for a run without Python."""
+    if "lock" not in part.trees:
+        return ()
+    return read(store.get_bytes(part.trees["lock"]).decode()).packages
 
 
 def problems(text: str) -> str:

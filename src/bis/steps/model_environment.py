@@ -21,7 +21,7 @@ import msgspec
 from bis.digest import digest_value, short
 from bis.errors import CannotRepeat, NotFound, UsageError
 from bis.flavors import by_mlflow
-from bis.parts.environment import python_of
+from bis.parts.interpreter import python_of
 from bis.parts.pylock import problems
 from bis.steps.home import Home
 from bis.steps.installing import Uv, find_uv

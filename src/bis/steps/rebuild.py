@@ -23,9 +23,9 @@ from bis.errors import BisError, CannotRepeat, counted
 from bis.nouns.part import Finding, Part
 from bis.parts.conda import conda_digest, conda_packages
 from bis.parts.edited import damaged
-from bis.parts.environment import packages_of, python_of
 from bis.parts.installed import Installed, installed
-from bis.parts.interpreter import Interpreter, describe
+from bis.parts.interpreter import Interpreter, describe, python_of
+from bis.parts.pylock import packages_of
 from bis.steps.copying import copy_proved
 from bis.steps.installing import (
     FULL_DISK,

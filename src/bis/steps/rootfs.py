@@ -17,7 +17,7 @@ from bis.oci import Image, Platform
 from bis.oci.layout import Layout, machine
 from bis.oci.registry import Registry, read_name
 from bis.oci.unpack import inside, unpack
-from bis.parts.environment import python_of
+from bis.parts.interpreter import python_of
 from bis.settings import Settings
 from bis.steps.base_image import FOLDER
 from bis.steps.image import ENVIRONMENT

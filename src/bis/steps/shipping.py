@@ -23,7 +23,7 @@ from bis.oci.registry import Registry, read_name
 from bis.parts import Place
 from bis.parts import code as code_of
 from bis.parts import data as data_of
-from bis.parts.environment import python_of
+from bis.parts.interpreter import python_of
 from bis.parts.params import variables_to_give
 from bis.settings import Settings
 from bis.steps import base_image, image

@@ -24,7 +24,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from blake3 import blake3
 
-from bis.digest import PREFIX, Digest, spell
+from bis.digest import PREFIX, Digest, digest_file, spell
 from bis.store import caches
 from bis.store.volume import network_file_system
 
@@ -232,6 +232,22 @@ def open_cache(path: Path | None, clock: Callable[[], int] = time.time_ns) -> St
     """The cache in the file `path`, made when it is not there; None: in memory only. A broken file is begun anew, and
     where none can be made, the cache forgets when it is closed."""
     return StatCache(caches.open_cache(path, LAYOUT) if path else None, path, clock)
+
+
+def digest_known(file: str, cache: StatCache | None) -> str:
+    """The digest of a file, from the cache while it is unchanged; empty where it cannot be read."""
+    try:
+        status = Path(file).stat()
+        if cache is None:
+            return digest_file(file)
+        if known := cache.recall([(file, status)])[0]:
+            return known
+        looked = cache.now()
+        digest = digest_file(file)
+    except OSError:
+        return ""
+    cache.remember(file, status, digest, looked)
+    return digest
 
 
 def _stored(row: FolderRow) -> tuple[Any, ...]:
