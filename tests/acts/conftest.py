@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import venv
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,20 @@ def variables(project: Path, tracing: str) -> dict[str, str]:
     cache = taken.get("UV_CACHE_DIR") or f"{os.environ.get('HOME', '/root')}/.cache/uv"
     shell = {"HOME": str(project.parent), "UV_CACHE_DIR": cache, "PATH": "/usr/bin:/bin"}
     return {**taken, **shell, "BIS_TRACE": tracing}
+
+
+@pytest.fixture(scope="session")
+def plain_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The interpreter of an environment in which nothing is installed: a repeat rebuilds it in no time."""
+    folder = tmp_path_factory.mktemp("plain") / "env"
+    venv.create(folder, symlinks=True)
+    return folder / "bin" / "python3"
+
+
+@pytest.fixture
+def python3(variables: dict[str, str], plain_python: Path) -> None:
+    """`python3` on the user's PATH is that one."""
+    variables["PATH"] = f"{plain_python.parent}{os.pathsep}{variables['PATH']}"
 
 
 @pytest.fixture

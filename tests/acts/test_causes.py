@@ -1,16 +1,15 @@
 """A repeat that comes out otherwise names what the code asked for: the clock, the number of a process."""
 
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-PYTHON = Path(sys.base_prefix) / "bin" / "python3"
 Bis = Callable[..., subprocess.CompletedProcess[str]]
 Repeated = Callable[..., dict[str, Any]]
+pytestmark = pytest.mark.usefixtures("python3")
 
 
 @pytest.fixture
@@ -19,7 +18,7 @@ def repeated(bis: Bis, project: Path, verdict: Callable[..., dict[str, Any]]) ->
 
     def call(source: str, *command: str) -> dict[str, Any]:
         (project / "a.py").write_text(source)
-        done = bis("run", "--", *(command or ("python3", "a.py")), python=PYTHON)
+        done = bis("run", "--", *(command or ("python3", "a.py")))
         assert done.returncode == 0, done.stderr
         return verdict(bis("repeat", "@", "--json"))
 
@@ -81,9 +80,9 @@ def test_code_that_did_not_run_is_not_named(repeated: Repeated, project: Path) -
     assert found["causes"] == ["perhaps the number of a process: os.getpid (lib.py:3)"]
 
 
-def test_a_module_whose_compiled_form_was_read_is_named(repeated: Repeated, project: Path) -> None:
+def test_a_module_whose_compiled_form_was_read_is_named(repeated: Repeated, project: Path, plain_python: Path) -> None:
     (project / "lib.py").write_text("import os\ndef number():\n    return os.getpid()")
-    subprocess.run([PYTHON, "-c", "import lib"], cwd=project, check=True, env={})
+    subprocess.run([plain_python, "-c", "import lib"], cwd=project, check=True, env={})
     found = repeated("import lib\nprint(lib.number() * 3)")
     assert found["causes"] == ["perhaps the number of a process: os.getpid (lib.py:3)"]
 

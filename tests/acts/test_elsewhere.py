@@ -14,9 +14,9 @@ import pytest
 
 from bis.steps import rooms
 
-PYTHON = Path(sys.base_prefix) / "bin" / "python3"
 Bis = Callable[..., subprocess.CompletedProcess[str]]
 Verdict = Callable[[subprocess.CompletedProcess[str]], dict[str, Any]]
+pytestmark = pytest.mark.usefixtures("python3")
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_the_programs_of_the_infrastructure_of_another_run_are_put_in_place(
         step.unlink(missing_ok=True)
         shutil.copy(tool("true" if name == "old" else "false"), step)
         step.chmod(0o755)
-        assert bis("run", "--name", name, "--", "python3", "a.py", python=PYTHON).returncode == 0
+        assert bis("run", "--name", name, "--", "python3", "a.py").returncode == 0
     assert bis("repeat", "old").returncode == 0
     done = bis("repeat", "old", "--with", "infra=new", "--json")
     found = verdict(done)

@@ -12,10 +12,9 @@ import pytest
 
 from bis.nouns.run import Run
 
-PYTHON = Path(sys.base_prefix) / "bin" / "python3"
 Bis = Callable[..., subprocess.CompletedProcess[str]]
 Verdict = Callable[[subprocess.CompletedProcess[str]], dict[str, Any]]
-pytestmark = pytest.mark.usefixtures("room", "kernel_trace")
+pytestmark = pytest.mark.usefixtures("python3", "room", "kernel_trace")
 
 
 @pytest.fixture
@@ -30,12 +29,12 @@ def elsewhere(project: Path) -> Iterator[Path]:
 
 def record(bis: Bis, project: Path, source: str, **more: Any) -> None:
     (project / "a.py").write_text(source)
-    done = bis("run", "--", "python3", "a.py", python=PYTHON, **more)
+    done = bis("run", "--", "python3", "a.py", **more)
     assert done.returncode == 0, done.stderr
 
 
 def repeated(bis: Bis, verdict: Verdict) -> dict[str, Any]:
-    return verdict(bis("repeat", "@", "--json", python=PYTHON))
+    return verdict(bis("repeat", "@", "--json"))
 
 
 def words(found: dict[str, Any]) -> dict[str, str]:

@@ -14,14 +14,13 @@ import pytest
 
 from bis.nouns.run import Run
 
-PYTHON = Path(sys.base_prefix) / "bin" / "python3"
 Bis = Callable[..., subprocess.CompletedProcess[str]]
 Verdict = Callable[[subprocess.CompletedProcess[str]], dict[str, Any]]
-pytestmark = pytest.mark.usefixtures("room", "kernel_trace")
+pytestmark = pytest.mark.usefixtures("python3", "room", "kernel_trace")
 
 
 def repeated(bis: Bis, verdict: Verdict) -> dict[str, Any]:
-    return verdict(bis("repeat", "@", "--json", python=PYTHON))
+    return verdict(bis("repeat", "@", "--json"))
 
 
 @pytest.fixture
@@ -32,7 +31,7 @@ def piped(project: Path, variables: dict[str, str]) -> Callable[..., subprocess.
     tool.parent.mkdir()
     tool.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m bis "$@"\n')
     tool.chmod(0o755)
-    given = {**variables, "PATH": f"{tool.parent}:{PYTHON.parent}:{variables['PATH']}"}
+    given = {**variables, "PATH": f"{tool.parent}:{variables['PATH']}"}
 
     def call(line: str) -> subprocess.CompletedProcess[str]:
         words = ["bash", "-c", line]
@@ -94,7 +93,7 @@ def test_a_producer_that_is_killed_is_the_end_of_the_input(piped: Piped) -> None
 
 def test_the_input_goes_on_when_bis_is_killed(project: Path, variables: dict[str, str]) -> None:
     source = "import sys\nfor line in sys.stdin: open('got', 'a').write(line)\nopen('got', 'a').write('end')"
-    words = [sys.executable, "-m", "bis", "run", "--", str(PYTHON), "-c", source]
+    words = [sys.executable, "-m", "bis", "run", "--", "python3", "-c", source]
     quiet = subprocess.DEVNULL
     bis = subprocess.Popen(words, cwd=project, env=variables, stdin=subprocess.PIPE, stdout=quiet, stderr=quiet)
     assert bis.stdin is not None
@@ -150,7 +149,7 @@ def at_a_terminal(words: list[str], folder: Path, variables: dict[str, str], key
 
 
 def test_keys_are_not_recorded_and_a_repeat_does_not_wait_for_them(project: Path, variables: dict[str, str]) -> None:
-    given = {**variables, "PATH": f"{PYTHON.parent}:{variables['PATH']}", "TERM": "xterm"}
+    given = {**variables, "TERM": "xterm"}
     shown = at_a_terminal(["run", "--", "python3", "-c", "print(input('name? '))"], project, given, b"ana\n")
     assert "keys were typed" in shown
     interrupted = "import time; print('wait? ', flush=True); time.sleep(60)"

@@ -16,11 +16,11 @@ from bis.digest import digest_file
 from bis.nouns.run import Run
 from bis.steps import rooms
 
-PYTHON = Path(sys.base_prefix) / "bin" / "python3"
 Bis = Callable[..., subprocess.CompletedProcess[str]]
 Verdict = Callable[[subprocess.CompletedProcess[str]], dict[str, object]]
 Make = Callable[..., Path]
 Identical = Callable[[subprocess.CompletedProcess[str]], dict[str, Any]]
+pytestmark = pytest.mark.usefixtures("python3")
 
 TRAINING = """
 import json, joblib, numpy as np, pandas as pd
@@ -37,7 +37,7 @@ print("done", np.random.default_rng().random())
 
 def record(bis: Bis, project: Path, source: str, **more: object) -> None:
     (project / "a.py").write_text(source)
-    done = bis("run", "--", "python3", "a.py", python=PYTHON, **more)
+    done = bis("run", "--", "python3", "a.py", **more)
     assert done.returncode == 0, done.stderr
 
 
@@ -263,7 +263,7 @@ def test_code_may_be_taken_from_another_run(bis: Bis, project: Path, verdict: Ve
 def test_params_may_be_taken_from_another_run(bis: Bis, project: Path) -> None:
     (project / "a.py").write_text("import sys; print(sys.argv[1])")
     for word in ("old", "new"):
-        assert bis("run", "--", "python3", "a.py", word, python=PYTHON).returncode == 0
+        assert bis("run", "--", "python3", "a.py", word).returncode == 0
     assert bis("repeat", "a-1", "--with", "params=a-2").returncode == 1
     assert bis("show", "a-1-repeat", "--stdout").stdout == "new\n"
 
@@ -287,7 +287,7 @@ def test_several_repeats_give_several_verdicts(bis: Bis, project: Path) -> None:
 
 def test_a_failing_run_repeats_as_failing(bis: Bis, project: Path, identical: Identical) -> None:
     (project / "a.py").write_text("print('x'); raise SystemExit(3)")
-    assert bis("run", "--", "python3", "a.py", python=PYTHON).returncode == 3
+    assert bis("run", "--", "python3", "a.py").returncode == 3
     identical(bis("repeat", "@", "--json"))
 
 
@@ -303,7 +303,7 @@ def test_the_recorded_variables_are_given_again(bis: Bis, project: Path, identic
 
 def test_with_a_partial_trace_nothing_is_called_identical(bis: Bis, project: Path, verdict: Verdict) -> None:
     (project / "a.py").write_text("print(1)")
-    assert bis("run", "--trace", "audit", "--", "python3", "a.py", python=PYTHON).returncode == 0
+    assert bis("run", "--trace", "audit", "--", "python3", "a.py").returncode == 0
     found = verdict(bis("repeat", "@", "--json", env={"BIS_TRACE": "audit"}))
     assert found["sameness"] == "equivalent"
     assert found["not_compared"]
@@ -329,10 +329,10 @@ def test_what_an_earlier_run_made_is_an_input_whatever_its_name(bis: Bis, projec
     subprocess.run(["git", "init", "-q"], cwd=project, check=True)
     made = {"vocabulary.json": "[3]", "made.py": "X = 5", "c.yaml": "a: 1"}
     (project / "prepare.py").write_text(f"for name, text in {made}.items(): open(name, 'w').write(text)")
-    assert bis("run", "--", "python3", "prepare.py", python=PYTHON).returncode == 0
+    assert bis("run", "--", "python3", "prepare.py").returncode == 0
     record(bis, project, "import made; print(made.X, open('vocabulary.json').read(), open('c.yaml').read())")
     forget_files(project)
-    identical(bis("repeat", "@", "--json", python=PYTHON))
+    identical(bis("repeat", "@", "--json"))
 
 
 def test_sources_that_version_control_ignores_are_code_when_the_run_reads_them(
@@ -344,7 +344,7 @@ def test_sources_that_version_control_ignores_are_code_when_the_run_reads_them(
     (project / "here.yaml").write_text("a: 1")
     record(bis, project, "import here; print(here.X, open('here.yaml').read())")
     forget_files(project)
-    identical(bis("repeat", "@", "--json", python=PYTHON))
+    identical(bis("repeat", "@", "--json"))
 
 
 @pytest.mark.usefixtures("room")
@@ -354,7 +354,7 @@ def test_a_repeat_writes_over_nothing_outside_the_project(bis: Bis, project: Pat
     try:
         record(bis, project, f"import os; open('{shared}/new', 'w'); os.replace('{shared}/new', '{shared}/out.csv')")
         (shared / "out.csv").write_text("what somebody wrote since")
-        identical(bis("repeat", "@", "--json", python=PYTHON))
+        identical(bis("repeat", "@", "--json"))
         assert (shared / "out.csv").read_text() == "what somebody wrote since"
     finally:
         shutil.rmtree(shared.parent)
@@ -376,7 +376,7 @@ def test_links_to_data_are_there_again(bis: Bis, project: Path, identical: Ident
     )
     forget_files(project)
     shutil.rmtree(project.parent / "big")
-    identical(bis("repeat", "@", "--json", python=PYTHON))
+    identical(bis("repeat", "@", "--json"))
 
 
 def test_a_file_as_standard_input_is_recorded_and_given_again(
@@ -385,10 +385,10 @@ def test_a_file_as_standard_input_is_recorded_and_given_again(
     rows = tmp_path / "rows.txt"
     rows.write_text("1\n2\n")
     (project / "a.py").write_text("import sys; print(sum(map(int, sys.stdin)))")
-    assert bis("run", "--", "python3", "a.py", python=PYTHON, stdin=rows).stdout == "3\n"
+    assert bis("run", "--", "python3", "a.py", stdin=rows).stdout == "3\n"
     rows.write_text("10\n")
     identical(bis("repeat", "@", "--json"))
-    assert bis("run", "--", "python3", "a.py", python=PYTHON, stdin=rows).stdout == "10\n"
+    assert bis("run", "--", "python3", "a.py", stdin=rows).stdout == "10\n"
     changed = bis("diff", "a-1", "a-2")
     assert "<stdin>" in changed.stdout
 
@@ -404,14 +404,14 @@ def test_names_in_a_folder_outside_the_project_come_from_the_record(
     source = f"import os; print([open('{outside}/' + name).read() for name in sorted(os.listdir('{outside}'))])"
     record(bis, project, source)
     (outside / "c.csv").write_text("new")
-    assert identical(bis("repeat", "@", "--json", python=PYTHON)).get("leaks") is None
+    assert identical(bis("repeat", "@", "--json")).get("leaks") is None
 
 
 def test_a_listing_that_is_not_in_the_record_is_a_leak(bis: Bis, project: Path, verdict: Verdict) -> None:
     outside = project.parent / "empty"
     outside.mkdir()
     record(bis, project, f"import os; print(len(os.listdir('{outside}')))")
-    found = verdict(bis("repeat", "@", "--json", python=PYTHON))
+    found = verdict(bis("repeat", "@", "--json"))
     assert (found["sameness"], found["leaks"]) == ("equivalent", [f"{outside}/"])
 
 
@@ -419,7 +419,7 @@ def test_a_folder_that_the_run_made_and_listed_is_no_leak(bis: Bis, project: Pat
     source = f"import os, tempfile\nwith tempfile.TemporaryDirectory(dir='{project.parent}') as folder:\n"
     source += "    open(folder + '/x', 'w').write('1')\n    print(os.listdir(folder))\n"
     record(bis, project, source)
-    found = verdict(bis("repeat", "@", "--json", python=PYTHON))
+    found = verdict(bis("repeat", "@", "--json"))
     assert found.get("leaks", []) == []
 
 
@@ -429,7 +429,7 @@ def test_a_cache_that_is_not_recorded_is_named_as_the_cause(bis: Bis, project: P
     cache.parent.mkdir(parents=True)
     cache.write_text("5")
     record(bis, project, f"print(open('{cache}').read())")
-    found = verdict(bis("repeat", "@", "--json", python=PYTHON))
+    found = verdict(bis("repeat", "@", "--json"))
     assert found["sameness"] == "different"
     assert any(str(cache) in cause for cause in found["causes"]), found["causes"]  # type: ignore[attr-defined]
 
@@ -444,13 +444,13 @@ def test_a_repeat_may_write_into_folders_of_caches_and_leaves_them_as_they_are(
     folder.mkdir(parents=True)
     record(bis, project, f"import os; print(os.access('{folder}', os.W_OK)); open('{folder}/x', 'w').close()")
     (folder / "x").write_text("kept")
-    identical(bis("repeat", "@", "--json", python=PYTHON))
+    identical(bis("repeat", "@", "--json"))
     assert (folder / "x").read_text() == "kept"
 
 
 def test_a_variable_that_was_not_given_again_is_named_as_the_cause(bis: Bis, project: Path, verdict: Verdict) -> None:
     record(bis, project, "import os; print(os.environ.get('FOO'))", env={"FOO": "1"})
-    found = verdict(bis("repeat", "@", "--json", python=PYTHON))
+    found = verdict(bis("repeat", "@", "--json"))
     assert any("FOO" in cause for cause in found["causes"]), found  # type: ignore[attr-defined]
 
 
@@ -459,7 +459,7 @@ def test_code_taken_from_a_folder_holds_what_the_run_read_and_no_outputs(
 ) -> None:
     (project / "helper.py").write_text("X = 1")
     record(bis, project, "import helper; print(helper.X); open('out', 'w').write('made')")
-    found = identical(bis("repeat", "@", "--json", "--with", f"code={project}", python=PYTHON))
+    found = identical(bis("repeat", "@", "--json", "--with", f"code={project}"))
     assert not [change for change in found.get("changes", []) if change["kind"] == "code"]
 
 
@@ -471,7 +471,7 @@ def test_what_a_run_appends_to_is_there_again(bis: Bis, project: Path, identical
     for _ in range(2):
         record(bis, project, "open('train.log', 'a').write('one more')")
     forget_files(project)
-    identical(bis("repeat", "@", "--json", python=PYTHON))
+    identical(bis("repeat", "@", "--json"))
 
 
 def test_an_input_whose_bytes_were_lost_is_named_as_the_cause(bis: Bis, project: Path, verdict: Verdict) -> None:
@@ -481,7 +481,7 @@ def test_an_input_whose_bytes_were_lost_is_named_as_the_cause(bis: Bis, project:
         (shared / "log.csv").write_text("before")
         (project / "bis.toml").write_text("limits.preimage_file = 3\n")
         record(bis, project, f"open('{shared}/log.csv', 'a').write('more')")
-        found = verdict(bis("repeat", "@", "--json", python=PYTHON))
+        found = verdict(bis("repeat", "@", "--json"))
         assert found["sameness"] == "different"
         assert any(f"{shared}/log.csv" in cause for cause in found["causes"]), found  # type: ignore[attr-defined]
     finally:
