@@ -109,13 +109,28 @@ def test_lineage_of_a_version_tells_the_cells_that_asked_it(project: Path, table
     assert {run for run in asked if run in told} == {run for run, model in asked.items() if model == "models:/churn/1"}
 
 
-def test_a_table_of_several_has_a_square_for_each_metric(project: Path, bis: Type, training_python: Path) -> None:
+def test_a_table_of_several_has_a_square_for_each_metric_and_one_of_the_runs(
+    project: Path, table: Any, bis: Type, training_python: Path
+) -> None:
     words = ("models:/churn/*", "--data", "customers@*", "--target", "churned", "--python", str(training_python))
     done = bis("evaluate", *words, folder=project)
     lines = done.out.splitlines()
     assert lines[0].split() == ["accuracy", "data:/customers@v1", "data:/customers@v2"]
     assert lines[1].split()[:2] == ["models:/churn/1", "1"]
     assert "evaluating" not in done.err  # all of it was known
+    assert lines[-3].split() == ["run", "data:/customers@v1", "data:/customers@v2"]
+    assert lines[-1].split() == ["models:/churn/2", *(cell["name"] for cell in table if cell["model"][-1] == "2")]
+
+
+def test_numbers_of_a_metric_stand_below_one_another_with_as_many_digits_as_tell_them_apart(
+    project: Path, bis: Type, training_python: Path
+) -> None:
+    words = ("models:/churn/*", "--data", "customers@v1", "--target", "churned", "--python", str(training_python))
+    lines = bis("evaluate", *words, "--metrics", "accuracy,auc", folder=project).out.splitlines()
+    at = lines[0].index("auc")
+    cells = [line[at:].split()[0] for line in lines[1:]]
+    assert all(len(cell) <= 8 for cell in cells), lines
+    assert len({line[at:].index(".") if "." in line[at:] else len(cells[0]) for line in lines[1:]}) == 1, lines
 
 
 def test_a_cell_is_a_run_that_repeats(project: Path, table: Any, bis: Type) -> None:

@@ -65,3 +65,12 @@ def test_only_what_trust_opens_is_said_to_be_opened_by_it(asked: Evaluate, tmp_p
     damaged = asked("rows.csv", "--trust")
     assert damaged.stderr.startswith("error: sklearn cannot load it: ")
     assert "hint" not in damaged.stderr
+
+
+def test_the_last_column_that_the_model_does_not_take_is_proposed_as_what_it_should_say(
+    asked: Evaluate, tmp_path: Path
+) -> None:
+    (tmp_path / "rows.csv").write_text("id,a,b,y\n7,1,2,3\n")
+    done = asked("rows.csv", "--trust")
+    assert "Columns that the model does not take: id, y." in done.stderr
+    assert "hint: --target y" in done.stderr

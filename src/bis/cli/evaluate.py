@@ -10,7 +10,7 @@ import click
 from bis.cli.command import STATUSES, Door, command, json_option
 from bis.cli.lineage import Thing
 from bis.errors import UsageError
-from bis.text import number, plain
+from bis.text import by_point, numbers, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -131,33 +131,32 @@ def _cell(one: Cell) -> dict[str, Any]:
 def _table(cells: Sequence[Cell], terminal: Terminal) -> list[str]:
     """One line for a cell; with several models and several versions of data, one table for each metric."""
     models, data = (list(dict.fromkeys(getattr(one, side) for one in cells)) for side in ("model", "data"))
-    metrics = list(dict.fromkeys(name for one in cells for name in one.metrics))
+    names = list(dict.fromkeys(name for one in cells for name in one.metrics))
+    metrics = {name: by_point(numbers([one.metrics.get(name) for one in cells])) for name in names}
+    runs = [plain(one.run.name) for one in cells]
     if len(models) > 1 and len(data) > 1:
-        return [line for metric in metrics for line in _square(metric, cells, models, data, terminal)]
-    head: list[Painted] = [
-        ("model", "grey"),
-        ("data", "grey"),
-        *((plain(name), "grey") for name in metrics),
-        ("run", "grey"),
-    ]
+        squares = [_square(title, cells, column, models, data) for title, column in (*metrics.items(), ("run", runs))]
+        return [line for rows in squares for line in ("", *terminal.aligned(rows))][1:]
+    head: list[Painted] = [(title, "grey") for title in ("model", "data", *map(plain, names), "run")]
     rows: list[list[Painted]] = [
         [
             (plain(one.model), "cyan"),
             plain(one.data),
-            *(number(one.metrics[name]) if name in one.metrics else "" for name in metrics),
-            (plain(one.run.name), "yellow"),
+            *(column[place] for column in metrics.values()),
+            (runs[place], "yellow"),
         ]
-        for one in cells
+        for place, one in enumerate(cells)
     ]
     return terminal.aligned([head, *rows])
 
 
 def _square(
-    metric: str, cells: Sequence[Cell], models: Sequence[str], data: Sequence[str], terminal: Terminal
-) -> list[str]:
-    found = {(one.model, one.data): one.metrics.get(metric) for one in cells}
-    rows: list[list[Painted]] = [[(plain(metric), "grey"), *((plain(name), "grey") for name in data)]]
-    for model in models:
-        values = [found.get((model, name)) for name in data]
-        rows.append([(plain(model), "cyan"), *("" if value is None else number(value) for value in values)])
-    return [*terminal.aligned(rows), ""]
+    title: str, cells: Sequence[Cell], shown: Sequence[str], models: Sequence[str], data: Sequence[str]
+) -> list[list[Painted]]:
+    """Models from top to bottom, data from left to right."""
+    found = {(one.model, one.data): text for one, text in zip(cells, shown, strict=True)}
+    head: list[Painted] = [(plain(title), "grey"), *((plain(name), "grey") for name in data)]
+    rows: list[list[Painted]] = [[(plain(model), "cyan")] for model in models]
+    for model, row in zip(models, rows, strict=True):
+        row += [found.get((model, name), "") for name in data]
+    return [head, *rows]

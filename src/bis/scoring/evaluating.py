@@ -143,7 +143,7 @@ def _target(chunk: Columns, names: Sequence[str], data: str) -> str:
     raise Stop(
         f"which column of {data} is what the model should say?",
         told,
-        f"--target {left[0] if left else chunk.names[-1]}",
+        f"--target {(left or chunk.names)[-1]}",  # where most tables have it
     )
 
 
