@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bis.ledger import columns, curves, outlines, points
+from bis.ledger import columns, curves, folding, metric, outlines, points
 from bis.ledger.sqlite import migrate
 from bis.nouns.curve import hash_of, looks_of
 from bis.nouns.tracking import Point
@@ -59,10 +59,10 @@ def log(connection, rows, key):
 def small_steps():
     """What happens after thousands of points happens here after some."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(points, "CHUNK", 16)
+        patch.setattr(metric, "CHUNK", 16)
         patch.setattr(points, "ROW", 5)
-        patch.setattr(points, "LONG_ROWS", 4)
-        patch.setattr(points, "LONG_POINTS", 16)
+        patch.setattr(folding, "LONG_ROWS", 4)
+        patch.setattr(folding, "LONG_POINTS", 16)
         patch.setattr(points, "SHORT", 1)
         patch.setattr(columns, "STRETCH", 4)
         patch.setattr(curves, "CLOSE", 1)

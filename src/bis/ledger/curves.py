@@ -9,7 +9,7 @@ import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
-from bis.ledger import columns, outlines, points
+from bis.ledger import columns, metric, outlines, points
 from bis.ledger.columns import Row
 from bis.ledger.connection import Connection
 from bis.ledger.outlines import Stretch
@@ -41,7 +41,7 @@ class _Sight(NamedTuple):
     def at(self, row: Row) -> int:
         return row[0] if self.axis == "moment" else row[1]
 
-    def span(self, told: Stretch | points.Chunk) -> tuple[int, int]:
+    def span(self, told: Stretch | metric.Chunk) -> tuple[int, int]:
         return (told.earliest, told.latest) if self.axis == "moment" else (told.first, told.last)
 
     def place(self, at: float) -> float:
@@ -85,7 +85,7 @@ def curve(
     """What a chart with so many places shows of a metric between `first` and `last`: about as many buckets at most.
     Each point of the window lies in one, whose extremes are points themselves: none is hidden, however far away one
     looks."""
-    source = points.Source(connection, run, key)
+    source = metric.Source(connection, run, key)
     tail, chunks = source.tail(), source.chunks()
     if not tail and not chunks:
         tail = [(point.moment, point.step, point.value) for point in points.sealed(connection, run, key)]
@@ -93,7 +93,7 @@ def curve(
     near = [chunk for chunk in chunks if sight.span(chunk)[0] <= sight.high and sight.span(chunk)[1] >= sight.low]
     tail = [row for row in tail if sight.low <= sight.at(row) <= sight.high]
     hidden = _hidden(source, chunks, axis, first) if log else 0
-    if sum(chunk.points for chunk in near) + len(tail) <= CLOSE * places + 2 * points.CHUNK:
+    if sum(chunk.points for chunk in near) + len(tail) <= CLOSE * places + 2 * metric.CHUNK:
         rows = [row for row in source.all_points(near, "points") if sight.low <= sight.at(row) <= sight.high]
         return _curve(sight, _rows_seen(sight, columns.ordered([*rows, *tail])), hidden)
     return _curve(sight, _stretches_seen(sight, source, near, columns.ordered(tail)), hidden)
@@ -154,7 +154,7 @@ def merged(buckets: Sequence[Bucket], places: int, low: float, high: float) -> l
 
 def _sight(
     tail: Sequence[Row],
-    chunks: Sequence[points.Chunk],
+    chunks: Sequence[metric.Chunk],
     axis: Axis,
     first: float | None,
     last: float | None,
@@ -168,7 +168,7 @@ def _sight(
     return _Sight(axis, low, high, places, log)
 
 
-def _hidden(source: points.Source, chunks: Sequence[points.Chunk], axis: Axis, first: float | None) -> int:
+def _hidden(source: metric.Source, chunks: Sequence[metric.Chunk], axis: Axis, first: float | None) -> int:
     """Points of the window that are at zero or before it."""
     whole = _Sight(axis, -math.inf if first is None else first, 0, 1, False)
     before = [chunk for chunk in chunks if whole.span(chunk)[0] <= 0]
@@ -195,7 +195,7 @@ def _rows_seen(sight: _Sight, rows: Iterable[Row]) -> _Seen:
     return _Seen(buckets, odd, counts, total)
 
 
-def _stretches_seen(sight: _Sight, source: points.Source, chunks: Sequence[points.Chunk], tail: list[Row]) -> _Seen:
+def _stretches_seen(sight: _Sight, source: metric.Source, chunks: Sequence[metric.Chunk], tail: list[Row]) -> _Seen:
     seen = _rows_seen(sight, tail)
     counts, odd, buckets, total = seen.counts, seen.odd, seen.buckets, seen.points
     for told, marks in _stretches(sight, source, chunks):
@@ -221,7 +221,7 @@ def _stretches_seen(sight: _Sight, source: points.Source, chunks: Sequence[point
 Told = tuple[Stretch | list[Row], list[Row]]
 
 
-def _stretches(sight: _Sight, source: points.Source, chunks: Sequence[points.Chunk]) -> Iterator[Told]:
+def _stretches(sight: _Sight, source: metric.Source, chunks: Sequence[metric.Chunk]) -> Iterator[Told]:
     """Stretches that are too close together to be told apart, with the NaN and infinities that are telling; and rows of
     the window where points can be told apart."""
     close = [chunk for chunk in chunks if sight.fits(*sight.span(chunk))]
@@ -234,7 +234,7 @@ def _stretches(sight: _Sight, source: points.Source, chunks: Sequence[points.Chu
         yield from _pieces(sight, source, chunk, data)
 
 
-def _pieces(sight: _Sight, source: points.Source, chunk: points.Chunk, data: bytes) -> Iterator[Told]:
+def _pieces(sight: _Sight, source: metric.Source, chunk: metric.Chunk, data: bytes) -> Iterator[Told]:
     told = outlines.read_stretches(data)
     if told is None:
         yield [row for row in source.points(chunk) if sight.low <= sight.at(row) <= sight.high], []
@@ -353,7 +353,7 @@ def _joined(
 
 
 def _all(connection: Connection, run: int, key: str) -> list[Row]:
-    source = points.Source(connection, run, key)
+    source = metric.Source(connection, run, key)
     rows = columns.ordered([*source.tail(), *source.all_points(source.chunks(), "points")])
     return rows or [(point.moment, point.step, point.value) for point in points.sealed(connection, run, key)]
 
