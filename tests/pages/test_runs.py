@@ -491,7 +491,7 @@ def test_a_page_whose_scripts_come_one_by_one_listens_too(visitor: Any, small_se
         route.continue_()
 
     visitor.page.route("**/hx-sse.min.js", later)
-    with visitor.page.expect_request("**/runs/live*", timeout=5_000):
+    with visitor.page.expect_request("**/runs/live*"):
         visitor.go(small_server.url + "/")
 
 
