@@ -1,6 +1,6 @@
 """Write the pages that say what the code says: commands, settings, errors, the pages that a browser is shown.
 
-scripts/reference.py            write docs/reference/cli.md, errors.md and pages.md, and docs/settings.md
+scripts/reference.py            write docs/reference/, and the tables of docs/settings.md and docs/recorded.md
 scripts/reference.py --check    exit 1, naming the pages that are not current, and write nothing
 """
 
@@ -10,6 +10,7 @@ import inspect
 import pkgutil
 import re
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,6 @@ import msgspec
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 NOTE = "<!-- Written by scripts/reference.py from the code: change it there, and type `make docs`. -->\n"
-MARKS = "<!-- settings -->\n", "<!-- end of settings -->\n"
 WIDTH = 100
 COMMON = {
     "asof": "The moment that is looked at: `2026-11-20`, `2 days ago`; empty: now.",
@@ -146,11 +146,22 @@ def _words(text: str) -> str:
 
 
 def settings_page() -> str:
-    """The page as it is, with the tables between the marks written anew."""
-    text = (DOCS / "settings.md").read_text("utf-8")
-    before, _, rest = text.partition(MARKS[0])
-    _, _, after = rest.partition(MARKS[1])
-    return before + MARKS[0] + settings_rows() + MARKS[1] + after
+    return _between("settings.md", "settings", settings_rows())
+
+
+def recorded_page() -> str:
+    """With the environment variables whose values are recorded."""
+    from bis.parts.params import ALLOWED, APPEARANCE
+
+    names = ", ".join(f"`{name}`" for name in (*ALLOWED, *APPEARANCE))
+    return _between("recorded.md", "variables", "\n" + textwrap.fill(names, 119, break_on_hyphens=False) + "\n\n")
+
+
+def _between(name: str, mark: str, written: str) -> str:
+    """A page as it is, with what stands between two marks written anew."""
+    begin, end = f"<!-- {mark} -->\n", f"<!-- end of {mark} -->\n"
+    before, _, rest = (DOCS / name).read_text("utf-8").partition(begin)
+    return before + begin + written + end + rest.partition(end)[2]
 
 
 def addresses_page() -> str:
@@ -232,6 +243,7 @@ PAGES = {
     "reference/errors.md": errors_page,
     "reference/pages.md": addresses_page,
     "settings.md": settings_page,
+    "recorded.md": recorded_page,
 }
 
 
