@@ -437,6 +437,25 @@ def test_an_unchanged_client_of_mlflow_logs_into_the_record(bis: Any, project: P
     assert not {"not-received", "network-input"} & {finding["code"] for finding in found}
 
 
+def test_a_client_that_nothing_installed_could_answer_is_told_of(
+    project: Path, shown: Any, variables: dict[str, str]
+) -> None:
+    """A package of that name stands for MLflow, and bis is started as if it had no web server."""
+    (project / "mlflow" / "tracking").mkdir(parents=True)
+    (project / "mlflow" / "tracking" / "__init__.py").write_text("")
+    bis = "import sys; sys.modules['starlette'] = None; from bis.__main__ import main; sys.exit(main())"
+
+    def codes(script: str, **more: str) -> set[str]:
+        words = [sys.executable, "-c", bis, "run", "--", sys.executable, "-c", script]
+        done = subprocess.run(words, cwd=project, env={**variables, **more}, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return {finding["code"] for finding in shown().get("findings", [])}
+
+    assert "not-received" in codes("import mlflow.tracking")
+    assert "not-received" not in codes("pass")
+    assert "not-received" not in codes("import mlflow.tracking", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+
+
 def test_what_a_client_logged_under_bis_run_leads_to_the_run_that_repeats(
     bis: Any, project: Path, shown: Any, clients: Path
 ) -> None:

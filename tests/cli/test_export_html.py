@@ -69,7 +69,7 @@ def test_it_needs_no_web_server_and_says_what_it_needs(
         )
 
     assert typed("starlette,uvicorn,httptools,uvloop").returncode == 0
-    done = typed("jinja2")
+    done = typed("jinja2,markupsafe")
     assert done.returncode == 2
     assert done.stderr.startswith("error[B137]: this command needs jinja2")
     assert "pip install" in done.stderr

@@ -162,6 +162,8 @@ def perform(
         run = _with_stdin(run, given, execution, home, scratch)
         if receiver and receiver.trouble:
             run = msgspec.structs.replace(run, findings=(*run.findings, _not_received(receiver.trouble)))
+        if receive and not receiver and _is_unanswered(scene):
+            run = msgspec.structs.replace(run, findings=(*run.findings, _unanswered()))
         if receiver and receiver.seen:
             run = msgspec.structs.replace(run, findings=(*run.findings, _looked_back(receiver.seen)))
         seal(run, home.store, home.ledger)
@@ -198,6 +200,18 @@ def _with_stdin(run: Run, given: feed.Feed, execution: Execution, home: Home, sc
 def _not_received(trouble: str) -> Finding:
     text = f"what it logged over HTTP may not all have been taken: {trouble}"
     return Finding(code="not-received", text=text, hint="bis server, and MLFLOW_TRACKING_URI=http://127.0.0.1:5000")
+
+
+def _is_unanswered(scene: Scene) -> bool:
+    """Whether it imported MLflow, was told of no server, and nothing is installed that could answer its client."""
+    if scene.variables.get("MLFLOW_TRACKING_URI") or not scene.trace:
+        return False
+    return any("/mlflow/tracking/" in access.path for access in scene.trace.accesses)
+
+
+def _unanswered() -> Finding:
+    text = "it imported MLflow, and what its client logged is not in the record: bis lacks the packages to answer it"
+    return Finding(code="not-received", text=text, hint="bis ui  says what to install")
 
 
 def _looked_back(seen: Sequence[str]) -> Finding:
