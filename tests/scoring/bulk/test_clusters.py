@@ -67,11 +67,64 @@ def test_a_cluster_gives_the_same_rows_in_the_same_order_and_leaves_nothing(
     with tempfile.TemporaryDirectory(prefix="b") as short:
         done = on(where, "x.csv", "there.csv", "--skip", TMPDIR=short)
         assert done.returncode == 0, done.stderr
-        assert not [one for pattern in LEFT for one in Path(short).glob(pattern)]
+        assert not left_by(Path(short))
     assert done.stdout == "3000 rows, 1 rejected\n"
     for name in ("{}.csv", "{}.csv.rejects.jsonl"):
         assert (tmp_path / name.format("there")).read_bytes() == (tmp_path / name.format("here")).read_bytes()
     assert not (tmp_path / "home" / ".ray").exists()  # where Ray would keep a token, which a record would hold
+
+
+INTRUDE = """
+import contextlib, os, socket, sys, urllib.request
+import psutil
+from distributed import Client
+
+def speaks_first(address):
+    with contextlib.suppress(OSError), socket.create_connection(address, 2) as one:
+        one.settimeout(2)
+        return bool(one.recv(8))
+
+top = psutil.Process(int(sys.argv[1]))
+below = top.children(recursive=True)
+working = [one for one in below if "--worker" in one.cmdline()]
+for one in working:
+    one.suspend()  # so that there is time to look
+for process in (top, *below):
+    for one in process.net_connections("inet") if process not in working else ():
+        if one.status != psutil.CONN_LISTEN:
+            continue
+        address, named = one.laddr, "%s:%d" % one.laddr
+        print("listens on", address.ip)
+        if speaks_first(address):  # as whatever takes orders in Dask does
+            with contextlib.suppress(Exception), Client(f"tcp://{named}", timeout=5) as client:
+                print("ran code in", client.run_on_scheduler(os.getpid))
+            continue
+        for page in ("info/main/workers.html", "json/counts.json", "metrics", "health"):
+            with contextlib.suppress(OSError):
+                print("told", urllib.request.urlopen(f"http://{named}/{page}", timeout=5).url)
+for one in working:
+    one.kill()
+print("at work", len(working))
+"""
+
+
+def test_nobody_else_reaches_the_scheduler_that_starts_here(
+    cluster_python: Path, words: list[str], tmp_path: Path
+) -> None:
+    """Whoever can send it something has it run code as the user whose scoring it is."""
+    write_csv(tmp_path / "x.csv", 60_000)
+    asked = [str(cluster_python), *words[1:], *told("dask", "x.csv", "y.csv")]
+    with subprocess.Popen(asked, cwd=tmp_path, env=shell(tmp_path), stderr=subprocess.DEVNULL) as process:
+        try:
+            patience = time.monotonic() + 60
+            while not list((tmp_path / "work").glob("0*-*.csv")) and time.monotonic() < patience:
+                time.sleep(0.01)
+            probe = [str(cluster_python), "-c", INTRUDE, str(process.pid)]
+            found = subprocess.run(probe, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True)
+        finally:
+            process.kill()
+    assert set(found.stdout.splitlines()) <= {"listens on 127.0.0.1", "at work 2"}
+    assert "at work 2" in found.stdout
 
 
 @pytest.mark.parametrize("where", ["dask", "ray"])
@@ -132,6 +185,18 @@ def dask(cluster_python: Path, tmp_path: Path) -> Iterator[tuple[str, list["subp
         yield address, machines
 
 
+def left_by(folder: Path) -> list[Path]:
+    return [one for pattern in LEFT for one in folder.glob(pattern)]
+
+
+def soon(true: Callable[[], bool]) -> bool:
+    """Whether it becomes true within a minute."""
+    patience = time.monotonic() + 60
+    while not true() and time.monotonic() < patience:
+        time.sleep(0.05)
+    return true()
+
+
 def _end(process: "subprocess.Popen[str]") -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
@@ -162,14 +227,16 @@ def test_a_machine_of_dask_that_is_lost_under_way_changes_nothing(
 
 @pytest.fixture
 def ray_address(cluster_python: Path, tmp_path: Path) -> Iterator[str]:
-    """A cluster that was started before, with a token in the home folder as Ray has it."""
+    """A cluster that was started before, with a token in the home folder as Ray has it. Its temporary files are in the
+    folder `there` of the test."""
+    (tmp_path / "there").mkdir()
     with tempfile.TemporaryDirectory(prefix="b") as short, socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
         free.close()
         words = [str(cluster_python.with_name("ray")), "start", "--head", "--block", f"--port={port}", "--num-cpus=2"]
         process = subprocess.Popen(
             [*words, "--include-dashboard=false", f"--temp-dir={short}", "--disable-usage-stats"],
-            env=shell(tmp_path),
+            env=shell(tmp_path) | {"TMPDIR": str(tmp_path / "there")},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             text=True,
@@ -204,7 +271,9 @@ def test_a_scoring_on_a_cluster_goes_on_after_a_kill(
         while not list((tmp_path / "work").glob("0*-*.csv")) and time.monotonic() < patience:
             time.sleep(0.01)
         assert process.poll() is None
+        assert left_by(tmp_path / "there")
         process.kill()
+    assert soon(lambda: not left_by(tmp_path / "there")), "what it had on the machines of the cluster goes with it"
     assert not (tmp_path / "there.csv").exists()
     done = on("ray", "x.csv", "there.csv", RAY_ADDRESS=ray_address)
     assert (done.returncode, done.stdout) == (0, "60000 rows, 0 rejected\n"), done.stderr

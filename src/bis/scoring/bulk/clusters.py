@@ -217,6 +217,7 @@ class Ray:
         if self._own:
             # Else Ray leaves a token in the home folder, and tells its makers that it was used.
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+            os.environ.setdefault("RAY_AUTH_MODE", "token")
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
             import ray
@@ -261,21 +262,18 @@ class Actor:
 
 class Dask:
     """Workers of Dask, each with as many processes as it has threads. DASK_SCHEDULER_ADDRESS names the scheduler; else
-    one starts here."""
+    one is in this process."""
 
     def __init__(self, job: Mapping[str, Any], number: int) -> None:
-        files = sent(job)
         address = os.environ.get("DASK_SCHEDULER_ADDRESS")
-        self._own = None if address else _room("dask")
+        files = sent(job)
+        self._own = own = None if address else _room("dask")
         try:
             from distributed import Client
         except ImportError:
             raise _missing("distributed") from None
-        given: dict[str, Any] = {"address": address}
-        if self._own:
-            given = {"n_workers": number, "threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": None}
-            given["local_directory"] = self._own.top
-        self._client = _fetched(lambda: Client(**given))
+        self._cluster = _fetched(lambda: _alone(number, own.top)) if own else None
+        self._client = _fetched(lambda: Client(self._cluster or address))
         self._there = _defined(ROOM + THERE + DASK)
         self._key = secrets.token_hex(8)
         self._job = _fetched(lambda: self._client.scatter(files, broadcast=True, hash=False))
@@ -289,8 +287,29 @@ class Dask:
         with contextlib.suppress(Exception):  # the cluster is gone; what is there ends by itself
             self._client.run(self._there["forget"], self._key)
         self._client.close()
-        if self._own:
+        if self._cluster and self._own:
+            self._cluster.close()
             self._own.remove()
+
+
+def _alone(number: int, folder: str) -> Any:
+    """A scheduler and a worker that no other user can reach: whoever reaches one has it run code as whoever started it.
+    So both are threads of this process, and models are in processes of their own as ever. What still listens, on
+    loopback, is where Dask tells how it fares, and that is told nobody."""
+    import logging
+
+    import dask
+    from distributed import Scheduler, SpecCluster, Worker
+
+    dask.config.set({f"distributed.{one}.http.routes": [] for one in ("scheduler", "worker")})
+    inside = {"protocol": "inproc://", "dashboard": False, "dashboard_address": "127.0.0.1:0"}
+    # Of memory it sees that of this whole process, which is bounded by the size of a batch.
+    worker = {**inside, "nthreads": number, "local_directory": folder, "memory_limit": 0}
+    return SpecCluster(
+        scheduler={"cls": Scheduler, "options": inside},
+        workers={0: {"cls": Worker, "options": worker}},
+        silence_logs=logging.WARNING,
+    )
 
 
 DASK = '''
