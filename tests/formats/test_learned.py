@@ -4,6 +4,7 @@ import json
 import os
 import struct
 import subprocess
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from bis.formats import Unreadable
 from bis.formats.arrays import Array, apart, numbers
 from bis.formats.learned import learned
 from bis.formats.meaning import meaning
+from bis.formats.skops import tree_of
 
 SKLEARN = """
 import joblib, json, pickle
@@ -181,3 +183,70 @@ def test_a_file_of_groups_that_are_in_themselves_is_read_once(tmp_path: Path) ->
     found = learned(tmp_path / "model.weights.h5")
     assert found is not None
     assert len(found.tensors) == 1
+
+
+def exported(path: Path, tensors: dict[str, dict[str, Any]], size: int) -> Path:
+    """An exported program of one member of zeros, which tensors of bytes show, each `shape` by `stride`."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as box:
+        box.writestr("m/archive_format", "pt2")
+        box.writestr("m/data/weights/weight_0", bytes(size))
+        config = {
+            name: {
+                "path_name": "weight_0",
+                "use_pickle": False,
+                "tensor_meta": {
+                    "dtype": 1,
+                    "sizes": [{"as_int": side} for side in one["shape"]],
+                    "strides": [{"as_int": step} for step in one["stride"]],
+                    "storage_offset": {"as_int": 0},
+                },
+            }
+            for name, one in tensors.items()
+        }
+        box.writestr("m/data/weights/model_weights_config.json", json.dumps({"config": config}))
+    return path
+
+
+def test_an_exported_network_that_is_small_and_would_fill_the_memory_is_refused_before_it_is_read(
+    tmp_path: Path,
+) -> None:
+    """Each of its names is within the bounds, and all of them together are not."""
+    size = 64 << 20
+    whole = {"shape": [size], "stride": [1]}
+    bomb = exported(tmp_path / "bomb.pt2", {f"layer{number}": whole for number in range(33)}, size)
+    assert bomb.stat().st_size < 1 << 20
+    with pytest.raises(Unreadable, match="its weights have more than 2,048 MiB"):
+        learned(bomb)
+    (tensor,) = learned(exported(tmp_path / "one.pt2", {"layer": whole}, size)).tensors.values()  # type: ignore[union-attr]
+    assert (tensor.shape, len(tensor.data)) == ((size,), size)
+
+
+def test_an_exported_network_whose_tensors_show_each_value_many_times_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bis.formats.networks.TOGETHER", 1 << 20)
+    often = {f"layer{number}": {"shape": [1000, 200], "stride": [0, 1]} for number in range(4)}
+    assert len(learned(exported(tmp_path / "four.pt2", often, 200)).tensors) == 4  # type: ignore[union-attr]
+    often |= {f"more{number}": often["layer0"] for number in range(2)}
+    with pytest.raises(Unreadable, match="its weights have more than 1 MiB"):
+        learned(exported(tmp_path / "six.pt2", often, 200))
+
+
+def test_objects_of_skops_that_name_one_member_many_times_are_refused_where_they_would_fill_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bis.formats.UNPACKED", 1 << 20)
+    node = {"__class__": "bytes", "__module__": "builtins", "__loader__": "BytesNode", "file": "0.bin"}
+    for number, fits in ((3, True), (30, False)):
+        path = tmp_path / f"{number}.skops"
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as box:
+            content = [{**node, "__id__": place} for place in range(number)]
+            schema = {"__class__": "list", "__module__": "builtins", "__loader__": "ListNode", "content": content}
+            box.writestr("schema.json", json.dumps({**schema, "protocol": 2}))
+            box.writestr("0.bin", bytes(100_000))
+        with zipfile.ZipFile(path) as box:
+            if fits:
+                assert len(tree_of(box)[""]) == number
+            else:
+                with pytest.raises(Unreadable, match="it unpacks to more than"):
+                    tree_of(box)

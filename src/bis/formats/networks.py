@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from bis.formats import WHOLE, Unreadable
+from bis.formats import PARSED, WHOLE, Unreadable
 from bis.formats.archives import Box
 from bis.formats.arrays import Array, itemsize
 from bis.formats.bundles import GRAPH, entries
@@ -31,37 +31,58 @@ TENSORFLOW: Final = {
 VALUE: Final = "/.ATTRIBUTES/VARIABLE_VALUE"
 PACKING: Final = 1000
 """Values may take this many times the size of their file, as no way of packing does better."""
+TOGETHER: Final = 4 * WHOLE
+"""Most bytes that the weights of an exported program have, as many as one member of PyTorch's other files."""
 HDF5: Final = b"\x89HDF\r\n\x1a\n"
 
 
 def of_exported(box: Box) -> dict[str, Array]:
-    """The weights and constants of an exported program (`pt2`), by their names in the module."""
+    """The weights and constants of an exported program (`pt2`), by their names in the module. Raises Unreadable before
+    it reads any of more than can be read: many names may show the values of one member."""
+    named = dict(_named(box))
+    if sum(box.members[member].size for member, _ in named.values()) > TOGETHER:
+        raise _too_large()
     found: dict[str, Array] = {}
+    left = TOGETHER
+    for name, (member, one) in named.items():
+        if array := _exported(box, member, one):
+            left -= len(array.data)  # which may show each value of its member many times
+            if left < 0:
+                raise _too_large()
+            found[name] = array
+    return found
+
+
+def _named(box: Box) -> Iterator[tuple[str, tuple[str, Mapping[str, Any]]]]:
+    """The name of each tensor, with the member that has its values and what is said of them."""
     for folder, config in (("weights", "model_weights_config"), ("constants", "model_constants_config")):
         member = f"data/{folder}/{config}.json"
-        known = json.loads(_read(box, member))["config"] if member in box.members else {}
+        known = json.loads(_read(box, member, PARSED))["config"] if member in box.members else {}
         for name, one in known.items():
-            if not one.get("use_pickle") and (array := _exported(box, f"data/{folder}/{one['path_name']}", one)):
-                found[name] = array
-    return found
+            if not one.get("use_pickle") and (place := f"data/{folder}/{one['path_name']}") in box.members:
+                yield name, (place, one)
+
+
+def _too_large() -> Unreadable:
+    return Unreadable(f"its weights have more than {TOGETHER >> 20:,} MiB")
 
 
 def _exported(box: Box, member: str, one: Mapping[str, Any]) -> Array | None:
     about = one.get("tensor_meta") or {}
     dtype = TORCH.get(about.get("dtype", 0), "")
-    if not dtype or member not in box.members:
+    if not dtype:
         return None
     shape, stride = (tuple(side["as_int"] for side in about[key]) for key in ("sizes", "strides"))
     offset = about["storage_offset"]["as_int"]
-    return Array(dtype, shape, gathered(_read(box, member), itemsize(dtype) or 1, offset, shape, stride))
+    return Array(dtype, shape, gathered(_read(box, member, WHOLE), itemsize(dtype) or 1, offset, shape, stride))
 
 
-def _read(box: Box, name: str) -> bytes:
+def _read(box: Box, name: str, most: int) -> bytes:
     member = box.members[name]
-    if member.size > WHOLE:
-        raise Unreadable(f"{name} has more than {WHOLE >> 20} MiB")
+    if member.size > most:
+        raise Unreadable(f"{name} has more than {most >> 20} MiB")
     with member.open() as file:
-        return bytes(file.read(WHOLE + 1))
+        return bytes(file.read(most + 1))
 
 
 def of_keras(box: zipfile.ZipFile) -> dict[str, Array]:

@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from bis.formats import WHOLE, Context, Unreadable
+from bis.formats import WHOLE, Budget, Context, Unreadable
 from bis.formats.archives import ZIP, open_zip
 from bis.formats.arrays import Array
 from bis.formats.documents import read_json
@@ -42,34 +42,35 @@ def tree_of(box: zipfile.ZipFile) -> Any:
     """The objects that an open file describes. Raises Unreadable."""
     if "schema.json" not in box.namelist():
         raise Unreadable("a zip without schema.json")
-    schema = read_json(_member(box, "schema.json"))
+    budget = Budget()
+    schema = read_json(_member(box, "schema.json", budget))
     if not isinstance(schema, dict) or "protocol" not in schema:
         raise Unreadable("schema.json has no protocol")
     head = {key: schema.pop(key) for key in ("protocol", "_skops_version") if key in schema}
     used: set[str] = set()
-    tree = _node(schema, box, used)
+    tree = _node(schema, box, used, budget)
     unused = sorted(set(box.namelist()) - used - {"schema.json"})
-    return {"": tree, "skops": head, "unused": [_member(box, name) for name in unused]}
+    return {"": tree, "skops": head, "unused": [_member(box, name, budget) for name in unused]}
 
 
-def _node(value: Any, box: zipfile.ZipFile, used: set[str]) -> Any:
+def _node(value: Any, box: zipfile.ZipFile, used: set[str], budget: Budget) -> Any:
     if isinstance(value, list):
-        return [_node(item, box, used) for item in value]
+        return [_node(item, box, used, budget) for item in value]
     if not isinstance(value, dict):
         return value
     if "__loader__" not in value:
-        return {key: _node(item, box, used) for key, item in value.items()}
+        return {key: _node(item, box, used, budget) for key, item in value.items()}
     loader, what = str(value["__loader__"]), Name(str(value.get("__module__")), str(value.get("__class__")))
     if loader == "JsonNode":
         return read_json(str(value.get("content")).encode())
     if loader == "TypeNode":
         return what
-    content = _node(value.get("content"), box, used)
+    content = _node(value.get("content"), box, used, budget)
     if loader == "SetNode" and isinstance(content, list):
         return Bag(content, frozen=what.name == "frozenset")
     if what in (Name("builtins", "list"), Name("builtins", "tuple")) and isinstance(content, list):
         return content if what.name == "list" else tuple(content)
-    rest = {key: _node(item, box, used) for key, item in value.items() if key not in FACTS and key != "content"}
+    rest = {key: _node(item, box, used, budget) for key, item in value.items() if key not in FACTS and key != "content"}
     made = Made(what, loader)
     if what == Name("builtins", "dict") and isinstance(content, dict):
         made.pairs.items, made.args = list(content.items()), rest
@@ -78,11 +79,11 @@ def _node(value: Any, box: zipfile.ZipFile, used: set[str]) -> Any:
     made.args = (loader, rest)
     if "file" in value:
         used.add(str(value["file"]))
-        _fill(made, _member(box, str(value["file"])))
+        _fill(made, _member(box, str(value["file"]), budget), budget)
     return made
 
 
-def _fill(made: Made, data: bytes) -> None:
+def _fill(made: Made, data: bytes, budget: Budget) -> None:
     """Put the content of a member where the schema names it."""
     if data.startswith(MAGIC):
         file = io.BytesIO(data)
@@ -95,22 +96,24 @@ def _fill(made: Made, data: bytes) -> None:
             return
     if data.startswith(ZIP):
         with zipfile.ZipFile(io.BytesIO(data)) as inner:
-            made.state = {name: _part(_member(inner, name)) for name in sorted(inner.namelist())}
+            made.state = {name: _part(_member(inner, name, budget), budget) for name in sorted(inner.namelist())}
         return
     made.state = data
 
 
-def _part(data: bytes) -> Any:
+def _part(data: bytes, budget: Budget) -> Any:
     made = Made(Name("numpy", "ndarray"), ())
-    _fill(made, data)
+    _fill(made, data, budget)
     return made
 
 
-def _member(box: zipfile.ZipFile, name: str) -> bytes:
+def _member(box: zipfile.ZipFile, name: str, budget: Budget) -> bytes:
+    """Counted each time: many objects may name one member, and each holds what it says."""
     try:
         info = box.getinfo(name)
     except KeyError:
         raise Unreadable(f"{shown(name)} is missing") from None
     if info.file_size > WHOLE:
         raise Unreadable(f"{shown(name)} is too large")
+    budget.spend(info.file_size)
     return box.read(info)
