@@ -58,7 +58,13 @@ def cli_page() -> str:
 
     pages = ["# Commands\n\n", NOTE]
     for words, command in commands(cli, "bis"):
-        context = click.Context(command, info_name=words, terminal_width=WIDTH, max_content_width=WIDTH)
+        context = click.Context(
+            command,
+            info_name=words,
+            terminal_width=WIDTH,
+            max_content_width=WIDTH,
+            help_option_names=cli.context_settings["help_option_names"],
+        )
         text = "\n".join(line.rstrip() for line in click.unstyle(command.get_help(context)).splitlines())
         pages.append(f"\n## {words}\n\n```text\n{text.rstrip()}\n```\n")
     return "".join(pages)

@@ -134,6 +134,16 @@ def test_every_command_and_option_has_a_sentence_that_says_what_it_does() -> Non
     assert not silent
 
 
+def test_the_help_of_every_command_has_examples_that_are_understood() -> None:
+    group = command_line()
+    commands = [(words, command) for words, command in script("reference").commands(group, "bis") if " " in words]
+    assert not [words for words, command in commands if not getattr(command, "examples", ())]
+    shown = [example for _, command in commands for example in command.examples]
+    typed = [part.strip() for example in shown for part in re.split(r" && | \| |\s+\(with ", example)]
+    assert len(typed) > 150
+    assert not {part: fault for part in typed if part[:4] == "bis " if (fault := unknown(shlex.split(part), group))}
+
+
 def test_every_command_line_on_the_pages_is_understood() -> None:
     group = command_line()
     wrong = [

@@ -118,7 +118,11 @@ def _home(door: Door, ledger: str, store: str) -> Home:
 
 
 @server.member
-@family("token", short_help="Say who may use the server.")
+@family(
+    "token",
+    short_help="Say who may use the server.",
+    examples=["bis server token add alice", "bis server token list", "bis server token rm alice"],
+)
 def token() -> None:
     """Tokens let people and programs use the server: a reader looks, a writer logs and registers, an admin does all.
 
@@ -184,7 +188,12 @@ def list_(door: Door, ledger: str, as_json: bool) -> int:
 
 
 @token.member
-@command("rm", short_help="Take a token back.", statuses={3: STATUSES[3], 5: STATUSES[5]})
+@command(
+    "rm",
+    short_help="Take a token back.",
+    statuses={3: STATUSES[3], 5: STATUSES[5]},
+    examples=["bis server token rm alice"],
+)
 @click.argument("name")
 @click.option("--ledger", default="", metavar="PLACE", help="File of the ledger, or postgresql://USER@HOST/NAME.")
 @json_option
