@@ -35,7 +35,9 @@ EVERY = "*"
     ],
 )
 @click.option("--data", "data", multiple=True, required=True, metavar="REF", help="A version; may be given again.")
-@click.option("--target", default="", metavar="COLUMN", help="What is true; else the column that the model does not take.")
+@click.option(
+    "--target", default="", metavar="COLUMN", help="What is true; else the column that the model does not take."
+)
 @click.option("--metrics", default="", metavar="NAMES", help="These alone, separated by commas.")
 @click.option("--task", type=click.Choice(["classification", "regression"]), help="Where it cannot be told.")
 @click.option("--script", metavar="FILE", help="Run `python FILE MODEL DATA`, whose metrics.json is what counts.")

@@ -157,8 +157,8 @@ def _takes(name: str, words: list[str]) -> bool:
 @click.group(
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Begin with `bis run -- python train.py`, and then `bis repeat @`. RUN is the start of an id, a name, @latest"
-    " (or @ for short), @{2026-05-03} or RUN~1. `bis COMMAND --help` says more.",
+    epilog="Begin with `bis run -- python train.py`, and then `bis repeat @`. RUN is the start of an id, a name,"
+    " @latest (or @ for short), @{2026-05-03} or RUN~1. `bis COMMAND --help` says more.",
 )
 @click.version_option(__version__, "-V", "--version", message="bis %(version)s", help="Print the version.")
 @click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of a failure.")
