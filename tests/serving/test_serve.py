@@ -477,6 +477,7 @@ def test_a_shadow_is_compared_and_nobody_gets_its_answers(
     alias("second", 2)
     words = ["models:/churn@first", "--shadow", "models:/churn@second", "--compare"]
     model = served(*words, folder=project)
+    assert "shadow  churn version 2 is asked, too" in model.wait_for(r"(?s)serving .*form with an example")
     for age in (0, 0, 10):
         answer = model.ask([age, 0, 1])
         assert answer.headers["x-model-version"] == "1"
@@ -495,6 +496,8 @@ def test_a_canary_answers_its_share(served: Serve, project: Path, alias: Callabl
     alias("second", 2)
     words = ["models:/churn@first", "--canary", "models:/churn@second", "--percent", "50"]
     model = served(*words, folder=project)
+    told = model.wait_for(r"(?s)serving .*/models/churn/invocations")
+    assert "canary  churn version 2 answers 50 % of the requests" in told
     versions = [model.ask([1, 1, 1]).headers["x-model-version"] for _ in range(200)]
     assert 50 < versions.count("2") < 150
     assert model.stop() == 0

@@ -49,10 +49,19 @@ def _rows(answer: Answer) -> list[Any] | None:
     predictions = found.get("predictions") if isinstance(found, dict) else None
     if predictions is None and isinstance(found, dict):
         outputs = found.get("outputs")
-        predictions = outputs[0].get("data") if isinstance(outputs, list) and outputs else outputs
+        predictions = _of_tensor(outputs[0], answer.rows) if isinstance(outputs, list) and outputs else outputs
     if isinstance(predictions, Mapping):
         predictions = next(iter(predictions.values()), None)
     return predictions if isinstance(predictions, list) else None
+
+
+def _of_tensor(output: Mapping[str, Any], rows: int) -> Any:
+    """One entry for each row of a tensor, whose numbers come in one list."""
+    data = output.get("data")
+    if not isinstance(data, list) or not rows or len(data) <= rows or len(data) % rows:
+        return data
+    each = len(data) // rows
+    return [data[begin : begin + each] for begin in range(0, len(data), each)]
 
 
 def _apart(one: Any, other: Any) -> float:

@@ -13,6 +13,8 @@ from bis.flavors.signature import Column, Signature, Tensor, read
 from bis.serving.slot import Slot
 from bis.serving.team import Team
 
+WIDE: Final = 80
+"""Columns of the text of an example."""
 OUTPUT: Final = "predictions"
 """The name of an output that has none, as `scoring.oip` gives it."""
 COLUMN_TYPES: Final = {"boolean": "BOOL", "integer": "INT32", "long": "INT64", "float": "FP32", "double": "FP64"}
@@ -190,7 +192,7 @@ def _section(slot: Slot) -> str:
     )
     rows = "".join(_row(one) for one in signature_of(slot).inputs)
     table = f"<table><tr><th>column or tensor<th>type{rows}</table>" if rows else ""
-    example = slot.example or '{"dataframe_split": {"columns": [], "data": []}}'
+    example = laid_out(json.loads(slot.example or '{"dataframe_split": {"columns": [], "data": []}}'))
     address = escaping.escape(f"models/{slot.name}/invocations", quote=True)
     return (
         f"<h2>{escaping.escape(slot.name + number)}</h2>{run}{table}"
@@ -198,6 +200,28 @@ def _section(slot: Slot) -> str:
         f"<p><label>Token, where one is needed <input type=password autocomplete=off></label>"
         f"<p><button>Predict</button><pre aria-live=polite></pre></form>"
     )
+
+
+def laid_out(value: Any, margin: str = "") -> str:
+    """JSON as people edit it: what fits is on one line, and so is a row of numbers and texts, however long."""
+    text = _written(value)
+    inside = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
+    if len(margin) + len(text) <= WIDE or not any(isinstance(one, (dict, list)) for one in inside):
+        return text
+    names = [f"{_written(key)}: " for key in value] if isinstance(value, dict) else [""] * len(value)
+    deeper = margin + "  "
+    lines = [f"{deeper}{name}{laid_out(one, deeper)}" for name, one in zip(names, inside, strict=True)]
+    begin, end = "{}" if isinstance(value, dict) else "[]"
+    return "\n".join([begin, ",\n".join(lines), margin + end])
+
+
+def _written(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half a letter, which JSON may name and no page may hold
+        return json.dumps(value)
+    return text
 
 
 def _row(field: Column | Tensor) -> str:

@@ -168,7 +168,10 @@ async def _serve(
             gc.freeze()  # what is there now stays: to look through it for garbage holds up whoever asks meanwhile
             host = f"[{asked.host}]" if ":" in asked.host else asked.host
             told = ", ".join(slot.team.version.shown for slot in slots.values() if slot.team)
-            say(f"serving {told} on http://{host}:{listening.getsockname()[1]}")
+            url = f"http://{host}:{listening.getsockname()[1]}"
+            say(f"serving {told} on {url}")
+            for line in _told_of(first, url):
+                say(line)
             for slot, place, text in _places(asked, list(slots.values())):
                 reference = moving(text, preparing) if asked.watch else None
                 if reference is not None:
@@ -185,6 +188,15 @@ async def _serve(
         if sampled is not None:
             await asyncio.to_thread(sampled.close)
     return tally
+
+
+def _told_of(first: Slot, url: str) -> Iterator[str]:
+    """Who else is asked, and how one asks."""
+    if first.canary is not None:
+        yield f"  canary  {first.canary.version.shown} answers {100 * first.share:.3g} % of the requests"
+    if first.shadow is not None:
+        yield f"  shadow  {first.shadow.version.shown} is asked, too, and nobody gets its answers"
+    yield f"  ask     {url}/ has a form with an example; programs POST to {url}/models/{first.name}/invocations"
 
 
 async def _load(
