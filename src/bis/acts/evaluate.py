@@ -31,7 +31,7 @@ from bis.steps.model_environment import environment
 from bis.steps.model_folder import read_folder
 from bis.steps.model_place import Placed, models_folder, place
 from bis.steps.perform import perform
-from bis.steps.planning import plan
+from bis.steps.planning import ROOMS, plan
 from bis.steps.repeating import environments_folder
 from bis.steps.site import Site
 
@@ -97,7 +97,7 @@ def _cell(placed: Placed, text: str, held: Held, path: str, asked: Asked, site: 
     if not asked.again and (known := _before(key, site.home)):
         return Cell(model=text, data=called, run=known, metrics=known.metrics, known=True)
     site.say(f"evaluating {text} on {called}")
-    room = models_folder(site.home.settings, site.variables).parent / "evaluations" / key
+    room = models_folder(site.home.settings, site.variables).parent / ROOMS / key
     shutil.rmtree(room, ignore_errors=True)
     try:
         run = _performed(placed, held, path, asked, room, site)

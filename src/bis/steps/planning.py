@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 from bis.digest import spell, unspell
 from bis.nouns.run import Chance, Run, command_key
@@ -20,6 +21,8 @@ from bis.store.snapshot import put_leaves
 
 RECENT = 5
 """So many of the newest runs are asked for their outputs, which are no code of the next."""
+ROOMS: Final = "evaluations"
+"""Where cells of evaluations have their folders, apart from the project."""
 
 
 def plan(
@@ -69,10 +72,21 @@ def _scene(
 
 def still_outputs(home: Home) -> frozenset[str]:
     """Outputs of recent runs that nobody has changed since."""
-    known = known_outputs(home.ledger.recorded(RECENT), home.project)
+    known = known_outputs(_recent(home), home.project)
     present = [(name, home.project / unspell(name)) for name in sorted(known)]
     leaves = put_leaves([(name, path) for name, path in present if path.is_file()], None, home.cache)
     return frozenset(leaf.path for leaf in leaves if leaf.entry.digest in known[leaf.path])
+
+
+def _recent(home: Home) -> list[Run]:
+    """The newest runs of the project, however many cells of an evaluation came after them: those have folders of their
+    own, and make nothing here."""
+    for limit in (RECENT, 4 * RECENT, 16 * RECENT):
+        there = home.ledger.recorded(limit)
+        found = [run for run in there if Path(unspell(run.project)).parent.name != ROOMS]
+        if len(found) >= RECENT or len(there) < limit:
+            break
+    return found[:RECENT]
 
 
 def _record(command: Sequence[str], scene: Scene, home: Home, name: str, note: str, chance: Chance) -> Run:
