@@ -338,6 +338,12 @@ def test_the_command_that_it_names_next_can_be_typed_whatever_the_run_is_called(
     assert bis(*shlex.split(told)[1:], folder=tmp_path).status == 0
 
 
+def test_what_comes_after_a_failure_is_to_look_at_it(bis: Type, tmp_path: Path) -> None:
+    done = bis("run", "--name", "typo", "--", sys.executable, "nosuch.py", folder=tmp_path)
+    assert done.status == 2
+    assert done.err.splitlines()[-1] == "bis  next  bis show typo"
+
+
 def test_a_quiet_run_adds_nothing(bis: Type, tmp_path: Path) -> None:
     done = bis("run", "-q", "--", sys.executable, "-c", "print('hello')", folder=tmp_path)
     assert done == (0, "hello\n", "")

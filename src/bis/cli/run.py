@@ -168,7 +168,7 @@ def _tell_end(run: Run, terminal: Terminal) -> None:
         how = f"{run.coverage.mechanism}, partial" if run.coverage.mechanism != "none" else "none"
         terminal.say(("trace", "grey"), f"{how}: bis show {run.id[:8]} says what was not seen")
     _tell_findings(run, terminal)
-    terminal.say(("next", "grey"), command_line(("bis", "repeat", run.name)))
+    terminal.say(("next", "grey"), command_line(("bis", "repeat" if run.ok else "show", run.name)))
 
 
 def _tell_findings(run: Run, terminal: Terminal) -> None:
