@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -90,6 +91,23 @@ def test_the_temporary_folder_of_a_killed_process_is_removed_and_that_of_a_livin
     assert list(place.iterdir()) == []
 
 
+def test_where_nobody_cleans_the_next_scoring_on_that_machine_removes_what_the_dead_left(
+    having: Having, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bis.scoring.bulk.clusters import ROOM
+
+    monkeypatch.setattr("tempfile.tempdir", str(place))
+    names: dict[str, Any] = {}
+    exec(ROOM, names)
+    with having(script=SCORE):
+        names["remove_left"]("score")
+        assert len(list(place.iterdir())) == 1
+    (place / "bis-score-12345678").mkdir()
+    (place / "bis-score-12345678" / MAKER).write_text("me")
+    names["remove_left"]("score")
+    assert [path.name for path in place.iterdir()] == ["bis-score-12345678"]
+
+
 def test_it_stays_while_a_process_lives_that_the_killed_one_had_begun_in_it(having: Having, place: Path) -> None:
     with having("child") as killed:
         pass
@@ -156,7 +174,7 @@ def test_the_temporary_folder_of_another_user_stays(having: Having, place: Path)
 def test_what_says_that_bis_made_it_is_the_same_text_on_machines_that_do_not_have_bis() -> None:
     from bis.scoring.bulk.clusters import ROOM
 
-    names: dict[str, object] = {}
+    names: dict[str, Any] = {}
     exec(ROOM, names)
     assert names["SAID"] == SAID
 

@@ -8,10 +8,13 @@ import socket
 import subprocess
 import tempfile
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from bis.acts.clean import clean
 
 Score = Callable[..., "subprocess.CompletedProcess[str]"]
 pytestmark = pytest.mark.slow
@@ -189,6 +192,17 @@ def left_by(folder: Path) -> list[Path]:
     return [one for pattern in LEFT for one in folder.glob(pattern)]
 
 
+def workers_in(folder: Path) -> list[int]:
+    """The processes that have the model, in a folder of temporary files."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = path.read_bytes().split(b"\0")
+            if b"--worker" in words and any(word.startswith(os.fsencode(folder)) for word in words):
+                found.append(int(path.parent.name))
+    return sorted(found)
+
+
 def soon(true: Callable[[], bool]) -> bool:
     """Whether it becomes true within a minute."""
     patience = time.monotonic() + 60
@@ -271,10 +285,65 @@ def test_a_scoring_on_a_cluster_goes_on_after_a_kill(
         while not list((tmp_path / "work").glob("0*-*.csv")) and time.monotonic() < patience:
             time.sleep(0.01)
         assert process.poll() is None
-        assert left_by(tmp_path / "there")
+        assert len(workers_in(tmp_path / "there")) == 2
         process.kill()
-    assert soon(lambda: not left_by(tmp_path / "there")), "what it had on the machines of the cluster goes with it"
+    assert soon(lambda: workers_in(tmp_path / "there") == []), "the cluster lives, and they do not"
     assert not (tmp_path / "there.csv").exists()
     done = on("ray", "x.csv", "there.csv", RAY_ADDRESS=ray_address)
     assert (done.returncode, done.stdout) == (0, "60000 rows, 0 rejected\n"), done.stderr
     assert (tmp_path / "there.csv").read_bytes() == (tmp_path / "here.csv").read_bytes()
+    assert left_by(tmp_path / "there") == []
+
+
+@pytest.fixture
+def hasty(words: list[str], tmp_path: Path) -> str:
+    """The program of a scoring, in which a process that nobody asks waits for a second, and not for ten minutes."""
+    with zipfile.ZipFile(words[1]) as box, zipfile.ZipFile(tmp_path / "hasty.pyz", "w") as changed:
+        for name in box.namelist():
+            content = box.read(name)
+            if name.endswith("clusters.py"):
+                assert b"IDLE = 600.0" in content
+                content = content.replace(b"IDLE = 600.0", b"IDLE = 1.0")
+            changed.writestr(name, content)
+    return str(tmp_path / "hasty.pyz")
+
+
+@pytest.mark.parametrize("where", ["dask", "ray"])
+def test_a_process_that_waits_long_for_another_one_lives_as_long_as_the_scoring(
+    score: Score, cluster_python: Path, words: list[str], hasty: str, tmp_path: Path, where: str
+) -> None:
+    write_csv(tmp_path / "x.csv", 60_000)
+    assert score("x.csv", "here.csv", "--batch", "100", "--keep", "id").returncode == 0
+    with tempfile.TemporaryDirectory(prefix="b") as short:
+        asked = [str(cluster_python), hasty, *words[2:], *told(where, "x.csv", "there.csv")]
+        given = shell(tmp_path) | {"TMPDIR": short}
+        with subprocess.Popen(asked, cwd=tmp_path, env=given, stderr=subprocess.PIPE, text=True) as process:
+            assert soon(lambda: bool(list((tmp_path / "work").glob("0*-*.csv"))))
+            slow, other = workers_in(Path(short))
+            os.kill(slow, signal.SIGSTOP)
+            time.sleep(4)
+            os.kill(slow, signal.SIGCONT)
+            assert workers_in(Path(short)) == [slow, other]
+            _, said = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    assert (tmp_path / "there.csv").read_bytes() == (tmp_path / "here.csv").read_bytes()
+
+
+@pytest.mark.parametrize("where", ["dask", "ray"])
+def test_a_scoring_that_was_killed_leaves_no_process_with_the_model_and_no_folder_that_clean_does_not_know(
+    cluster_python: Path, words: list[str], tmp_path: Path, where: str
+) -> None:
+    """Agents of Ray's own notice after a minute that their cluster is gone."""
+    write_csv(tmp_path / "x.csv", 60_000)
+    with tempfile.TemporaryDirectory(prefix="b", ignore_cleanup_errors=True) as short:
+        asked = [str(cluster_python), *words[1:], *told(where, "x.csv", "y.csv")]
+        given = shell(tmp_path) | {"TMPDIR": short}
+        with subprocess.Popen(asked, cwd=tmp_path, env=given, stderr=subprocess.DEVNULL) as process:
+            assert soon(lambda: bool(list((tmp_path / "work").glob("0*-*.csv"))))
+            assert clean(tmp_path / "none", Path(short), unused_since=0).removed == ()
+            assert left_by(Path(short))
+            assert len(workers_in(Path(short))) == 2
+            process.kill()
+        assert soon(lambda: workers_in(Path(short)) == [])
+        clean(tmp_path / "none", Path(short), unused_since=0)
+        assert left_by(Path(short)) == []

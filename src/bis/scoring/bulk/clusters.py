@@ -28,14 +28,14 @@ from .packed import batch_packed
 from .pools import Ticket, answer_of, lost
 
 IDLE = 600.0
-"""Seconds after which a process that nobody asks ends: whoever started it may have been killed."""
+"""Seconds after which a process that nobody asks ends where only that tells that whoever started it was killed."""
 AGAIN = 3
 """Times that an actor of Ray is started again, and asked the same again, when its machine is lost."""
 ENDING = 10.0
 """Seconds that actors have to clean up."""
 
 ROOM = '''
-import fcntl, os, shutil, tempfile
+import fcntl, os, re, shutil, tempfile
 
 SAID = (
     b"bis is writing here; when it was killed, the next command that writes here, or bis clean, removes this.\\n"
@@ -54,20 +54,46 @@ class Room:
             pass  # nobody can tell whether this lives, so nobody removes it
 
     def remove(self):
-        """`maker` goes last: what is still written by those who are ending is found again."""
-        try:
-            for one in os.scandir(self.top):
-                if one.is_dir(follow_symlinks=False):
-                    shutil.rmtree(one.path, ignore_errors=True)
-                elif one.name != "maker":
-                    os.unlink(one.path)
-            if os.listdir(self.top) == ["maker"]:
-                shutil.rmtree(self.top)
-        except OSError:
-            pass
+        cleared(self.top)
         if self.lock >= 0:
             os.close(self.lock)
         self.lock = -1
+
+def cleared(top):
+    """`maker` goes last: what is still written by those who are ending is found again."""
+    try:
+        for one in os.scandir(top):
+            if one.is_dir(follow_symlinks=False):
+                shutil.rmtree(one.path, ignore_errors=True)
+            elif one.name != "maker":
+                os.unlink(one.path)
+        if os.listdir(top) == ["maker"]:
+            shutil.rmtree(top)
+    except OSError:
+        pass
+
+def rooms(what):
+    """The folders of this user, each with its `maker`."""
+    for one in os.scandir(tempfile.gettempdir()):
+        if not re.fullmatch("bis-%s-[a-z0-9_]{8}" % what, one.name) or not one.is_dir(follow_symlinks=False):
+            continue
+        try:
+            if one.stat(follow_symlinks=False).st_uid == os.getuid():
+                yield one.path, os.open(os.path.join(one.path, "maker"), os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError:
+            pass
+
+def remove_left(what):
+    """Where nobody types `bis clean`, the next one of its kind removes what the dead have left."""
+    for top, maker in rooms(what):
+        try:
+            if os.read(maker, len(SAID) + 1) == SAID:
+                fcntl.flock(maker, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                cleared(top)
+        except OSError:
+            pass  # it lives
+        finally:
+            os.close(maker)
 '''
 
 THERE = '''
@@ -77,6 +103,7 @@ class Child:
     """A process of this machine with the model of a job: a frame in, a frame out."""
 
     def __init__(self, sent):
+        remove_left("score")
         self.room = Room("score")
         top = self.room.top
         try:
@@ -136,9 +163,9 @@ class Child:
 '''
 
 
-def sent(job: Mapping[str, Any]) -> dict[str, Any]:
-    """A job with the files that it needs, for a machine that has none of them. Raises Stop where a link leads to what
-    is no part of the model, and is nobody's to have."""
+def sent(job: Mapping[str, Any], idle: float | None) -> dict[str, Any]:
+    """A job with the files that it needs, for a machine that has none of them; `idle`: seconds after which a process
+    ends that nobody asks. Raises Stop where a link leads to what is no part of the model, and is nobody's to have."""
     folder = Path(job["folder"])
     try:
         held_together(folder)
@@ -148,7 +175,7 @@ def sent(job: Mapping[str, Any]) -> dict[str, Any]:
     files["score.pyz"] = Path(sys.argv[0]).read_bytes()
     threads = {name: os.environ[name] for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS") if name in os.environ}
     # What one may do without is found out by starting anew, which nobody does there.
-    return {"job": {**job, "lean": False, "idle": IDLE}, "files": files, "variables": threads}
+    return {"job": {**job, "lean": False, "idle": idle}, "files": files, "variables": threads}
 
 
 def _defined(text: str) -> dict[str, Any]:
@@ -208,10 +235,11 @@ def _frame(batch: Batch) -> bytes:
 
 
 class Ray:
-    """Actors of Ray. RAY_ADDRESS names the cluster; else one starts here, with a token that nobody else knows."""
+    """Actors of Ray. RAY_ADDRESS names the cluster; else one starts here, with a token that nobody else knows. Ray ends
+    an actor when the program is gone that started it, and so the process of the actor ends as well."""
 
     def __init__(self, job: Mapping[str, Any], number: int) -> None:
-        files = sent(job)
+        files = sent(job, None)
         address = os.environ.get("RAY_ADDRESS")
         self._own = None if address else _room("ray")
         if self._own:
@@ -262,11 +290,12 @@ class Actor:
 
 class Dask:
     """Workers of Dask, each with as many processes as it has threads. DASK_SCHEDULER_ADDRESS names the scheduler; else
-    one is in this process."""
+    one is in this process. Workers of a cluster outlive the scoring, and do not tell a process of theirs that it is
+    gone; one that has ended is made again."""
 
     def __init__(self, job: Mapping[str, Any], number: int) -> None:
         address = os.environ.get("DASK_SCHEDULER_ADDRESS")
-        files = sent(job)
+        files = sent(job, IDLE if address else None)
         self._own = own = None if address else _room("dask")
         try:
             from distributed import Client
