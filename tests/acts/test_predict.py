@@ -163,6 +163,16 @@ def test_a_folder_of_an_earlier_output_is_replaced(bis: Bis, project: Path, read
         assert len((project / "scores" / "part-00000.csv").read_text().splitlines()) == 5001
 
 
+def test_a_folder_that_is_called_like_a_file_is_said_to_be_one(bis: Bis, ready: list[str]) -> None:
+    ready.remove("--json")
+    done = bis(*["scores.parqet" if word == "scores.csv" else word for word in ready], "--format", "csv")
+    assert done.returncode == 0, done.stderr
+    assert "scores.parqet/ is a folder: files are called .csv, .jsonl, .parquet or .arrow" in done.stderr
+    done = bis(*["scores" if word == "scores.csv" else word for word in ready], "--format", "csv")
+    assert "rows a second  scores/" in done.stderr
+    assert "is a folder" not in done.stderr
+
+
 def test_two_scorings_of_one_version_of_data_do_not_take_it_from_each_other(
     bis: Bis, project: Path, ready: list[str], variables: dict[str, str]
 ) -> None:

@@ -86,6 +86,8 @@ class Predicted(msgspec.Struct, frozen=True, kw_only=True):
     run: Run
     model: str
     output: str
+    is_folder: bool = False
+    """Whether that is a folder of files, as its name tells no format."""
     rows: int
     rejected: int
     rejects: str = ""
@@ -383,7 +385,14 @@ def _ended(
         take_away(output)
     take_away(*inputs)
     return Predicted(
-        run=run, model=model, output=output.typed, rows=rows, rejected=rejected, rejects=rejects, resumed=resumed
+        run=run,
+        model=model,
+        output=output.typed,
+        is_folder=_is_folder(output),
+        rows=rows,
+        rejected=rejected,
+        rejects=rejects,
+        resumed=resumed,
     )
 
 

@@ -147,8 +147,11 @@ def _tell(done: Predicted, terminal: Terminal) -> None:
 
     seconds = done.run.usage.seconds
     rate = f"{done.rows / seconds:,.0f} rows a second" if seconds and done.rows and not done.resumed else ""
-    pieces = [f"run {done.run.id[:8]}", f'"{plain(done.run.name)}"', count(done.rows, "row"), rate, plain(done.output)]
+    output = f"{plain(done.output.rstrip('/'))}/" if done.is_folder else plain(done.output)
+    pieces = [f"run {done.run.id[:8]}", f'"{plain(done.run.name)}"', count(done.rows, "row"), rate, output]
     terminal.say(*[piece for piece in pieces if piece])
+    if done.is_folder and "." in done.output.rstrip("/").rpartition("/")[2]:
+        terminal.say(("[!]", "yellow"), f"{output} is a folder: files are called .csv, .jsonl, .parquet or .arrow")
     if done.resumed:
         terminal.say(("went on", "grey"), "after what an earlier command had scored")
     if done.rejected:
