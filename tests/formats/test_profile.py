@@ -234,14 +234,16 @@ def test_lines_with_a_field_of_their_own_each_cost_no_more_than_others(put: Put)
     assert time.process_time() - began < 10
 
 
-def test_parquet_is_told_by_its_footer(tmp_path: Path) -> None:
+def test_parquet_is_told_over_all_of_its_groups_of_rows(tmp_path: Path) -> None:
     pa = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
     table = pa.table({"n": [1, 2, None], "t": ["a", "b", "c"], "l": [[1], [2], [3]]})
     parquet.write_table(table, tmp_path / "t.parquet", row_group_size=2)
     found = profile(tmp_path / "t.parquet")
     assert (found.kind, found.rows) == ("Parquet", 3)
-    assert found.columns[0] == ColumnProfile(name="n", type="int64", empty=1, smallest="1", largest="2")
+    assert found.columns[0] == ColumnProfile(
+        name="n", type="int64", empty=1, distinct=2, smallest="1", largest="2", mean=1.5, deviation=0.5
+    )
     assert [column.type for column in found.columns[1:]] == ["string", "list<element: int64>"]
 
 

@@ -179,6 +179,72 @@ def test_the_files_of_a_version_are_walked_through_as_folders(visitor: Any, shop
     assert heights == [24.0] * 4  # one value in each of four stretches
 
 
+def columns_of(folder: Path, ages: list[float | None]) -> None:
+    """A file of each kind with these columns."""
+    pyarrow = pytest.importorskip("pyarrow")
+    table = pyarrow.table({"age": pyarrow.array(ages, "float64"), "city": ["ulm"] * len(ages)})
+    pytest.importorskip("pyarrow.parquet").write_table(table, folder / "p.parquet")
+    pytest.importorskip("pyarrow.feather").write_feather(table, folder / "f.feather")
+    rows = "".join(f"{'' if age is None else age},ulm\n" for age in ages)
+    (folder / "c.csv").write_text(f"age,city\n{rows}")
+
+
+@pytest.fixture(scope="module")
+def columned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with data in columns, in two versions."""
+    folder = tmp_path_factory.mktemp("data") / "columned"
+    folder.mkdir()
+    (folder / "bis.toml").write_text("")
+    for ages in ([10.0, 20.0, 30.0, None], [10.0, 25.0, 30.0, 50.0, None]):
+        columns_of(folder, ages)
+        for name in ("p.parquet", "f.feather", "c.csv"):
+            bis(folder, "data", "add", name)
+    return folder
+
+
+def test_of_files_of_columns_the_page_says_what_it_says_of_a_table_as_text(
+    visitor: Any, served: Any, columned: Path
+) -> None:
+    server = served(columned)
+    try:
+        seen = []
+        for name in ("c", "p", "f"):
+            said = told(columned, "data", "show", f"{name}@v2", "--columns")
+            found = page_of(server, f"/data/{name}/v2.json")
+            assert found["profile"] == said["profile"]
+            page = visitor.go(f"{server.url}/data/{name}/v2")
+            row = page.locator("table.columns tbody tr", has_text="age")
+            words = row.locator("td:not(.type):not(:has(svg))").all_inner_texts()
+            drawn = row.locator("svg")
+            heights = [one.get_attribute("height") for one in drawn.locator("rect").all()]
+            seen.append((words, drawn.get_attribute("aria-label"), heights, found["bins"]))
+        assert seen[0][0][:4] == ["1", "4", "10", "50"]
+        assert seen[1:] == seen[:1] * 2
+        for name, rows in (("p", "+2 added, −1 removed"), ("f", "Arrow files are compared by their columns alone")):
+            page = visitor.go(f"{server.url}/data/{name}/v2/diff")
+            assert rows in page.locator("main").inner_text()
+            age = page.locator("table.columns tbody tr", has_text="age")
+            assert "20 → 28.75" in age.inner_text()
+            assert (age.locator("svg .before rect").count(), age.locator("svg .after rect").count()) == (3, 4)
+    finally:
+        server.stop()
+
+
+def test_a_server_without_pyarrow_says_what_to_install(
+    served: Any, columned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pyarrow.py").write_text("raise ImportError('it is not installed')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    server = served(columned)
+    try:
+        said = page_of(server, "/data/p/v2.json")["limits"]
+        assert said == ["its columns were not looked at, as looking into it needs pyarrow: pip install 'bis[formats]'"]
+        assert "pip install &#39;bis[formats]&#39;" in httpx.get(f"{server.url}/data/p/v2").text
+        assert page_of(server, "/data/c/v2.json")["profile"]["rows"] == 5
+    finally:
+        server.stop()
+
+
 def test_what_is_not_looked_at_is_said_with_the_command_that_does(shop_server: Any) -> None:
     for at, words in (
         ("/data/far/v1", ("recorded by reference", "bis data show far@v1 --columns")),

@@ -179,6 +179,25 @@ def test_odd_files_are_shown_as_far_as_they_can_be(served: Any, tmp_path: Path) 
         server.stop()
 
 
+def test_a_file_of_columns_says_what_it_needs_where_that_is_not_installed(
+    served: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, packages = tmp_path / "project", tmp_path / "packages"
+    for folder in (project, packages):
+        folder.mkdir()
+    (packages / "pyarrow.py").write_text("raise ImportError('it is not installed')\n")
+    monkeypatch.setenv("PYTHONPATH", str(packages))
+    (project / "write.py").write_text("open('t.parquet', 'wb').write(b'PAR1')\n")
+    command = [sys.executable, "-m", "bis", "run", "--name", "one", "--", sys.executable, "write.py"]
+    subprocess.run(command, cwd=project, check=True, capture_output=True)
+    server = served(project)
+    try:
+        html = httpx.get(f"{server.url}/runs/one/files/t.parquet").text
+        assert "needs pyarrow where the server runs: pip install &#39;bis[formats]&#39;" in html
+    finally:
+        server.stop()
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4),

@@ -228,9 +228,9 @@ def _profile(held: Held, path: str, home: Home) -> Profile:
 @click.argument("before", type=DataName(), metavar="A")
 @click.argument("after", type=DataName(), required=False, metavar="[B]")
 def diff(door: Door, before: str, after: str | None, files: bool, everything: bool, as_json: bool) -> int:
-    """Say what turns version A into version B: files added, removed, changed and moved; within CSV, Parquet and JSON
-    lines, which rows and columns, their types and statistics; of images, the size. With A alone, what turned the
-    version before it into A.
+    """Say what turns version A into version B: files added, removed, changed and moved; within CSV, JSON lines,
+    Parquet and Arrow, which rows and columns, their types and statistics; of images, the size. With A alone, what
+    turned the version before it into A.
     """
     from bis.acts.data_diff import EVERY, Bounds, told
     from bis.acts.data_diff import diff as act

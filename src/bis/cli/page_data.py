@@ -200,8 +200,9 @@ def profile_lines(found: Profile, terminal: Terminal) -> list[str]:
         ]
         for one in found.columns
     ]
-    heading = labelled(found.kind, [f"{count(found.rows, 'row')}, {count(len(found.columns), 'column')}"], terminal)
-    return [*heading, *terminal.table(columns, rows)]
+    size = f"{count(found.rows, 'row')}, {count(len(found.columns), 'column')}"
+    facts = [f"{key} {value}" for key, value in found.facts.items()]
+    return [*labelled(found.kind, [size, *facts], terminal), *terminal.table(columns, rows)]
 
 
 def leaf_lines(leaves: Sequence[Leaf], terminal: Terminal) -> list[str]:

@@ -1,15 +1,19 @@
-"""How the numbers of a column are spread: what a small histogram is drawn from. Of tables as text."""
+"""How the numbers of a column are spread: what a small histogram is drawn from. Of tables as text, and of files of
+columns."""
 
 from __future__ import annotations
 
 import csv
+import importlib
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
+from bis.formats.arrow_columns import SUFFIXES as COLUMNED
+from bis.formats.arrow_columns import is_number, is_small, numbers_of, opened
 from bis.formats.delimited import CELL, SUFFIXES, Table, not_as_named
 from bis.formats.profile import Profile
 from bis.formats.summary import NUMERIC, ColumnProfile, number_of
@@ -34,7 +38,7 @@ def ranges_of(*profiles: Profile) -> dict[str, Range]:
     them."""
     found: dict[str, Range] = {}
     columns = [column for profile in profiles for column in profile.columns]
-    others = {column.name for column in columns if column.type not in NUMERIC}
+    others = {column.name for column in columns if column.type not in NUMERIC and not is_number(column.type)}
     for column in columns:
         if column.name not in others and (ends := _ends(column)):
             low, high = found.get(column.name, ends)
@@ -43,8 +47,12 @@ def ranges_of(*profiles: Profile) -> dict[str, Range]:
 
 
 def bins(path: Path, ranges: Mapping[str, Range]) -> dict[str, Bins]:
-    """Of the columns that have a range; none of a file that is no table as text. Raises Unreadable."""
-    if path.suffix.lower() not in SUFFIXES or not ranges:
+    """Of the columns that have a range; none of a file of another kind, or with very many cells in columns. Raises
+    Unreadable."""
+    suffix = path.suffix.lower()
+    if suffix in COLUMNED and ranges:
+        return _of_columns(path, ranges)
+    if suffix not in SUFFIXES or not ranges:
         return {}
     table = Table(path)
     counts = {name: [0] * BINS for name in ranges if name in table.names}
@@ -69,6 +77,28 @@ def _count(row: Sequence[str], wanted: Sequence[tuple[int, float, float, list[in
             width = high / 2 - low / 2  # halves: nothing overflows
             part = (value / 2 - low / 2) / width if width else 0.0
             counts[min(max(int(part * BINS), 0), BINS - 1)] += 1
+
+
+def _of_columns(path: Path, ranges: Mapping[str, Range]) -> dict[str, Bins]:
+    found = {}
+    with opened(path) as file:
+        there = {field.name for field in file.fields} if is_small(file) else set()
+        for name in (name for name in ranges if name in there):
+            counts = [0] * BINS
+            for numbers in numbers_of(file, name):
+                _count_block(numbers, *ranges[name], counts)
+            found[name] = Bins(low=ranges[name][0], high=ranges[name][1], counts=tuple(counts))
+    return found
+
+
+def _count_block(numbers: Any, low: float, high: float, counts: list[int]) -> None:
+    """As `_count`, of an array of pyarrow."""
+    compute: Any = importlib.import_module("pyarrow.compute")
+    width = high / 2 - low / 2
+    half = compute.subtract(compute.divide(numbers, 2.0), low / 2)
+    parts = compute.multiply(compute.divide(half, width), float(BINS)) if width else compute.multiply(half, 0.0)
+    for one in compute.value_counts(parts.cast("int64", safe=False)).to_pylist():
+        counts[min(max(one["values"], 0), BINS - 1)] += one["counts"]
 
 
 def _ends(column: ColumnProfile) -> Range | None:

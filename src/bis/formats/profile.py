@@ -1,26 +1,25 @@
 """What is in a file of data, in a few numbers: rows, columns, their types and statistics; of an image, its size.
 
-CSV and JSON lines are read as streams, in bounded memory. Parquet needs pyarrow, and of one file only its footer is
-read.
+All are read in bounded memory: CSV and JSON lines as streams; Parquet and Arrow, which need pyarrow, column by column,
+and where there are very many cells in columns, their footers alone.
 """
 
 from __future__ import annotations
 
-import importlib
-import math
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import BinaryIO, Final
 
 import msgspec
 
-from bis.formats import Unreadable
+from bis.formats import Unreadable, arrow_columns
+from bis.formats.arrow_columns import CELLS
 from bis.formats.delimited import SUFFIXES, Table, learn, learn_both, not_as_named
 from bis.formats.json_lines import Fields, learn_both_fields, learn_fields, match_by
 from bis.formats.parquet_rows import match_parquet
 from bis.formats.rows import RowChange, Rows, row_change
-from bis.formats.summary import LONGEST, ColumnProfile, plain
+from bis.formats.summary import ColumnProfile
 
 LINES: Final = (".jsonl", ".ndjson")
 
@@ -32,7 +31,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     rows: int | None = None
     columns: tuple[ColumnProfile, ...] = ()
     facts: dict[str, str] = {}
-    """What is known beside columns: of an image, its size."""
+    """What is known beside columns: of an image, its size; of statistics that are not those of all cells, that."""
 
 
 class Pair(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -47,7 +46,7 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 def is_profiled(name: str) -> bool:
     """Whether a file of this name can be looked into."""
-    return Path(name).suffix.lower() in (*SUFFIXES, *LINES, ".parquet", ".pq", *IMAGES)
+    return Path(name).suffix.lower() in (*SUFFIXES, *LINES, *arrow_columns.SUFFIXES, *IMAGES)
 
 
 def profile(path: Path) -> Profile:
@@ -65,7 +64,7 @@ def profile(path: Path) -> Profile:
         if suffix in IMAGES:
             with path.open("rb") as file:
                 return Profile(kind="image", facts=_image(file))
-        return _parquet(path)
+        return _columned(path)[0]
     except (ValueError, EOFError) as error:
         raise not_as_named(error) from None
 
@@ -83,6 +82,8 @@ def profile_both(before: Path, after: Path) -> Pair:
             fields = Fields(before), Fields(after)
             learn_both_fields(*fields, old, new)
             first, second = map(_fields, fields)
+        elif suffixes <= set(arrow_columns.SUFFIXES):
+            first, second = _columned(before, after)
         else:
             first, second = profile(before), profile(after)
         if first.kind != second.kind or first.rows is None:
@@ -90,9 +91,11 @@ def profile_both(before: Path, after: Path) -> Pair:
             return Pair(before=first, after=second, unmatched=told)
         names = [[column.name for column in one.columns] for one in (first, second)]
         shared = _shared(*names)
-        if not shared or any(len(set(some)) < len(some) for some in names if first.kind == "Parquet"):
+        if not shared or any(len(set(some)) < len(some) for some in names if first.kind in ("Parquet", "Arrow")):
             told = "two columns have one name" if shared else "no column is in both"
             return Pair(before=first, after=second, unmatched=told)
+        if first.kind == "Arrow":
+            return Pair(before=first, after=second, unmatched="Arrow files are compared by their columns alone")
         if first.kind == "Parquet":
             match_parquet(before, after, shared, old, new)
         elif suffixes <= set(LINES) and set(names[0]) != set(names[1]):
@@ -121,60 +124,19 @@ def _fields(fields: Fields) -> Profile:
     return Profile(kind="JSON lines", rows=fields.count, columns=fields.told())
 
 
-# -- Parquet -----------------------------------------------------------------------------------------------------
+# -- columns -----------------------------------------------------------------------------------------------------
 
 
-def _parquet(path: Path) -> Profile:
-    try:
-        parquet: Any = importlib.import_module("pyarrow.parquet")
-        errors: Any = importlib.import_module("pyarrow").ArrowException
-    except ImportError:
-        raise Unreadable("to look into it needs pyarrow, which comes with the extra 'formats' of bis") from None
-    try:
-        file = parquet.ParquetFile(path)
-        meta, schema = file.metadata, file.schema_arrow
-        groups = [meta.row_group(number) for number in range(meta.num_row_groups)]
-    except (errors, OSError) as error:
-        raise Unreadable(f"it is no Parquet file: {error}") from None
-    places = (
-        {meta.row_group(0).column(place).path_in_schema: place for place in range(meta.num_columns)} if groups else {}
-    )
-    columns = [
-        _arrow_column(field, [group.column(places[field.name]).statistics for group in groups])
-        if field.name in places
-        else ColumnProfile(name=field.name, type=str(field.type))
-        for field in schema
-    ]
-    return Profile(kind="Parquet", rows=meta.num_rows, columns=tuple(columns))
-
-
-def _arrow_column(field: Any, statistics: list[Any]) -> ColumnProfile:
-    """What the footer says of a column: no cell is read."""
-    told = [one for one in statistics if one is not None]
-    ranged = [one for one in told if one.has_min_max]
-    # A group that holds nothing has no smallest, and takes none away.
-    whole = bool(ranged) and all(one is not None and (one.has_min_max or not one.num_values) for one in statistics)
-    return ColumnProfile(
-        name=field.name,
-        type=str(field.type),
-        empty=sum(one.null_count or 0 for one in told),
-        smallest=_told(min(_bounds(field, one)[0] for one in ranged)) if whole else "",
-        largest=_told(max(_bounds(field, one)[1] for one in ranged)) if whole else "",
-    )
-
-
-def _bounds(field: Any, one: Any) -> tuple[Any, Any]:
-    """The smallest and the largest value; of nanoseconds, which Python has none of, as far as it has."""
-    if getattr(field.type, "unit", "") != "ns":
-        return one.min, one.max
-    start = datetime(1970, 1, 1) if str(field.type).startswith("timestamp") else timedelta()
-    low, high = (start + timedelta(microseconds=raw // 1000) for raw in (one.min_raw, one.max_raw))
-    return low, high
-
-
-def _told(value: Any) -> str:
-    # The footer calls the smallest zero -0.0, whichever it was.
-    return plain(value + 0.0) if isinstance(value, float) and math.isfinite(value) else str(value)[:LONGEST]
+def _columned(*paths: Path) -> tuple[Profile, ...]:
+    """Files of columns. Their cells are read where those of each are few enough: what is told can be compared then."""
+    with ExitStack() as stack:
+        files = [stack.enter_context(arrow_columns.opened(path)) for path in paths]
+        whole = all(map(arrow_columns.is_small, files))
+        facts = {} if whole else {"statistics": f"of the footer alone, as there are more than {CELLS:,} cells"}
+        return tuple(
+            Profile(kind=file.kind, rows=file.rows, columns=arrow_columns.columns_of(file, whole=whole), facts=facts)
+            for file in files
+        )
 
 
 # -- images ------------------------------------------------------------------------------------------------------
