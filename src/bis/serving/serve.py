@@ -170,7 +170,7 @@ async def _serve(
             told = ", ".join(slot.team.version.shown for slot in slots.values() if slot.team)
             url = f"http://{host}:{listening.getsockname()[1]}"
             say(f"serving {told} on {url}")
-            for line in _told_of(first, url):
+            for line in _told_of(list(slots.values()), url):
                 say(line)
             for slot, place, text in _places(asked, list(slots.values())):
                 reference = moving(text, preparing) if asked.watch else None
@@ -190,13 +190,15 @@ async def _serve(
     return tally
 
 
-def _told_of(first: Slot, url: str) -> Iterator[str]:
+def _told_of(slots: Sequence[Slot], url: str) -> Iterator[str]:
     """Who else is asked, and how one asks."""
+    first = slots[0]
+    name = first.name if len(slots) == 1 else "NAME"
     if first.canary is not None:
         yield f"  canary  {first.canary.version.shown} answers {100 * first.share:.3g} % of the requests"
     if first.shadow is not None:
         yield f"  shadow  {first.shadow.version.shown} is asked, too, and nobody gets its answers"
-    yield f"  ask     {url}/ has a form with an example; programs POST to {url}/models/{first.name}/invocations"
+    yield f"  ask     {url}/ has a form with an example; programs POST to {url}/models/{name}/invocations"
 
 
 async def _load(
