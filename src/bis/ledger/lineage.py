@@ -7,12 +7,11 @@ from typing import NamedTuple
 
 from bis.digest import decoded
 from bis.ledger.connection import Connection
+from bis.ledger.made import COMMIT
 from bis.ledger.moments import NEVER
 from bis.nouns.model import OF_MODEL, ROWS, WRITTEN, ModelVersion
 from bis.nouns.run import Run, called
 from bis.store.squeeze import unpack
-
-COMMIT = "mlflow.source.git.commit"
 
 
 class SaidData(NamedTuple):

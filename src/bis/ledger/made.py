@@ -19,6 +19,8 @@ from bis.nouns.run import PRINTED, Run
 from bis.store.squeeze import unpack
 
 AT_ONCE: Final = 500
+COMMIT: Final = "mlflow.source.git.commit"
+"""The tag by which clients say of which commit their code was."""
 READ: Final = ""
 """The name that is noted beside the packages: those of this environment are known, even if there is none."""
 
@@ -61,8 +63,8 @@ def runs_at(connection: Connection, revision: str) -> list[int]:
     start = revision.lower()
     found = connection.execute(
         "SELECT run FROM run_commits WHERE revision >= ? AND revision < ?"
-        " UNION SELECT run FROM tags WHERE key = 'mlflow.source.git.commit' AND value >= ? AND value < ?",
-        (start, start + "g", start, start + "g"),
+        " UNION SELECT run FROM tags WHERE key = ? AND value >= ? AND value < ?",
+        (start, start + "g", COMMIT, start, start + "g"),
     ).fetchall()
     return sorted(run for (run,) in found)
 

@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from bis.ledger.connection import Connection
 from bis.ledger.history import MOVES
+from bis.ledger.made import COMMIT
 
 READ: Final = 10_000
 """Runs that are looked at, the newest in the window."""
@@ -17,7 +18,6 @@ NEWEST: Final = (
 )
 HOSTS: Final = 200
 AT_ONCE: Final = 500
-COMMIT: Final = "mlflow.source.git.commit"
 SOURCES: Final = {
     "run_commits AS c ON c.run = r.seq": "c.revision",
     f"tags AS c ON c.run = r.seq AND c.key = '{COMMIT}'": "c.value",
