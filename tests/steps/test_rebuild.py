@@ -390,6 +390,21 @@ def test_another_version_is_taken_only_when_asked_for_and_never_in_silence(
     assert [finding.blocks for finding in rebuilt.findings if finding.code == "other-python"] == [True]
 
 
+@pytest.mark.parametrize(("recorded", "loaded"), [("cpython-39-x86_64-linux-gnu", "2"), ("", "1")])
+def test_what_was_compiled_for_the_recorded_version_is_not_copied_for_another(
+    capture: Capture, build: Build, make_wheel: Make, make_environment: Make, tmp_path: Path, recorded: str, loaded: str
+) -> None:
+    """Its files have the name of that interpreter, and no other one loads them."""
+    make_wheel("tiny", "1.0", {"tiny/__init__.py": "x = 1", "tiny/fast.cpython-39-x86_64-linux-gnu.so": ""})
+    part = capture(make_environment(tmp_path / "env", "tiny"))
+    make_wheel("tiny", "1.0", {"tiny/__init__.py": "x = 2"})
+    shutil.rmtree(tmp_path / "uv-cache")
+    part = recorded_with(part, "3.9.99", **({"abi": recorded} if recorded else {}))
+    rebuilt = build(part, python=".".join(HERE.split(".")[:2]))
+    assert say(rebuilt.python, "import tiny; print(tiny.x)") == loaded
+    assert ("copied" in codes(rebuilt)) == (loaded == "1")
+
+
 def test_an_interpreter_for_another_processor_does_not_fit(tmp_path: Path) -> None:
     recorded = Interpreter(version=HERE, abi="cpython-399-m68k-linux-gnu", implementation="cpython")
     with pytest.raises(CannotRepeat, match=HERE):

@@ -18,31 +18,32 @@ from bis.steps.installing import put_scripts
 
 
 def copy_proved(
-    packages: Iterable[Installed], recorded: Interpreter, site: Path, edited: Collection[str] = ()
+    packages: Iterable[Installed], recorded: Interpreter, here: Interpreter, site: Path, edited: Collection[str] = ()
 ) -> list[Installed]:
     """Put those packages into `site` that still lie, whole and unchanged, on the path of the `recorded` interpreter.
-    Returns them.
+    Returns them. One that was compiled for that interpreter is left where the one `here` could not load it.
 
     Every file is hashed as it was copied; of a package with one that is not as its RECORD says nothing is put there,
     and what is there stays. Files that were `edited` (spelled) are left out, as the caller puts their recorded content
     there.
     """
     folders = [Path(unspell(folder)) for folder in recorded.path]
+    compiled = f".{recorded.abi}." if here.abi != recorded.abi else ""
     return [
         package
         for package in packages
-        if package.proof == "record" and any(_copied(package, folder, site, edited) for folder in folders)
+        if package.proof == "record" and any(_copied(package, folder, site, edited, compiled) for folder in folders)
     ]
 
 
-def _copied(package: Installed, old: Path, site: Path, edited: Collection[str]) -> bool:
+def _copied(package: Installed, old: Path, site: Path, edited: Collection[str], compiled: str) -> bool:
     info = unspell(package.info)
     try:
         record = (old / info / "RECORD").read_bytes()
     except OSError:
         return False
     rows = list(rows_of(record, info))
-    if record_digest(rows) != package.record:
+    if record_digest(rows) != package.record or (compiled and any(compiled in path for path, _ in rows)):
         return False
     wanted = {unspell(path): told for path, told in rows if path not in edited}
     room = site / f".copying-{package.name}"

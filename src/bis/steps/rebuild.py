@@ -352,7 +352,7 @@ def _build(order: Order, plan: Plan, store: Store) -> Rebuilt:
     for again in (install_otherwise, install_from_address):
         if wrong := _others(site, from_index, notes):
             again(order, wrong)
-    copied = [*had.copied, *copy_proved(_others(site, from_index, notes), plan.recorded, site, edited)]
+    copied = [*had.copied, *copy_proved(_others(site, from_index, notes), plan.recorded, plan.python, site, edited)]
     broken = _broken(site, notes, edited)
     if broken:
         install_afresh(order, [item for item in from_index if item.name in broken])
@@ -389,7 +389,7 @@ def _install(order: Order, plan: Plan, packages: Sequence[Installed], site: Path
         if error.code == FULL_DISK:
             raise
         order.progress("copying what no index has from where it was recorded")
-        copied = copy_proved(packages, plan.recorded, site, edited)
+        copied = copy_proved(packages, plan.recorded, plan.python, site, edited)
         offline = error.code == NO_INDEX
         left = [item for item in packages if item not in copied]
         try:
