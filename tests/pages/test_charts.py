@@ -489,6 +489,19 @@ def test_limits_of_a_param_leave_a_metric_that_is_called_so_alone(visitor: Any, 
     assert page.locator(".parallel-runs tbody tr:visible").count() == 4
 
 
+def test_the_names_of_runs_in_a_scatter_are_whole(visitor: Any, small_server: Any) -> None:
+    page = visitor.go(f"{small_server.url}/overlay?run=first&run=second&run=changed")
+    page.click("text=Scatter and contour")
+    figure = page.locator(".figure-body svg[role=img]")
+    figure.wait_for()
+    beyond = figure.evaluate(
+        """svg => [...svg.querySelectorAll('[aria-label=text] text')].map(one => [one.textContent,
+        one.getBoundingClientRect().right - svg.getBoundingClientRect().right])"""
+    )
+    assert {name for name, _ in beyond} == {"first", "second", "changed"}
+    assert max(by for _, by in beyond) <= 0
+
+
 def test_scatter_and_contour_come_when_they_are_opened(visitor: Any, large_server: Any) -> None:
     runs = urlencode([("run", f"{number:032x}") for number in range(100, 130)])
     page = visitor.go(f"{large_server.url}/overlay?{runs}")

@@ -70,7 +70,7 @@ export async function figures(root, runs, metrics) {
     const room = root.clientWidth || 600;
     const contour = third && !across.words && !up.words && new Set(rows.map((row) => `${row.x} ${row.y}`)).size >= 3;
     const figure = Plot.plot({
-      width: Math.min(room, 760), height: 380, marginLeft: 70, marginBottom: 42,
+      width: Math.min(room, 760), height: 380, marginLeft: 70, marginRight: 60, marginBottom: 42,
       x: { label: across.name, grid: true, type: across.words ? "point" : "linear" },
       y: { label: up.name, grid: true, type: up.words ? "point" : "linear" },
       color: { scheme: "viridis" },
