@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -247,6 +248,9 @@ def test_a_probe_set_that_does_not_fit_or_is_gone_keeps_nobody_from_comparing(
     page = bis(*words, folder=registered)
     assert page.status == 1
     assert "not compared on other@v1: the model takes 2 columns, and the data has 1" in page.out
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", registered / "bare"], check=True)
+    page = bis(*words[:4], "--python", "bare", folder=registered)
+    assert "a model cannot be asked in its environment: ModuleNotFoundError: No module named " in page.out
     assert bis("data", "rm", "other@v1", folder=registered).status == 0
     page = bis(*words, folder=registered)
     assert page.status == 1

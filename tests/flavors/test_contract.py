@@ -31,6 +31,8 @@ SAFE_WITHOUT_TRUST = {
     *("lightgbm-estimator", "lightgbm-booster", "lightgbm-categories", "onnx-converted", "onnx-two-inputs"),
     *("torch-pt2", "torch-two-inputs", "keras-sequential", "keras-two-inputs"),
 }
+BY_NAME = {"sklearn-by-name", "lightgbm-categories"}
+"""They are handed data frames."""
 FILES_ALONE = {"sklearn-xgboost", "onnx-converted", "function-object", "function-plain", "function-mlflow"}
 """What they have learned is told by their files as a whole."""
 
@@ -141,6 +143,8 @@ def test_the_requirements_name_the_framework_at_its_version(told: Any) -> None:
     assert package.get(framework, framework) in names
     assert "numpy" in names
     assert "pytest" not in names
+    if told["name"] in BY_NAME:
+        assert "pandas" in names
     for step in ("xgboost", "lightgbm"):
         if told["name"] == f"sklearn-{step}":
             assert package.get(step, step) in names

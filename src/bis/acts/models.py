@@ -326,7 +326,7 @@ def _asked(
     try:
         placed = [_placed(each, site) for each in (before, after)]
     except BisError as error:
-        return None, "", error.what
+        return None, "", _why(error)
     rows = rows or _example(placed)
     if rows is None:
         return None, "", "neither came with an input example; --data FILE names rows to ask about"
@@ -335,8 +335,12 @@ def _asked(
     except BisError as error:
         if rows.demanded:
             raise
-        return None, rows.called, error.what
+        return None, rows.called, _why(error)
     return agreement(*said), rows.called, ""
+
+
+def _why(error: BisError) -> str:
+    return ": ".join(filter(None, (error.what, *error.because.splitlines()[:1])))
 
 
 def _example(placed: Sequence[Placed]) -> Rows | None:

@@ -51,6 +51,7 @@ class LightGBM:
             packages=(
                 *("lightgbm", "numpy"),
                 *(() if bare else ("scikit-learn", "skops" if format == "skops" else "cloudpickle")),
+                *(("pandas",) if (model if bare else model.booster_).pandas_categorical else ()),
             ),
             warnings=(f"{file}: {pickled.WARNING}",) if file.endswith(".pkl") else (),
         )

@@ -47,7 +47,10 @@ class Sklearn:
                 "skops_trusted_types": trusted or None,
             },
             function={"loader_module": "mlflow.sklearn", "model_path": file, "predict_fn": "predict"},
-            packages=("scikit-learn", "numpy", "skops" if format == "skops" else "cloudpickle", *_steps_from(model)),
+            packages=(
+                *("scikit-learn", "numpy", "skops" if format == "skops" else "cloudpickle", *_steps_from(model)),
+                *(("pandas",) if asks_by_name(model) else ()),  # it is handed a data frame
+            ),
             warnings=warnings,
         )
 
