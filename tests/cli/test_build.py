@@ -181,6 +181,15 @@ def test_a_name_to_send_to_that_makes_no_sense_is_refused_before_anything_is_bui
     assert not (trained / "image").exists()
 
 
+@pytest.mark.parametrize("what", ["train-99", "models:/nothing/1", "nothing"])
+def test_what_is_not_there_is_said_before_anything_is_built(
+    bis: Any, trained: Path, base: Callable[..., str], what: str
+) -> None:
+    done = bis("build", "image", what, "--base", base(WITH), folder=trained)
+    assert done.status == 3, done.err
+    assert not (trained / "image").exists()
+
+
 def test_what_was_built_is_known_again_after_the_ledger_is_lost_and_where_its_run_was_pulled(
     bis: Any, trained: Path, base: Callable[..., str], tmp_path: Path
 ) -> None:

@@ -77,7 +77,7 @@ def place(text: str, now: datetime, folder: Path, home: Homes, cache: Path) -> P
     local = folder / Path(text.removeprefix("file://")).expanduser()
     if local.is_dir() or "/" in text or text.startswith("."):
         if not local.is_dir():
-            raise _meant(text, now, home) or NotFound(
+            raise meant(text, now, home) or NotFound(
                 f"there is no folder {shown(local)}", hint="bis model list, or bis log"
             )
         return Placed(folder=local.resolve(), reference=text, name=local.resolve().name)
@@ -85,11 +85,11 @@ def place(text: str, now: datetime, folder: Path, home: Homes, cache: Path) -> P
     try:
         there.ledger.find(parse(text, now.astimezone().replace(tzinfo=None)))
     except (NotFound, UsageError) as error:
-        raise _meant(text, now, home) or error from None
+        raise meant(text, now, home) or error from None
     return _of_run(text, text, "", now, there, cache)
 
 
-def _meant(text: str, now: datetime, home: Homes) -> NotFound | None:
+def meant(text: str, now: datetime, home: Homes) -> NotFound | None:
     """What to type for a registered model that was named as `bis model` takes it: here, that may be a run or a folder,
     too."""
     try:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bis.digest import unspell
-from bis.errors import BisError, CannotRepeat, NotFound
+from bis.errors import BisError, CannotRepeat, NotFound, UsageError
 from bis.ledger.moments import micros
 from bis.nouns.built import Built, BuiltKind
 from bis.nouns.reference import MODELS, parse
@@ -34,7 +34,7 @@ from bis.steps.image import ENVIRONMENT, LABEL, NOBODY, WORK, Interpreter, Part
 from bis.steps.leftovers import all_in_use
 from bis.steps.model_environment import environment as model_environment
 from bis.steps.model_folder import MLMODEL, ModelFolder, read_folder
-from bis.steps.model_place import RUNS, Placed, models_folder, place
+from bis.steps.model_place import RUNS, Placed, meant, models_folder, place
 from bis.steps.provenance import attach, provenance
 from bis.steps.rebuild import rebuild
 from bis.steps.repeating import environments_folder
@@ -150,6 +150,7 @@ def assemble(asked: Asked, site: Site, of: Callable[[Asked, Bench], Content], ki
     cannot be sent was built all the same: the error says so, and what sends it."""
     if asked.push:
         read_name(asked.push)  # before the work
+    _demand_there(asked.what, site)
     layout = Layout(asked.output)
     layout.make()
     with all_in_use(site.images.parent):
@@ -255,6 +256,14 @@ def _again(asked: Asked, base: base_image.Base, kind: BuiltKind, site: Site) -> 
     return shlex.join(words)
 
 
+def _demand_there(what: str, site: Site) -> None:
+    """Raises NotFound and UsageError for what is not there, before a base is made for it."""
+    if is_model(what, site.folder):
+        place(what, site.now, site.folder, site.homes, site.models)
+    else:
+        _run_named(what, site)
+
+
 # -- a model -------------------------------------------------------------------------------------------------------
 
 
@@ -309,10 +318,16 @@ class LaidRun(NamedTuple):
     """None where no Python was recorded."""
 
 
+def _run_named(what: str, site: Site) -> Run:
+    try:
+        return site.homes().ledger.find(parse(what, site.now.astimezone().replace(tzinfo=None)))
+    except (NotFound, UsageError) as error:
+        raise meant(what, site.now, site.homes) or error from None
+
+
 def lay_out_run(what: str, site: Site) -> LaidRun:
     """Find a run, and rebuild its environment. Raises NotFound, UsageError, CannotRepeat."""
-    home = site.homes()
-    run = home.ledger.find(parse(what, site.now.astimezone().replace(tzinfo=None)))
+    home, run = site.homes(), _run_named(what, site)
     part = run.parts.get("environment")
     if "code" not in run.parts:
         raise CannotRepeat(f"nothing of the code of {run.name} is recorded", hint=f"bis show {run.id[:8]}")
