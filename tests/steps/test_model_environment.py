@@ -1,5 +1,6 @@
 """An interpreter for a model's folder."""
 
+import hashlib
 import os
 import subprocess
 from collections.abc import Callable
@@ -38,6 +39,48 @@ def test_requirements_are_resolved_once_and_what_they_came_to_is_kept(
     again = chosen(folder, cache)
     assert (again.python, again.cached) == (first.python, True)
     assert [one.path for one in leftovers(cache, tmp_path / "none")] == [first.python.parent.parent]
+
+
+LOCKED = """
+lock-version = "1.0"
+created-by = "a test"
+[[packages]]
+name = "idle"
+version = "1.0"
+{where}
+"""
+
+
+def test_the_lock_of_a_folder_is_installed_with_its_hashes(tmp_path: Path, make_wheel: Callable[..., Path]) -> None:
+    folder, cache = tmp_path / "model", tmp_path / "cache"
+    folder.mkdir()
+    wheel = make_wheel("idle", "1.0", {"idle.py": ""})
+
+    def lock(digest: str) -> None:
+        where = f'archive = {{ path = "{wheel}", hashes = {{ sha256 = "{digest}" }} }}'
+        (folder / "pylock.toml").write_text(LOCKED.format(where=where))
+
+    (folder / "requirements.txt").write_text("nothing-that-there-is==1.0\n")
+    lock("0" * 64)
+    with pytest.raises(CannotRepeat, match="cannot be installed"):
+        chosen(folder, cache)
+    lock(hashlib.sha256(wheel.read_bytes()).hexdigest())
+    first = chosen(folder, cache)
+    assert (first.how, first.cached, first.told) == ("lock", False, "")
+    subprocess.run([first.python, "-c", "import idle"], check=True)
+    assert chosen(folder, cache).cached
+
+
+def test_a_lock_that_cannot_be_installed_is_said_to_be_none(tmp_path: Path, make_wheel: Callable[..., Path]) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    wheel = make_wheel("idle", "1.0", {"idle.py": ""})
+    (folder / "pylock.toml").write_text(LOCKED.format(where=""))
+    (folder / "requirements.txt").write_text(f"idle @ {wheel.as_uri()}\n")
+    found = chosen(folder, tmp_path / "cache")
+    assert found.how == "requirements"
+    assert "pylock.toml cannot be installed as it is (Exactly one of " in found.told
+    assert "requirements.txt was resolved to" in found.told
 
 
 def test_what_cannot_be_installed_is_told_and_leaves_nothing(tmp_path: Path) -> None:

@@ -69,10 +69,14 @@ def environment(
     user = Path(variables.get("HOME") or "~").expanduser()
     if home is not None and run and (recorded := _of_run(home, run, variables, user, cache, progress)):
         return recorded
-    if (folder / LOCK).is_file() and not problems((folder / LOCK).read_text("utf-8")):
+    lacking = problems((folder / LOCK).read_text("utf-8")) if (folder / LOCK).is_file() else "no lock"
+    if not lacking:
         return _installed(folder, folder / LOCK, "lock", variables, user, cache, progress)
     if (folder / REQUIREMENTS).is_file():
-        return _installed(folder, folder / REQUIREMENTS, "requirements", variables, user, cache, progress)
+        found = _installed(folder, folder / REQUIREMENTS, "requirements", variables, user, cache, progress)
+        why = lacking if lacking == "no lock" else f"{LOCK} cannot be installed as it is ({lacking})"
+        told = f"{why}: {REQUIREMENTS} was resolved to what is in {found.python.parent.parent / RESOLVED}"
+        return msgspec.structs.replace(found, told=told)
     raise NotFound(
         f"nothing says which packages the model in {folder} needs",
         because=f"It has no {LOCK} and no {REQUIREMENTS}, and its run is not recorded here.",
@@ -122,15 +126,14 @@ def _installed(
     version = _python_version(folder)
     key = short(digest_value({"how": how, "wanted": wanted, "python": version, "machine": platform.machine()}), 20)
     final = cache / key
-    told = "" if how == "lock" else f"no lock: {REQUIREMENTS} was resolved to what is in {final / RESOLVED}"
     if (final / RESOLVED).is_file() and (final / "bin" / "python").exists():
-        return Chosen(python=final / "bin" / "python", how=how, cached=True, told=told, rebuilt=there(final, version))
+        return Chosen(python=final / "bin" / "python", how=how, cached=True, rebuilt=there(final, version))
     progress(f"making an environment for Python {version} from {list_.name}")
     cache.mkdir(parents=True, exist_ok=True)
     uv, made = find_uv(variables, user, None), there(final, version)
     with building(made) as room:
         _make(uv, room, version, list_, wanted, how)
-    return Chosen(python=made.python, how=how, told=told, rebuilt=made)
+    return Chosen(python=made.python, how=how, rebuilt=made)
 
 
 @contextlib.contextmanager
