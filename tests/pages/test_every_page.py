@@ -53,6 +53,7 @@ PLACES = (
     "/machines/{host}",
     "/models",
     "/models/churn",
+    "/models/churn?limit=1",
     "/models/churn/1",
     "/models/churn/2/diff?other=1",
     "/lineage?of=models:/churn@champion",
