@@ -269,6 +269,18 @@ def test_any_reference_is_loaded_into_the_script(script: Any, project: Path, typ
 
 
 @pytest.mark.usefixtures("registered")
+def test_what_bis_itself_does_to_load_a_model_is_no_ingredient_of_the_run(
+    type_: Any, python: Path, project: Path
+) -> None:
+    for version in (1, 2):  # to bring the first makes the file that is locked to bring the second
+        type_("run", "--", str(python), "load.py", f"models:/line/{version}")
+    run = json.loads(type_("show", "@latest", "--json").stdout)["run"]
+    inputs = [row["path"] for row in run["parts"]["data"]["facts"]["inputs"]]
+    assert any(path.endswith("/MLmodel") for path in inputs)
+    assert not [path for path in [*inputs, *(one["path"] for one in run["outputs"])] if path.endswith(".using")]
+
+
+@pytest.mark.usefixtures("registered")
 def test_a_pickle_is_opened_where_a_run_of_this_project_made_it_and_elsewhere_with_trust(
     script: Any, project: Path, type_: Any
 ) -> None:

@@ -67,9 +67,9 @@ def test_a_folder_with_a_similar_name_is_not_the_project(scene: Callable[..., Sc
         ("/tmp/uv-5660221b78613cc1.lock", "r", 0, False),
         ("/tmp/mine.csv", "rw", 0, False),
         ("/home/ana/x.lock", "rw", 0, False),
+        ("/home/ana/.local/share/bis/.using", "r", 0, True),
+        ("/home/ana/.local/share/bis/.using", "r", 3, False),
     ],
 )
-def test_a_lock_in_a_folder_for_temporary_files_is_told_from_a_file_of_somebodys(
-    path: str, how: str, size: int, lock: bool
-) -> None:
+def test_a_lock_is_told_from_a_file_of_somebodys(path: str, how: str, size: int, lock: bool) -> None:
     assert is_lock(Access(path=path, how=how, before=Stat(size, 1, 1))) is lock

@@ -42,7 +42,8 @@ def discovered(
                 findings.append(_overwritten(name))
         else:
             place = scene.real(access.path)
-            findings += _trouble(access, name, place)
+            if not is_brought:
+                findings += _trouble(access, name, place)
             yield Input(name=name, place=place, how=how)
     for name, place in _beside(scene, written):
         if name not in expected and name not in read:

@@ -41,6 +41,7 @@ CACHE_VARIABLES = ("UV_CACHE_DIR", "PIP_CACHE_DIR", "POETRY_CACHE_DIR", "PIPENV_
 KEPT_CACHES = (".cache/huggingface", ".cache/torch", ".cache/kagglehub", ".keras/datasets", "scikit_learn_data")
 """Folders that are called caches and hold data sets and weights: a result depends on them."""
 
+IN_USE = "/bis/.using"
 TOOLS = (".pyenv", ".asdf", ".local/share/mise", ".local/share/uv", ".local/bin", ".rye", ".nvm")
 """Folders below home from which interpreters come."""
 BOOKKEEPING = (
@@ -131,7 +132,10 @@ def in_passing(path: str) -> bool:
 
 def is_lock(access: Access) -> bool:
     """Whether a file with such a name is one that the run writes or removes itself, and that was empty: a lock of its
-    programs (uv's, filelock's) that lies there from an earlier time, no ingredient."""
+    programs (uv's, filelock's) that lies there from an earlier time, no ingredient. Nor is the empty file that
+    `bis.load_model` locks, so that nobody cleans away what it reads."""
+    if access.path.endswith(IN_USE):
+        return access.before is None or access.before.size == 0
     changed = access.was_written or "d" in access.how
     return changed and access.before is not None and access.before.size == 0 and in_passing(access.path)
 

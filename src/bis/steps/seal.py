@@ -14,7 +14,7 @@ from bis.nouns.run import Output, Run
 from bis.nouns.trace import Access, Trace
 from bis.nouns.tree import Leaf
 from bis.parts import Scene
-from bis.parts.origin import in_passing, models_brought, sorter
+from bis.parts.origin import in_passing, is_lock, models_brought, sorter
 from bis.parts.secret import is_secret_file
 from bis.steps.metrics import SIZE as METRIC_SIZE
 from bis.steps.metrics import is_metric_file, read_metrics
@@ -114,7 +114,7 @@ def _wanted(scene: Scene) -> Callable[[Access], str]:
     origin, brought = sorter(scene), models_brought(scene)
 
     def wanted(access: Access) -> str:
-        if access.path.startswith(brought):
+        if access.path.startswith(brought) or is_lock(access):
             return ""
         where = origin(access.path)
         if where not in ("project", "outside") and (where != "temporary" or in_passing(access.path)):

@@ -7,6 +7,7 @@ import _bis_core as core
 
 STANDARD = os.path.dirname(os.__file__) + os.sep
 PLUMBING = (
+    "bis",
     "IPython",
     "ipykernel",
     "jupyter_client",
