@@ -194,6 +194,14 @@ def test_runs_that_a_script_asks_for_under_bis_run_are_data_of_it_and_answered_a
     assert "nan" in text
 
 
+def test_runs_of_repeats_are_left_out_of_an_answer_until_they_are_asked_for(bis: Any, own: Any, project: Path) -> None:
+    (project / "train.py").write_text("print('trained')\n")
+    assert bis("run", "--name", "first", "--", sys.executable, "train.py").returncode == 0
+    assert bis("repeat", "first", "--here").returncode == 0
+    done = own("import bis\nprint([run.name for run in bis.runs()], len(bis.runs(\"repeats <> ''\")))")
+    assert done.stdout == "['first'] 1\n", done.stderr
+
+
 def test_what_a_script_compares_under_bis_run_is_answered_again_in_a_repeat(
     bis: Any, project: Path, root: Path, shown: Any
 ) -> None:

@@ -198,6 +198,12 @@ def test_what_users_call_things_is_text_in_markdown_too(here: Path) -> None:
         assert len({row.replace("\\|", "").count("|") for row in rows}) == 1
 
 
+def test_where_there_is_no_notebook_an_answer_is_printed_as_a_table(here: Path) -> None:
+    for answer in (bis.runs(), bis.runs(limit=1)[0], bis.compare("slow", "fast")):
+        assert str(answer) == answer._repr_markdown_()
+        assert "| ---" in str(answer)
+
+
 def test_an_answer_has_a_form_for_each_reader_and_gives_those_that_are_wanted(here: Path) -> None:
     (run,) = bis.runs("run_name = 'slow'")
     for answer, name in ((bis.runs(), "runs"), (run, "run"), (bis.compare("slow", "fast"), "compared")):

@@ -14,6 +14,7 @@ import msgspec
 from bis.digest import canonical, digest_value, short
 from bis.errors import NotFound, UsageError
 from bis.ledger import Row
+from bis.ledger.search import compile_filter
 from bis.live import runs_shown
 from bis.live.saying import data
 from bis.live.session import around
@@ -39,6 +40,9 @@ class OneRun(Row, frozen=True, kw_only=True, omit_defaults=True):
     def _repr_markdown_(self) -> str:
         return as_markdown(runs_shown.one(self))
 
+    def __str__(self) -> str:
+        return self._repr_markdown_()
+
     def _repr_mimebundle_(
         self, include: Collection[str] | None = None, exclude: Collection[str] | None = None
     ) -> dict[str, Any]:
@@ -58,6 +62,9 @@ class Runs(list[OneRun]):
 
     def _repr_markdown_(self) -> str:
         return as_markdown(runs_shown.several(self))
+
+    def __str__(self) -> str:
+        return self._repr_markdown_()
 
     def _repr_mimebundle_(
         self, include: Collection[str] | None = None, exclude: Collection[str] | None = None
@@ -99,6 +106,9 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
     def _repr_markdown_(self) -> str:
         return as_markdown(self._table())
 
+    def __str__(self) -> str:
+        return self._repr_markdown_()
+
     def _repr_mimebundle_(
         self, include: Collection[str] | None = None, exclude: Collection[str] | None = None
     ) -> dict[str, Any]:
@@ -112,9 +122,10 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
 def runs(filter: str = "", *, order: Sequence[str] = (), limit: int | None = None) -> Runs:
     """Runs of the project in the current folder, newest first: `bis.runs("metrics.loss < 0.3")`.
 
-    `filter` and `order` (`["metrics.loss"]`, `["start_time DESC"]`) are in MLflow's language. Raises UsageError for
-    what makes no sense. Where nothing was recorded yet, there are none. Under `bis run` the answer is data of the run,
-    and a repeat gives it again.
+    `filter` and `order` (`["metrics.loss"]`, `["start_time DESC"]`) are in MLflow's language. As in `bis log`, those that
+    `bis repeat` made are left out, unless the filter speaks of `repeats`. Raises UsageError for what makes no sense.
+    Where nothing was recorded yet, there are none. Under `bis run` the answer is data of the run, and a repeat gives it
+    again.
     """
     asked = Asked(filter, tuple(order), limit)
     try:
@@ -147,7 +158,9 @@ class Asked(NamedTuple):
 
 
 def _found(home: Home, asked: Asked) -> list[OneRun]:
-    rows = home.ledger.rows(asked.filter, asked.order, asked.limit)
+    compile_filter(asked.filter)  # read alone first: an error must not speak of what was not asked
+    own = "" if "repeats" in asked.filter else "repeats = ''"
+    rows = home.ledger.rows(" AND ".join(filter(None, (asked.filter, own))), asked.order, asked.limit)
     return [OneRun(**msgspec.structs.asdict(row)) for row in rows]
 
 
