@@ -49,10 +49,16 @@ def told(where: str, input: str, output: str, *more: str) -> list[str]:
 
 
 def shell(tmp_path: Path) -> dict[str, str]:
-    """Of somebody with an empty home; with a folder of temporary files that is short enough for sockets."""
+    """Of somebody with an empty home; with the common folder of temporary files, short enough for sockets of Ray."""
     home = tmp_path / "home"
     home.mkdir(exist_ok=True)
     return {"PATH": "/usr/bin:/bin", "HOME": str(home), "RAY_USAGE_STATS_ENABLED": "0"}
+
+
+def shell_of_dask(tmp_path: Path) -> dict[str, str]:
+    """With a folder of temporary files that goes with the test, whatever was killed."""
+    (tmp_path / "there").mkdir(exist_ok=True)
+    return shell(tmp_path) | {"TMPDIR": str(tmp_path / "there")}
 
 
 def write_csv(path: Path, number: int, *strange: str) -> None:
@@ -117,7 +123,7 @@ def test_nobody_else_reaches_the_scheduler_that_starts_here(
     """Whoever can send it something has it run code as the user whose scoring it is."""
     write_csv(tmp_path / "x.csv", 60_000)
     asked = [str(cluster_python), *words[1:], *told("dask", "x.csv", "y.csv")]
-    with subprocess.Popen(asked, cwd=tmp_path, env=shell(tmp_path), stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(asked, cwd=tmp_path, env=shell_of_dask(tmp_path), stderr=subprocess.DEVNULL) as process:
         try:
             patience = time.monotonic() + 60
             while not list((tmp_path / "work").glob("0*-*.csv")) and time.monotonic() < patience:
@@ -171,7 +177,12 @@ def dask(cluster_python: Path, tmp_path: Path) -> Iterator[tuple[str, list["subp
         def start(*words: str) -> "subprocess.Popen[str]":
             asked = [str(cluster_python.with_name("dask")), *words]
             found = subprocess.Popen(
-                asked, cwd=folder, env=shell(tmp_path), stderr=subprocess.PIPE, text=True, start_new_session=True
+                asked,
+                cwd=folder,
+                env=shell_of_dask(tmp_path),
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
             )
             stack.callback(found.wait)
             stack.callback(_end, found)
