@@ -122,10 +122,10 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
 def runs(filter: str = "", *, order: Sequence[str] = (), limit: int | None = None) -> Runs:
     """Runs of the project in the current folder, newest first: `bis.runs("metrics.loss < 0.3")`.
 
-    `filter` and `order` (`["metrics.loss"]`, `["start_time DESC"]`) are in MLflow's language. As in `bis log`, those that
-    `bis repeat` made are left out, unless the filter speaks of `repeats`. Raises UsageError for what makes no sense.
-    Where nothing was recorded yet, there are none. Under `bis run` the answer is data of the run, and a repeat gives it
-    again.
+    `filter` and `order` (`["metrics.loss"]`, `["start_time DESC"]`) are in MLflow's language. Those that `bis repeat`
+    made are left out, as in `bis log`, unless the filter speaks of `repeats`. Raises UsageError for what makes no
+    sense. Where nothing was recorded yet, there are none. Under `bis run` the answer is data of the run, and a repeat
+    gives it again.
     """
     asked = Asked(filter, tuple(order), limit)
     try:
