@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from bis.digest import digest_bytes
-from bis.nouns.run import Output, Run
+from bis.nouns.run import Output, Run, Usage
 from bis.nouns.verdict import Judged
 from bis.steps.compare import context_of, judge_metrics, judge_outputs
 from bis.store.local import LocalStore, open_store
@@ -140,6 +140,24 @@ def test_metrics_are_equal_within_a_declared_tolerance_or_different(store: Local
     assert plain == {"loss": "different", "auc": "identical"}
     tolerant = {one.name: one.sameness for one in judge_metrics(old, new, {"l*": 0.01})}
     assert tolerant == {"loss": "equivalent", "auc": "identical"}
+
+
+def test_a_metric_that_says_it_was_measured_with_a_clock_is_set_aside_as_in_a_file(store: LocalStore) -> None:
+    """Only what the run can have measured, and only under a name that speaks of nothing else."""
+    names = ("fit_time", "seconds", "survival_time", "score_time")
+    took = {"ended": "2026-05-03T10:00:10Z", "usage": Usage(seconds=10.0, cpu_seconds=9.0)}
+    old = run(store, {}, metrics=dict(zip(names, (0.2, 0.2, 0.2, 0.2), strict=True)), **took)
+    new = run(store, {}, metrics=dict(zip(names, (0.3, 0.3, 0.3, 9e9), strict=True)), **took)
+    judged = {one.name: one for one in judge_metrics(old, new, {})}
+    assert {name: one.sameness for name, one in judged.items()} == {
+        "fit_time": "equivalent",
+        "seconds": "different",
+        "survival_time": "different",
+        "score_time": "different",
+    }
+    assert [one.rule for one in judged["fit_time"].masked] == ["duration"]
+    declared = {one.name: one.sameness for one in judge_metrics(old, new, {"fit_time": 0.01})}
+    assert declared["fit_time"] == "different"
 
 
 def test_nan_equals_nan_and_nothing_else(store: LocalStore) -> None:

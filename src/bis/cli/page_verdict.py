@@ -95,7 +95,7 @@ def _row(head: str, one: Judged, terminal: Terminal, *, part: bool) -> list[str]
 
 
 def _set_aside(verdict: Verdict) -> Iterator[str]:
-    for one in verdict.outputs:
+    for one in (*verdict.metrics, *verdict.outputs):
         if one.sameness in ("identical", "equivalent"):
             for each in one.masked:
                 yield f"{masked(each)}  in {plain(one.name)}"

@@ -13,7 +13,7 @@ import msgspec
 
 from bis.digest import readable, short, unspell
 from bis.errors import Damaged, NotFound, counted
-from bis.formats import Context, Side
+from bis.formats import Context, Side, clocks
 from bis.formats.registry import compare as compare_files
 from bis.nouns.part import Change, PartKind
 from bis.nouns.run import Output, Run, told
@@ -271,7 +271,9 @@ def _judge_content(
 
 
 def judge_metrics(before: Run, after: Run, tolerance: Mapping[str, float]) -> list[Judged]:
-    """The word on each metric: equal, within its declared relative tolerance, or different."""
+    """The word on each metric: equal, within its declared relative tolerance, a duration that was set aside by the rule
+    for documents (`formats/clocks.py`), or different."""
+    context = context_of(before, after)
     judged = []
     for name in sorted({*before.metrics, *after.metrics}):
         old, new = before.metrics.get(name), after.metrics.get(name)
@@ -283,8 +285,15 @@ def judge_metrics(before: Run, after: Run, tolerance: Mapping[str, float]) -> li
         elif old == new or (math.isnan(old) and math.isnan(new)):
             judged.append(Judged(name=name, sameness="identical", before=sides[0], after=sides[1]))
         else:
-            judged.append(_judge_metric(name, old, new, _tolerance(name, tolerance), sides))
+            allowed = _tolerance(name, tolerance)
+            timed = allowed is None and clocks.measured(name) and clocks.lasted(name, repr(old), repr(new), context)
+            judged.append(_set_aside(name, sides) if timed else _judge_metric(name, old, new, allowed, sides))
     return judged
+
+
+def _set_aside(name: str, sides: tuple[str, str]) -> Judged:
+    masked = Masked(rule="duration", count=1, example=" -> ".join(sides))
+    return Judged(name=name, sameness="equivalent", masked=(masked,), before=sides[0], after=sides[1])
 
 
 def _judge_metric(name: str, old: float, new: float, allowed: float | None, sides: tuple[str, str]) -> Judged:
