@@ -156,6 +156,13 @@ def test_every_command_line_on_the_pages_is_understood() -> None:
     assert not wrong
 
 
+def test_no_page_asks_an_index_for_bis() -> None:
+    """Under that name it may have somebody else's package: the page on installing has the lines to type."""
+    asked = re.compile(r"\binstall (?:--\S+ )*['\"]?bis\b")
+    wrong = [str(page.relative_to(ROOT)) for page in pages() if asked.search(page.read_text("utf-8"))]
+    assert [name for name in wrong if not name.startswith(("changes", "docs/changes"))] == []
+
+
 def test_every_command_that_messages_and_pages_name_is_there() -> None:
     named = re.compile(r"(?:`|<code>)bis ([a-z][a-z-]*)|f\"bis ([a-z][a-z-]*)(?= [{-])")
     sources = [one for end in ("py", "html") for one in (ROOT / "src").rglob(f"*.{end}")]
