@@ -238,8 +238,9 @@ def test_a_server_without_pyarrow_says_what_to_install(
     server = served(columned)
     try:
         said = page_of(server, "/data/p/v2.json")["limits"]
-        assert said == ["its columns were not looked at, as looking into it needs pyarrow: pip install 'bis[formats]'"]
-        assert "pip install &#39;bis[formats]&#39;" in httpx.get(f"{server.url}/data/p/v2").text
+        why = "its columns were not looked at, as looking into it needs pyarrow (the extra 'formats' of bis)"
+        assert said == [f"{why}: bis data show p@v2 --columns"]
+        assert "(the extra &#39;formats&#39; of bis)" in httpx.get(f"{server.url}/data/p/v2").text
         assert page_of(server, "/data/c/v2.json")["profile"]["rows"] == 5
     finally:
         server.stop()

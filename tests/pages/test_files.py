@@ -193,7 +193,7 @@ def test_a_file_of_columns_says_what_it_needs_where_that_is_not_installed(
     server = served(project)
     try:
         html = httpx.get(f"{server.url}/runs/one/files/t.parquet").text
-        assert "needs pyarrow where the server runs: pip install &#39;bis[formats]&#39;" in html
+        assert "needs pyarrow where the server runs (the extra &#39;formats&#39; of bis)" in html
     finally:
         server.stop()
 

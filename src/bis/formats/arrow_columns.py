@@ -67,7 +67,7 @@ def opened(path: Path) -> Iterator[ColumnFile]:
         for name in ("pyarrow.compute", "pyarrow.parquet", "pyarrow.ipc"):
             importlib.import_module(name)
     except ImportError:
-        raise Unreadable("looking into it needs pyarrow: pip install 'bis[formats]'") from None
+        raise Unreadable("looking into it needs pyarrow (the extra 'formats' of bis)") from None
     is_parquet = path.suffix.lower() in PARQUET
     try:
         file: ColumnFile = _Parquet(arrow, path) if is_parquet else _Arrow(arrow, path)

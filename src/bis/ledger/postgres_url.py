@@ -9,6 +9,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from bis.errors import KeepingError, UsageError
+from bis.extras import what_to_type
 from bis.ledger.database import NO_SERVER
 
 SCHEMA_NAME: Final = "bis"
@@ -65,7 +66,7 @@ def driver() -> Any:
         raise KeepingError(
             "a ledger on PostgreSQL needs the package psycopg, which is not installed beside bis",
             because=str(error),
-            hint="uv tool install 'bis[postgres]', or pip install 'psycopg[binary]'",
+            hint=what_to_type("postgres"),
             code=NO_SERVER,
         ) from None
     return psycopg

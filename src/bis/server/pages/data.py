@@ -362,9 +362,8 @@ def _put_files(found: Version, held: Held, leaf: Leaf | None, home: Home) -> Non
 def _put_looked(found: Version, looked: Looked) -> None:
     found.profile, found.bins = looked.profile, looked.bins
     if looked.why:
-        # What is to be installed is what to type.
-        how = "" if "pip install" in looked.why else f": bis data show {_word(found, found.path)} --columns"
-        found.limits.append(f"its columns were not looked at, as {looked.why}{how}")
+        how = f"bis data show {_word(found, found.path)} --columns"
+        found.limits.append(f"its columns were not looked at, as {looked.why}: {how}")
 
 
 def _word(found: Version, path: str) -> str:

@@ -281,7 +281,7 @@ def _columnar(desk: Desk, one: Output, shown: Viewed, suffix: str) -> None:
         import pyarrow
         from pyarrow import feather, parquet
     except ImportError:
-        shown.why = "looking into it needs pyarrow where the server runs: pip install 'bis[formats]'"
+        shown.why = "looking into it needs pyarrow where the server runs (the extra 'formats' of bis)"
         return
     assert desk.home
     if one.size > COLUMNAR:
