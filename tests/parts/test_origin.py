@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import bis
 from bis.nouns.trace import Access, Stat
 from bis.parts import Report, Scene
 from bis.parts.origin import is_data, is_lock, sorter
@@ -52,6 +53,12 @@ def test_each_path_has_its_origin(scene: Callable[..., Scene], project: Path) ->
         "/tmp/x.csv": "temporary",
     }
     assert {path: origin(path) for path in found} == found
+
+
+def test_bis_itself_is_no_input_but_where_it_is_the_project(scene: Callable[..., Scene]) -> None:
+    module = bis.__file__
+    assert sorter(scene())(module) == "own"
+    assert sorter(scene(project=Path(module).parents[2]))(module) == "project"
 
 
 def test_a_folder_with_a_similar_name_is_not_the_project(scene: Callable[..., Scene], project: Path) -> None:

@@ -6,7 +6,6 @@ import os
 import warnings
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,9 +26,6 @@ if TYPE_CHECKING:
     from bis.steps.home import Home
 
 LEDGER: Final = f"{FOLDER}/ledger"
-SELDOM: Final = ("bis.ledger.datasets", "bis.store.naming", "bis.store.new_file")
-"""What is imported when the ledger is asked and when a model is brought. A repeat does neither, and is to read the same
-of bis, where that is no package of the environment."""
 WRITTEN_WITH: Final = {
     "sklearn_version": ("scikit-learn",),
     "xgb_version": ("xgboost", "xgboost-cpu"),
@@ -107,8 +103,6 @@ def _placed(reference: str | os.PathLike[str]) -> Placed:
 def _declared(text: str) -> Placed:
     """What it means now, declared as data of the run around this process, with the files of the model. In a repeat,
     which has no ledger, it means what it meant in the run."""
-    for name in SELDOM:
-        import_module(name)
     project, below = find_project(Path.cwd()), data_folder(os.environ) / "models"
     meant = below / f"{short(digest_value([os.fspath(project), text]), 20)}.json"
     try:

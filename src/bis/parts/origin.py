@@ -17,8 +17,10 @@ from bis.parts import Report, Scene
 
 Origin = Literal["project", "environment", "system", "own", "cache", "temporary", "outside"]
 
-INSIDE = spell(str(PurePosixPath(__file__).parent.parent / "inside"))
-"""What bis runs inside the command's interpreters."""
+BIS = spell(str(PurePosixPath(__file__).parent.parent))
+"""The bis that records. It is found through `PYTHONPATH` where no environment has it as a package."""
+INSIDE = f"{BIS}/inside"
+"""What it runs inside the command's interpreters."""
 SYSTEM = (
     *("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/etc", "/proc", "/sys", "/dev", "/run", "/boot"),
     *("/var/lib", "/var/cache", "/var/run", "/nix/store", "/gnu/store", "/snap", "/System", "/Library"),
@@ -42,6 +44,7 @@ KEPT_CACHES = (".cache/huggingface", ".cache/torch", ".cache/kagglehub", ".keras
 """Folders that are called caches and hold data sets and weights: a result depends on them."""
 
 IN_USE = "/bis/.using"
+"""How the empty file ends that `bis.load_model` locks while somebody reads a model."""
 TOOLS = (".pyenv", ".asdf", ".local/share/mise", ".local/share/uv", ".local/bin", ".rye", ".nvm")
 """Folders below home from which interpreters come."""
 BOOKKEEPING = (
@@ -160,6 +163,8 @@ def sorter(scene: Scene) -> Callable[[str], Origin]:
             return "cache"
         if _below(path, project):
             return "cache" if _bookkeeping(path, project) else "project"
+        if _below(path, BIS):
+            return "own"
         if path.startswith(kept):
             return "outside"
         if f"{path}/".startswith(caches):
