@@ -76,6 +76,12 @@ def test_other_content_is_not_replaced_unless_told_to(tmp_path: Path, type_: Typ
     assert "as customers@v1" in type_("status").out
 
 
+def test_a_file_is_no_place_for_the_files_of_a_version(type_: Type, customers: Path) -> None:
+    done = type_("get", "customers@v1", "data/customers.csv")
+    assert (done.status, "data/customers.csv is not a folder" in done.err) == (2, True)
+    assert customers.read_text().count("\n") == 7
+
+
 def test_names_and_commands_that_are_not_there_name_what_was_meant(type_: Type, customers: Path) -> None:
     for words, status, hint in (
         (["show", "custmers"], 3, "Did you mean customers?"),

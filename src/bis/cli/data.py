@@ -441,7 +441,14 @@ def _destination(door: Door, held: Held, path: str, folder: str | None, beside: 
     from bis.steps.bring import is_one_file, leaves_of
 
     if folder is not None:
-        return absolute(door, folder), ""
+        into = absolute(door, folder)
+        if into.exists() and not into.is_dir():
+            raise UsageError(
+                f"{plain(folder)} is not a folder",
+                because="The files of a version are put into one, each by its own name.",
+                hint=f"bis data get {held.reference} DIR",
+            )
+        return into, ""
     one = is_one_file(held, path, leaves_of(held, path, door.home))
     if beside is not None:
         return (beside.parent, spell(beside.name)) if one else (beside, "")
