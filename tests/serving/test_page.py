@@ -118,6 +118,8 @@ def test_programs_are_told_what_holds(served: Callable[..., Any], made: Path) ->
     described = schemathesis.openapi.from_url(f"{model.url}/openapi.json")
     operations = [found.ok() for found in described.get_all_operations()]
     assert len(operations) == 7
+    forms = described.raw_schema["paths"]["/invocations"]["post"]["requestBody"]["content"]
+    assert set(forms) == {"application/json", "text/csv", "application/vnd.apache.parquet"}
     for operation in operations:
         hold(operation.as_strategy(generation_mode=GenerationMode.POSITIVE))
     assert "Traceback" not in model.told

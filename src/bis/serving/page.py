@@ -17,6 +17,7 @@ WIDE: Final = 80
 """Columns of the text of an example."""
 OUTPUT: Final = "predictions"
 """The name of an output that has none, as `scoring.oip` gives it."""
+PARQUET: Final = "application/vnd.apache.parquet"
 COLUMN_TYPES: Final = {"boolean": "BOOL", "integer": "INT32", "long": "INT64", "float": "FP32", "double": "FP64"}
 TENSOR_TYPES: Final = {
     "bool": "BOOL",
@@ -111,10 +112,11 @@ def _invocations(slot: Slot) -> dict[str, Any]:
         body["example"] = json.loads(slot.example)
     return {
         "summary": f"Predict with {slot.name}",
-        "requestBody": {"required": True, "content": {"application/json": body, "text/csv": {}}},
+        "requestBody": {"required": True, "content": {"application/json": body, "text/csv": {}, PARQUET: {}}},
         "responses": {
             "200": {"description": "One prediction for each row", "content": {"application/json": {}}},
             "400": {"description": "What was asked is not what the model takes: the message says where"},
+            "415": {"description": "It comes in a form that is not known, or that the model's environment cannot read"},
         },
     }
 
