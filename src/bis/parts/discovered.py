@@ -57,7 +57,9 @@ def _chooser(scene: Scene) -> Callable[[Access], bool]:
 
     def chosen(access: Access) -> bool:
         where = origin(access.path)
-        if where not in ("project", "outside", "temporary") or is_lock(access) or _is_secret(access.path, scene):
+        if where not in ("project", "outside", "temporary") or _is_secret(access.path, scene):
+            return False
+        if where != "project" and is_lock(access):  # a project may itself lie among temporary files
             return False
         if is_program(access):
             return False

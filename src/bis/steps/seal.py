@@ -114,9 +114,9 @@ def _wanted(scene: Scene) -> Callable[[Access], str]:
     origin, brought = sorter(scene), models_brought(scene)
 
     def wanted(access: Access) -> str:
-        if access.path.startswith(brought) or is_lock(access):
-            return ""
         where = origin(access.path)
+        if access.path.startswith(brought) or (where != "project" and is_lock(access)):
+            return ""
         if where not in ("project", "outside") and (where != "temporary" or in_passing(access.path)):
             return ""
         name = scene.named(access.path)
