@@ -185,5 +185,5 @@ def test_what_is_no_such_file_is_told(tmp_path: Path) -> None:
 def test_without_pyarrow_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     WAYS["t.parquet"](pa.table({"x": [1]}), tmp_path / "t.parquet")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(Unreadable, match=r"pip install 'bis\[formats\]'"):
+    with pytest.raises(Unreadable, match=r"needs pyarrow \(the extra 'formats' of bis\)"):
         profile(tmp_path / "t.parquet")
