@@ -262,10 +262,11 @@ def test_compressed_layers_hold_the_same(bis: Any, trained: Path, base: Callable
     ("words", "said"),
     [
         (("train-1",), "nothing says what the image is built on"),
-        (("nobody", "--base", "oci:missing"), "no image layout"),
+        (("train-1", "--base", "oci:missing"), "no image layout"),
+        (("nobody", "--base", "oci:missing"), "no run is called 'nobody'"),
         (("train-1", "--base", "mmdebstrap:../x"), "is no release of Debian"),
         (("train-1", "--base", "UPPER case"), "is no name of an image"),
-        (("./nowhere", "--base", "oci:missing"), "no image layout"),
+        (("./nowhere", "--base", "oci:missing"), "there is no folder"),
     ],
 )
 def test_what_makes_no_sense_is_told_in_words(bis: Any, trained: Path, words: tuple[str, ...], said: str) -> None:

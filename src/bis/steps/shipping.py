@@ -209,8 +209,10 @@ def note(kind: BuiltKind, digest: str, name: str, source: Source, site: Site, **
 
 
 def is_model(text: str, folder: Path) -> bool:
-    """Whether a model is meant, rather than a run."""
-    return text.startswith((MODELS, RUNS)) or (folder / Path(text).expanduser() / MLMODEL).is_file()
+    """Whether a model is meant, rather than a run: by a reference, or as a folder, which may not be there."""
+    if text.startswith((MODELS, RUNS, ".", "/", "~")):
+        return True
+    return (folder / Path(text).expanduser() / MLMODEL).is_file()
 
 
 def _pushed(name: str, made: Image, beside: Descriptor, layout: Layout, site: Site) -> str:
