@@ -152,6 +152,12 @@ def tool() -> Callable[[str], Path]:
 
 
 @pytest.fixture(scope="session")
+def chromium(tool: Callable[[str], Path]) -> Path:
+    """The browser that has no window, and so opens a page in a third of the time; else the one that has."""
+    return tool("chromium-headless-shell" if shutil.which("chromium-headless-shell") else "chromium")
+
+
+@pytest.fixture(scope="session")
 def peer() -> Callable[[str], Path]:
     """Where a program of the environment of other systems is: `peer("dvc")`, `peer("python")`.
 

@@ -216,9 +216,8 @@ def large_server(large: Path) -> Iterator[Served]:
 
 
 @pytest.fixture(scope="module")
-def browser(tool: Callable[[str], Path]) -> Iterator[Browser]:
+def browser(chromium: Path) -> Iterator[Browser]:
     """Of a module, as Playwright keeps a loop of its own while it is there, which other tests stumble over."""
-    chromium = tool("chromium")
     with sync_playwright() as playwright:
         found = playwright.chromium.launch(executable_path=str(chromium), args=list(FLAGS))
         yield found

@@ -26,9 +26,8 @@ file.write_text(file.read_text().replace("income", "</table><script>document.tit
 
 
 @pytest.fixture(scope="module")
-def browser(tool: Callable[[str], Path]) -> Iterator[Browser]:
+def browser(chromium: Path) -> Iterator[Browser]:
     """Of a module, as Playwright keeps a loop of its own while it is there, which other tests stumble over."""
-    chromium = tool("chromium")
     with sync_playwright() as playwright:
         found = playwright.chromium.launch(executable_path=str(chromium), args=list(FLAGS))
         yield found
